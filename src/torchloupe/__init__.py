@@ -1,0 +1,67 @@
+"""Train image classifiers in plain PyTorch, with a training loop you can read.
+
+    import torchloupe as loupe
+
+    run = loupe.fit("photos/", epochs=5)
+    run.metrics["test"]["accuracy"], run.predict("cat.jpg")
+
+Names are loaded when they are first used: importing torchloupe does not import torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torchloupe import data, errors, hardware, lens
+    from torchloupe.assemble import fit, resume
+    from torchloupe.config import Config
+    from torchloupe.data.sources import open_data
+    from torchloupe.evaluation import evaluate
+    from torchloupe.model import zoo as models
+    from torchloupe.trained import Prediction, Run, open_run
+
+__version__ = "0.1.0"
+
+_PLACES = {
+    "Config": "torchloupe.config:Config",
+    "Prediction": "torchloupe.trained:Prediction",
+    "Run": "torchloupe.trained:Run",
+    "data": "torchloupe.data",
+    "errors": "torchloupe.errors",
+    "evaluate": "torchloupe.evaluation:evaluate",
+    "fit": "torchloupe.assemble:fit",
+    "hardware": "torchloupe.hardware",
+    "lens": "torchloupe.lens",
+    "models": "torchloupe.model.zoo",
+    "open_data": "torchloupe.data.sources:open_data",
+    "open_run": "torchloupe.trained:open_run",
+    "resume": "torchloupe.assemble:resume",
+}
+
+__all__ = [
+    "Config",
+    "Prediction",
+    "Run",
+    "data",
+    "errors",
+    "evaluate",
+    "fit",
+    "hardware",
+    "lens",
+    "models",
+    "open_data",
+    "open_run",
+    "resume",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module 'torchloupe' has no attribute {name!r}")
+    module, _, attribute = _PLACES[name].partition(":")
+    found = import_module(module)
+    return getattr(found, attribute) if attribute else found
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

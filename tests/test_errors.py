@@ -1,0 +1,41 @@
+import pytest
+
+from torchloupe import errors
+
+
+def test_errors_carry_message_hint_and_exit_code():
+    error = errors.DataError("class 'cat' has no images", "add some")
+    assert (error.message, error.hint, error.exit_code) == (
+        "class 'cat' has no images",
+        "add some",
+        3,
+    )
+    assert str(error) == "class 'cat' has no images\nhint: add some"
+
+
+def test_every_error_has_an_exit_code_of_its_own():
+    codes = [kind.exit_code for kind in errors.LoupeError.__subclasses__()]
+    assert sorted(codes) == [2, 3, 4, 5, 6, 130, 143]
+
+
+def test_did_you_mean_names_near_misses_or_everything():
+    assert errors.did_you_mean("adm", ["adam", "sgd"]) == "did you mean 'adam'?"
+    assert errors.did_you_mean("zzz", ["b", "a"]) == "known: a, b"
+    assert errors.did_you_mean("zzz", ["b"], otherwise="look again") == "look again"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a\nb", "a\\nb"),
+        ("\x1b[31mred", "\\x1b[31mred"),
+        ("naïve 日本", "naïve 日本"),
+        ("\u202eevil", "\\u202eevil"),
+    ],
+)
+def test_printable_escapes_what_could_move_the_cursor(text, shown):
+    assert errors.printable(text) == shown
+
+
+def test_printable_caps_the_length():
+    assert len(errors.printable("x" * 1_000_000)) == 200

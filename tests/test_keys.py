@@ -1,0 +1,71 @@
+"""Keys: golden values that no later version may change, and what makes them good randomness."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from torchloupe import keys
+
+
+def test_keys_have_golden_values():
+    assert keys.make_key("cat/001.jpg") == GOLDEN["key"]
+    assert int(keys.mix(1, 2, 3)) == GOLDEN["mix"]
+    some = keys.make_keys(["a", "b", "c", "d", "e"])
+    assert keys.uniform(7, 3, some, 2).tolist() == GOLDEN["uniform"]
+    assert keys.permutation(7, 3, some).tolist() == GOLDEN["permutation"]
+    assert keys.torch_seed(5, 100) == GOLDEN["torch_seed"]
+
+
+GOLDEN = {
+    "key": 10344379826591169436,
+    "mix": 15020427595393229491,
+    "uniform": [
+        0.8117389591920823,
+        0.7990786830745997,
+        0.8910063413922812,
+        0.15160110690802875,
+        0.8853526540821731,
+    ],
+    "permutation": [2, 1, 0, 3, 4],
+    "torch_seed": 6483911877007916861,
+}
+
+
+def test_uniform_is_uniform_and_independent_between_draws():
+    some = keys.make_keys(map(str, range(20_000)))
+    first, second = keys.uniform(0, 0, some, 0), keys.uniform(0, 0, some, 1)
+    counts = np.histogram(first, bins=20, range=(0, 1))[0]
+    assert abs(counts - 1000).max() < 5 * np.sqrt(1000)
+    assert abs(np.corrcoef(first, second)[0, 1]) < 0.03
+    assert 0 <= first.min() <= first.max() < 1
+
+
+def test_uniform_of_a_sample_does_not_depend_on_the_others():
+    some = keys.make_keys(map(str, range(100)))
+    whole = keys.uniform(1, 4, some, 0)
+    assert np.array_equal(keys.uniform(1, 4, some[30:40], 0), whole[30:40])
+
+
+@pytest.mark.parametrize("changed", [(1, 0), (0, 1)])
+def test_permutation_changes_with_seed_and_epoch(changed):
+    some = keys.make_keys(map(str, range(1000)))
+    order = keys.permutation(0, 0, some)
+    assert sorted(order) == list(range(1000))
+    assert (keys.permutation(*changed, some) == order).mean() < 0.02
+
+
+def test_permutation_visits_the_same_samples_whatever_order_they_are_listed_in():
+    some = keys.make_keys(map(str, range(500)))
+    shuffled = np.random.default_rng(0).permutation(500)
+    visited = some[keys.permutation(3, 1, some)]
+    assert np.array_equal(some[shuffled][keys.permutation(3, 1, some[shuffled])], visited)
+
+
+def test_make_key_takes_names_that_are_not_utf8():
+    assert keys.make_key("\udcff.jpg") == keys.make_key(b"\xff.jpg")
+
+
+@given(st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=4))
+def test_mix_one_is_mix_of_plain_numbers(parts: list[int]) -> None:
+    assert keys.mix_one(*parts) == int(keys.mix(*parts))
