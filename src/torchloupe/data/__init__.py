@@ -1,0 +1,1 @@
+"""The data room: from a source to batches on a device; each part works alone."""

@@ -1,0 +1,201 @@
+"""Arrays in files: `.npz` and pairs of `.npy`, told apart by the names people give them.
+
+Nothing that needs pickle is read: a pickle can run code.
+"""
+
+import os
+import re
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from torchloupe.data.sources.arrays import Part, open_arrays
+from torchloupe.data.sources.source import SPLIT_WORDS, Data, name_some, stamp_file
+from torchloupe.data.split import TRAIN
+from torchloupe.errors import DataError, LoupeError, printable
+
+_SAVE = "save plain arrays: numpy.savez(path, images=..., labels=...)"
+_PARTS = "|".join(sorted(SPLIT_WORDS, key=len, reverse=True))
+_ROLES = {
+    "images": "images|image|imgs|img|x|data|features|pixels|arr_0",
+    "labels": "labels|label|y|targets|target|arr_1",
+    "names": "class_names|target_names|classes|label_names|names|categories",
+}
+
+
+def open_npz(path: Path, *, layout: str = "auto", class_names: Sequence[str] = ()) -> Data:
+    """Data from a `.npz` whose arrays have telling names; pickled objects are refused."""
+    shown = printable(path)
+    if not zipfile.is_zipfile(path):
+        raise DataError(f"{shown} is not a .npz archive, or is cut short", _SAVE)
+    with path.open("rb") as file:
+        try:
+            archive = np.load(file, allow_pickle=False)
+        except Exception as error:
+            raise _unreadable(shown, error) from None
+        return open_mapping(
+            _Arrays(archive.__getitem__, dict.fromkeys(archive.files, shown)),
+            name=path.stem,
+            place=shown,
+            stamp=stamp_file(os.fspath(path)),
+            layout=layout,
+            class_names=class_names,
+        )
+
+
+def open_npy(path: Path, *, layout: str = "auto", class_names: Sequence[str] = ()) -> Data:
+    """Data from a folder of `.npy` files, or from one beside its labels; files are mapped.
+
+    `images.npy` goes with `labels.npy`, `x_train.npy` with `y_train.npy`, `NAME.npy` with
+    `NAME_labels.npy`.
+    """
+    folder = path if path.is_dir() else path.parent
+    files = {p.stem: p for p in sorted(folder.iterdir()) if p.suffix.lower() == ".npy"}
+    if not path.is_dir():
+        files = _partners(path, files)
+    return open_mapping(
+        _Arrays(
+            lambda stem: np.lib.format.open_memmap(files[stem], mode="r"),
+            {stem: printable(file) for stem, file in files.items()},
+        ),
+        name=folder.resolve().name if path.is_dir() else path.stem,
+        place=printable(path),
+        stamp=" ".join(stamp_file(os.fspath(p)) for p in files.values()),
+        layout=layout,
+        class_names=class_names,
+    )
+
+
+def open_mapping(
+    arrays: Mapping[str, Any],
+    *,
+    name: str,
+    place: str,
+    stamp: str = "",
+    layout: str = "auto",
+    class_names: Sequence[str] = (),
+) -> Data:
+    """Data from arrays by name: x_train and y_train, images and labels, test_images, X and y."""
+    found: dict[tuple[str, str], str] = {}
+    for key in arrays:
+        role, split = read_role(key)
+        if not role:
+            continue
+        twin = found.get((role, split))
+        if twin is not None and role == "images":
+            # A set may hold its images flat as well ("data" beside "images"): those are no help.
+            flat = [np.ndim(arrays[name]) < 3 for name in (twin, key)]
+            if flat == [False, True]:
+                continue
+            twin = None if flat == [True, False] else twin
+        if twin is not None:
+            raise DataError(
+                f"{place} has two arrays that could be the {split + ' ' if split else ''}{role}: "
+                f"{name_some([twin, key])}",
+                "keep one of them, or rename the other",
+            )
+        found[role, split] = key
+    splits = [split for role, split in found if role == "images" and ("labels", split) in found]
+    splits.sort(key=lambda split: SPLIT_WORDS.get(split, TRAIN))
+    lonely = [
+        key for (role, split), key in found.items() if role != "names" and split not in splits
+    ]
+    if not splits or lonely:
+        raise DataError(
+            f"{place} holds {_describe(arrays)}; "
+            + (
+                f"no partner for {name_some(lonely)}"
+                if lonely
+                else "none is named as images or labels"
+            ),
+            "name them images and labels, or x_train, y_train, x_test and y_test",
+        )
+    if "" in splits and len(splits) > 1:
+        mixed = [found["images", split] for split in splits]
+        raise DataError(
+            f"{place} has images with and without a split in their name: {name_some(mixed)}",
+            "name the split of each: x_train, x_val, x_test",
+        )
+    if not class_names and ("names", "") in found:
+        listed = np.asarray(arrays[found["names", ""]])
+        if listed.ndim == 1 and listed.dtype.kind in "US":
+            class_names = [v.decode() if isinstance(v, bytes) else str(v) for v in listed]
+    parts = [
+        Part(
+            SPLIT_WORDS.get(split, TRAIN),
+            arrays[found["images", split]],
+            arrays[found["labels", split]],
+        )
+        for split in splits
+    ]
+    try:
+        return open_arrays(parts, name=name, stamp=stamp, layout=layout, class_names=class_names)
+    except DataError as error:
+        raise DataError(f"{place}: {error.message}", error.hint) from None
+
+
+def read_role(key: str) -> tuple[str, str]:
+    """What an array's name says it is: ("images", "train") for x_train; ("", "") if nothing."""
+    for role, words in _ROLES.items():
+        before = rf"(?:(?P<before>{_PARTS})[-_. ]?)?(?:{words})"
+        match = re.fullmatch(rf"{before}(?:[-_. ]?(?P<after>{_PARTS}))?", key.lower())
+        if match and not (match["before"] and match["after"]):
+            return role, match["before"] or match["after"] or ""
+    return "", ""
+
+
+class _Arrays(Mapping[str, Any]):
+    """Arrays by name, each read when asked for; `places` says in errors where each comes from."""
+
+    def __init__(self, read: Callable[[str], Any], places: Mapping[str, str]) -> None:
+        self._read = read
+        self._places = places
+
+    def __getitem__(self, key: str) -> Any:
+        try:
+            return self._read(key)
+        except Exception as error:  # over damaged files numpy raises nearly every type there is
+            raise _unreadable(self._places[key], error) from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+
+def _partners(path: Path, files: Mapping[str, Path]) -> dict[str, Path]:
+    """The files that go with one `.npy` of images, under the names images and labels."""
+    role, split = read_role(path.stem)
+    for stem, file in files.items():
+        beside = read_role(stem) == ("labels", split) if role == "images" else False
+        if beside or re.fullmatch(rf"{re.escape(path.stem)}[-_. ]?(labels?|y|targets?)", stem):
+            return {"images": path, "labels": file}
+    raise DataError(
+        f"{printable(path)} has no labels beside it (found: {name_some(files)})",
+        f"save the labels as {printable(path.stem)}_labels.npy in the same folder",
+    )
+
+
+def _unreadable(shown: str, error: Exception) -> DataError:
+    if re.search("pickle|Python objects", str(error)):
+        return DataError(
+            f"{shown} holds Python objects: reading those can run code, and is refused", _SAVE
+        )
+    return DataError(f"{shown} can't be read as arrays: {printable(error)}", _SAVE)
+
+
+def _describe(arrays: Mapping[str, Any]) -> str:
+    """`'a' [10, 3], 'b' [10]`, or "nothing"."""
+    shown = []
+    for key in list(arrays)[:6]:
+        try:
+            shape = str(list(np.shape(arrays[key])))
+        except (ValueError, OSError, LoupeError):
+            shape = "(not an array)"
+        shown.append(f"'{printable(key, 60)}' {shape}")
+    more = f" and {len(arrays) - 6} more" if len(arrays) > 6 else ""
+    return (", ".join(shown) + more) or "nothing"

@@ -1,0 +1,185 @@
+"""Images that are arrays: their layout told apart, their values kept.
+
+Which array is what, and how it is read from a file, is for archives and idx.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from torchloupe.data.samples import Samples, make_ids
+from torchloupe.data.sources.labels import compare_splits, read_labels
+from torchloupe.data.sources.source import ArrayReader, Data, make_stamp, short_name
+from torchloupe.data.split import SPLIT_NAMES, TRAIN
+from torchloupe.errors import DataError, UsageError, did_you_mean, printable
+
+LAYOUTS = ("auto", "NHW", "NHWC", "NCHW")
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Images and labels of one split, as they were found."""
+
+    part: int  # TRAIN, VAL or TEST
+    images: Any
+    labels: Any
+
+
+def open_arrays(
+    parts: Sequence[Part],
+    *,
+    name: str,
+    stamp: str = "",
+    layout: str = "auto",
+    class_names: Sequence[str] = (),
+) -> Data:
+    """Data from arrays in memory or mapped: one part without splits, or one part a split.
+
+    Images are [N, H, W], [N, H, W, C] or [N, C, H, W]. uint8 stays as it is, booleans become
+    0 and 255, whole numbers within 0..255 become uint8, all else float32 with its values kept.
+    """
+    if layout not in LAYOUTS:
+        raise UsageError(f"layout {printable(layout)!r}", did_you_mean(layout, LAYOUTS))
+    named = len(parts) > 1
+    arrays = [_read_part(part, layout, SPLIT_NAMES[part.part] if named else "") for part in parts]
+    shapes = {array.shape[1:] for array in arrays}
+    if len(shapes) > 1:
+        listed = ", ".join(
+            f"{SPLIT_NAMES[part.part]} {'x'.join(map(str, array.shape[1:]))}"
+            for part, array in zip(parts, arrays, strict=True)
+        )
+        raise DataError(
+            f"the splits hold images of different shapes: {listed} (height x width x channels)",
+            "bring all splits to one shape",
+        )
+    images = arrays[0] if len(arrays) == 1 else _join(arrays)
+    values = [_as_array(part.labels) for part in parts]
+    labels, names, notes = read_labels(_join_labels(values), class_names)
+    given = np.repeat([part.part for part in parts], [len(array) for array in arrays])
+    given = given.astype(np.int8)
+    is_given = named and bool((given != TRAIN).any())
+    if is_given:
+        notes += compare_splits(labels, given, names)
+    ids = make_ids(
+        [
+            f"{SPLIT_NAMES[p.part]}/{k}"
+            for p, a in zip(parts, arrays, strict=True)
+            for k in range(len(a))
+        ]
+        if named
+        else range(len(images))
+    )
+    return Data(
+        name=short_name(name),
+        kind="arrays",
+        samples=Samples(ids, labels, names),
+        given=given if is_given else None,
+        reader=ArrayReader(images),
+        notes=notes,
+        stamp=make_stamp(stamp or _sample_stamp(images), str(images.shape), labels),
+    )
+
+
+def _read_part(part: Part, layout: str, where: str) -> NDArray[Any]:
+    try:
+        images = _as_pixels(_as_array(part.images), layout)
+        counts = (len(images), len(_as_array(part.labels)))
+    except DataError as error:
+        message = f"{where}: {error.message}" if where else error.message
+        raise DataError(message, error.hint) from None
+    if counts[0] != counts[1]:
+        raise DataError(
+            f"there are {counts[0]:,} images and {counts[1]:,} labels"
+            + (f" for {where}" if where else ""),
+            "give one label for every image",
+        )
+    return images
+
+
+def _as_array(value: Any) -> NDArray[Any]:
+    """A numpy array from an array, a tensor (on any device) or a list."""
+    if hasattr(value, "detach"):
+        value = value.detach().cpu()
+        value = value.float() if str(value.dtype) == "torch.bfloat16" else value
+    try:
+        return value if isinstance(value, np.ndarray) else np.asarray(value)
+    except ValueError as error:
+        raise DataError(f"not an array: {printable(error)}", "give images of one shape") from None
+
+
+def _as_pixels(images: NDArray[Any], layout: str) -> NDArray[Any]:
+    """Images as [N, H, W, C] uint8 or float32; a view where nothing has to change."""
+    images = _as_nhwc(images, layout)
+    if 0 in images.shape:
+        raise DataError(f"images have shape {list(images.shape)}: there are none", "give images")
+    kind = images.dtype.kind
+    if kind == "b":
+        return images.astype(np.uint8) * np.uint8(255)
+    if images.dtype in (np.uint8, np.float32):
+        return images
+    if kind in "iu" and images.min() >= 0 and images.max() <= 255:
+        return images.astype(np.uint8)
+    if kind in "iuf":
+        return images.astype(np.float32)
+    raise DataError(f"images of type {images.dtype} are not pixels", "give uint8 or float arrays")
+
+
+def _as_nhwc(images: NDArray[Any], layout: str) -> NDArray[Any]:
+    shape = list(images.shape)
+    if images.ndim == 3 and layout in ("auto", "NHW"):
+        return images[..., None]
+    if images.ndim == 4 and layout == "NHWC":
+        return images
+    if images.ndim == 4 and layout == "NCHW":
+        return images.transpose(0, 2, 3, 1)
+    if images.ndim == 4 and layout == "auto":
+        first, last = shape[1] in (1, 3, 4), shape[3] in (1, 3, 4)
+        if first != last:
+            return images.transpose(0, 2, 3, 1) if first else images
+        why = "both axis 1 and axis 3 could be" if first else "neither axis 1 nor axis 3 looks like"
+        raise DataError(
+            f"images have shape {shape}: {why} the channels (1, 3 or 4)",
+            "say which: data.layout=NHWC or data.layout=NCHW",
+        )
+    if images.ndim == 2 and shape[1] > 1:
+        side = int(shape[1] ** 0.5)
+        example = f"reshape(-1, {side}, {side})" if side * side == shape[1] else "reshape(-1, H, W)"
+        raise DataError(f"images have shape {shape}: each is one flat row", f"use images.{example}")
+    wanted = {"NHW": "[N, H, W]", "auto": "[N, H, W], [N, H, W, C] or [N, C, H, W]"}
+    raise DataError(
+        f"images have shape {shape}; wanted {wanted.get(layout, f'four axes ({layout})')}",
+        "give one image a row, or another data.layout",
+    )
+
+
+def _join(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """All images in one array; where only some parts are uint8, all become float32."""
+    kinds = {array.dtype for array in arrays}
+    joined = np.empty(
+        (sum(map(len, arrays)), *arrays[0].shape[1:]),
+        kinds.pop() if len(kinds) == 1 else np.float32,
+    )
+    start = 0
+    for array in arrays:
+        joined[start : start + len(array)] = array
+        start += len(array)
+    return joined
+
+
+def _join_labels(values: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    try:
+        return np.concatenate(values)
+    except ValueError:
+        listed = ", ".join(str(list(value.shape)) for value in values)
+        raise DataError(
+            f"labels of the splits have different shapes: {listed}", "bring them to one shape"
+        ) from None
+
+
+def _sample_stamp(images: NDArray[Any]) -> str:
+    """A stamp of up to a thousand images spread over all, for arrays that have no file."""
+    step = max(1, len(images) // 1000)
+    return make_stamp(images[::step])

@@ -1,0 +1,146 @@
+"""Data handed over from Python, or from a file of the user's: datasets, loaders, arrays, splits."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from torchloupe.code import explain, load_object
+from torchloupe.data.sources.archives import open_mapping, read_role
+from torchloupe.data.sources.arrays import Part, open_arrays
+from torchloupe.data.sources.datasets import DatasetReader, open_datasets
+from torchloupe.data.sources.source import SPLIT_WORDS, Data, name_some
+from torchloupe.data.sources.streams import is_stream, open_streams, take_apart
+from torchloupe.data.split import SPLIT_NAMES, TEST, TRAIN, VAL
+from torchloupe.errors import LoupeError, UsageError, printable
+
+_WANTED = (
+    "give a Dataset, a DataLoader, a pair (images, labels) of arrays, or (train, val) of these"
+)
+
+
+def open_object(
+    source: Any, *, name: str = "", layout: str = "auto", class_names: Sequence[str] = ()
+) -> Data:
+    """Data from a Python object; see open_data for what it may be."""
+    if isinstance(source, Data):
+        return source
+    name = name or type(source).__name__
+    if isinstance(source, Mapping):
+        keys = [str(key) for key in source]
+        if keys and all(key.lower() in SPLIT_WORDS for key in keys):
+            parts = {SPLIT_WORDS[str(key).lower()]: value for key, value in source.items()}
+            if len(parts) < len(keys):
+                raise UsageError(f"two keys name one split: {name_some(keys)}", "keep one of them")
+            parts = {part: value for part, value in sorted(parts.items()) if value is not None}
+            return _open_parts(parts, name, layout, class_names)
+        if any(read_role(key)[0] == "images" for key in keys):
+            return open_mapping(
+                source, name=name, place="the dict", layout=layout, class_names=class_names
+            )
+        raise UsageError(
+            f"a dict with the keys {name_some(keys) or 'none'} is no data",
+            "name its entries train, val and test, or images and labels",
+        )
+    if isinstance(source, (tuple, list)) and _is_splits(source):
+        parts = dict(zip((TRAIN, VAL, TEST), source, strict=False))
+        parts = {part: value for part, value in parts.items() if value is not None}
+        return _open_parts(parts, name, layout, class_names)
+    return _open_parts({TRAIN: source}, name, layout, class_names)
+
+
+def open_code(spec: str) -> Any:
+    """What `file.py:name` is; a function or class is called without arguments first."""
+    found = load_object(spec, "dataset")
+    if isinstance(found, type) or (callable(found) and not hasattr(found, "__getitem__")):
+        try:
+            found = found()
+        except LoupeError:
+            raise
+        except Exception as error:
+            raise explain(error, spec, "dataset") from error
+    return found
+
+
+def _open_parts(parts: dict[int, Any], name: str, layout: str, class_names: Sequence[str]) -> Data:
+    """One kind for all splits: arrays if all are, datasets if all are, else streams."""
+    if TRAIN not in parts:
+        raise UsageError("there is no train split", "give at least train, for example (train, val)")
+    if all(_is_pair(value) for value in parts.values()):
+        found = [Part(part, *value) for part, value in parts.items()]
+        plain = "arrays" if name in ("tuple", "list", "dict") else name
+        return open_arrays(found, name=plain, layout=layout, class_names=class_names)
+    if layout != "auto":
+        raise UsageError(f"layout {layout} is for arrays, not for datasets", "leave layout out")
+    for part, value in parts.items():
+        _refuse_undatalike(value, SPLIT_NAMES[part] if len(parts) > 1 else "")
+    if name in ("tuple", "list", "dict", "DataLoader"):
+        name = type(getattr(parts[TRAIN], "dataset", parts[TRAIN])).__name__
+    whole: dict[int, Any] = {}
+    reader: DatasetReader | None = None
+    for part, value in parts.items():
+        inner = take_apart(value, part) if isinstance(value, DataLoader) else value
+        if inner is None or is_stream(inner):
+            return open_streams(parts, name=name, class_names=class_names)
+        if isinstance(value, DataLoader) and part == TRAIN:
+            reader = DatasetReader(inner, value.batch_size or 0, value.num_workers)
+        whole[part] = inner
+    return open_datasets(whole, name=name, class_names=class_names, reader=reader)
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, (np.ndarray, torch.Tensor))
+
+
+def _is_pair(value: Any) -> bool:
+    """Whether this is (images, labels): an array of images, and labels in an array or a list."""
+    if not isinstance(value, (tuple, list)) or len(value) != 2 or not _is_array(value[0]):
+        return False
+    labels = value[1]
+    if isinstance(labels, (list, tuple)):
+        return not any(_is_array(label) and np.ndim(label) > 1 for label in labels[:1])
+    return _is_array(labels) and labels.ndim <= 2 and value[0].ndim >= 2
+
+
+def _is_splits(source: Sequence[Any]) -> bool:
+    """Whether this is (train, val) or (train, val, test), and not one list of samples."""
+    if not 1 <= len(source) <= 3 or _is_pair(source):
+        return False
+    if isinstance(source, tuple):
+        return True
+    return all(_is_pair(part) or (hasattr(part, "__len__") and not isinstance(part, (tuple, list))
+               and not _is_array(part)) or is_stream(part) for part in source)  # fmt: skip
+
+
+def _refuse_undatalike(value: Any, where: str) -> None:
+    """UsageError for what can't be a data set, before anything is read from it."""
+    what = f"{where}: " if where else ""
+    if hasattr(value, "__next__"):
+        raise UsageError(
+            f"{what}an iterator ({printable(type(value).__name__)}) can be read only once",
+            "give an IterableDataset, whose __iter__ starts anew each epoch",
+        )
+    if _is_array(value):
+        raise UsageError(
+            f"{what}an array of shape {list(value.shape)} comes without labels",
+            "give a pair: (images, labels)",
+        )
+    if is_stream(value):
+        return
+    is_sequence = hasattr(value, "__getitem__") and not isinstance(
+        value, (str, bytes, Mapping, type)
+    )
+    if not is_sequence:
+        shown = printable(value, 60) if isinstance(value, (str, bytes, int, float)) else ""
+        raise UsageError(
+            f"{what}{printable(type(value).__name__)} {shown}".rstrip() + " is no data", _WANTED
+        )
+    try:
+        len(value)
+    except (TypeError, NotImplementedError):
+        raise UsageError(
+            f"{what}{printable(type(value).__name__)} has __getitem__ and no __len__",
+            "give it a __len__, or make it an IterableDataset",
+        ) from None

@@ -1,0 +1,253 @@
+"""Which sample trains, which validates, which tests: a pure function of the seed and the ids.
+
+It knows nothing of pixels; where content hashes are given, images with the same content stay
+on one side, and so do samples of one group. Splits that the data itself names are respected.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from torchloupe.data.samples import Samples
+from torchloupe.errors import DataError, printable
+from torchloupe.keys import Keys, make_key, mix
+from torchloupe.units import plural
+
+TRAIN, VAL, TEST = 0, 1, 2
+SPLIT_NAMES = ("train", "val", "test")
+FEW = 5  # a class with fewer images is named in a note
+_SPLIT_DRAW = 0x5B117  # tells this use of a sample's key from all others
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """Row numbers of each part, ascending, and what a person should know about them."""
+
+    train: Rows
+    val: Rows
+    test: Rows
+    notes: tuple[str, ...] = ()
+
+
+def split_samples(
+    samples: Samples,
+    *,
+    given: NDArray[np.int8] | None = None,
+    content: Keys | None = None,
+    val_fraction: float = 0.1,
+    test_fraction: float = 0.15,
+    seed: int = 0,
+) -> Splits:
+    """The rows to train on, to validate with and to test with.
+
+    Each class is shared out by the fractions (rounded; classes too small to reach half an
+    image together give what they sum to), and keeps at least one training image. `given` [N]
+    holds 0, 1, 2 where the data names its splits: then only a missing val is carved, from
+    train. `content` [N] is a hash of each image. DataError when there is nothing to learn:
+    no image, one class, a class without a training image.
+    """
+    _refuse_untrainable(samples)
+    notes = _few_images(samples)
+    units = _join_units(samples.groups, content, len(samples))
+    notes += _contradictions(samples, content)
+    if given is None or not (given != TRAIN).any():
+        parts = _carve(samples, units, np.arange(len(samples)), (val_fraction, test_fraction), seed)
+    else:
+        parts = np.asarray(given, dtype=np.int8).copy()
+        notes += _leaks(samples, parts, content)
+        if not (parts == VAL).any() and val_fraction > 0:
+            train = np.flatnonzero(parts == TRAIN)
+            parts[train] = _carve(samples, units[train], train, (val_fraction, 0.0), seed)
+        if not (parts == TEST).any():
+            notes += ("the data has no test split: results are those of the validation images",)
+    _refuse_untrained(samples, parts)
+    notes += _missing(parts, (val_fraction, test_fraction), carved=given is None)
+    train, val, test = (np.flatnonzero(parts == part) for part in (TRAIN, VAL, TEST))
+    return Splits(train, val, test, notes)
+
+
+def _carve(
+    samples: Samples,
+    units: NDArray[np.int64],
+    rows: Rows,
+    fractions: tuple[float, float],
+    seed: int,
+) -> NDArray[np.int8]:
+    """A part [len(rows)] for each row: whole units, stratified, every class kept in train."""
+    _, unit, sizes = np.unique(units, return_inverse=True, return_counts=True)
+    # A unit is named by the smallest key among its rows, so that neither the order of the list
+    # nor how many copies there are moves it.
+    keys = samples.keys[rows]
+    named = np.full(len(sizes), np.iinfo(np.uint64).max, dtype=np.uint64)
+    np.minimum.at(named, unit, keys)
+    leads = np.flatnonzero(keys == named[unit])
+    first = np.empty(len(named), dtype=np.int64)
+    first[unit[leads]] = leads
+    strata = _strata(samples)[rows][first]
+
+    # Units in a drawn order within their class; the class decides how many images go out.
+    order = np.lexsort((named, mix(seed, _SPLIT_DRAW, named), strata))
+    ordered = strata[order]
+    counts = np.zeros(int(strata.max()) + 1)
+    np.add.at(counts, ordered, sizes[order])
+    val_count, test_count = _quotas(counts, fractions, samples.class_names, seed)
+    starts = np.concatenate([[0.0], np.cumsum(counts)])[:-1]
+    middle = np.cumsum(sizes[order]) - sizes[order] / 2 - starts[ordered]
+    part = np.full(len(order), TRAIN, dtype=np.int8)
+    part[middle < (test_count + val_count)[ordered]] = VAL
+    part[middle < test_count[ordered]] = TEST
+    part[np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))] = TRAIN
+    of_unit = np.empty_like(part)
+    of_unit[order] = part
+    _keep_in_train(samples, rows, unit, of_unit)
+    return of_unit[unit]
+
+
+def _quotas(
+    counts: NDArray[np.float64],
+    fractions: tuple[float, float],
+    class_names: tuple[str, ...],
+    seed: int,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """How many images of each class go to val and to test; one at least stays."""
+    names = [*class_names, ""][: len(counts)]
+    turn = np.argsort(mix(seed, _SPLIT_DRAW, np.array([make_key(n) for n in names], np.uint64)))
+    quotas = []
+    for fraction in fractions:
+        wanted = counts * fraction
+        quota = np.floor(wanted + 0.5)
+        # Classes that round to nothing take turns, so that thousands of tiny classes still
+        # give the validation set its share.
+        tiny = turn[wanted[turn] < 0.5]
+        steps = np.floor(np.cumsum(wanted[tiny]) + 0.5)
+        quota[tiny] = np.diff(steps, prepend=0.0)
+        quotas.append(quota)
+    val = np.minimum(quotas[0], np.maximum(counts - 1, 0))
+    test = np.minimum(quotas[1], np.maximum(counts - 1 - val, 0))
+    return val, test
+
+
+def _strata(samples: Samples) -> NDArray[np.int64]:
+    """What each row is shared out by [N]: its class, or the rarest of its several labels."""
+    if not samples.is_multi_label:
+        return samples.labels.astype(np.int64, copy=False)
+    counts = samples.class_counts()
+    rank = np.argsort(np.argsort(counts, kind="stable"), kind="stable")
+    has = samples.labels > 0.5
+    rarest = np.where(has, rank, len(counts)).min(axis=1)
+    by_rank = np.append(np.argsort(rank), len(counts))
+    return np.asarray(by_rank[rarest], dtype=np.int64)
+
+
+def _keep_in_train(
+    samples: Samples, rows: Rows, unit: NDArray[np.int64], part: NDArray[np.int8]
+) -> None:
+    """Bring back a unit for each class that sharing out whole units left without one."""
+    stays = part[unit] == TRAIN
+    for number in np.flatnonzero(samples.take(rows[stays]).class_counts() == 0):
+        if samples.is_multi_label:
+            mine = unit[samples.labels[rows, number] > 0.5]
+        else:
+            mine = unit[samples.labels[rows] == number]
+        if len(mine):
+            part[mine[0]] = TRAIN
+
+
+def _join_units(groups: NDArray[np.int64] | None, content: Keys | None, count: int) -> Rows:
+    """A number [N] for each row; rows that must stay together, however linked, share it."""
+    links = [
+        np.unique(by, return_inverse=True)[1].reshape(-1)
+        for by in (groups, content)
+        if by is not None
+    ]
+    unit = np.arange(count)
+    while True:
+        before = unit
+        for link in links:
+            lowest = np.full(int(link.max()) + 1, count, dtype=np.int64)
+            np.minimum.at(lowest, link, unit)
+            unit = lowest[link]
+        if np.array_equal(unit, before):
+            return unit
+
+
+def _refuse_untrainable(samples: Samples) -> None:
+    if len(samples) == 0:
+        raise DataError("there is no image to learn from", "add images, one folder a class")
+    if len(samples.class_names) < 2 and not samples.is_multi_label:
+        names = ", ".join(f"'{printable(name)}'" for name in samples.class_names)
+        raise DataError(
+            f"there is only one class: {names}" if names else "there is no class",
+            "add images of at least one other class",
+        )
+
+
+def _refuse_untrained(samples: Samples, parts: NDArray[np.int8]) -> None:
+    counts = samples.take(np.flatnonzero(parts == TRAIN)).class_counts()
+    if (counts == 0).any():
+        raise DataError(
+            f"no training image of {_names(samples, np.flatnonzero(counts == 0))}",
+            "add training images of it, or take it out of the class names",
+        )
+
+
+def _few_images(samples: Samples) -> tuple[str, ...]:
+    counts = samples.class_counts()
+    few = np.flatnonzero((counts > 0) & (counts < FEW))
+    if not len(few):
+        return ()
+    shown = [f"'{printable(samples.class_names[k], 60)}' ({counts[k]})" for k in few[:5]]
+    rest = f" and {len(few) - 5:,} more" if len(few) > 5 else ""
+    has = "class has" if len(few) == 1 else "classes have"
+    return (f"{len(few):,} {has} fewer than {FEW} images: {', '.join(shown)}{rest}",)
+
+
+def _missing(
+    parts: NDArray[np.int8], fractions: tuple[float, float], *, carved: bool
+) -> tuple[str, ...]:
+    wanted = {VAL: fractions[0], TEST: fractions[1] if carved else 0.0}
+    none = [SPLIT_NAMES[k] for k, f in wanted.items() if f > 0 and not (parts == k).any()]
+    return (f"too few images to hold some back for {' and '.join(none)}",) if none else ()
+
+
+def _leaks(samples: Samples, parts: NDArray[np.int8], content: Keys | None) -> tuple[str, ...]:
+    """Notes on images that the data's own splits hold twice."""
+    if content is None:
+        return ()
+    notes = []
+    for one, other in ((TRAIN, VAL), (TRAIN, TEST), (VAL, TEST)):
+        first, second = np.flatnonzero(parts == one), np.flatnonzero(parts == other)
+        shared = second[np.isin(content[second], content[first])]
+        if len(shared):
+            twin = first[np.flatnonzero(content[first] == content[shared[0]])[0]]
+            notes.append(
+                f"{plural(len(shared), 'image')} of {SPLIT_NAMES[other]} "
+                f"{'is' if len(shared) == 1 else 'are'} also in {SPLIT_NAMES[one]}, for example "
+                f"{printable(samples.ids[shared[0]], 80)} = {printable(samples.ids[twin], 80)}"
+            )
+    return tuple(notes)
+
+
+def _contradictions(samples: Samples, content: Keys | None) -> tuple[str, ...]:
+    """A note on identical images with different labels."""
+    if content is None:
+        return ()
+    _, first, inverse = np.unique(content, return_index=True, return_inverse=True)
+    differs = samples.labels != samples.labels[first[inverse]]
+    odd = np.flatnonzero(differs.any(axis=1) if samples.is_multi_label else differs)
+    if not len(odd):
+        return ()
+    row, twin = odd[0], first[inverse[odd[0]]]
+    return (
+        f"{plural(len(odd), 'image')} {'repeats' if len(odd) == 1 else 'repeat'} another one's "
+        f"content under a different label, for example {printable(samples.ids[row], 80)} = "
+        f"{printable(samples.ids[twin], 80)}",
+    )
+
+
+def _names(samples: Samples, numbers: NDArray[np.int64]) -> str:
+    shown = ", ".join(f"'{printable(samples.class_names[k], 60)}'" for k in numbers[:5])
+    return shown + (f" and {len(numbers) - 5:,} more classes" if len(numbers) > 5 else "")
