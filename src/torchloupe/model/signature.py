@@ -1,0 +1,25 @@
+"""The arguments that a class or function takes, whatever its annotations say."""
+
+import inspect
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+if sys.version_info >= (3, 14):
+    # Annotations stay text: evaluating them fails on names imported for type checkers only.
+    from annotationlib import Format
+
+    _signature: Callable[..., inspect.Signature] = partial(
+        inspect.signature, annotation_format=Format.STRING
+    )
+else:
+    _signature = inspect.signature
+
+
+def parameters_of(factory: Callable[..., Any]) -> list[inspect.Parameter] | None:
+    """The parameters of `factory`; None for one written in C, which doesn't tell."""
+    try:
+        return list(_signature(factory).parameters.values())
+    except (TypeError, ValueError):
+        return None

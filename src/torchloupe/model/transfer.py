@@ -1,0 +1,159 @@
+"""A classifier made of a backbone trained on other images and a linear layer for these.
+
+The backbone gives features; the linear layer, the head, is fitted to them (model/head.py) and
+may then be trained further together with the backbone. Where weights come from is for
+model/backbones.py.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from torchloupe.errors import UsageError, printable
+from torchloupe.model.catalog import make_model, without_weights
+
+LITE = "timm:tf_efficientnet_lite0"  # the backbone whose weights are installed with torchloupe
+LITE_TAP = 5  # after which of its blocks features are taken too (docs/LOG.md)
+DEPTH_DECAY = 0.7  # of the learning rate, from each group of layers to the one before it
+
+
+class Transfer(nn.Module):
+    """`body` gives features [B, D] of images; `head` turns them into logits [B, K].
+
+    With `views` 2, in eval mode, logits are the mean over an image and its mirror image. The
+    BatchNorms of the body keep their statistics in training: those of a few hundred images in
+    small batches are worse than those of a million.
+    """
+
+    def __init__(self, body: nn.Module, features: int, classes: int, views: int = 1) -> None:
+        super().__init__()
+        self.body = body
+        self.head = nn.Linear(features, classes)
+        self.views = views
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.body(images))
+        if self.views < 2 or self.training:
+            return logits
+        mirrored: Tensor = self.head(self.body(images.flip(3)))
+        return (logits + mirrored) / 2
+
+    def train(self, mode: bool = True) -> "Transfer":
+        super().train(mode)
+        for module in self.body.modules():
+            if isinstance(module, _BatchNorm):
+                module.eval()
+        return self
+
+    def rates(self) -> dict[str, float]:
+        """What share of the learning rate each parameter gets, by name: less, the deeper it lies.
+
+        Source: Howard and Ruder 2018, "Universal language model fine-tuning", section 3.2
+        (discriminative fine-tuning).
+        """
+        groups = list(dict.fromkeys(_group(name) for name, _ in self.body.named_parameters()))
+        shares = {group: DEPTH_DECAY ** (len(groups) - n) for n, group in enumerate(groups)}
+        own = {f"body.{name}": shares[_group(name)] for name, _ in self.body.named_parameters()}
+        return {**own, "head.weight": 1.0, "head.bias": 1.0}
+
+
+class LiteBody(nn.Module):
+    """timm's EfficientNet-Lite without its last layer; its features are those of two depths.
+
+    The average after block LITE_TAP beside the average at the end, each scaled to length one:
+    what the last blocks made for ImageNet's classes, and what they were made from.
+    """
+
+    def __init__(self, network: Any) -> None:
+        super().__init__()
+        self.conv_stem: nn.Module = network.conv_stem
+        self.bn1: nn.Module = network.bn1
+        self.blocks: nn.Sequential = network.blocks
+        self.conv_head: nn.Module = network.conv_head
+        self.bn2: nn.Module = network.bn2
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.bn1(self.conv_stem(images))
+        parts = []
+        for number, block in enumerate(self.blocks):
+            x = block(x)
+            if number == LITE_TAP:
+                parts.append(x)
+        parts.append(self.bn2(self.conv_head(x)))
+        return torch.cat([F.normalize(part.mean(dim=(2, 3))) for part in parts], dim=1)
+
+
+class PlainBody(nn.Module):
+    """A network whose last layer was taken off; its output [B, D] scaled to length one."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        features: Tensor = self.network(images)
+        return F.normalize(features.flatten(1))
+
+
+def make_transfer(
+    spec: Any,
+    *,
+    in_channels: int,
+    classes: int,
+    image_size: tuple[int, int],
+    options: Mapping[str, Any] | None = None,
+) -> Transfer:
+    """The network `spec` (as `make_model` takes it) with a new head; its weights are random.
+
+    `options.views` is Transfer's own; all else goes to the network. UsageError for one without a
+    linear last layer.
+    """
+    own = without_weights(options or {})
+    views = own.pop("views", 1)
+    if views not in (1, 2):
+        raise UsageError(
+            f"model.options.views is {printable(views)}; an image has 1 or 2 views",
+            "2 adds the mirror image",
+        )
+    network = make_model(
+        spec, in_channels=in_channels, classes=classes, image_size=image_size, options=own
+    )
+    body = make_body(network, spec)
+    features = _count_features(body, in_channels, image_size)
+    return Transfer(body, features, classes, int(views))
+
+
+def make_body(network: nn.Module, spec: Any = "") -> nn.Module:
+    """`network` without its last linear layer, as something that gives features [B, D]."""
+    if spec == LITE:
+        return LiteBody(network)
+    linear = [path for path, layer in network.named_modules() if isinstance(layer, nn.Linear)]
+    if not linear:
+        raise UsageError(
+            f"{type(network).__name__} has no linear last layer to put a new one in its place",
+            "train it as it is: --strategy scratch",
+        )
+    parent, _, name = linear[-1].rpartition(".")
+    setattr(network.get_submodule(parent), name, nn.Identity())
+    return PlainBody(network)
+
+
+def _count_features(body: nn.Module, in_channels: int, image_size: tuple[int, int]) -> int:
+    """D: what the body gives for one black image."""
+    was_training = body.training
+    body.eval()
+    with torch.inference_mode():
+        found = body(torch.zeros(1, in_channels, *image_size))
+    body.train(was_training)
+    return int(found.shape[1])
+
+
+def _group(name: str) -> str:
+    """The layers that share a rate: each numbered block of a stack is one, else each child."""
+    parts = name.removeprefix("network.").split(".")
+    numbered = [n for n, part in enumerate(parts[:-1]) if part.isdigit()]
+    return ".".join(parts[: numbered[0] + 1]) if numbered else parts[0]

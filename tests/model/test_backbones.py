@@ -1,0 +1,105 @@
+"""Pretrained weights: that they are ImageNet's, and what happens where there are none."""
+
+import time
+
+import pytest
+import safetensors.torch
+import torch
+from sklearn.datasets import load_sample_images
+
+from torchloupe.data.contract import Contract
+from torchloupe.errors import CheckpointError, UsageError
+from torchloupe.model import backbones
+from torchloupe.model.backbones import describe_sight, load_pretrained, read_lite_weights
+from torchloupe.model.catalog import make_model
+from torchloupe.model.transfer import LITE, make_transfer
+from torchloupe.model.weights import digest_weights, fit_weights
+
+PALACE, DAISY = 698, 985  # of ImageNet's thousand classes
+
+
+def transfer(spec=LITE, classes=3):
+    return make_transfer(spec, in_channels=3, classes=classes, image_size=(64, 64))
+
+
+def test_installed_weights_know_a_palace_and_a_daisy():
+    network = make_model(LITE, in_channels=3, classes=1000, image_size=(224, 224))
+    tensors, left_over = fit_weights(network, read_lite_weights())
+    assert not left_over
+    network.load_state_dict(tensors)
+    sight = describe_sight(LITE)
+    contract = Contract("RGB", 3, (sight.size,) * 2, kernel=sight.kernel)
+    contract = contract.with_statistics(*sight.statistics(3))
+    pixels = [torch.tensor(contract.decode(image)) for image in load_sample_images().images]
+    with torch.inference_mode():
+        logits = network.eval()(contract.normalise(torch.stack(pixels)))
+    assert logits.argmax(1).tolist() == [PALACE, DAISY]
+
+
+def test_installed_weights_become_the_body_and_leave_the_head():
+    model = transfer()
+    head = model.head.weight.clone()
+    origin, left_over = load_pretrained(model, LITE)
+    assert "ImageNet" in origin
+    assert left_over == ["_fc.weight", "_fc.bias"]
+    assert torch.equal(model.head.weight, head)
+    again = transfer(classes=7)
+    load_pretrained(again, LITE)
+    assert digest_weights(again.body) == digest_weights(model.body)
+
+
+def test_weights_of_a_file_become_the_body(tmp_path):
+    source, model = transfer(), transfer(classes=9)
+    safetensors.torch.save_file(source.state_dict(), tmp_path / "model.safetensors")
+    _, left_over = load_pretrained(model, LITE, str(tmp_path / "model.safetensors"))
+    assert left_over == ["head.bias", "head.weight"]
+    assert digest_weights(model.body) == digest_weights(source.body)
+
+
+def test_weights_of_another_network_are_refused(tmp_path):
+    safetensors.torch.save_file({"weight": torch.zeros(3)}, tmp_path / "w.safetensors")
+    with pytest.raises(CheckpointError, match="don't fit"):
+        load_pretrained(transfer(), LITE, str(tmp_path / "w.safetensors"))
+
+
+def test_hub_out_of_reach_is_a_quick_error_that_names_the_way_without(monkeypatch, tmp_path):
+    hub = pytest.importorskip("huggingface_hub")
+    monkeypatch.setattr(hub.constants, "ENDPOINT", "http://127.0.0.1:9")  # nothing listens there
+    monkeypatch.setattr(hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    start = time.monotonic()
+    with pytest.raises(UsageError, match="the hub can't be reached") as refused:
+        load_pretrained(transfer("timm:resnet10t"), "timm:resnet10t")
+    assert time.monotonic() - start < 10
+    assert "--weights" in refused.value.hint
+
+
+def test_hub_that_never_answers_is_given_up(monkeypatch, tmp_path):
+    hub = pytest.importorskip("huggingface_hub")
+    monkeypatch.setattr(hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(backbones, "HUB_SECONDS", 1.2)
+    monkeypatch.setattr(backbones, "_ask", lambda _address: time.sleep(3))
+    start = time.monotonic()
+    with pytest.raises(UsageError, match="no answer"):
+        backbones.require_hub("resnet10t")
+    assert time.monotonic() - start < 2.5
+
+
+def test_model_without_known_weights_is_refused():
+    with pytest.raises(UsageError, match="no pretrained weights known"):
+        load_pretrained(transfer(), "my_model.py:Net")
+
+
+@pytest.mark.parametrize(
+    ("spec", "size", "kernel", "mean"),
+    [
+        (LITE, 224, "bicubic", (0.5, 0.5, 0.5)),
+        ("timm:resnet18", 224, "bicubic", (0.485, 0.456, 0.406)),
+        ("torchvision:resnet18", 224, "bilinear", (0.485, 0.456, 0.406)),
+        ("my_model.py:Net", 224, "bilinear", (0.485, 0.456, 0.406)),
+    ],
+)
+def test_sight_is_that_of_the_weights(spec, size, kernel, mean):
+    sight = describe_sight(spec)
+    assert (sight.size, sight.kernel) == (size, kernel)
+    assert sight.mean == pytest.approx(mean)
+    assert sight.statistics(1)[0] == pytest.approx((sum(mean) / 3,))

@@ -1,0 +1,88 @@
+"""The head: the same answer as scikit-learn's, and sensible where there is little to go by."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+
+from torchloupe.keys import make_keys
+from torchloupe.model.head import balanced_weights, fit_head
+
+
+def blobs(count=60, classes=3, width=8, views=2, seed=0, spread=1.0):
+    rng = np.random.default_rng(seed)
+    labels = np.arange(count) % classes
+    centres = rng.normal(size=(classes, width))
+    values = centres[labels][:, None] + spread * rng.normal(size=(count, views, width))
+    keys = make_keys(map(str, range(count)))
+    return torch.from_numpy(values).float(), torch.from_numpy(labels), keys
+
+
+def test_head_is_the_logistic_regression_of_its_penalty():
+    features, labels, keys = blobs()
+    head = fit_head(features, labels, keys, classes=3)
+    rows = features.flatten(0, 1).numpy()
+    strength = 1 / (head.penalty * len(rows))
+    same = LogisticRegression(C=strength, tol=1e-8, max_iter=5000)
+    same.fit(rows, labels.repeat_interleave(2).numpy())
+    ours = features[:, 0] @ head.weight.T + head.bias
+    theirs = same.decision_function(features[:, 0].numpy())
+    difference = (ours - ours.mean(1, keepdim=True)).numpy() - theirs
+    assert np.abs(difference).max() < 0.05
+    assert head.accuracy is not None
+    assert 0.5 < head.accuracy <= 1
+
+
+def test_head_is_the_same_for_the_same_input_and_for_rows_in_another_order():
+    features, labels, keys = blobs()
+    head, again = (fit_head(features, labels, keys, classes=3) for _ in range(2))
+    assert torch.equal(head.weight, again.weight)
+    turn = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
+    other = fit_head(features[turn], labels[turn], keys[turn.numpy()], classes=3)
+    assert other.penalty == head.penalty
+    assert torch.allclose(other.weight, head.weight, atol=1e-2)
+
+
+@pytest.mark.parametrize("count", [2, 3, 7])
+def test_head_of_a_few_images_has_a_usual_penalty_and_no_accuracy(count):
+    features, labels, keys = blobs(count=count, classes=2, views=1)
+    head = fit_head(features, labels, keys, classes=2)
+    assert head.accuracy is None
+    assert torch.isfinite(head.weight).all()
+    assert ((features[:, 0] @ head.weight.T + head.bias).argmax(1) == labels).all()
+
+
+def test_head_with_a_class_that_has_no_image_never_names_it():
+    features, labels, keys = blobs()
+    head = fit_head(features, labels, keys, classes=5)
+    assert (features[:, 0] @ head.weight.T + head.bias).argmax(1).max() < 3
+
+
+def test_head_for_several_labels_an_image():
+    features, labels, keys = blobs(spread=0.1)
+    several = torch.stack([labels == 0, labels != 2], dim=1).float()
+    head = fit_head(features, several, keys, classes=2)
+    logits = features[:, 0] @ head.weight.T + head.bias
+    assert ((logits > 0) == (several > 0.5)).float().mean() > 0.95
+
+
+def test_balanced_weights_move_the_border_towards_the_large_class():
+    features, labels, keys = blobs(count=90, classes=2, views=1, spread=3.0)
+    kept = torch.cat([torch.where(labels == 0)[0], torch.where(labels == 1)[0][:6]])
+    few = labels[kept]
+    counts = torch.bincount(few).tolist()
+
+    def share_of_small(weights):
+        head = fit_head(features[kept], few, keys[kept.numpy()], classes=2, class_weights=weights)
+        return float(((features[:, 0] @ head.weight.T + head.bias).argmax(1) == 1).float().mean())
+
+    assert share_of_small(balanced_weights(counts)) > share_of_small(None)
+    assert balanced_weights([3, 1]).tolist() == pytest.approx([2 / 3, 2.0])
+
+
+def test_many_classes_are_solved_in_few_iterations(monkeypatch):
+    monkeypatch.setattr("torchloupe.model.head.MOST_WORK", 1.0)
+    features, labels, keys = blobs(spread=0.1)
+    head = fit_head(features, labels, keys, classes=3)
+    assert head.accuracy is None
+    assert ((features[:, 0] @ head.weight.T + head.bias).argmax(1) == labels).all()
