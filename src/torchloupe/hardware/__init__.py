@@ -1,0 +1,1 @@
+"""Using what the machine has: devices and number formats."""

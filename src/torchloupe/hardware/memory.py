@@ -1,0 +1,134 @@
+"""Running out of memory: told from other errors, put into numbers, and met with smaller pieces.
+
+A batch that doesn't fit goes through the model in pieces whose losses, weighted by their share,
+add up to that of the batch. It is the same step but for BatchNorm, which averages over a
+piece, and the draws of dropout.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TypeVar
+
+import torch
+
+from torchloupe.errors import ResourceError, printable
+from torchloupe.limits import available_memory_bytes, memory_limit_bytes
+from torchloupe.units import format_bytes, plural
+
+T = TypeVar("T")
+
+# Parts of what allocators say; torch's own class covers its CUDA allocator only.
+_SIGNS = (
+    "out of memory",
+    "can't allocate memory",
+    "not enough memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
+CACHE_SHARE = 0.1  # of a device's memory: less than this free, and cached blocks are given back
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether there was no memory for something, on a GPU or on the CPU."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SIGNS)
+
+
+@dataclass
+class Portions:
+    """How many images go through a model at once: all, until memory says otherwise."""
+
+    most: int = 0  # 0: as many as there are
+
+    def count(self, total: int, at_least: int = 1) -> int:
+        """Into how many pieces `total` images are split; `at_least` so many where asked for."""
+        needed = -(-total // self.most) if self.most else 1
+        return max(1, min(total, max(needed, at_least)))
+
+    def shrink(self, tried: int) -> None:
+        """Half of the `tried` images from now on; ResourceError where it was one already."""
+        if tried <= 1:
+            raise ResourceError(
+                "one image by itself does not fit into memory",
+                "use a smaller model or smaller images (--set data.size=...)",
+            )
+        self.most = -(-tried // 2)
+
+
+def in_portions(total: int, portions: Portions, run: Callable[[slice], T]) -> Iterator[T]:
+    """`run` on each piece of `total` images, in order; again in smaller ones where they don't fit.
+
+    What was done already is not done again. Raises ResourceError, with numbers, where a single
+    image doesn't fit.
+    """
+    done = 0
+    while done < total:
+        count = portions.count(total - done)
+        edges = [done + (total - done) * part // count for part in range(count + 1)]
+        for start, stop in pairwise(edges):
+            try:
+                made = run(slice(start, stop))
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                reason = str(error)  # and not the error, which holds on to its tensors
+            else:
+                done = stop
+                yield made
+                continue
+            make_room(portions, stop - start, reason)
+            break
+
+
+def make_room(portions: Portions, tried: int, reason: str) -> None:
+    """Shrink `portions`; what was `reason` is told where that can't be done."""
+    try:
+        portions.shrink(tried)
+    except ResourceError as error:
+        raise ResourceError(f"{error.message} ({printable(reason, 300)})", error.hint) from None
+
+
+def describe_shortage(device: torch.device, images: int, reason: str) -> str:
+    """What there was too little of, in numbers, on one line."""
+    return f"{plural(images, 'image')} at once did not fit: {describe_memory(device)} " + (
+        f"({printable(reason, 200)})"
+    )
+
+
+def free_bytes(device: torch.device) -> int:
+    """What this process can still have on `device`, blocks that it holds in reserve included."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(free + held)
+    if device.type == "mps":
+        return int(torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory())
+    return available_memory_bytes()
+
+
+def describe_memory(device: torch.device) -> str:
+    """How much memory there is and how much of it is free."""
+    if device.type == "cuda":
+        free, total = torch.cuda.mem_get_info(device)
+        held = torch.cuda.memory_allocated(device)
+        return (
+            f"{device} has {format_bytes(total)}, {format_bytes(held)} in use here, "
+            f"{format_bytes(free)} free"
+        )
+    if device.type == "mps":
+        total, held = torch.mps.recommended_max_memory(), torch.mps.driver_allocated_memory()
+        return f"{device} has {format_bytes(total)}, {format_bytes(held)} in use here"
+    limit, free = memory_limit_bytes(), available_memory_bytes()
+    return f"this process may use {format_bytes(limit)}, {format_bytes(free)} are free"
+
+
+def release_cached(device: torch.device) -> None:
+    """Give cached blocks back to a GPU that is nearly full; for changes of phase, never a step."""
+    if device.type == "cuda":
+        free, total = torch.cuda.mem_get_info(device)
+        if free < CACHE_SHARE * total:
+            torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()

@@ -1,0 +1,66 @@
+"""The most memory that each phase of a run had: by torch's allocator on a GPU, by the process else.
+
+Counters that only ever rise are set back at each change of phase; where the system can't do
+that (macOS, Windows), a phase has the most of all so far.
+"""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import torch
+
+try:
+    import resource
+except ImportError:  # Windows has no such module
+    resource = None  # type: ignore[assignment]
+
+_STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+class Peaks:
+    """Bytes by phase; phases may lie inside each other, each counted by itself."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.bytes: dict[str, int] = {}
+        self._open: list[str] = []
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Inside, memory is that of `name`, and not of the phase around it."""
+        self._settle()
+        self._open.append(name)
+        try:
+            yield
+        finally:
+            self._settle()
+            self._open.pop()
+
+    def _settle(self) -> None:
+        """Write down the most since the last change of phase."""
+        if self._open:
+            name = self._open[-1]
+            self.bytes[name] = max(self.bytes.get(name, 0), peak_memory_bytes(self.device))
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+        elif self.device.type == "cpu":
+            with suppress(OSError):
+                _RESET.write_text("5")  # of this process: the peak of its resident memory
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """The most memory used: by torch's allocator on a GPU, by this process on the CPU."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    if device.type == "mps":
+        return int(torch.mps.driver_allocated_memory())
+    with suppress(OSError, ValueError, IndexError):
+        for line in _STATUS.read_text(encoding="ascii", errors="replace").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    if resource is None:
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, others kB
