@@ -1,0 +1,254 @@
+"""What a run was asked to do: every setting with its default, frozen.
+
+A Config is plain data and knows nothing of files or of the command line (settings.py does).
+The text "auto", or 0 where the comment says so, stands for a choice that is made and recorded
+when the data and the machine are known.
+"""
+
+import re
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any
+
+from torchloupe.errors import UsageError, did_you_mean, printable
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What to read and how to see it."""
+
+    source: str = ""  # a folder, file, set name or file.py:name, as typed
+    image_column: str = "auto"  # manifests: the column of paths
+    label_column: str = "auto"  # manifests: the column of labels; "a,b,c" for several of 0 and 1
+    layout: str = "auto"  # arrays: NHW, NHWC or NCHW
+    class_names: tuple[str, ...] = ()  # for data that carries numbers only
+    mode: str = "auto"  # L or RGB
+    size: str = "auto"  # "64" or "48x64" (height x width)
+    fit: str = "auto"  # crop, pad or stretch
+    kernel: str = "bilinear"  # nearest, bilinear, bicubic or lanczos
+    val_fraction: float = 0.1  # share set aside to choose the best weights by
+    test_fraction: float = 0.15  # share kept away from training, judged once at the end
+    bad_fraction: float = 0.01  # up to this share of unreadable images is set aside
+    pack: str = "auto"  # disk, memory, off (decode on the fly)
+    workers: int = 0  # worker processes for a Dataset of one's own
+    download: bool = False  # let a named set be fetched
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Which network; `options` are keyword arguments of its constructor."""
+
+    name: str = "auto"  # a name, torchvision:NAME, timm:NAME, file.py:Class or package.module:Class
+    options: dict[str, Any] = field(default_factory=dict)  # e.g. model.options.width=32
+    weights: str = "auto"  # pretrained weights: a file; auto: those of the model; none
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Which loss, and how it weighs classes."""
+
+    name: str = "auto"  # cross_entropy, binary, focal, nll, or file.py:Loss
+    smoothing: float = 0.0  # share of the target spread over the other classes
+    weights: tuple[float, ...] | str = "none"  # none, balanced, or a number a class, in order
+    gamma: float = 2.0  # focal loss: how much easy samples are played down
+    options: dict[str, Any] = field(default_factory=dict)  # arguments of a loss of one's own
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """Which optimizer, and how fast."""
+
+    name: str = "auto"  # any class of torch.optim, such as adam, sgd, adamw
+    lr: float = 0.0  # base learning rate; 0: the optimizer's own default
+    weight_decay: float | None = None  # on weights, never on norms and biases; null: its default
+    options: dict[str, Any] = field(default_factory=dict)  # e.g. optimizer.options.momentum=0.9
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """How the learning rate moves."""
+
+    name: str = "auto"  # constant, cosine, onecycle, step, plateau
+    warmup_fraction: float = 0.0  # share of all steps over which the rate rises
+    options: dict[str, Any] = field(default_factory=dict)  # e.g. schedule.options.gamma=0.1
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Changes made to training images, each drawn anew for each sample and epoch."""
+
+    policy: str = "auto"  # by the kind of data; or none, randaugment, trivialaugment
+    policy_count: int = 2  # randaugment: how many operations for each sample
+    policy_strength: float = 0.3  # randaugment: from 0 to 1
+    translate: float = 0.0  # shift by whole pixels, up to this share of the side: crop with padding
+    padding: str = "edge"  # what moves in at the border: edge, reflect or zero (the mean)
+    flip: bool = False  # left-right, half of the samples
+    rotate_degrees: float = 0.0  # up to this angle, either way
+    scale: float = 0.0  # zoom by up to this share, in or out
+    resized_crop: float = 0.0  # smallest area share of a random resized crop; 0 is off
+    brightness: float = 0.0  # up to this share darker or brighter
+    contrast: float = 0.0  # up to this share less or more
+    saturation: float = 0.0  # colour images: up to this share less or more
+    hue: float = 0.0  # colour images: up to this share of a full turn, either way
+    erase: float = 0.0  # side of the erased square, as a share of the image's side
+    mixup: float = 0.0  # Beta(alpha, alpha) mixing with the next in the batch; 0 is off
+    cutmix: float = 0.0  # Beta(alpha, alpha), a rectangle of the next in the batch; 0 is off
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How long, how much at a time, and what is kept."""
+
+    strategy: str = "auto"  # head or finetune (from pretrained weights), scratch
+    epochs: float = 0.0  # 0: chosen by the size of the data
+    minutes: float = 0.0  # of training, validation included, instead of epochs; 0 is off
+    batch_total: int = 0  # samples an optimizer step; 0: chosen
+    micro_batches: int = 1  # forwards an optimizer step (gradient accumulation)
+    clip_norm: float = 0.0  # largest gradient norm; 0 is off
+    average: float = 0.0  # decay of an exponential moving average of the weights; 0 is off
+    monitor: str = "val_accuracy"  # what decides the best checkpoint
+    patience: int = 0  # evaluations without gain before stopping; 0 is off
+    evaluate_every_epochs: float = 1.0  # 0: only at the end
+    save_every_epochs: float = 1.0  # 0: only at the end and at a new best
+    save_every_steps: int = 0  # instead of epochs; 0 is off
+    save_every_minutes: float = 5.0  # besides; 0 is off
+    keep: int = 2  # checkpoints kept besides the best
+    log_every_steps: int = 0  # 0: about twenty times an epoch
+    bad_steps: int = 10  # non-finite losses in a row before giving up (exit 5)
+    seed: int = 0  # of the split, the order, augmentation, weights and dropout
+
+
+@dataclass(frozen=True)
+class HardwareConfig:
+    """Where and in which number format."""
+
+    device: str = "auto"  # auto, cpu, cuda, cuda:1, mps
+    gpus: str = "1"  # how many GPUs of this machine; all
+    parallel: str = "ddp"  # with several GPUs: ddp, fsdp, or dp (one process, nn.DataParallel)
+    precision: str = "auto"  # fp32, tf32, bf16, fp16
+    channels_last: bool | str = "auto"  # memory format of images and convolutions
+    threads: int = 0  # 0: measured where the run is long enough, else torch's own choice
+    compile: bool = False  # torch.compile the model; give it to `loupe probe` to see if it pays
+    timeout_seconds: float = 60.0  # how long a rank waits for the others in a step
+    deterministic: bool = False  # refuse GPU operations whose result varies between runs
+
+
+@dataclass(frozen=True)
+class LensConfig:
+    """What is looked at while training; nothing of it changes the weights."""
+
+    signals: bool = True  # mean, spread, dead units, gradient and update of each layer, logged
+    signals_every_steps: int = 0  # 0: about each fiftieth step, when a log line is due
+    watch: str = ""  # layers to look at with a hook of one's own, such as conv*|fc1
+    hook: str = ""  # file.py:function, called with (module, inputs, output) of those layers
+    watch_every: int = 100  # forwards from one look to the next
+
+
+@dataclass(frozen=True)
+class Config:
+    """All settings of a run, frozen."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    hardware: HardwareConfig = field(default_factory=HardwareConfig)
+    lens: LensConfig = field(default_factory=LensConfig)
+    track: tuple[str, ...] = ()  # tensorboard, mlflow, wandb
+
+
+def flatten(config: Config) -> dict[str, Any]:
+    """The settings as one dict of dotted names, e.g. `{"optimizer.lr": 0.001, ...}`."""
+    flat: dict[str, Any] = {}
+    for section, value in ((f.name, getattr(config, f.name)) for f in fields(config)):
+        if is_dataclass(value):
+            flat |= {f"{section}.{f.name}": getattr(value, f.name) for f in fields(value)}
+        else:
+            flat[section] = value
+    return flat
+
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "data.mode": ("auto", "L", "RGB"),
+    "data.fit": ("auto", "crop", "pad", "stretch"),
+    "data.kernel": ("nearest", "bilinear", "bicubic", "lanczos"),
+    "data.layout": ("auto", "NHW", "NHWC", "NCHW"),
+    "train.strategy": ("auto", "head", "finetune", "scratch"),
+    "data.pack": ("auto", "disk", "memory", "off"),
+    "augment.policy": ("auto", "none", "randaugment", "trivialaugment"),
+    "augment.padding": ("edge", "reflect", "zero"),
+    "schedule.name": ("auto", "constant", "cosine", "onecycle", "step", "plateau"),
+    "hardware.parallel": ("ddp", "fsdp", "dp"),
+    "hardware.precision": ("auto", "fp32", "tf32", "bf16", "fp16"),
+}
+
+_RANGES: dict[str, tuple[float, float]] = {
+    "data.val_fraction": (0, 0.9),
+    "data.test_fraction": (0, 0.9),
+    "data.bad_fraction": (0, 1),
+    "data.workers": (0, 1024),
+    "loss.smoothing": (0, 0.999),
+    "optimizer.lr": (0, 1e6),
+    "optimizer.weight_decay": (0, 1e6),
+    "schedule.warmup_fraction": (0, 1),
+    "augment.policy_count": (1, 4),
+    "augment.policy_strength": (0, 1),
+    "augment.translate": (0, 1),
+    "augment.rotate_degrees": (0, 180),
+    "augment.scale": (0, 0.9),
+    "augment.erase": (0, 1),
+    "augment.resized_crop": (0, 1),
+    "augment.brightness": (0, 1),
+    "augment.contrast": (0, 1),
+    "augment.saturation": (0, 1),
+    "augment.hue": (0, 0.5),
+    "augment.mixup": (0, 100),
+    "augment.cutmix": (0, 100),
+    "train.epochs": (0, 1e9),
+    "train.minutes": (0, 1e6),
+    "train.batch_total": (0, 2**31),
+    "train.micro_batches": (1, 2**20),
+    "train.clip_norm": (0, 1e12),
+    "train.average": (0, 0.999999),
+    "train.patience": (0, 2**31),
+    "train.evaluate_every_epochs": (0, 1e9),
+    "train.save_every_epochs": (0, 1e9),
+    "train.save_every_steps": (0, 2**31),
+    "train.save_every_minutes": (0, 1e6),
+    "train.keep": (1, 10_000),
+    "train.log_every_steps": (0, 2**31),
+    "train.bad_steps": (1, 2**31),
+    "train.seed": (0, 2**63 - 1),
+    "hardware.threads": (0, 4096),
+    "lens.signals_every_steps": (0, 2**31),
+    "lens.watch_every": (1, 2**31),
+    "hardware.timeout_seconds": (1, 86_400),
+}
+
+
+def check(config: Config) -> None:
+    """Refuse values outside their range or list, all of them at once."""
+    flat = flatten(config)
+    problems = [
+        f"{name}={printable(flat[name])} ({did_you_mean(str(flat[name]), options)})"
+        for name, options in _CHOICES.items()
+        if flat[name] not in options
+    ]
+    problems += [
+        f"{name}={flat[name]} (from {low:g} to {high:g})"
+        for name, (low, high) in _RANGES.items()
+        if flat[name] is not None and not low <= flat[name] <= high
+    ]
+    if flat["hardware.gpus"] != "all" and not re.fullmatch("[1-9][0-9]{0,3}", config.hardware.gpus):
+        problems.append(f"hardware.gpus={printable(config.hardware.gpus)} (a number, or all)")
+    if config.data.val_fraction + config.data.test_fraction >= 1:
+        problems.append("data.val_fraction + data.test_fraction (they leave nothing to train on)")
+    if bool(config.lens.watch) != bool(config.lens.hook):
+        problems.append("lens.watch and lens.hook (one needs the other)")
+    if problems:
+        raise UsageError(
+            "these settings are out of range: " + "; ".join(problems),
+            "docs/settings.md lists every setting with what it takes",
+        )
