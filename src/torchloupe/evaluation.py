@@ -1,0 +1,159 @@
+"""Judging a model: every sample once, in eval mode, without gradients.
+
+`evaluate` gives a few numbers and is what runs between epochs; `examine` gives all of them and
+the predictions, once, at the end. Both work on any module and any iterable of batches.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from torchloupe.data.feed import Batch, until
+from torchloupe.errors import DataError
+from torchloupe.hardware.memory import Portions, in_portions
+from torchloupe.hardware.precision import Precision
+from torchloupe.hardware.world import ALONE, World
+from torchloupe.model.metrics import Scores
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Examination:
+    """All metrics of one split, and its predictions in the order of the scan."""
+
+    metrics: dict[str, Any]
+    rows: NDArray[np.int64]  # [N] rows of the samples table
+    probabilities: NDArray[np.float32]  # [N, K]
+    labels: NDArray[Any]  # [N] or [N, K]
+
+
+@contextmanager
+def judging(model: nn.Module) -> Iterator[None]:
+    """Eval mode and inference mode inside; every module's own mode is put back afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def evaluate(
+    model: nn.Module,
+    batches: Iterable[Batch],
+    *,
+    loss: Loss | None = None,
+    precision: Precision | None = None,
+    multi_label: bool = False,
+    stop: Callable[[], bool] = lambda: False,
+    world: World = ALONE,
+) -> dict[str, float] | None:
+    """Mean `loss` and `accuracy` over all samples; None when `stop()` cut it short.
+
+    With several labels an image, accuracy is the share of images whose labels are all right.
+    Sums stay on the device; the host waits once, at the end. Each rank of `world` brings batches of
+    its own, and all get the numbers of all. Raises DataError for no samples.
+    """
+    loss_sum: Tensor | float = 0.0
+    correct: Tensor | int = 0
+    count, portions = 0, Portions()
+    with judging(model):
+        for batch in until(stop, batches):
+            logits = forward(model, batch.images, precision, portions)
+            if loss is not None:
+                loss_sum = loss_sum + loss(logits, batch.labels).float() * len(logits)
+            correct = correct + is_correct(logits, batch.labels, multi_label).sum()
+            count += len(logits)
+    sums = [float(loss_sum), float(correct), float(count), float(stop())]  # counts stay exact
+    loss_total, correct_total, count_total, cuts = world.total(sums)
+    if cuts:
+        return None
+    if not count_total:
+        raise DataError("there is nothing to evaluate: the split has no images", "give more images")
+    values = {"accuracy": correct_total / count_total}
+    return ({"loss": loss_total / count_total} if loss is not None else {}) | values
+
+
+def examine(
+    model: nn.Module,
+    batches: Iterable[Batch],
+    *,
+    class_names: Sequence[str],
+    multi_label: bool = False,
+    loss: Loss | None = None,
+    precision: Precision | None = None,
+    world: World = ALONE,
+) -> Examination:
+    """Every metric of `Scores`, the mean loss, and each sample's probabilities.
+
+    Each rank of `world` brings batches of its own; all get what is said of all samples.
+    """
+    device = next(model.parameters()).device
+    seen: list[tuple[Tensor, Tensor, NDArray[np.int64], float]] = []
+    portions = Portions()
+    with judging(model):
+        for batch in batches:
+            logits = forward(model, batch.images, precision, portions)
+            value = 0.0 if loss is None else float(loss(logits, batch.labels)) * len(logits)
+            seen.append((logits.cpu(), batch.labels.cpu(), np.asarray(batch.rows), value))
+    seen = [batch for rank in world.gather(seen) for batch in rank]
+    if not seen:
+        raise DataError("there is nothing to evaluate: the split has no images", "give more images")
+    scores = Scores(class_names, multi_label=multi_label, device=device)
+    for logits, labels, _, _ in seen:
+        scores.update(logits, labels)
+    metrics = scores.result()
+    if loss is not None:
+        metrics = {"loss": sum(value for *_, value in seen) / metrics["count"], **metrics}
+    rows = np.concatenate([rows for _, _, rows, _ in seen])
+    places = np.argsort(rows, kind="stable") if world.size > 1 else np.arange(len(rows))
+    return Examination(
+        metrics,
+        rows[places],
+        np.concatenate([to_probabilities(p, multi_label).numpy() for p, *_ in seen])[places],
+        np.concatenate([labels.numpy() for _, labels, _, _ in seen])[places],
+    )
+
+
+def forward(
+    model: nn.Module,
+    images: Tensor,
+    precision: Precision | None = None,
+    portions: Portions | None = None,
+) -> Tensor:
+    """Logits [B, K] in float32, whatever format the forward ran in.
+
+    Where memory runs out the images go through in pieces, which `portions` remembers. In eval mode
+    that changes no result.
+    """
+
+    def run(span: slice) -> Tensor:
+        with nullcontext() if precision is None else precision.autocast():
+            logits: Tensor = model(images[span])
+        return logits.float()
+
+    pieces = list(in_portions(len(images), portions or Portions(), run))
+    return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+
+
+def to_probabilities(logits: Tensor, multi_label: bool) -> Tensor:
+    """Probabilities [B, K]: softmax over classes, or a sigmoid each for several labels."""
+    return logits.sigmoid() if multi_label else logits.softmax(dim=1)
+
+
+def is_correct(logits: Tensor, labels: Tensor, multi_label: bool = False) -> Tensor:
+    """Which samples are right [B]: the largest logit at the label [B] (or at the largest of soft
+    labels [B, K]), or, with several labels an image, every label on its side of 0.
+    """
+    if multi_label:
+        return ((logits > 0) == (labels > 0.5)).all(dim=1)
+    return logits.argmax(dim=1) == (labels if labels.ndim == 1 else labels.argmax(dim=1))
