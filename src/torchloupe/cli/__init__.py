@@ -1,0 +1,1 @@
+"""The command `loupe`: a thin layer over the library."""

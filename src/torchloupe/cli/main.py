@@ -1,0 +1,233 @@
+"""The command `loupe`: its list of commands, and the door where every error becomes an exit code.
+
+Nothing here imports torch; the commands do when they run, so that help is there at once.
+"""
+
+import contextlib
+import errno
+import os
+import signal
+import sys
+import threading
+import traceback
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any
+
+import typer
+
+from torchloupe import __version__
+from torchloupe.cli import look, packs, predict, probing, proof, room, train
+from torchloupe.cli.help import LoupeCommand, LoupeGroup, paint, spell
+from torchloupe.errors import (
+    Elsewhere,
+    HungError,
+    Interrupted,
+    LoupeError,
+    ResourceError,
+    Terminated,
+    UsageError,
+    did_you_mean,
+    printable,
+)
+
+_GO_ON = "`loupe resume RUN` goes on with a run that has begun"
+PIPE_CLOSED = 141  # what a shell reports for a program that SIGPIPE ended
+
+app = typer.Typer(cls=LoupeGroup, add_completion=False, pretty_exceptions_enable=False)
+for panel, command in (
+    ("Train", train.train),
+    ("Train", train.resume),
+    ("Train", packs.pack),
+    ("Use", predict.predict),
+    ("Use", look.evaluate),
+    ("Look", look.look),
+    ("Look", look.summary),
+    ("Look", room.memory),
+    ("Look", look.info),
+    ("Look", probing.probe),
+    ("Prove", proof.verify_resume),
+    ("Prove", proof.diff),
+):
+    name = "eval" if command is look.evaluate else command.__name__.replace("_", "-")
+    app.command(name, cls=LoupeCommand, rich_help_panel=panel)(command)
+
+
+@app.callback(invoke_without_command=True)
+def loupe(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Train image classifiers in plain PyTorch: from a folder of images to a checked model.
+
+    loupe train digits  # real handwritten digits, included
+
+    loupe train photos/  # a folder of images for each class
+
+    loupe predict runs/photos-001 cat.jpg  # with the run that this made
+
+    loupe train --help  # every command has its own page
+    """
+    if version:
+        print(f"torchloupe {__version__}")
+    elif context.invoked_subcommand is None:
+        print(context.get_help(), end="")
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and give its exit code; prints errors, raises nothing.
+
+    0 done, 1 unexpected, 2 usage, 3 data, 4 checkpoint, 5 numeric, 6 resources, 130 interrupted,
+    141 reader gone, 143 terminated.
+    """
+    wishes: dict[str, Any] = {}
+    try:
+        with _plain_warnings(), _any_encoding(), _ending_on_sigterm():
+            group: Any = typer.main.get_command(app)
+            words = list(sys.argv[1:] if arguments is None else arguments)
+            wishes["words"] = words
+            with group.make_context("loupe", words, obj=wishes) as context:
+                group.invoke(context)
+            sys.stdout.flush()
+    except typer.Exit as stop:
+        return int(stop.exit_code)
+    except BrokenPipeError:
+        _forget_stdout()
+        return PIPE_CLOSED
+    except (KeyboardInterrupt, typer.Abort):
+        say_error("interrupted", _GO_ON)
+        return Interrupted.exit_code
+    except _SigtermError:
+        say_error("stopped by SIGTERM", _GO_ON)
+        return Terminated.exit_code
+    except Exception as error:
+        refusal = explain(error)
+        if wishes.get("traceback"):
+            traceback.print_exc()
+        if not isinstance(refusal, Elsewhere):  # that rank has said it
+            say_error(refusal.message, refusal.hint)
+        if isinstance(refusal, HungError):
+            _leave(refusal.exit_code)
+        return refusal.exit_code
+    return 0
+
+
+def explain(error: Exception) -> LoupeError:
+    """`error` as one of ours, with its two lines and exit code."""
+    if isinstance(error, LoupeError):
+        return error
+    if isinstance(error, typer.BadParameter.__mro__[2]):  # ClickException; its home moved
+        return _explain_command_line(error)
+    if isinstance(error, MemoryError):
+        return ResourceError("out of memory", "use smaller batches: --set train.batch_total=32")
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        place = f" at {printable(error.filename)}" if error.filename else ""
+        return ResourceError(f"the disk is full{place}", "free some space and run it again")
+    text = printable(error, limit=1000)
+    return LoupeError(
+        f"unexpected {type(error).__name__}{': ' if text else ''}{text}",
+        "run it again with --traceback to see where it comes from",
+    )
+
+
+def _explain_command_line(error: Any) -> UsageError:
+    context, parameter = getattr(error, "ctx", None), getattr(error, "param", None)
+    command = context.command_path if context is not None else "loupe"
+    see_help = f"{command} --help lists what it takes"
+    kind, option = type(error).__name__, getattr(error, "option_name", None)
+    if kind == "NoSuchOption" and context is not None:
+        known = [
+            spelling
+            for candidate in context.command.get_params(context)
+            if candidate.param_type_name == "option"
+            for spelling in (*candidate.opts, *candidate.secondary_opts)
+        ]
+        near = did_you_mean(str(option), known)
+        return UsageError(
+            f"{command} has no option {printable(option)}",
+            near if near.startswith("did") else f"{see_help}; -- before a name that begins with -",
+        )
+    if kind == "MissingParameter" and parameter is not None:
+        return UsageError(f"{command} needs {spell(parameter)}", see_help)
+    text = printable(error.message).rstrip(".")
+    place = spell(parameter).partition(" ")[0] if parameter is not None else command
+    return UsageError(f"{place}: {text[:1].lower()}{text[1:]}", see_help)
+
+
+def say_error(message: str, hint: str) -> None:
+    """The two lines of an error on stderr; text from strangers can't move the cursor."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # stderr closed, or None
+        colours = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+        for label, code, text in (("error", "1;31", message), ("hint", "1", hint)):
+            if text:
+                lines = "\n".join(printable(line, limit=10_000) for line in text.split("\n"))
+                print(paint(f"{label}:", code, colours), lines, file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Warnings of libraries as one line on stderr, without the place in their code."""
+
+    def show(message: Warning | str, *_: object, **__: object) -> None:
+        print(f"warning: {printable(message, limit=1000)}", file=sys.stderr)
+
+    before = warnings.showwarning
+    warnings.showwarning = show
+    try:
+        yield
+    finally:
+        warnings.showwarning = before
+
+
+class _SigtermError(BaseException):
+    """SIGTERM, for everybody to let through, as they do with KeyboardInterrupt."""
+
+
+@contextlib.contextmanager
+def _ending_on_sigterm() -> Iterator[None]:
+    """SIGTERM ends a command by an exception, so that what it opened and started is closed.
+
+    Training has a handler of its own, which finishes the step first.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    owner = os.getpid()
+
+    def end(_number: int, _frame: object) -> None:
+        if os.getpid() != owner:
+            os._exit(143)  # a worker that was forked from here has nothing to close
+        raise _SigtermError
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def _any_encoding() -> Iterator[None]:
+    """What a terminal's encoding lacks is printed as an escape, and is no error."""
+    before = getattr(sys.stdout, "errors", None)
+    with contextlib.suppress(AttributeError, ValueError):  # not a stream of the usual kind
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    try:
+        yield
+    finally:
+        with contextlib.suppress(AttributeError, ValueError):
+            sys.stdout.reconfigure(errors=before)  # type: ignore[union-attr]
+
+
+def _leave(code: int) -> None:
+    """End this process without waiting for a thread that hangs, as Python would."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    os._exit(code)
+
+
+def _forget_stdout() -> None:
+    """Point stdout at nothing, so that Python's own flush at exit doesn't complain."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

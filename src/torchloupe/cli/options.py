@@ -1,0 +1,101 @@
+"""Options that several commands share, so that they are spelt and explained once."""
+
+import contextlib
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from torchloupe.errors import printable
+
+_OUTPUT = "Output"
+
+
+def results_only() -> contextlib.AbstractContextManager[Any]:
+    """Inside, what models, data and libraries print goes to stderr: stdout is for results."""
+    return contextlib.redirect_stdout(sys.stderr)
+
+
+def _remember_traceback(context: typer.Context, wanted: bool) -> bool:
+    """Tell the door (main.run), which is outside every command, to print tracebacks."""
+    wishes: dict[str, Any] = context.find_root().obj
+    wishes["traceback"] = wanted or wishes.get("traceback", False)
+    return wanted
+
+
+def amount(text: str) -> float:
+    """A number above 0 that was typed."""
+    try:
+        found = float(text)
+    except ValueError:
+        raise typer.BadParameter(f"{printable(text)!r} is not a number") from None
+    if not 0 < found < float("inf"):
+        raise typer.BadParameter(f"it is {found:g} and should be more than 0")
+    return found
+
+
+def whole_number(text: str | int) -> int:
+    """A whole number, zero or more, that was typed (typer hands defaults in too)."""
+    digits = str(text)
+    if digits.isascii() and digits.isdigit():
+        return int(digits)
+    raise typer.BadParameter(f"{printable(text)!r} is not a whole number")
+
+
+def count(text: str | int) -> int:
+    """A whole number from 1 on that was typed."""
+    found = whole_number(text)
+    if found == 0:
+        raise typer.BadParameter("it is 0 and should be 1 or more")
+    return found
+
+
+Quiet = Annotated[
+    bool, typer.Option("--quiet", help="Only warnings on stderr.", rich_help_panel=_OUTPUT)
+]
+Json = Annotated[
+    bool, typer.Option("--json", help="One JSON object on stdout.", rich_help_panel=_OUTPUT)
+]
+Traceback = Annotated[
+    bool,
+    typer.Option(
+        "--traceback",
+        help="With an error, show where in the code it arose.",
+        callback=_remember_traceback,
+        rich_help_panel=_OUTPUT,
+    ),
+]
+Device = Annotated[
+    str | None,
+    typer.Option("--device", metavar="D", help="cpu, cuda, cuda:1 or mps; chosen if left out."),
+]
+Precision = Annotated[
+    str | None,
+    typer.Option(
+        "--precision",
+        metavar="F",
+        help="Number format: fp32, tf32, bf16 or fp16; chosen if left out.",
+    ),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="Any setting by its dotted name; may be given again. docs/settings.md lists them.",
+    ),
+]
+RunFolder = Annotated[
+    str, typer.Argument(metavar="RUN", help="A run folder, as `loupe train` printed it.")
+]
+RunModel = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="FILE.PY:NAME",
+        help="The code of the model, where the run was trained with your own.",
+    ),
+]
+TrustCode = Annotated[
+    bool, typer.Option("--trust-code", help="Run the model code that the run folder names.")
+]

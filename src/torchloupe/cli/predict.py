@@ -1,0 +1,235 @@
+"""`loupe predict`: labels for images, as a table, CSV, JSON or Parquet."""
+
+import csv
+import io
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from torchloupe.cli.options import (
+    Device,
+    RunFolder,
+    RunModel,
+    Traceback,
+    TrustCode,
+    count,
+    results_only,
+)
+from torchloupe.errors import DataError, ResourceError, UsageError, did_you_mean, printable
+
+FORMATS = ("table", "csv", "json", "parquet")
+_SHOWN_FAILURES = 10
+
+
+def predict(
+    run: RunFolder,
+    images: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IMAGES...", help="Image files, and folders of which every image is taken."
+        ),
+    ],
+    format_: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="F",
+            help="table, csv, json or parquet; by the ending of --out if left out.",
+        ),
+    ] = None,
+    top: Annotated[
+        int,
+        typer.Option("--top", metavar="K", parser=count, help="The K likeliest classes of each."),
+    ] = 1,
+    out: Annotated[
+        str | None, typer.Option("--out", metavar="FILE", help="Write there instead of stdout.")
+    ] = None,
+    device: Device = None,
+    model: RunModel = None,
+    trust_code: TrustCode = False,
+    traceback: Traceback = False,  # noqa: ARG001 - its callback tells the door
+) -> None:
+    """Label images with a trained run.
+
+    An image that can't be read gets a row that says why; the rest are labelled all the same, and
+    the exit code is then 3.
+
+    loupe predict runs/photos-001 cat.jpg
+
+    loupe predict runs/photos-001 new/ --format csv --out labels.csv
+
+    loupe predict runs/photos-001 -- -odd-name.jpg
+    """
+    kind = choose_format(format_, out)
+    if kind == "parquet" and out is None and sys.stdout.isatty():
+        raise UsageError("parquet is not made for a terminal", "add --out FILE.parquet")
+    with results_only():
+        from torchloupe.trained import open_run
+
+        opened = open_run(run, model=model, trust_code=trust_code, device=device or "auto")
+        predictions = opened.predict(*images, top=top)
+        content = render(predictions, kind, top)
+    if out is not None:
+        write_whole(Path(out), content)
+    else:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(content)  # files are UTF-8, whatever the terminal speaks
+        sys.stdout.buffer.flush()
+    refuse_failures(predictions)
+
+
+def choose_format(asked: str | None, out: str | None) -> str:
+    """The format asked for, else the one that the ending of `out` names, else a table."""
+    ending = Path(out).suffix[1:].lower() if out else ""
+    kind = asked or (ending if ending in FORMATS else "table")
+    if kind not in FORMATS:
+        raise UsageError(
+            f"--format takes {', '.join(FORMATS)}, got {printable(kind)!r}",
+            did_you_mean(kind, FORMATS),
+        )
+    return kind
+
+
+def render(predictions: Sequence[Any], kind: str, top: int) -> bytes:
+    """The predictions as one of FORMATS.
+
+    Names are data: CSV quotes what it must and changes nothing else. Bytes of a file name that
+    are no UTF-8 are written as %XX, since none of the formats could hold them.
+    """
+    if kind == "table":
+        return _as_table(predictions).encode("utf-8", "backslashreplace")
+    if kind == "json":
+        from torchloupe.cli.result import to_json
+
+        return (to_json([_as_object(prediction) for prediction in predictions]) + "\n").encode()
+    names = column_names(top)
+    rows = [_as_row(prediction, top) for prediction in predictions]
+    if kind == "csv":
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(names)
+        writer.writerows(rows)
+        return text.getvalue().encode()
+    return _as_parquet(names, rows)
+
+
+def column_names(top: int) -> list[str]:
+    """`path, label, confidence`, then `label_2, confidence_2` and so on, then `error`."""
+    more = [f"{name}_{rank}" for rank in range(2, top + 1) for name in ("label", "confidence")]
+    return ["path", "label", "confidence", *more, "error"]
+
+
+def unicode_path(path: str) -> str:
+    """`path` with bytes that are no UTF-8 as %XX, the way sample ids spell them."""
+    return "".join(
+        f"%{ord(c) - 0xDC00:02X}" if 0xDC80 <= ord(c) <= 0xDCFF else c for c in str(path)
+    )
+
+
+def refuse_failures(predictions: Sequence[Any]) -> None:
+    """DataError that names the images which could not be read, if there are any."""
+    bad = [prediction for prediction in predictions if prediction.error]
+    if not bad:
+        return
+    named = [
+        f"{printable(prediction.path)} ({printable(prediction.error)})"
+        for prediction in bad[:_SHOWN_FAILURES]
+    ]
+    if len(bad) > len(named):
+        named.append(f"and {len(bad) - len(named):,} more")
+    raise DataError(
+        f"{len(bad):,} of {len(predictions):,} images can't be read: {'; '.join(named)}",
+        "their rows carry the reason; the rest are labelled",
+    )
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write the file whole or not at all."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with beside.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise ResourceError(
+            f"can't write {printable(path)}: {error.strerror or error}",
+            "give a file in a folder that is there and can be written",
+        ) from None
+
+
+def _ranked(prediction: Any) -> list[tuple[str, float]]:
+    """The likeliest classes, best first; nothing for an image that could not be read."""
+    return [] if prediction.error else list((prediction.probabilities or {}).items())
+
+
+def _label(prediction: Any) -> str:
+    """The label, or all of them where an image may have several."""
+    return "|".join(prediction.labels) if len(prediction.labels) > 1 else str(prediction.label)
+
+
+def _as_table(predictions: Sequence[Any]) -> str:
+    from torchloupe.cli.result import align
+    from torchloupe.report.progress import format_share
+
+    rows = []
+    for prediction in predictions:
+        path = printable(prediction.path, limit=4000)
+        if prediction.error:
+            rows.append([path, "-", f"can't be read: {printable(prediction.error)}"])
+            continue
+        others = [
+            f"{printable(name, 60)} {format_share(share)}"
+            for name, share in _ranked(prediction)[1:]
+        ]
+        words = "  ".join([format_share(prediction.confidence), *others])
+        rows.append([path, printable(_label(prediction), 60), words])
+    return align(rows).plain
+
+
+def _as_object(prediction: Any) -> dict[str, Any]:
+    path = unicode_path(prediction.path)
+    if prediction.error:
+        return {"path": path, "error": prediction.error}
+    return {
+        "path": path,
+        "label": prediction.label,
+        "labels": list(prediction.labels),
+        "confidence": prediction.confidence,
+        "probabilities": dict(_ranked(prediction)),
+    }
+
+
+def _as_row(prediction: Any, top: int) -> list[Any]:
+    path = unicode_path(prediction.path)
+    if prediction.error:
+        return [path, *[None] * (2 * top), prediction.error]
+    row = [path, _label(prediction), prediction.confidence]
+    for name, share in _ranked(prediction)[1:top]:
+        row += [name, share]
+    return [*row, *[None] * (2 * top + 1 - len(row)), None]
+
+
+def _as_parquet(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> bytes:
+    import pyarrow
+    from pyarrow import parquet
+
+    kinds = [
+        pyarrow.float64() if name.startswith("confidence") else pyarrow.string() for name in names
+    ]
+    columns = zip(*rows, strict=True)
+    table = pyarrow.table(
+        {
+            name: pyarrow.array(column, kind)
+            for name, column, kind in zip(names, columns, kinds, strict=True)
+        }
+    )
+    sink = io.BytesIO()
+    parquet.write_table(table, sink)
+    return sink.getvalue()

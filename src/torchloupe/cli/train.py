@@ -1,0 +1,262 @@
+"""`loupe train` and `loupe resume`: from the command line to typed settings, and the result."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import typer
+
+from torchloupe.cli.options import (
+    Device,
+    Json,
+    Precision,
+    Quiet,
+    RunFolder,
+    RunModel,
+    Set,
+    Traceback,
+    TrustCode,
+    amount,
+    results_only,
+    whole_number,
+)
+from torchloupe.cli.ranks import is_first_rank, run_on_ranks
+from torchloupe.errors import UsageError, printable
+
+Epochs = Annotated[
+    float | None,
+    typer.Option(
+        "--epochs", metavar="N", parser=amount, help="Passes over the data; chosen if left out."
+    ),
+]
+Minutes = Annotated[
+    float | None,
+    typer.Option(
+        "--minutes", metavar="M", parser=amount, help="Train for M minutes instead of epochs."
+    ),
+]
+
+
+Gpus = Annotated[
+    str | None,
+    typer.Option("--gpus", metavar="N|all", help="How many GPUs of this machine; 1 if left out."),
+]
+Parallel = Annotated[
+    str | None,
+    typer.Option(
+        "--parallel",
+        metavar="P",
+        help="How several GPUs share the work: ddp (if left out), fsdp, or dp in one process.",
+    ),
+]
+
+
+def train(
+    context: typer.Context,
+    data: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATA",
+            help="A folder with one folder of images a class, or train, val, test folders of such; "
+            "a .csv, .tsv or .parquet of paths and labels; .npz or IDX arrays; tar shards; digits; "
+            "torchvision:NAME; file.py:NAME.",
+        ),
+    ],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            metavar="M",
+            help="net, cnn, residual, torchvision:NAME, timm:NAME, file.py:Class or "
+            "package.module:Class; chosen if left out.",
+        ),
+    ] = None,
+    strategy: Annotated[
+        str | None,
+        typer.Option(
+            "--strategy",
+            metavar="S",
+            help="head: solve the last layer of a pretrained network; finetune: train all of it "
+            "on from there; scratch: from random weights. Chosen if left out.",
+        ),
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            "--weights",
+            metavar="FILE",
+            help="Pretrained weights for the model: .safetensors, or a .pth of tensors only.",
+        ),
+    ] = None,
+    epochs: Epochs = None,
+    minutes: Minutes = None,
+    out: Annotated[
+        str | None,
+        typer.Option("--out", metavar="RUN", help="The new run folder; runs/NAME-001 if left out."),
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            "--recipe",
+            metavar="R",
+            help="file.py:function that returns a Config, or the config.json of a run.",
+        ),
+    ] = None,
+    settings: Set = None,
+    device: Device = None,
+    gpus: Gpus = None,
+    parallel: Parallel = None,
+    precision: Precision = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            "--seed", metavar="N", parser=whole_number, help="Of order, augmentation and weights."
+        ),
+    ] = None,
+    download: Annotated[
+        bool, typer.Option("--download", help="Allow torchvision:NAME to fetch its files.")
+    ] = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+    traceback: Traceback = False,  # noqa: ARG001 - its callback tells the door
+) -> None:
+    """Train a classifier and leave a run folder.
+
+    Progress goes to stderr; at the end stdout has the test accuracy with its 95 % interval, the
+    run folder, and what to do next.
+
+    loupe train digits
+
+    loupe train photos/ --minutes 5
+
+    loupe train labels.csv --model timm:resnet18 --set optimizer.lr=3e-4
+
+    loupe train my_data.py:dataset --model my_model.py:Net --epochs 3
+    """
+    typed = collect_settings(
+        {
+            "data.source": data,
+            "model.name": model,
+            "model.weights": weights,
+            "train.strategy": strategy,
+            "train.epochs": epochs,
+            "train.minutes": minutes,
+            "train.seed": seed,
+            "hardware.device": device,
+            "hardware.gpus": gpus,
+            "hardware.parallel": parallel,
+            "hardware.precision": precision,
+            "data.download": download or None,
+        },
+        settings,
+    )
+    with display(quiet) as listeners:
+        from torchloupe.assemble import decide
+        from torchloupe.assemble import train as begin
+
+        if run_on_ranks(context, decide(typed, recipe)[0]):
+            return
+        run = begin(data, typed, recipe, out, listeners=listeners)
+    _print_result(run, as_json, source=data)
+
+
+def resume(
+    context: typer.Context,
+    run: RunFolder,
+    epochs: Epochs = None,
+    minutes: Minutes = None,
+    settings: Set = None,
+    device: Device = None,
+    gpus: Gpus = None,
+    parallel: Parallel = None,
+    model: RunModel = None,
+    trust_code: TrustCode = False,
+    accept_new_data: Annotated[
+        bool,
+        typer.Option("--accept-new-data", help="Go on although the data has changed since."),
+    ] = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+    traceback: Traceback = False,  # noqa: ARG001
+) -> None:
+    """Continue a stopped run, or train a finished one for longer.
+
+    It goes on from the newest sound checkpoint, with the settings of the run; what is typed here
+    replaces a setting from now on.
+
+    loupe resume runs/photos-001
+
+    loupe resume runs/photos-001 --epochs 40
+    """
+    typed = collect_settings(
+        {
+            "train.epochs": epochs,
+            "train.minutes": minutes,
+            "hardware.device": device,
+            "hardware.gpus": gpus,
+            "hardware.parallel": parallel,
+        },
+        settings,
+    )
+    with display(quiet) as listeners:
+        from torchloupe.assemble import read_settings
+        from torchloupe.assemble import resume as go_on
+
+        asked = "hardware.gpus" in typed
+        if run_on_ranks(context, read_settings(run, typed), at_most=not asked):
+            return
+        done = go_on(
+            run,
+            trust_code=trust_code,
+            model=model,
+            accept_new_data=accept_new_data,
+            typed=typed,
+            listeners=listeners,
+        )
+    _print_result(done, as_json)
+
+
+def collect_settings(flags: dict[str, Any], assignments: list[str] | None) -> dict[str, Any]:
+    """What was typed, by dotted name; UsageError where two of them contradict each other."""
+    from torchloupe.settings import parse_assignments
+
+    typed = {name: value for name, value in flags.items() if value is not None}
+    for text in assignments or ():
+        for name, value in parse_assignments([text]).items():
+            if name in typed and str(typed[name]) != value:
+                raise UsageError(
+                    f"{printable(name)} was given twice: {printable(typed[name])} and "
+                    f"{printable(value)}",
+                    "leave one of them out",
+                )
+            typed[name] = value
+    if "train.epochs" in typed and "train.minutes" in typed:
+        raise UsageError(
+            "both epochs and minutes were given, and either one decides when training ends",
+            "leave one of them out",
+        )
+    return typed
+
+
+@contextlib.contextmanager
+def display(quiet: bool) -> Iterator[list[Any]]:
+    """The display as a list of listeners; whatever code prints meanwhile goes to stderr."""
+    from torchloupe.report.terminal import make_display
+
+    with results_only():
+        display = make_display(quiet=quiet)
+        try:
+            yield [display]
+        finally:
+            display.close()
+
+
+def _print_result(run: Any, as_json: bool, source: str = "") -> None:
+    if not is_first_rank():
+        return
+    from torchloupe.cli.result import describe_result, print_text, to_json
+
+    if as_json:
+        print(to_json({"run": str(run.folder), "metrics": run.metrics}))
+    else:
+        print_text(describe_result(run.folder, run.metrics, source))

@@ -1,0 +1,145 @@
+"""What a pretrained backbone makes of every image: computed once, and kept in the cache folder.
+
+Features are named by everything they come from (the backbone's weights, the contract, the
+content of the images, the number format), so that stale ones are never found.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from torchloupe import disk
+from torchloupe.data.place import find_cache
+from torchloupe.errors import LoupeError, printable
+from torchloupe.hardware.device import wait_for
+from torchloupe.hardware.precision import Precision
+from torchloupe.materials import Materials
+from torchloupe.model.folding import fold_norms
+from torchloupe.model.transfer import Transfer
+from torchloupe.model.weights import digest_weights
+
+FORMAT = 1
+BATCH_ON_CPU, BATCH_ON_GPU = 8, 256  # on a CPU small batches stay in its caches
+DIGEST_BYTES = 32
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """Features [N, V, D] of the images at `rows` [N] in V views: as it is, then mirrored."""
+
+    values: Tensor  # float32, on the CPU
+    rows: NDArray[np.int64]
+    seconds: float  # that computing them took; 0 where they were in the cache
+    notes: tuple[str, ...] = ()
+
+    def at(self, rows: NDArray[np.int64]) -> Tensor:
+        """The features [M, V, D] of the images at `rows`, all of which must be here."""
+        return self.values[torch.from_numpy(np.searchsorted(self.rows, rows))]
+
+
+def open_features(
+    model: Transfer,
+    materials: Materials,
+    precision: Precision,
+    *,
+    views: int,
+    cache_folder: Path | None = None,
+    progress: Progress = lambda _done, _total: None,
+) -> Features:
+    """The features of all sound images of `materials`, from the cache or computed and kept.
+
+    `model` is with its pretrained weights on the device of `precision`.
+    """
+    splits = materials.splits
+    rows = np.sort(np.concatenate([splits.train, splits.val, splits.test]))
+    cache = find_cache(cache_folder)
+    name = _name_features(model, materials, precision, rows, views)
+    path = cache / "features" / name if cache else None
+    found = _read(path) if path else None
+    if found is not None and found.shape[:2] == (len(rows), views):
+        return Features(found, rows, 0.0)
+    start = time.perf_counter()
+    values = compute_features(model, materials, precision, rows, views, progress)
+    seconds = time.perf_counter() - start
+    notes: Sequence[str] = ()
+    if path is not None:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _write(path, values)
+        except (OSError, LoupeError) as error:
+            notes = (f"features are not kept for the next run: {printable(error)}",)
+    return Features(values, rows, seconds, tuple(notes))
+
+
+def compute_features(
+    model: Transfer,
+    materials: Materials,
+    precision: Precision,
+    rows: NDArray[np.int64],
+    views: int,
+    progress: Progress,
+) -> Tensor:
+    """Features [N, V, D] in float32 on the CPU; BatchNorms are folded while they are computed."""
+    device = precision.device
+    body = None
+    found: list[Tensor] = []
+    batch = BATCH_ON_CPU if device.type == "cpu" else BATCH_ON_GPU
+    assert materials.pixels is not None
+    for start in range(0, len(rows), batch):
+        pixels = materials.pixels.gather_on(device, rows[start : start + batch])
+        images = materials.contract.normalise(pixels)
+        if body is None:
+            body = fold_norms(model.body, images[:2]).to(memory_format=torch.channels_last)
+        with torch.inference_mode(), precision.autocast():
+            seen = [body(images if view == 0 else images.flip(3)) for view in range(views)]
+        found.append(torch.stack(seen, dim=1).float().cpu())
+        progress(min(start + batch, len(rows)), len(rows))
+    wait_for(device)
+    return torch.cat(found)
+
+
+def _name_features(
+    model: Transfer,
+    materials: Materials,
+    precision: Precision,
+    rows: NDArray[np.int64],
+    views: int,
+) -> str:
+    assert materials.pixels is not None
+    contract = materials.contract
+    facts = [FORMAT, contract.decode_key(), contract.mean, contract.std, views, precision.name]
+    text = json.dumps([*facts, precision.device.type, type(model.body).__name__])
+    hashed = hashlib.sha256(text.encode())
+    hashed.update(digest_weights(model.body).encode())
+    hashed.update(materials.pixels.content[rows].astype("<u8").tobytes())
+    return hashed.hexdigest()[:40]
+
+
+def _write(path: Path, values: Tensor) -> None:
+    blob = safetensors.torch.save({"features": values.contiguous()})
+    disk.replace_file(path, hashlib.sha256(blob).digest() + blob)
+
+
+def _read(path: Path) -> Tensor | None:
+    """The features kept at `path`; None where there are none, or they are damaged."""
+    try:
+        content = path.read_bytes()
+        blob = content[DIGEST_BYTES:]
+        if hashlib.sha256(blob).digest() != content[:DIGEST_BYTES]:
+            return None
+        found: Tensor = safetensors.torch.load(blob)["features"]
+    except (OSError, KeyError, ValueError, safetensors.SafetensorError):
+        return None
+    return found

@@ -1,0 +1,178 @@
+"""Which way of computing this run takes: typed, or measured where that pays, or a rule of thumb."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from itertools import product
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from torchloupe.config import Config
+from torchloupe.data.decoding import thread_count
+from torchloupe.data.feed import Batch
+from torchloupe.hardware.device import wait_for
+from torchloupe.hardware.memory import is_out_of_memory
+from torchloupe.hardware.precision import Precision
+from torchloupe.model.losses import Loss
+from torchloupe.probe import MakeOptimizer, Trial, Way, choose_way, probe
+from torchloupe.settings import Source
+from torchloupe.units import format_count, format_seconds
+
+SHARE_OF_RUN = 0.02  # that measuring may take
+MOST_SECONDS = 3.0
+WORTH_MEASURING = 1.0  # seconds; for less, the rules of thumb stay
+
+
+def usual_way(config: Config) -> Way:
+    """The way that the settings name, with the rules of thumb for what was left open."""
+    return Way(
+        config.hardware.precision,
+        bool(config.hardware.channels_last),
+        config.hardware.threads or torch.get_num_threads(),
+        config.hardware.compile,
+    )
+
+
+def open_ways(
+    config: Config, typed: Mapping[str, Source], device: torch.device, *, everything: bool = False
+) -> list[Way]:
+    """The ways that are open, the usual one first; `everything` opens what was settled too.
+
+    Compiling takes many seconds, so it is tried only where it was asked for, and beside it the
+    same way uncompiled.
+    """
+    usual = usual_way(config)
+
+    def choices(name: str, own: object, others: list[object]) -> list[object]:
+        is_open = everything or typed.get(name, "default") == "default"
+        return [own, *(other for other in others if other != own)] if is_open else [own]
+
+    on_cpu = device.type == "cpu"
+    formats: list[object] = ["fp32"]
+    if has_fast_bf16(device) or everything:
+        formats.append("bf16")
+    if everything and not on_cpu:
+        formats.append("fp16")
+    ways = [
+        Way(str(precision), bool(last), int(str(threads)), bool(compiled))
+        for precision, last, threads, compiled in product(
+            choices("hardware.precision", usual.precision, formats),
+            choices("hardware.channels_last", usual.channels_last, [True, False]),
+            choices("hardware.threads", usual.threads, [1, thread_count()] if on_cpu else []),
+            [usual.compiled],
+        )
+    ]
+    if everything and usual.compiled:
+        ways = [usual, *(replace(way, compiled=False) for way in ways)]
+    return ways
+
+
+def settle_speed(
+    config: Config,
+    typed: Mapping[str, Source],
+    model: nn.Module,
+    loss: Loss,
+    make_optimizer: MakeOptimizer,
+    batch: Batch,
+    steps_per_epoch: int,
+) -> tuple[dict[str, Any], list[str]]:
+    """`measure_speed`; where a batch does not fit into memory at once, the rules of thumb stay."""
+    try:
+        return measure_speed(config, typed, model, loss, make_optimizer, batch, steps_per_epoch)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+    return {}, [f"speed was not measured: {len(batch)} images don't fit into memory at once"]
+
+
+def measure_speed(
+    config: Config,
+    typed: Mapping[str, Source],
+    model: nn.Module,
+    loss: Loss,
+    make_optimizer: MakeOptimizer,
+    batch: Batch,
+    steps_per_epoch: int,
+) -> tuple[dict[str, Any], list[str]]:
+    """Measure what was not typed, where the run is long enough; the settings, and a line of why.
+
+    They are written into config.json as measured, so that a resumed run does not ask again.
+    """
+    ways = open_ways(config, typed, batch.images.device)
+    if len(ways) == 1:
+        return {}, []
+    seconds = 60 * config.train.minutes
+    if config.train.epochs:
+        seconds = config.train.epochs * steps_per_epoch * time_step(model, loss, batch, ways[0])
+    allowed = min(MOST_SECONDS, SHARE_OF_RUN * seconds)
+    if allowed < WORTH_MEASURING:
+        return {}, []
+    start = time.perf_counter()
+    trials = probe(model, loss, make_optimizer, batch, ways, allowed)
+    best = choose_way(trials)
+    chosen = {
+        "hardware.precision": best.way.precision,
+        "hardware.channels_last": best.way.channels_last,
+        "hardware.threads": best.way.threads,
+    }
+    found = {k: value for k, value in chosen.items() if typed.get(k, "default") == "default"}
+    return found, [describe_choice(trials, best, time.perf_counter() - start)]
+
+
+def describe_choice(trials: list[Trial], best: Trial, seconds: float) -> str:
+    """One line on what was taken and why."""
+    rate = f"{format_count(best.images_per_second)} images/s"
+    rest = [trial for trial in trials if trial is not best and trial.rates]
+    if not rest:
+        return f"measured: {best.way} ({rate}); no other way agrees with fp32"
+    other = max(rest, key=lambda trial: trial.images_per_second)
+    return (
+        f"measured for {format_seconds(seconds)}: {best.way} computes {rate}; "
+        f"{other.way}: {format_count(other.images_per_second)}"
+    )
+
+
+def time_step(model: nn.Module, loss: Loss, batch: Batch, way: Way) -> float:
+    """Seconds of one forward and backward, roughly; the model's weights and buffers stay."""
+    buffers = [buffer.clone() for buffer in model.buffers()]
+    took = []
+    try:
+        with torch.random.fork_rng(devices=[batch.images.device] if batch.images.is_cuda else []):
+            for _ in range(3):
+                wait_for(batch.images.device)
+                start = time.perf_counter()
+                with Precision(way.precision, batch.images.device).autocast():
+                    value = loss(model(batch.images), batch.labels)
+                value.backward()
+                wait_for(batch.images.device)
+                took.append(time.perf_counter() - start)
+                model.zero_grad(set_to_none=True)
+    finally:
+        model.zero_grad(set_to_none=True)
+        with torch.no_grad():
+            for buffer, copied in zip(model.buffers(), buffers, strict=True):
+                buffer.copy_(copied)
+    return min(took)
+
+
+def repeat_batch(batch: Batch, count: int) -> Batch:
+    """A batch of `count` images, made of the few that there are."""
+    times = -(-count // len(batch))
+    return Batch(
+        torch.cat([batch.images] * times)[:count],
+        torch.cat([batch.labels] * times)[:count],
+        np.concatenate([batch.rows] * times)[:count],
+    )
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """Whether `device` has instructions for bf16, as far as this torch can tell."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    asks: list[Callable[[], bool] | None] = [
+        getattr(torch.cpu, f"_is_{name}_supported", None) for name in ("avx512_bf16", "amx_tile")
+    ]
+    return device.type == "cpu" and any(bool(ask()) for ask in asks if ask is not None)

@@ -1,0 +1,174 @@
+"""The benchmarks run: what needs no peer, at sizes that say nothing of speed."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from PIL import Image
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+ANSWER = "answer: "
+linux = pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+
+
+def measure(script: str, **case: object) -> dict[str, float]:
+    """What a benchmark's script answers for one case, as it asks itself."""
+    done = subprocess.run(
+        [sys.executable, str(BENCHMARKS / script), json.dumps(case)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stdout.splitlines() if line.startswith(ANSWER)]
+    return json.loads(lines[-1].removeprefix(ANSWER))
+
+
+@pytest.fixture
+def benchmarks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Makes the folder's modules importable, and forgets them afterwards."""
+    before = set(sys.modules)
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    yield
+    for name in set(sys.modules) - before:
+        if getattr(sys.modules[name], "__file__", "").startswith(str(BENCHMARKS)):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def turns(benchmarks: None) -> ModuleType:
+    """The module that takes measurements in turns."""
+    return import_module("turns")
+
+
+@pytest.fixture
+def table(benchmarks: None) -> ModuleType:
+    """The module that writes tables."""
+    return import_module("table")
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two class folders of four JPEGs each, larger than the pixels they are brought to."""
+    root = tmp_path_factory.mktemp("photographs")
+    rng = np.random.default_rng(0)
+    for number in range(8):
+        path = root / f"class-{number % 2}" / f"{number}.jpg"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (240, 250, 3), dtype=np.uint8)).save(path)
+    return root
+
+
+def test_steps_times_the_loop_and_a_bare_one() -> None:
+    found = measure("steps.py", contender="torchloupe", steps=40)
+    assert found["whole"] > 0
+    assert found["bare"] > 0
+    assert found["beyond"] == pytest.approx(found["whole"] - found["bare"])
+
+
+def test_images_gives_a_rate() -> None:
+    found = measure("images.py", contender="torchloupe", batch=8, steps=4)
+    assert found["images_per_second"] > 0
+    assert "precision=" in found["settings"]
+
+
+def test_folder_gives_a_rate(photographs: Path) -> None:
+    what = "torchloupe, first pass into the pack"
+    assert measure("folder.py", what=what, root=str(photographs))["images_per_second"] > 0
+
+
+@linux
+def test_large_counts_seconds_and_bytes(tmp_path: Path, photographs: Path) -> None:
+    found = measure("large.py", root=str(photographs), cache=str(tmp_path))
+    assert found["listed"] > 0
+    assert found["first_batch"] > 0
+    assert 0 <= found["index_bytes"] < found["peak_bytes"]
+
+
+@linux
+def test_memory_is_flat_below_a_cap(photographs: Path) -> None:
+    found = measure("memory.py", root=str(photographs), cap_bytes=200 * 10**6, epochs=3)
+    assert found["growth"] < 50 * 2**20
+
+
+def test_in_turns_begins_each_round_with_another_case(turns: ModuleType) -> None:
+    order: list[str] = []
+
+    def asker(name: str):
+        def ask():
+            order.append(name)
+            return {"x": len(order)}
+
+        return ask
+
+    found = turns.in_turns({name: asker(name) for name in "abc"}, 2)
+    assert "".join(order) == "abcbca"
+    assert found["a"] == [{"x": 1}, {"x": 6}]
+
+
+def test_in_turns_asks_a_case_that_failed_no_more(turns: ModuleType) -> None:
+    asked: list[int] = []
+
+    def fail():
+        asked.append(1)
+        return turns.Failure("no such package")
+
+    assert turns.in_turns({"a": fail}, 3) == {"a": turns.Failure("no such package")}
+    assert len(asked) == 1
+
+
+def test_ask_says_why_a_case_failed(turns: ModuleType, tmp_path: Path) -> None:
+    script = tmp_path / "broken.py"
+    script.write_text("raise ValueError('not today')")
+    assert turns.ask(str(script), {}) == turns.Failure("ValueError: not today")
+
+
+def test_spread_shows_the_median_and_the_range(turns: ModuleType) -> None:
+    assert turns.Spread((3.0, 1.0, 2000.0)).show(1) == "3.0 (1.0..2,000.0)"
+
+
+def test_table_shows_rows_goals_and_notes(table: ModuleType) -> None:
+    made = table.Table("x", "A title", ("", "ms"))
+    made.add("a", "5")
+    made.expect("a", "<= 4 ms", "5 ms", is_met=False)
+    made.notes.append("n = 5")
+    assert made.to_markdown() == (
+        "## A title\n\n|  | ms |\n|---|---|\n| a | 5 |\n\n"
+        "- a: wanted <= 4 ms, seen 5 ms: NOT met\n\n- n = 5\n"
+    )
+
+
+def test_table_is_saved_under_its_name_hardware_and_month(
+    table: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table, "RESULTS", tmp_path)
+    path = table.Table("steps", "T", ("",)).save("python benchmarks/run.py --only steps")
+    what, cores, *_, year, month = path.stem.split("-")
+    assert (what, cores[-4:], len(year), len(month)) == ("steps", "core", 4, 2)
+    assert "`python benchmarks/run.py --only steps`" in path.read_text()
+
+
+def test_versions_are_pinned_without_addresses() -> None:
+    lines = (BENCHMARKS / "requirements.txt").read_text().splitlines()
+    pins = [line for line in lines if line and not line.startswith("#")]
+    assert len(pins) >= 10
+    assert all("==" in pin and "/" not in pin and "@" not in pin for pin in pins)
+
+
+def test_signals_are_timed_with_and_without() -> None:
+    done = subprocess.run(
+        [sys.executable, str(BENCHMARKS / "signals.py"), "--rounds", "1", "--steps", "2"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = [line.split() for line in done.stdout.splitlines() if line.startswith("default")]
+    assert len(lines) == 2
+    assert all(float(line[-1]) > 0 for line in lines)

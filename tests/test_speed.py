@@ -1,0 +1,73 @@
+"""When speed is measured, what is left alone, and that a resumed run does not ask again."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from torchloupe import speed
+from torchloupe.assemble import resume, train
+from torchloupe.config import Config
+from torchloupe.errors import LoupeError
+from torchloupe.probe import Trial, Way
+from torchloupe.settings import change
+
+CPU = torch.device("cpu")
+
+
+def test_open_ways_leaves_what_was_typed() -> None:
+    config = change(Config(), {"hardware.threads": 3, "hardware.precision": "fp32"})
+    usual = Way("fp32", channels_last=True, threads=3)
+    assert speed.open_ways(config, {}, CPU)[0] == usual
+    typed = dict.fromkeys(["hardware.threads", "hardware.channels_last"], "typed")
+    assert {way.threads for way in speed.open_ways(config, typed, CPU)} == {3}
+    typed["hardware.precision"] = "typed"
+    assert speed.open_ways(config, typed, CPU) == [usual]
+    assert len(speed.open_ways(config, typed, CPU, everything=True)) > 3
+
+
+def test_compiling_is_tried_only_where_asked_for() -> None:
+    assert not any(way.compiled for way in speed.open_ways(Config(), {}, CPU, everything=True))
+    config = change(Config(), {"hardware.compile": True})
+    compiled = [way.compiled for way in speed.open_ways(config, {}, CPU, everything=True)]
+    assert compiled[0]
+    assert sum(compiled) == 1
+
+
+def test_describe_choice_is_one_line() -> None:
+    trials = [Trial(Way(threads=2), rates=[90.0]), Trial(Way(threads=1), rates=[120.0])]
+    assert speed.describe_choice(trials, trials[1], 1.25) == (
+        "measured for 1.2 s: fp32, channels_last, 1 thread computes 120 images/s; "
+        "fp32, channels_last, 2 threads: 90"
+    )
+
+
+def settings_of(run: Path) -> dict[str, dict[str, object]]:
+    settings: dict[str, dict[str, object]] = json.loads((run / "config.json").read_text())
+    return settings["settings"]
+
+
+def test_short_run_is_not_measured(tmp_path: Path) -> None:
+    train("digits", {"train.epochs": 0.2}, None, tmp_path / "run")
+    assert settings_of(tmp_path / "run")["hardware.threads"]["source"] != "measured"
+
+
+def test_long_run_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed, "WORTH_MEASURING", 0.0)  # as if it were long
+    monkeypatch.setattr(speed, "SHARE_OF_RUN", 0.2)
+    run = tmp_path / "run"
+    train("digits", {"train.epochs": 0.2, "hardware.channels_last": False}, None, run)
+    before = settings_of(run)
+    assert before["hardware.threads"]["source"] == "measured"
+    assert before["hardware.channels_last"] == {"value": False, "source": "typed"}
+    notes = [line for line in (run / "events.jsonl").read_text().splitlines() if "note" in line]
+    assert any("measured for" in note for note in notes)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise LoupeError("measured again", "don't")
+
+    monkeypatch.setattr(speed, "probe", refuse)
+    resume(run, typed={"train.epochs": 0.3})
+    after = settings_of(run)
+    assert after["hardware.threads"] == before["hardware.threads"]
