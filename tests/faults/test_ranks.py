@@ -1,0 +1,146 @@
+"""R20, and that any number of ranks trains the same model on the same samples."""
+
+import json
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from children import run_loupe, wait_until
+from ranks import MODEL, accuracies, losses, run_ranks, start_ranks, train_words
+from runs import is_bit_equal, resume_words
+
+from torchloupe import checkpoint
+from torchloupe.run import read_events
+
+STEPS = 50
+NEAR = 1e-6
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the model, a run of one process in `one`, and of two ranks in `two`."""
+    folder = tmp_path_factory.mktemp("ranks")
+    (folder / "model.py").write_text(MODEL)
+    code, said = run_loupe(train_words(folder / "one", folder / "model.py"), folder / "one.txt")
+    assert code == 0, said
+    codes, texts = run_ranks(train_words(folder / "two", folder / "model.py"), folder)
+    assert codes == [0, 0], texts
+    return folder
+
+
+def gap(one: Path, other: Path) -> float:
+    """The largest difference of a step's loss."""
+    first, second = losses(one), losses(other)
+    assert list(first) == list(second) == list(range(1, STEPS + 1))
+    return max(abs(first[step] - second[step]) for step in first)
+
+
+def metrics(run: Path) -> dict:
+    return json.loads((run / "metrics.json").read_text())
+
+
+def shapes(run: Path) -> dict[str, dict[str, tuple[int, ...]]]:
+    """Names and shapes of all tensors of the last checkpoint."""
+    trees = checkpoint.read_newest(run / "checkpoints")[0]
+    return {name: {k: tuple(v.shape) for k, v in trees[name].items()} for name in ("model",)}
+
+
+def test_two_ranks_have_the_losses_of_one_process(home: Path) -> None:
+    assert gap(home / "one", home / "two") < NEAR
+    assert accuracies(home / "one") == accuracies(home / "two")
+    for split in ("val", "test"):
+        one, two = metrics(home / "one")[split], metrics(home / "two")[split]
+        assert one["count"] == two["count"]
+        assert one["confusion"] == two["confusion"]
+    assert shapes(home / "one") == shapes(home / "two")
+    assert metrics(home / "two")["train"]["ranks"] == 2
+
+
+def test_rank_without_a_sample_takes_part(home: Path) -> None:
+    """Each epoch ends with a batch of one image, and validation is done by both."""
+    events = [e for e in read_events(home / "two") if "val_accuracy" in e]
+    assert [event["step"] for event in events] == [5 * n for n in range(1, 11)]
+
+
+def test_two_ranks_repeat_themselves_bit_for_bit(home: Path) -> None:
+    codes, texts = run_ranks(train_words(home / "again", home / "model.py"), home)
+    assert codes == [0, 0], texts
+    assert is_bit_equal(home / "two", home / "again")
+    assert texts[1] == ""  # rank 0 alone says what happens
+
+
+def test_a_killed_rank_ends_the_other_and_the_run_resumes(home: Path) -> None:
+    out = home / "killed"
+    words = train_words(out, home / "model.py", what="kill", at=20)
+    start = time.monotonic()
+    codes, texts = run_ranks(words, home)
+    assert time.monotonic() - start < 60
+    assert codes == [6, -signal.SIGKILL]
+    assert "error: rank 0 of 2 lost the others" in texts[0]
+    codes, texts = run_ranks([*resume_words(out), "--set", "model.options.what="], home)
+    assert codes == [0, 0], texts
+    assert is_bit_equal(home / "two", out)
+
+
+def test_an_error_on_one_rank_ends_all_and_is_said_once(home: Path) -> None:
+    codes, texts = run_ranks(
+        train_words(home / "raised", home / "model.py", what="raise", at=7), home
+    )
+    assert codes == [1, 1]
+    assert texts[0] == ""
+    assert texts[1].count("error:") == 1
+    assert "this rank has had enough" in texts[1]
+
+
+def test_an_error_of_every_rank_is_said_once(home: Path) -> None:
+    words = [*train_words(home / "wrong", home / "model.py"), "--set", "optimizer.options.no=1"]
+    codes, texts = run_ranks(words, home)
+    assert codes == [2, 2]
+    assert sum(text.count("error:") for text in texts) == 1
+    assert not (home / "wrong").exists()
+
+
+def test_a_signal_to_one_rank_stops_all_at_the_same_step(home: Path) -> None:
+    out = home / "stopped"
+    children = start_ranks(train_words(out, home / "model.py", seconds=0.03), home)
+    assert wait_until(lambda: len(read_events(out)) > 8, children[0])
+    children[1].send(signal.SIGTERM)
+    assert [child.end(timeout=25) for child in children] == [143, 143]
+    assert max(losses(out)) < STEPS
+    codes, texts = run_ranks([*resume_words(out), "--set", "model.options.seconds=0"], home)
+    assert codes == [0, 0], texts
+    assert is_bit_equal(home / "two", out)
+
+
+def test_ranks_come_and_go_between_resumes(home: Path) -> None:
+    out = home / "moved"
+    words = train_words(out, home / "model.py")
+    words[words.index("train.epochs=10")] = "train.epochs=4"
+    assert run_ranks(words, home)[0] == [0, 0]
+    code, said = run_loupe([*resume_words(out), "--epochs", "8"], home / "moved.txt")
+    assert code == 0, said
+    assert "ranks 2 is now 1" in json.dumps(read_events(out))
+    codes, texts = run_ranks([*resume_words(out), "--epochs", "10"], home)
+    assert codes == [0, 0], texts
+    assert gap(home / "one", out) < NEAR
+
+
+@pytest.mark.parametrize("phase", ["forward", "backward", "judge"])
+def test_out_of_memory_on_one_rank_splits_the_batch_on_all(home: Path, phase: str) -> None:
+    out = home / phase
+    codes, texts = run_ranks(train_words(out, home / "model.py", what=phase, at=9, most=70), home)
+    assert codes == [0, 0], texts
+    assert gap(home / "one", out) < NEAR
+    assert metrics(home / "one")["test"]["confusion"] == metrics(out)["test"]["confusion"]
+    splits = [e for e in read_events(out) if "images_at_once" in e]
+    assert [e["images_at_once"] for e in splits] == ([] if phase == "judge" else [85, 43])
+
+
+def test_shards_have_the_losses_of_one_process(home: Path) -> None:
+    out = home / "shards"
+    codes, texts = run_ranks(train_words(out, home / "model.py", "--parallel", "fsdp"), home)
+    assert codes == [0, 0], texts
+    assert gap(home / "one", out) < NEAR
+    assert metrics(home / "one")["test"]["confusion"] == metrics(out)["test"]["confusion"]
+    assert shapes(home / "one") == shapes(out)

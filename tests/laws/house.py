@@ -1,0 +1,113 @@
+"""The code as the laws see it: every module parsed, with its floor and its room."""
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCE = ROOT / "src" / "torchloupe"
+TESTS = ROOT / "tests"
+
+# Floor by floor, rooms that may not know each other in groups of their own. Within a group,
+# and on floors 0, 2, 4 and 5 within the floor, imports are free as long as there is no cycle.
+FLOORS: tuple[tuple[frozenset[str], ...], ...] = (
+    (frozenset({"errors", "units", "keys", "code", "limits"}),),
+    (frozenset({"hardware"}), frozenset({"data"}), frozenset({"model"}), frozenset({"lens"})),
+    (
+        frozenset(
+            {"config", "settings", "provenance", "disk", "checkpoint", "state", "plan", "run"}
+            | {"wishes", "follower"},
+        ),
+    ),
+    (
+        frozenset({"loop", "gradients", "evaluation", "probe", "bottleneck"}),
+        frozenset({"report"}),
+    ),
+    (
+        frozenset(
+            {"assemble", "augmentation", "changes", "features", "finish", "headstart", "materials"}
+            | {"pieces", "proof", "recipes", "speed", "strategy", "trained", "work"}
+        ),
+    ),
+    (frozenset({"cli", "__main__"}),),
+)
+
+# Packages of the extras: the only ones that a function may import (the command aside).
+EXTRAS = {"tensorboard", "torch.utils.tensorboard", "mlflow", "wandb", "datasets", "webdataset"}
+
+
+@dataclass(frozen=True)
+class Module:
+    """One file of the package."""
+
+    name: str  # "data.split", without the package's own name
+    path: Path
+    tree: ast.Module
+
+    @property
+    def top(self) -> str:
+        """The first part of the name: a room, or the module itself."""
+        return self.name.partition(".")[0]
+
+    @property
+    def lines(self) -> int:
+        """How long the file is."""
+        return len(self.path.read_text(encoding="utf-8").splitlines())
+
+
+@cache
+def modules() -> tuple[Module, ...]:
+    """Every module of the package, `__init__` of the package itself included as "" ."""
+    found = []
+    for path in sorted(SOURCE.rglob("*.py")):
+        parts = path.relative_to(SOURCE).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        found.append(Module(name, path, ast.parse(path.read_text(encoding="utf-8"))))
+    return tuple(found)
+
+
+def place_of(top: str) -> tuple[int, int]:
+    """(floor, group) of a room or module of the house; KeyError for one without a place."""
+    for floor, groups in enumerate(FLOORS):
+        for number, group in enumerate(groups):
+            if top in group:
+                return floor, number
+    raise KeyError(top)
+
+
+def imports_of(module: Module) -> Iterator[tuple[str, int]]:
+    """(module of the package that is imported, line), wherever in the file it stands."""
+    names = {other.name for other in modules()}
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Import):
+            targets = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module.path}:{node.lineno} imports relatively"
+            targets = [node.module or ""]
+            if (node.module or "").partition(".")[0] == "torchloupe":
+                inner = (node.module or "").removeprefix("torchloupe").removeprefix(".")
+                deeper = [f"{inner}.{alias.name}".removeprefix(".") for alias in node.names]
+                targets = [
+                    f"torchloupe.{name}" if name in names else node.module or "" for name in deeper
+                ]
+        else:
+            continue
+        for target in targets:
+            if target == "torchloupe" or target.startswith("torchloupe."):
+                yield target.removeprefix("torchloupe").removeprefix("."), node.lineno
+
+
+def functions_of(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    """Every function and method, however deep."""
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            yield node
+
+
+def classes_of(tree: ast.AST) -> Iterator[ast.ClassDef]:
+    """Every class, however deep."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef):
+            yield node

@@ -1,0 +1,91 @@
+"""Imports go downward only, rooms keep to themselves, and nothing goes round."""
+
+import ast
+
+import house
+
+
+def test_every_module_has_a_floor() -> None:
+    homeless = [
+        module.name
+        for module in house.modules()
+        if module.name and not any(module.top in g for groups in house.FLOORS for g in groups)
+    ]
+    assert not homeless, (
+        f"say in tests/laws/house.py and ARCHITECTURE.md where they live: {homeless}"
+    )
+
+
+def test_imports_go_downward_only() -> None:
+    wrong = []
+    for module in house.modules():
+        if not module.name:
+            continue  # the package's own front, which hands out names of every floor
+        floor, group = house.place_of(module.top)
+        for target, line in house.imports_of(module):
+            if not target:
+                continue  # torchloupe itself: its version
+            other_floor, other_group = house.place_of(target.partition(".")[0])
+            if other_floor > floor or (other_floor == floor and other_group != group):
+                wrong.append(f"{module.name}:{line} imports {target}")
+    assert not wrong
+
+
+def test_imports_have_no_cycle() -> None:
+    graph = {
+        module.name: {target for target, _ in house.imports_of(module) if target}
+        for module in house.modules()
+        if module.name
+    }
+    done: set[str] = set()
+
+    def walk(name: str, trail: tuple[str, ...]) -> None:
+        assert name not in trail, f"cycle: {' -> '.join((*trail[trail.index(name) :], name))}"
+        if name not in done:
+            for target in graph.get(name, ()):
+                if target != name:
+                    walk(target, (*trail, name))
+            done.add(name)
+
+    for name in graph:
+        walk(name, ())
+    assert done >= set(graph)
+
+
+def test_imports_stand_at_the_top_extras_and_the_command_aside() -> None:
+    wrong = []
+    for module in house.modules():
+        if module.top in ("", "cli"):
+            continue  # the front and the command load torch only when it is needed
+        for function in house.functions_of(module.tree):
+            for node in ast.walk(function):
+                if isinstance(node, ast.Import):
+                    names = [alias.name for alias in node.names]
+                elif isinstance(node, ast.ImportFrom):
+                    names = [node.module or ""]
+                else:
+                    continue
+                wrong += [
+                    f"{module.name}:{node.lineno} {name}"
+                    for name in names
+                    if name not in house.EXTRAS and name.partition(".")[0] not in house.EXTRAS
+                ]
+    assert not wrong
+
+
+def test_architecture_page_shows_each_module_on_its_floor() -> None:
+    page = (house.ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    drawn = {
+        int(line.split()[0]): set(line.replace("/", " ").split())
+        for line in page.splitlines()
+        if line[:1] == " " and line.strip()[:1].isdigit()
+    }
+    missing = [
+        name
+        for floor, groups in enumerate(house.FLOORS)
+        for group in groups
+        for name in group - {"__main__"}
+        if name not in drawn.get(floor, set())
+    ]
+    assert not missing
+    assert len(drawn) == len(house.FLOORS)

@@ -1,0 +1,142 @@
+"""Starting is cheap and harmless: nothing is opened, asked or loaded before it is needed."""
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import house
+import pytest
+
+HEAVY = ("torch", "numpy", "torchvision", "timm", "sklearn", "pyarrow", "PIL", "pandas")
+# What the interpreter's own start doesn't take, in seconds of the processor: other processes take
+# none of them. The best of several tries.
+MOST_IMPORT_SECONDS = 0.05
+MOST_HELP_SECONDS = 0.15
+TRIES = 12
+
+WATCH = """
+import importlib, json, os, sys, threading
+secrets, events = [], []
+MARKS = ("TOKEN", "SECRET", "PASSWORD", "API_KEY", "CREDENTIAL")
+real = os._Environ.__getitem__
+def spy(self, key):
+    if any(mark in str(key).upper() for mark in MARKS):
+        secrets.append(key)
+    return real(self, key)
+os._Environ.__getitem__ = spy
+def hook(event, arguments):
+    if event.startswith("socket.") or event in ("subprocess.Popen", "os.system", "os.fork"):
+        events.append(event)
+    if event == "open" and isinstance(arguments[1], str) and set(arguments[1]) & set("wax+"):
+        events.append(f"open {arguments[0]} {arguments[1]}")
+sys.addaudithook(hook)
+loaded = {}
+for name in json.loads(sys.argv[1]):
+    importlib.import_module(name)
+    threads = [t.name for t in threading.enumerate() if t is not threading.main_thread()]
+    if secrets or events or threads:
+        loaded[name] = [secrets[:], events[:], threads]
+        secrets.clear(); events.clear()
+print(json.dumps(loaded))
+"""
+
+
+def python(*arguments: str) -> str:
+    """What an interpreter of its own prints; no bytecode is written, which would be a trace."""
+    done = subprocess.run(
+        [sys.executable, "-B", *arguments], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+# Third-party packages are imported first: what they do on import is theirs.
+THIRD_PARTY = [
+    "torch",
+    "torchvision",
+    "timm",
+    "sklearn.datasets",
+    "torchmetrics",
+    "pyarrow.parquet",
+]
+
+
+def test_importing_any_module_opens_nothing_and_asks_nothing() -> None:
+    names = [
+        f"torchloupe.{module.name}".rstrip(".")
+        for module in house.modules()
+        if module.name != "__main__"
+    ]
+    seen = json.loads(python("-c", WATCH, json.dumps([*THIRD_PARTY, *names])))
+    assert {name: what for name, what in seen.items() if name.startswith("torchloupe")} == {}
+
+
+def test_importing_torchloupe_starts_nothing_by_its_dependencies_either() -> None:
+    assert json.loads(python("-c", WATCH, json.dumps(["torchloupe", "torchloupe.cli.main"]))) == {}
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import torchloupe",
+        "from torchloupe.cli.main import run; run(['--help'])",
+        "from torchloupe.cli.main import run; run(['train', '--help'])",
+        "from torchloupe.cli.main import run; run(['--version'])",
+        "from torchloupe.cli.main import run; run(['trian'])",
+    ],
+)
+def test_starting_loads_no_heavy_package(code: str) -> None:
+    script = f"{code}\nimport sys\nprint('LOADED', [n for n in {HEAVY!r} if n in sys.modules])"
+    assert python("-c", script).splitlines()[-1] == "LOADED []"
+
+
+def children_seconds() -> float:
+    """Processor time of the commands that have ended so far."""
+    times = os.times()
+    return times.children_user + times.children_system
+
+
+def best_seconds(*commands: list[str]) -> list[float]:
+    """The least processor time of each command, tried in turns."""
+    best = [float("inf")] * len(commands)
+    for _ in range(TRIES):
+        for number, command in enumerate(commands):
+            start = children_seconds()
+            subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+            best[number] = min(best[number], children_seconds() - start)
+    return best
+
+
+def test_starting_is_fast() -> None:
+    bare, imported, helped = best_seconds(
+        [sys.executable, "-c", "pass"],
+        [sys.executable, "-c", "import torchloupe"],
+        [sys.executable, "-m", "torchloupe", "--help"],
+    )
+    assert imported - bare <= MOST_IMPORT_SECONDS
+    assert helped - bare <= MOST_HELP_SECONDS
+
+
+def test_modules_read_no_environment_when_imported() -> None:
+    wrong = []
+    for module in house.modules():
+        for node in module.tree.body:
+            if isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom)):
+                continue
+            text = ast.unparse(node)
+            if any(
+                word in text for word in ("os.environ", "getenv", "is_available(", "device_count(")
+            ):
+                wrong.append(f"{module.name}:{node.lineno}")
+            if "basicConfig" in text or "addHandler" in text or "filterwarnings" in text:
+                wrong.append(f"{module.name}:{node.lineno}")
+    assert not wrong
+
+
+def test_running_help_writes_nothing(tmp_path: Path) -> None:
+    script = "import os, sys; os.chdir(sys.argv[1]); from torchloupe.cli.main import run; run([])"
+    python("-c", script, str(tmp_path))
+    assert list(tmp_path.iterdir()) == []
