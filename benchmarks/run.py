@@ -1,0 +1,75 @@
+"""Every table, or those asked for, by one command.
+
+python benchmarks/run.py                             # all of them: about four hours
+python benchmarks/run.py --only start,steps          # two of them
+python benchmarks/run.py --quick                     # does everything run? no figure counts
+python benchmarks/run.py --only folder --save        # written to benchmarks/results/ as well
+"""
+
+import argparse
+import os
+import shlex
+import sys
+from collections.abc import Callable
+
+import accuracy
+import exactness
+import folder
+import images
+import large
+import memory
+import minutes
+import start
+import steps
+from table import Table, describe_hardware, describe_versions
+from turns import say
+
+TABLES: dict[str, Callable[..., Table]] = {
+    "start": start.make_table,
+    "steps": steps.make_table,
+    "large": large.make_table,
+    "memory": memory.make_table,
+    "folder": folder.make_table,
+    "minutes": minutes.make_table,
+    "exactness": exactness.make_table,
+    "images": images.make_table,
+    "accuracy": accuracy.make_table,
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Print the tables; 1 if one of them could not be made."""
+    parser = argparse.ArgumentParser(description="Measure torchloupe and its peers.")
+    parser.add_argument("--only", default=",".join(TABLES), help="tables, separated by commas")
+    parser.add_argument("--repeats", type=int, default=5, help="of each measurement; 5 is least")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes: only to see that it runs")
+    parser.add_argument("--save", action="store_true", help="write each table to results/ as well")
+    chosen = parser.parse_args(arguments)
+    names = chosen.only.split(",")
+    if unknown := set(names) - TABLES.keys():
+        parser.error(f"there is no table {', '.join(sorted(unknown))}; there are {list(TABLES)}")
+    if chosen.save and (chosen.quick or chosen.repeats < 5):
+        parser.error("--save needs 5 repeats or more, of the full sizes")
+    print(f"{describe_hardware()}. {describe_versions()}.\n", flush=True)
+    code = 0
+    for name in names:
+        say(f"== {name}")
+        load = os.getloadavg()[0]
+        try:
+            table = TABLES[name](chosen.repeats, quick=chosen.quick)
+        except Exception as error:  # one table that fails must not cost those after it
+            say(f"{name} failed: {type(error).__name__}: {error}")
+            code = 1
+            continue
+        table.notes.append(f"load of the machine before: {load:.1f} on {os.cpu_count()} cores")
+        if chosen.quick:
+            table.notes.append("quick: sizes are far too small for any of these figures to count")
+        print(table.to_markdown(), flush=True)
+        if chosen.save:
+            words = ["--only", name, "--repeats", str(chosen.repeats), "--save"]
+            say(f"written to {table.save('python benchmarks/run.py ' + shlex.join(words))}")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
