@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torchloupe.config import Config
     from torchloupe.data.sources import open_data
     from torchloupe.evaluation import evaluate
+    from torchloupe.folds import Folds, cross_validate
     from torchloupe.model import zoo as models
     from torchloupe.trained import Prediction, Run, open_run
 
@@ -24,8 +25,10 @@ __version__ = "0.1.0"
 
 _PLACES = {
     "Config": "torchloupe.config:Config",
+    "Folds": "torchloupe.folds:Folds",
     "Prediction": "torchloupe.trained:Prediction",
     "Run": "torchloupe.trained:Run",
+    "cross_validate": "torchloupe.folds:cross_validate",
     "data": "torchloupe.data",
     "errors": "torchloupe.errors",
     "evaluate": "torchloupe.evaluation:evaluate",
@@ -40,8 +43,10 @@ _PLACES = {
 
 __all__ = [
     "Config",
+    "Folds",
     "Prediction",
     "Run",
+    "cross_validate",
     "data",
     "errors",
     "evaluate",

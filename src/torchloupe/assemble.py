@@ -71,6 +71,18 @@ def fit(
     `"auto"` always asks for. `settings` takes any dotted name of docs/settings.md. Progress goes
     to stderr.
     """
+    typed, objects = sort_arguments(model, loss, optimizer, epochs, settings)
+    display = make_display(quiet=False)
+    try:
+        return train(data, typed, recipe, out, listeners=[display], **objects)
+    finally:
+        display.close()
+
+
+def sort_arguments(
+    model: Any, loss: Any, optimizer: Any, epochs: float | None, settings: Mapping[str, Any] | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The arguments of `fit` as typed settings, and as the objects that no setting can hold."""
     typed: dict[str, Any] = dict(settings or {})
     if epochs is not None:
         typed["train.epochs"] = epochs
@@ -84,11 +96,7 @@ def fit(
         else:
             objects[name] = value
             typed[f"{name}.name"] = PYTHON_OBJECT
-    display = make_display(quiet=False)
-    try:
-        return train(data, typed, recipe, out, listeners=[display], **objects)
-    finally:
-        display.close()
+    return typed, objects
 
 
 def train(
@@ -109,6 +117,11 @@ def train(
     """
     named = {"data.source": str(source) if isinstance(source, (str, Path)) else PYTHON_OBJECT}
     config, sources = decide({**named, **typed}, recipe)
+    if config.data.folds and not config.data.fold:
+        raise UsageError(
+            f"data.folds={config.data.folds} asks for as many runs, and this is one",
+            "use loupe.cross_validate(...) or --folds, or choose one: data.fold=1",
+        )
     objects = Objects(source, model, loss, optimizer)
     refuse_missing_ranks(config)
     with join_ranks(config) as world:

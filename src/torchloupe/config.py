@@ -27,6 +27,8 @@ class DataConfig:
     kernel: str = "bilinear"  # nearest, bilinear, bicubic or lanczos
     val_fraction: float = 0.1  # share set aside to choose the best weights by
     test_fraction: float = 0.15  # share kept away from training, judged once at the end
+    folds: int = 0  # cross-validation: how many equal parts the images are dealt into; 0 is off
+    fold: int = 0  # which of the folds, from 1, is the test split; 0 where `--folds` takes them all
     bad_fraction: float = 0.01  # up to this share of unreadable images is set aside
     pack: str = "auto"  # disk, memory, off (decode on the fly)
     workers: int = 0  # worker processes for a Dataset of one's own
@@ -187,6 +189,8 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 _RANGES: dict[str, tuple[float, float]] = {
     "data.val_fraction": (0, 0.9),
     "data.test_fraction": (0, 0.9),
+    "data.folds": (0, 1000),
+    "data.fold": (0, 1000),
     "data.bad_fraction": (0, 1),
     "data.workers": (0, 1024),
     "loss.smoothing": (0, 0.999),
@@ -245,6 +249,8 @@ def check(config: Config) -> None:
         problems.append(f"hardware.gpus={printable(config.hardware.gpus)} (a number, or all)")
     if config.data.val_fraction + config.data.test_fraction >= 1:
         problems.append("data.val_fraction + data.test_fraction (they leave nothing to train on)")
+    if config.data.folds == 1 or config.data.fold > config.data.folds:
+        problems.append("data.folds and data.fold (two folds or more, and one of them)")
     if bool(config.lens.watch) != bool(config.lens.hook):
         problems.append("lens.watch and lens.hook (one needs the other)")
     if problems:

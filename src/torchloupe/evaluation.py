@@ -23,6 +23,9 @@ from torchloupe.model.metrics import Scores
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
+EVEN = 8  # forwards have a multiple of so many images: kernels work on rows by eights
+LARGE_IMAGE = 2**20  # values of an image from which on each goes through by itself
+
 
 @dataclass(frozen=True)
 class Examination:
@@ -132,17 +135,34 @@ def forward(
 ) -> Tensor:
     """Logits [B, K] in float32, whatever format the forward ran in.
 
-    Where memory runs out the images go through in pieces, which `portions` remembers. In eval mode
-    that changes no result.
+    Which kernels compute a batch depends on how many images it has, and with them the last bits.
+    So batches are filled up to a multiple of EVEN, and large images go through one by one: an
+    image gets the same logits alone, in a full batch, and in what is left over at the end.
+    Where memory runs out the images go through in pieces, which `portions` remembers.
     """
+    portions = portions or Portions()
+    if images[0].numel() >= LARGE_IMAGE:
+        portions.most = 1
 
     def run(span: slice) -> Tensor:
+        piece = images[span]
         with nullcontext() if precision is None else precision.autocast():
-            logits: Tensor = model(images[span])
-        return logits.float()
+            logits: Tensor = model(piece if portions.most == 1 else _fill_up(piece))
+        return logits[: len(piece)].float()
 
-    pieces = list(in_portions(len(images), portions or Portions(), run))
+    pieces = list(in_portions(len(images), portions, run))
     return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+
+
+def _fill_up(images: Tensor) -> Tensor:
+    """`images` with its last one repeated, up to a multiple of EVEN."""
+    missing = -len(images) % EVEN
+    if not missing:
+        return images
+    filled = torch.cat([images, images[-1:].expand(missing, *images.shape[1:])])
+    if images.ndim == 4 and images.is_contiguous(memory_format=torch.channels_last):
+        return filled.contiguous(memory_format=torch.channels_last)
+    return filled
 
 
 def to_probabilities(logits: Tensor, multi_label: bool) -> Tensor:

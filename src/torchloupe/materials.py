@@ -31,7 +31,7 @@ from torchloupe.units import plural
 Rows = NDArray[np.int64]
 Progress = Callable[[int, int], None]
 
-EVALUATION_PIXELS = 2**20  # pixels of all channels in one evaluation batch, at most 512 images
+EVALUATION_PIXELS = 2**20  # values in one evaluation batch, of 8 to 512 images
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class Materials:
         """The samples at `rows`, each once, in that order; of a stream always a whole part."""
         height, width = self.contract.size
         each = height * width * self.contract.channels
-        batch = max(1, min(512, EVALUATION_PIXELS // each))
+        batch = max(8, min(512, EVALUATION_PIXELS // each // 8 * 8))
         if self.data.kind == "stream":
             return Stream(self.data, part, self.contract, batch, 0, device)
         if self.pixels is None:
@@ -188,6 +188,7 @@ def prepare(
             val_fraction=config.val_fraction,
             test_fraction=config.test_fraction,
             seed=seed,
+            fold=(config.fold, config.folds) if config.fold else None,
         )
     notes += splits.notes
     splits = replace(

@@ -35,6 +35,7 @@ FILES = (
     *("config.json", "contract.json", "data.npz", "environment.json", "events.jsonl"),
     *("metrics.json", "predictions.parquet", "best", "last"),
 )
+FOLDS = "folds.json"  # marks the folder of a cross-validation, which holds a run for each fold
 BEFORE_THE_FIRST_STEP = {"contract.json", "data.npz", "environment.json"}
 
 
@@ -113,9 +114,8 @@ class RunFolder:
                 path.unlink()
 
     def write_json(self, name: str, content: Any) -> None:
-        """Write RUN/name whole or not at all; numbers that are not finite become null."""
-        text = content if isinstance(content, str) else json.dumps(_finite(content), indent=1)
-        disk.replace_file(self.path / name, text.encode("utf-8", "surrogateescape"))
+        """Write RUN/name, as `write_json` does."""
+        write_json(self.path / name, content)
 
     def record(self, event: Mapping[str, Any]) -> None:
         """Append one event to events.jsonl, as one whole line, and tell the listeners."""
@@ -245,6 +245,11 @@ def _is_free(folder: Path) -> bool:
 
 def find_run(path: Path) -> Path:
     """`path` if it is a run folder, else UsageError that says what is there instead."""
+    if (path / FOLDS).is_file():
+        raise UsageError(
+            f"{printable(path)} is a cross-validation, which has a run for each fold",
+            f"give one of them, such as {printable(path / 'fold-1')}",
+        )
     if (path / "config.json").is_file():
         return path
     if not path.exists():
@@ -281,6 +286,12 @@ def read_events(run: Path) -> list[dict[str, Any]]:
         if isinstance(event, dict):
             events.append(event)
     return events
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write `path` whole or not at all; numbers that are not finite become null, text stays."""
+    text = content if isinstance(content, str) else json.dumps(_finite(content), indent=1)
+    disk.replace_file(path, text.encode("utf-8", "surrogateescape"))
 
 
 def read_json(path: Path) -> Any:

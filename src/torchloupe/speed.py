@@ -24,6 +24,8 @@ from torchloupe.units import format_count, format_seconds
 SHARE_OF_RUN = 0.02  # that measuring may take
 MOST_SECONDS = 3.0
 WORTH_MEASURING = 1.0  # seconds; for less, the rules of thumb stay
+LONG_STEP_SECONDS = 0.3  # a step that takes longer is shared by all threads in any case
+LEAST_STEPS = 4  # of each way: compared, set up, timed
 
 
 def usual_way(config: Config) -> Way:
@@ -99,18 +101,22 @@ def measure_speed(
 ) -> tuple[dict[str, Any], list[str]]:
     """Measure what was not typed, where the run is long enough; the settings, and a line of why.
 
-    They are written into config.json as measured, so that a resumed run does not ask again.
+    They are written into config.json as measured, so that a resumed run does not ask again. Of a
+    large model a part of the batch has to do.
     """
     ways = open_ways(config, typed, batch.images.device)
     if len(ways) == 1:
         return {}, []
-    seconds = 60 * config.train.minutes
-    if config.train.epochs:
-        seconds = config.train.epochs * steps_per_epoch * time_step(model, loss, batch, ways[0])
+    start = time.perf_counter()
+    step = time_step(model, loss, batch, ways[0])
+    seconds = config.train.epochs * steps_per_epoch * step or 60 * config.train.minutes
     allowed = min(MOST_SECONDS, SHARE_OF_RUN * seconds)
     if allowed < WORTH_MEASURING:
         return {}, []
-    start = time.perf_counter()
+    if step > LONG_STEP_SECONDS:
+        ways = [way for way in ways if way.threads >= ways[0].threads]
+    affordable = allowed / (LEAST_STEPS * len(ways) * step)
+    batch = batch.cut(slice(0, max(2, int(len(batch) * min(1.0, affordable)))))
     trials = probe(model, loss, make_optimizer, batch, ways, allowed)
     best = choose_way(trials)
     chosen = {
@@ -141,7 +147,7 @@ def time_step(model: nn.Module, loss: Loss, batch: Batch, way: Way) -> float:
     took = []
     try:
         with torch.random.fork_rng(devices=[batch.images.device] if batch.images.is_cuda else []):
-            for _ in range(3):
+            while len(took) < 3 and sum(took) < LONG_STEP_SECONDS:
                 wait_for(batch.images.device)
                 start = time.perf_counter()
                 with Precision(way.precision, batch.images.device).autocast():

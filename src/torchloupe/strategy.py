@@ -71,8 +71,8 @@ def decide_strategy(
     }
     note = ""
     if config.model.name == "auto":
-        why = "was asked for" if asked else f"images are {side} pixels and more a side"
-        note = f"model: {spec} with weights from ImageNet, since a pretrained one {why}"
+        why = "a pretrained one was asked for" if asked else f"images are {side} pixels a side"
+        note = f"model: {spec} with weights from ImageNet, since {why}"
     return _decided(config, sources, open_still, sight, note)
 
 

@@ -21,6 +21,7 @@ from torchloupe.data.contract import Contract
 from torchloupe.data.part import Part
 from torchloupe.errors import UsageError
 from torchloupe.evaluation import evaluate
+from torchloupe.features import settle_format
 from torchloupe.hardware.device import DeviceChoice, choose_device, count_gpus, wait_for
 from torchloupe.hardware.memory import Portions, is_out_of_memory, make_room
 from torchloupe.hardware.parallel import Parallel, make_parallel
@@ -51,6 +52,7 @@ from torchloupe.speed import repeat_batch, settle_speed
 from torchloupe.state import State
 from torchloupe.strategy import Decision, decide_strategy
 
+FORMAT_IMAGES = 8  # that number formats are compared on
 PACE_SECONDS = 3.0  # how long steps are timed for a budget in minutes
 
 
@@ -154,15 +156,18 @@ def draw_up(
     explain_forward(model, batch.images, facts.classes)  # also gives lazy layers their shapes
     with watching(config, model):
         pass  # refuses layers and a hook that are not there
-    chosen, notes = settle_speed(
-        config,
-        sources,
-        model,
-        loss,
-        partial(build_optimizer, config, replace(objects, optimizer=None)),
-        repeat_batch(batch, -(-config.train.batch_total // world.size)),
-        materials.train_count // config.train.batch_total,
-    )
+    if isinstance(model, Transfer) and config.train.strategy == "head":
+        chosen, notes = settle_format(config, sources, model, repeat_batch(batch, FORMAT_IMAGES))
+    else:
+        chosen, notes = settle_speed(
+            config,
+            sources,
+            model,
+            loss,
+            partial(build_optimizer, config, replace(objects, optimizer=None)),
+            repeat_batch(batch, -(-config.train.batch_total // world.size)),
+            materials.train_count // config.train.batch_total,
+        )
     config, filled = take_measured(config, filled, chosen)
     set_threads(config)
     precision = Precision(config.hardware.precision, place.device)

@@ -77,13 +77,14 @@ def test_many_short_epochs_need_no_more_than_the_first(
         assert late <= MOST_GROWTH * early, (name, values)
 
 
-def test_log_is_whole_for_those_who_read_it_while_it_is_written(tmp_path: Path) -> None:
+def test_log_has_only_whole_lines_for_those_who_read_it_while_it_is_written(tmp_path: Path) -> None:
     count, problems, lengths = 2000, [], []
     is_over = threading.Event()
 
     def read() -> None:
         while not is_over.is_set():
-            text = (tmp_path / "events.jsonl").read_text()
+            # A line counts once its end is there: kernels may show a write page by page.
+            text = (tmp_path / "events.jsonl").read_text().rpartition("\n")[0]
             try:
                 steps = [json.loads(line)["step"] for line in text.splitlines()]
             except ValueError:

@@ -27,8 +27,8 @@ FLOORS: tuple[tuple[frozenset[str], ...], ...] = (
     ),
     (
         frozenset(
-            {"assemble", "augmentation", "changes", "features", "finish", "headstart", "materials"}
-            | {"pieces", "proof", "recipes", "speed", "strategy", "trained", "work"}
+            {"assemble", "augmentation", "changes", "features", "finish", "folds", "headstart"}
+            | {"materials", "pieces", "proof", "recipes", "speed", "strategy", "trained", "work"}
         ),
     ),
     (frozenset({"cli", "__main__"}),),

@@ -15,8 +15,8 @@ from torchloupe.cli.main import app
 
 OPTIONS = {
     "train": [
-        *("DATA", "--model", "--strategy", "--weights", "--epochs", "--minutes", "--out"),
-        *("--recipe", "--set", "--device"),
+        *("DATA", "--model", "--strategy", "--weights", "--epochs", "--minutes"),
+        *("--folds", "--out", "--recipe", "--set", "--device"),
         *("--gpus", "--parallel", "--precision", "--seed", "--download", "--quiet", "--json"),
         "--traceback",
     ],
@@ -57,8 +57,8 @@ OPTIONS = {
 }
 
 EXPORTS = [
-    *("Config", "Prediction", "Run", "data", "errors", "evaluate", "fit", "hardware", "lens"),
-    *("models", "open_data", "open_run", "resume"),
+    *("Config", "Folds", "Prediction", "Run", "cross_validate", "data", "errors", "evaluate"),
+    *("fit", "hardware", "lens", "models", "open_data", "open_run", "resume"),
 ]
 
 

@@ -24,11 +24,11 @@ def images(count=2, size=32):
     return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(0))
 
 
-def test_transfer_gives_a_logit_a_class_from_features_of_two_depths(lite):
+def test_transfer_gives_a_logit_a_class_from_features_of_five_depths(lite):
     assert lite(images()).shape == (2, 5)
     features = lite.body(images())
-    assert features.shape == (2, 192 + 1280)
-    assert torch.allclose(features.square().sum(1), torch.full((2,), 2.0), atol=1e-5)
+    assert features.shape == (2, 40 + 80 + 112 + 192 + 1280)
+    assert torch.allclose(features.square().sum(1), torch.full((2,), 5.0), atol=1e-5)
 
 
 def test_transfer_with_two_views_takes_an_image_and_its_mirror_image_alike():

@@ -66,6 +66,48 @@ def describe_result(folder: Path, metrics: Mapping[str, Any], source: str = "") 
     return text
 
 
+def describe_folds(folder: Path, metrics: Mapping[str, Any], source: str = "") -> Text:
+    """What a cross-validation has to say: each fold, the mean with its spread, all together."""
+    rows = [["fold", "test accuracy", "mean class f1", "images", "trained in"]]
+    rows += [
+        [
+            run["folder"].removeprefix("fold-"),
+            format_share(run["accuracy"]),
+            f"{run['macro_f1']:.4f}",
+            f"{run['count']:,}",
+            format_seconds(run["seconds"]),
+        ]
+        for run in metrics["runs"]
+    ]
+    text = align(rows, right=(0, 1, 2, 3, 4), header=True)
+    text.append("\n")
+    text.append(f"{'test accuracy':<16}")
+    text.append(format_share(metrics["accuracy_mean"]), "bold green")
+    deviation = 100 * metrics["accuracy_std"]
+    text.append(
+        f"  (mean of {metrics['folds']} folds, standard deviation {deviation:.2f} points)\n"
+    )
+    f1, f1_std = metrics["macro_f1_mean"], metrics["macro_f1_std"]
+    text.append(_fact("mean class f1", f"{f1:.4f}  (standard deviation {f1_std:.4f})"))
+    low, high = metrics["pooled"]["accuracy_ci95"]
+    text.append(
+        _fact(
+            "all together",
+            f"{format_share(metrics['pooled']['accuracy'])}  (95 % interval {100 * low:.2f} to "
+            f"{100 * high:.2f} %, {plural(metrics['pooled']['count'], 'image')}, each tested once)",
+        )
+    )
+    text.append(_fact("folder", printable(folder, limit=4000)))
+    data = quote(source) if source else "DATA"
+    commands = [
+        [f"loupe train {data}", "# the model to use: one run, with more images to learn from"],
+        [f"loupe eval {quote(folder / 'fold-1')}", "# each class in one fold"],
+    ]
+    text.append("\nnext:\n", "bold")
+    text.append_text(align(commands, indent=2, dim_last=True))
+    return text
+
+
 def describe_scores(scores: Mapping[str, Any], split: str) -> Text:
     """Accuracy with its interval, and the loss, in one line each."""
     text = Text()

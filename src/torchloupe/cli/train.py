@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -17,11 +18,13 @@ from torchloupe.cli.options import (
     Traceback,
     TrustCode,
     amount,
+    count,
     results_only,
     whole_number,
 )
 from torchloupe.cli.ranks import is_first_rank, run_on_ranks
 from torchloupe.errors import UsageError, printable
+from torchloupe.hardware.seat import find_seat
 
 Epochs = Annotated[
     float | None,
@@ -90,6 +93,15 @@ def train(
     ] = None,
     epochs: Epochs = None,
     minutes: Minutes = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            "--folds",
+            metavar="K",
+            parser=count,
+            help="Cross-validate: train K times, each time tested on another K-th of the images.",
+        ),
+    ] = None,
     out: Annotated[
         str | None,
         typer.Option("--out", metavar="RUN", help="The new run folder; runs/NAME-001 if left out."),
@@ -129,6 +141,8 @@ def train(
 
     loupe train photos/ --minutes 5
 
+    loupe train photos/ --folds 5
+
     loupe train labels.csv --model timm:resnet18 --set optimizer.lr=3e-4
 
     loupe train my_data.py:dataset --model my_model.py:Net --epochs 3
@@ -141,6 +155,7 @@ def train(
             "train.strategy": strategy,
             "train.epochs": epochs,
             "train.minutes": minutes,
+            "data.folds": folds,
             "train.seed": seed,
             "hardware.device": device,
             "hardware.gpus": gpus,
@@ -150,14 +165,25 @@ def train(
         },
         settings,
     )
-    with display(quiet) as listeners:
+    with results_only():
         from torchloupe.assemble import decide
         from torchloupe.assemble import train as begin
+        from torchloupe.folds import train_folds
 
-        if run_on_ranks(context, decide(typed, recipe)[0]):
+        config = decide(typed, recipe)[0]
+        all_folds = config.data.folds and not config.data.fold
+        if all_folds:
+            refuse_ranks(config)
+            found = train_folds(data, typed, recipe, out, listening=lambda: display(quiet))
+        elif run_on_ranks(context, config):
             return
-        run = begin(data, typed, recipe, out, listeners=listeners)
-    _print_result(run, as_json, source=data)
+        else:
+            with display(quiet) as listeners:
+                run = begin(data, typed, recipe, out, listeners=listeners)
+    if all_folds:
+        _print_folds(found, as_json, source=data)
+    else:
+        _print_result(run, as_json, source=data)
 
 
 def resume(
@@ -198,6 +224,18 @@ def resume(
         },
         settings,
     )
+    if (Path(run) / "folds.json").is_file():
+        if typed or model or accept_new_data:
+            raise UsageError(
+                f"{printable(run)} is a cross-validation, which goes on as it was begun",
+                f"leave the options out, or resume one of its runs: {printable(run)}/fold-1",
+            )
+        with results_only():
+            from torchloupe.folds import resume_folds
+
+            found = resume_folds(run, trust_code=trust_code, listening=lambda: display(quiet))
+        _print_folds(found, as_json)
+        return
     with display(quiet) as listeners:
         from torchloupe.assemble import read_settings
         from torchloupe.assemble import resume as go_on
@@ -249,6 +287,24 @@ def display(quiet: bool) -> Iterator[list[Any]]:
             yield [display]
         finally:
             display.close()
+
+
+def refuse_ranks(config: Any) -> None:
+    """UsageError where folds are to be trained by several processes."""
+    if config.hardware.gpus != "1" or find_seat() is not None:
+        raise UsageError(
+            "folds are trained one after the other by one process, and several were asked for",
+            "leave --gpus and torchrun out, or train one fold: --set data.fold=1",
+        )
+
+
+def _print_folds(folds: Any, as_json: bool, source: str = "") -> None:
+    from torchloupe.cli.result import describe_folds, print_text, to_json
+
+    if as_json:
+        print(to_json({"folder": str(folds.folder), **folds.metrics}))
+    else:
+        print_text(describe_folds(folds.folder, folds.metrics, source))
 
 
 def _print_result(run: Any, as_json: bool, source: str = "") -> None:

@@ -40,20 +40,29 @@ def split_samples(
     val_fraction: float = 0.1,
     test_fraction: float = 0.15,
     seed: int = 0,
+    fold: tuple[int, int] | None = None,
 ) -> Splits:
     """The rows to train on, to validate with and to test with.
 
     Each class is shared out by the fractions (rounded; classes too small to reach half an
     image together give what they sum to), and keeps at least one training image. `given` [N]
     holds 0, 1, 2 where the data names its splits: then only a missing val is carved, from
-    train. `content` [N] is a hash of each image. DataError when there is nothing to learn:
-    no image, one class, a class without a training image.
+    train. `content` [N] is a hash of each image. `fold` (2, 5) tests with the second of five equal
+    parts, whatever `test_fraction` says: over all folds each image is tested with once, but for
+    those that their class can't be learned without. DataError when there is nothing to learn:
+    no image, one class, a class without a training image; and for folds of data that are split.
     """
     _refuse_untrainable(samples)
     notes = _few_images(samples)
     units = _join_units(samples.groups, content, len(samples))
     notes += _contradictions(samples, content)
-    if given is None or not (given != TRAIN).any():
+    is_split = given is not None and bool((given != TRAIN).any())
+    if fold:
+        _refuse_folds(samples, is_split, fold[1])
+        parts = _deal(samples, units, fold, seed)
+        rest = np.flatnonzero(parts == TRAIN)
+        parts[rest] = _carve(samples, units[rest], rest, (val_fraction, 0.0), seed)
+    elif given is None or not is_split:
         parts = _carve(samples, units, np.arange(len(samples)), (val_fraction, test_fraction), seed)
     else:
         parts = np.asarray(given, dtype=np.int8).copy()
@@ -77,20 +86,8 @@ def _carve(
     seed: int,
 ) -> NDArray[np.int8]:
     """A part [len(rows)] for each row: whole units, stratified, every class kept in train."""
-    _, unit, sizes = np.unique(units, return_inverse=True, return_counts=True)
-    # A unit is named by the smallest key among its rows, so that neither the order of the list
-    # nor how many copies there are moves it.
-    keys = samples.keys[rows]
-    named = np.full(len(sizes), np.iinfo(np.uint64).max, dtype=np.uint64)
-    np.minimum.at(named, unit, keys)
-    leads = np.flatnonzero(keys == named[unit])
-    first = np.empty(len(named), dtype=np.int64)
-    first[unit[leads]] = leads
-    strata = _strata(samples)[rows][first]
-
-    # Units in a drawn order within their class; the class decides how many images go out.
-    order = np.lexsort((named, mix(seed, _SPLIT_DRAW, named), strata))
-    ordered = strata[order]
+    unit, sizes, strata, order = _draw_units(samples, units, rows, seed)
+    ordered = strata[order]  # the class decides how many images go out
     counts = np.zeros(int(strata.max()) + 1)
     np.add.at(counts, ordered, sizes[order])
     val_count, test_count = _quotas(counts, fractions, samples.class_names, seed)
@@ -104,6 +101,35 @@ def _carve(
     of_unit[order] = part
     _keep_in_train(samples, rows, unit, of_unit)
     return of_unit[unit]
+
+
+def _deal(
+    samples: Samples, units: NDArray[np.int64], fold: tuple[int, int], seed: int
+) -> NDArray[np.int8]:
+    """TRAIN or TEST [N] for each row: units dealt out in turns, class after class, to the folds."""
+    number, folds = fold
+    unit, _, _, order = _draw_units(samples, units, np.arange(len(samples)), seed)
+    part = np.full(len(order), TRAIN, dtype=np.int8)
+    part[order[number - 1 :: folds]] = TEST
+    _keep_in_train(samples, np.arange(len(samples)), unit, part)
+    return part[unit]
+
+
+def _draw_units(
+    samples: Samples, units: NDArray[np.int64], rows: Rows, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """The unit of each row; of each unit its size and class; all units by class, then drawn."""
+    _, unit, sizes = np.unique(units, return_inverse=True, return_counts=True)
+    # A unit is named by the smallest key among its rows, so that neither the order of the list
+    # nor how many copies there are moves it.
+    keys = samples.keys[rows]
+    named = np.full(len(sizes), np.iinfo(np.uint64).max, dtype=np.uint64)
+    np.minimum.at(named, unit, keys)
+    leads = np.flatnonzero(keys == named[unit])
+    first = np.empty(len(named), dtype=np.int64)
+    first[unit[leads]] = leads
+    strata = _strata(samples)[rows][first]
+    return unit, sizes, strata, np.lexsort((named, mix(seed, _SPLIT_DRAW, named), strata))
 
 
 def _quotas(
@@ -185,6 +211,19 @@ def _refuse_untrainable(samples: Samples) -> None:
         )
 
 
+def _refuse_folds(samples: Samples, is_split: bool, folds: int) -> None:
+    if is_split:
+        raise DataError(
+            "the data names its own val or test images, and folds would mix them with the others",
+            "give a folder of classes (or a table without a split column), or leave folds out",
+        )
+    if folds > len(samples):
+        raise DataError(
+            f"{folds:,} folds of {plural(len(samples), 'image')} leave folds empty",
+            f"ask for {len(samples):,} folds or fewer",
+        )
+
+
 def _refuse_untrained(samples: Samples, parts: NDArray[np.int8]) -> None:
     counts = samples.take(np.flatnonzero(parts == TRAIN)).class_counts()
     if (counts == 0).any():
@@ -202,7 +241,10 @@ def _few_images(samples: Samples) -> tuple[str, ...]:
     shown = [f"'{printable(samples.class_names[k], 60)}' ({counts[k]})" for k in few[:5]]
     rest = f" and {len(few) - 5:,} more" if len(few) > 5 else ""
     has = "class has" if len(few) == 1 else "classes have"
-    return (f"{len(few):,} {has} fewer than {FEW} images: {', '.join(shown)}{rest}",)
+    return (
+        f"{len(few):,} {has} fewer than {FEW} images: {', '.join(shown)}{rest}; expect mistakes "
+        "there, and scores that are luck: one or no image of it is tested",
+    )
 
 
 def _missing(

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from torchloupe.keys import Keys, mix
 
-PENALTIES = (3e-3, 1e-3, 3e-4, 1e-4, 3e-5)  # half the squared weights times this, a mean loss
+PENALTIES = (1e-3, 3e-4, 1e-4, 3e-5, 1e-5)  # half the squared weights times this, a mean loss
 FOLDS = 4
 MOST_ITERATIONS = 100
 MOST_WORK = 4e12  # floating-point operations of one solution, and of all that choose the penalty

@@ -17,7 +17,7 @@ from torchloupe.errors import UsageError, printable
 from torchloupe.model.catalog import make_model, without_weights
 
 LITE = "timm:tf_efficientnet_lite0"  # the backbone whose weights are installed with torchloupe
-LITE_TAP = 5  # after which of its blocks features are taken too (docs/LOG.md)
+LITE_TAPS = (2, 3, 4, 5)  # after which of its blocks features are taken too (docs/LOG.md)
 DEPTH_DECAY = 0.7  # of the learning rate, from each group of layers to the one before it
 
 
@@ -62,10 +62,10 @@ class Transfer(nn.Module):
 
 
 class LiteBody(nn.Module):
-    """timm's EfficientNet-Lite without its last layer; its features are those of two depths.
+    """timm's EfficientNet-Lite without its last layer; its features are those of five depths.
 
-    The average after block LITE_TAP beside the average at the end, each scaled to length one:
-    what the last blocks made for ImageNet's classes, and what they were made from.
+    The averages after the blocks LITE_TAPS beside the average at the end, each scaled to length
+    one: what the last blocks made for ImageNet's classes, and what they were made from.
     """
 
     def __init__(self, network: Any) -> None:
@@ -81,7 +81,7 @@ class LiteBody(nn.Module):
         parts = []
         for number, block in enumerate(self.blocks):
             x = block(x)
-            if number == LITE_TAP:
+            if number in LITE_TAPS:
                 parts.append(x)
         parts.append(self.bn2(self.conv_head(x)))
         return torch.cat([F.normalize(part.mean(dim=(2, 3))) for part in parts], dim=1)
