@@ -144,7 +144,7 @@ def describe_choice(trials: list[Trial], best: Trial, seconds: float) -> str:
 def time_step(model: nn.Module, loss: Loss, batch: Batch, way: Way) -> float:
     """Seconds of one forward and backward, roughly; the model's weights and buffers stay."""
     buffers = [buffer.clone() for buffer in model.buffers()]
-    took = []
+    took: list[float] = []
     try:
         with torch.random.fork_rng(devices=[batch.images.device] if batch.images.is_cuda else []):
             while len(took) < 3 and sum(took) < LONG_STEP_SECONDS:
