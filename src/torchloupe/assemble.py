@@ -33,7 +33,7 @@ from torchloupe.hardware.peaks import Peaks
 from torchloupe.hardware.precision import nearest_format
 from torchloupe.hardware.seat import find_seat
 from torchloupe.hardware.world import World, join
-from torchloupe.headstart import begin_with_head
+from torchloupe.headstart import begin_with_head, describe_stages
 from torchloupe.lens.anatomy import parameter_count
 from torchloupe.loop import train as run_loop
 from torchloupe.materials import open_source
@@ -43,7 +43,7 @@ from torchloupe.provenance import describe_environment
 from torchloupe.recipes import explain_augmentation, load_recipe
 from torchloupe.report.terminal import make_display
 from torchloupe.report.trackers import make_trackers
-from torchloupe.run import Listener, RunFolder, create_run, find_run, read_json
+from torchloupe.run import Listener, RunFolder, create_run, find_run, read_events, read_json
 from torchloupe.settings import Source, change, from_json, sources_of, to_json
 from torchloupe.trained import PYTHON_OBJECT, Run, read_contract, trusted_name
 from torchloupe.work import Work, build, watching
@@ -278,6 +278,8 @@ def carry_out(
                 run_loop(
                     state, work.feed, work.plan, run, work.precision, judge_or_not, work.parallel
                 )
+            if world.leads and (said := describe_stages(read_events(folder), work.plan.monitor)):
+                run.note(said)
             write_results(run, work, peaks)
         finally:
             for tracker in trackers:

@@ -1,7 +1,7 @@
 """How a run from a pretrained backbone begins: its head solved on features, before any step."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -54,7 +54,7 @@ def solve_head(
 ) -> Head:
     """The head for the training images, on features from the cache or computed now."""
     rows = materials.splits.train
-    views = 2 if config.augment.flip and len(rows) <= MANY_IMAGES else 1
+    views = count_views(config, len(rows))
     start = time.perf_counter()
     features = open_features(
         model,
@@ -99,6 +99,28 @@ def solve_head(
         }
     )
     return head
+
+
+def count_views(config: Config, train_count: int) -> int:
+    """In how many views each image is seen: 2 with its mirror image, where that keeps its label."""
+    return 2 if config.augment.flip and train_count <= MANY_IMAGES else 1
+
+
+def describe_stages(events: Sequence[Mapping[str, Any]], monitor: str) -> str:
+    """What the head brought and what finetuning did, and what each cost; empty without both."""
+    judged = [event for event in events if monitor in event]
+    stages = [event for event in events if event.get("stage") == "head"]
+    if not stages or len(judged) < 2:
+        return ""
+    first, *later = judged
+    best = next((event for event in reversed(later) if event.get("best")), None)
+    shown = best or max(later, key=lambda event: float(event[monitor]))
+    return (
+        f"stages: the head gave {monitor} {first[monitor]:.4f} after "
+        f"{format_seconds(stages[-1]['stage_seconds'])}; finetuning {shown[monitor]:.4f} after "
+        f"{format_seconds(later[-1]['seconds'])} more; "
+        + ("the finetuned weights are kept" if best else "the head alone is kept")
+    )
 
 
 @contextmanager

@@ -5,7 +5,7 @@ without arguments that returns a Config. What was typed always wins over a recip
 over the defaults. `fill_in` decides what is still "auto" once the data are known.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from torchloupe.settings import Source, change, sources_of
 SMALL_BATCH_PIXELS = 64 * 16 * 16  # below, a second thread costs more than it gives
 PRETRAINED = ("head", "finetune")
 FINETUNE_IMAGES = 2400  # that pass through in training, where neither epochs nor minutes were given
+UNEVEN = 5  # times as many images in one class as in another, from which on that is said
 MANY_EPOCHS = 10  # with fewer, changed images cost more than they give (docs/LOG.md)
 
 
@@ -117,7 +118,7 @@ def _open_values_pretrained(config: Config, facts: Facts) -> dict[str, Any]:
         values["train.batch_total"] = min(32, choose_batch(facts))
     is_open = config.train.epochs == 0 and config.train.minutes == 0
     if config.train.strategy == "finetune" and is_open:
-        values["train.epochs"] = choose_finetune_epochs(facts)
+        values |= {"train.epochs": choose_finetune_epochs(facts), "train.patience": 3}
     if config.augment.policy == "auto":
         values |= {"augment.flip": True, "augment.resized_crop": 0.5}
     if "views" not in config.model.options and values.get("augment.flip", config.augment.flip):
@@ -158,6 +159,21 @@ def choose_augmentation(facts: Facts) -> dict[str, Any]:
     if max(facts.size) <= 48:
         return {"augment.translate": 0.125, "augment.flip": flip}
     return {"augment.resized_crop": 0.35, "augment.flip": flip}
+
+
+def explain_imbalance(config: Config, names: Sequence[str], counts: Sequence[int]) -> str:
+    """A note where classes are very uneven, with what was done; empty where they are not."""
+    present = [(count, name) for count, name in zip(counts, names, strict=True) if count]
+    if not present or config.loss.weights != "none":
+        return ""
+    (fewest, small), (most, large) = min(present), max(present)
+    if most < UNEVEN * fewest:
+        return ""
+    return (
+        f"classes are uneven: '{printable(large, 60)}' has {most:,} training images, "
+        f"'{printable(small, 60)}' {fewest:,}; every image counts alike "
+        "(--set loss.weights=balanced lets every class count alike)"
+    )
 
 
 def explain_augmentation(config: Config, facts: Facts, sources: Mapping[str, Source]) -> str:

@@ -45,7 +45,7 @@ from torchloupe.pieces import (
     make_plan,
 )
 from torchloupe.plan import Plan
-from torchloupe.recipes import PRETRAINED, fill_in
+from torchloupe.recipes import PRETRAINED, explain_imbalance, fill_in
 from torchloupe.run import Listener
 from torchloupe.settings import Source, change
 from torchloupe.speed import repeat_batch, settle_speed
@@ -191,6 +191,9 @@ def draw_up(
     plan = make_plan(config, feed.steps_per_epoch, loss)
     if filled["train.epochs"] == "measured":
         plan = replace(plan, seconds=60 * config.train.minutes)
+    counts = None if facts.multi_label else materials.class_counts()
+    if counts is not None and (uneven := explain_imbalance(config, facts.class_names, counts)):
+        notes = [uneven, *notes]
     told = (*materials.notes, *decision.notes, *notes)
     return Draft(config, filled, materials, feed, place, precision, plan, model, told)
 

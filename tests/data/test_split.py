@@ -112,7 +112,8 @@ def test_split_leaves_every_class_a_training_image_when_classes_are_small(counts
 def test_split_says_so_when_there_is_nothing_to_hold_back():
     splits = split_samples(make_samples([1, 1]))
     assert splits.notes == (
-        "2 classes have fewer than 5 images: 'class 0' (1), 'class 1' (1)",
+        "2 classes have fewer than 5 images: 'class 0' (1), 'class 1' (1); expect mistakes there, "
+        "and scores that say little: an image of it is tested, or none",
         "too few images to hold some back for val and test",
     )
 
@@ -204,3 +205,42 @@ def test_split_works_on_a_hundred_thousand_images_of_ten_thousand_classes():
     splits = split_samples(make_samples([10] * 10_000), seed=5)
     assert len(splits.val) == 10_000
     assert len(splits.test) == 20_000  # 1.5 images a class round to 2
+
+
+@pytest.mark.parametrize("counts", [[20, 31, 7], [3, 2, 50], [5] * 40])
+def test_folds_test_each_image_once_and_share_out_each_class(counts):
+    samples, folds = make_samples(counts), 5
+    parts = [split_samples(samples, fold=(number, folds)) for number in range(1, folds + 1)]
+    tested = np.concatenate([part.test for part in parts])
+    assert sorted(tested) == list(range(len(samples)))
+    sizes = [len(part.test) for part in parts]
+    assert max(sizes) - min(sizes) <= 1
+    for part in parts:
+        assert not set(part.train) & set(part.test)
+        assert len(part.train) + len(part.val) + len(part.test) == len(samples)
+        of_class = np.bincount(samples.labels[part.test], minlength=len(counts))
+        assert (np.abs(of_class - np.array(counts) / folds) < 1).all()
+
+
+def test_folds_keep_the_only_image_of_a_class_for_training():
+    samples = make_samples([12, 1])
+    for number in range(1, 4):
+        assert 12 in split_samples(samples, fold=(number, 3)).train
+
+
+def test_folds_keep_identical_images_together():
+    samples = make_samples([12, 12])
+    content = np.repeat(np.arange(8, dtype=np.uint64), 3)
+    for number in range(1, 5):
+        splits = split_samples(samples, content=content, fold=(number, 4))
+        tested = set(content[splits.test])
+        assert tested
+        assert not tested & set(content[np.concatenate([splits.train, splits.val])])
+
+
+def test_folds_are_refused_where_the_data_is_split_or_too_small():
+    samples = make_samples([6, 6])
+    with pytest.raises(DataError, match="names its own val or test images"):
+        split_samples(samples, given=np.array([0, 1] * 6, np.int8), fold=(1, 3))
+    with pytest.raises(DataError, match="50 folds of 12 images leave folds empty"):
+        split_samples(samples, fold=(1, 50))

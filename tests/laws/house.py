@@ -28,7 +28,17 @@ FLOORS: tuple[tuple[frozenset[str], ...], ...] = (
     (
         frozenset(
             {"assemble", "augmentation", "changes", "features", "finish", "folds", "headstart"}
-            | {"materials", "pieces", "proof", "recipes", "speed", "strategy", "trained", "work"}
+            | {
+                "materials",
+                "oddities",
+                "pieces",
+                "proof",
+                "recipes",
+                "speed",
+                "strategy",
+                "trained",
+                "work",
+            }
         ),
     ),
     (frozenset({"cli", "__main__"}),),

@@ -37,24 +37,37 @@ def evaluate(
 ) -> None:
     """Judge a run: accuracy, its 95 % interval, what is confused.
 
+    For a run from a pretrained network also which images may have a wrong label, since they look
+    like those of another class, and which stand in two splits.
+
     loupe eval runs/photos-001
 
     loupe eval runs/photos-001 new_photos/ --json
     """
-    from torchloupe.cli.result import describe_evaluation, print_text, to_json
+    from torchloupe.cli.result import (
+        describe_evaluation,
+        describe_oddities,
+        print_text,
+        to_json,
+    )
 
     with results_only():
         from torchloupe.trained import open_run
 
         opened = open_run(run, model=model, trust_code=trust_code, device=device or "auto")
         scores = opened.evaluate(data)
+        from torchloupe.oddities import Oddities, find_oddities
+
+        odd = find_oddities(opened) if data is None else Oddities()
     if as_json:
-        print(to_json({"run": str(opened.folder), "data": data, "scores": scores}))
+        seen = {"strays": odd.strays, "twins": odd.twins}
+        print(to_json({"run": str(opened.folder), "data": data, "scores": scores, **seen}))
     else:
-        for note in scores.get("notes") or ():
+        for note in [*(scores.get("notes") or ()), *([odd.note] if odd.note else [])]:
             print(f"note: {printable(note, limit=1000)}", file=sys.stderr)
         split = "data" if scores["split"] == "all" else scores["split"]
         print_text(describe_evaluation(scores, printable(split, 20)))
+        print_text(describe_oddities(odd.strays, odd.twins))
 
 
 def look(

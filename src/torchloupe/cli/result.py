@@ -168,6 +168,41 @@ def describe_evaluation(scores: Mapping[str, Any], split: str) -> Text:
     return text
 
 
+def describe_oddities(
+    strays: Sequence[Mapping[str, Any]], twins: Sequence[Mapping[str, Any]]
+) -> Text:
+    """Images that may be mislabelled, and near-copies across splits, a table each; or nothing."""
+    text = Text()
+    if strays:
+        rows = [["perhaps mislabelled", "is labelled", "looks like", "most like"]]
+        rows += [
+            [
+                printable(stray["id"], 80),
+                printable(stray["label"], 40),
+                printable(stray["neighbours"], 40),
+                printable(stray["nearest"], 80),
+            ]
+            for stray in strays
+        ]
+        text.append("\n")
+        text.append_text(align(rows, header=True))
+    if twins:
+        rows = [["nearly the same", "in", "as", "in", "likeness"]]
+        rows += [
+            [
+                printable(twin["id"], 80),
+                twin["split"],
+                printable(twin["other"], 80),
+                twin["other_split"],
+                f"{twin['likeness']:.3f}",
+            ]
+            for twin in twins
+        ]
+        text.append("\n")
+        text.append_text(align(rows, header=True))
+    return text
+
+
 def confused_pairs(
     confusion: Sequence[Sequence[int]] | None, names: Sequence[str], most: int = _MOST_PAIRS
 ) -> list[tuple[str, str, int, float]]:

@@ -243,7 +243,7 @@ def _few_images(samples: Samples) -> tuple[str, ...]:
     has = "class has" if len(few) == 1 else "classes have"
     return (
         f"{len(few):,} {has} fewer than {FEW} images: {', '.join(shown)}{rest}; expect mistakes "
-        "there, and scores that are luck: one or no image of it is tested",
+        "there, and scores that say little: an image of it is tested, or none",
     )
 
 

@@ -74,6 +74,7 @@ class LiteBody(nn.Module):
         self.bn1: nn.Module = network.bn1
         self.blocks: nn.Sequential = network.blocks
         self.conv_head: nn.Module = network.conv_head
+        self.deepest: int = network.num_features  # how many of the features, the last, are deepest
         self.bn2: nn.Module = network.bn2
 
     def forward(self, images: Tensor) -> Tensor:
