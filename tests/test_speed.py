@@ -3,12 +3,14 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from torchloupe import speed
 from torchloupe.assemble import resume, train
 from torchloupe.config import Config
+from torchloupe.data.feed import Batch
 from torchloupe.errors import LoupeError
 from torchloupe.probe import Trial, Way
 from torchloupe.settings import change
@@ -71,3 +73,29 @@ def test_long_run_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     resume(run, typed={"train.epochs": 0.3})
     after = settings_of(run)
     assert after["hardware.threads"] == before["hardware.threads"]
+
+
+@pytest.mark.parametrize(("step_seconds", "images"), [(0.001, 64), (2.0, 12), (0.4, 60)])
+def test_slow_model_is_measured_on_as_many_images_as_fit_into_the_time(
+    step_seconds: float, images: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[int, set[int]]] = []
+
+    def count(
+        _model: object, _loss: object, _make: object, batch: Batch, ways: list[Way], _: float
+    ):
+        asked.append((len(batch), {way.threads for way in ways}))
+        return [Trial(way, rates=[1.0]) for way in ways]
+
+    monkeypatch.setattr(speed, "probe", count)
+    monkeypatch.setattr(speed, "time_step", lambda *_: step_seconds)
+    monkeypatch.setattr(speed, "has_fast_bf16", lambda _: False)
+    config = change(
+        Config(), {"train.minutes": 10.0, "hardware.threads": 4, "hardware.precision": "fp32"}
+    )
+    batch = Batch(torch.zeros(64, 1, 4, 4), torch.zeros(64, dtype=torch.long), np.arange(64))
+    model, loss = torch.nn.Flatten(), torch.nn.CrossEntropyLoss()
+    speed.measure_speed(config, {"hardware.threads": "default"}, model, loss, list, batch, 100)
+    ((seen, threads),) = asked
+    assert seen == images
+    assert threads == ({1, 2, 4} if step_seconds < 0.3 else {4})
