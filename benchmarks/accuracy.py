@@ -6,7 +6,7 @@
 the CNN, each with the workers and threads that are fastest for it, and are judged on the test
 images after each epoch; the judging is not counted. torchloupe is one command, counted from its
 start to its last line, its own validation, checkpoints and final test included. Importing is
-counted for nobody. About two hours for 5 repeats; `--peers plain,ignite` takes fewer.
+counted for nobody. About two hours for 5 repeats; `run.py --peers plain,ignite` takes fewer.
 """
 
 import json
@@ -42,9 +42,7 @@ BATCH = 32
 MOST_EPOCHS = 15
 
 
-def make_table(
-    repeats: int = 5, *, quick: bool = False, peers: tuple[str, ...] = tuple(PEERS)
-) -> Table:
+def make_table(repeats: int = 5, *, quick: bool = False) -> Table:
     """The table of all contenders; repeat k has seed k for everyone."""
     wanted = 0.5 if quick else WANTED
     fixed = {"wanted": wanted, "count": 2000 if quick else 60_000}
@@ -54,7 +52,7 @@ def make_table(
         ("", "seconds", "torchloupe is", "test accuracy", "epochs", "reached", "settings"),
     )
     cases: dict[str, Case] = {OURS: {"contender": OURS}}
-    for peer in peers:
+    for peer in PEERS:
         found = best_settings(peer, BATCH, 20 if quick else 150, quick=quick)
         if isinstance(found, Failure):
             table.add(peer, f"failed: {found.reason}", *[""] * 5)

@@ -1,6 +1,6 @@
 """A few hundred photographs and drawings: how good, how fast, beside what people do today.
 
-    python benchmarks/photos.py [FOLDER] [--folds 5] [--timed 1,2] [--only accuracy,times,whole,rates]
+    python benchmarks/photos.py [FOLDER] [--folds 5] [--timed 1,2] [--only accuracy,times,...]
 
 FOLDER has a folder for each class; those with fewer than 20 images are left out. By default it is
 that of Debian's tuxpaint-stamps-default. Four things are measured, on the same folds:

@@ -4,6 +4,7 @@ python benchmarks/run.py                             # all of them: about four h
 python benchmarks/run.py --only start,steps          # two of them
 python benchmarks/run.py --quick                     # does everything run? no figure counts
 python benchmarks/run.py --only folder --save        # written to benchmarks/results/ as well
+python benchmarks/run.py --only steps --peers lightning    # beside one peer, in a few minutes
 """
 
 import argparse
@@ -21,6 +22,7 @@ import memory
 import minutes
 import start
 import steps
+from peers import PEERS
 from table import Table, describe_hardware, describe_versions
 from turns import say
 
@@ -41,6 +43,7 @@ def main(arguments: list[str]) -> int:
     """Print the tables; 1 if one of them could not be made."""
     parser = argparse.ArgumentParser(description="Measure torchloupe and its peers.")
     parser.add_argument("--only", default=",".join(TABLES), help="tables, separated by commas")
+    parser.add_argument("--peers", default=",".join(PEERS), help="beside these, where it has peers")
     parser.add_argument("--repeats", type=int, default=5, help="of each measurement; 5 is least")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: only to see that it runs")
     parser.add_argument("--save", action="store_true", help="write each table to results/ as well")
@@ -48,6 +51,11 @@ def main(arguments: list[str]) -> int:
     names = chosen.only.split(",")
     if unknown := set(names) - TABLES.keys():
         parser.error(f"there is no table {', '.join(sorted(unknown))}; there are {list(TABLES)}")
+    asked = chosen.peers.split(",")
+    if unknown := set(asked) - PEERS.keys():
+        parser.error(f"there is no peer {', '.join(sorted(unknown))}; there are {list(PEERS)}")
+    for peer in set(PEERS) - set(asked):
+        del PEERS[peer]  # here alone: each contender has a process of its own
     if chosen.save and (chosen.quick or chosen.repeats < 5):
         parser.error("--save needs 5 repeats or more, of the full sizes")
     print(f"{describe_hardware()}. {describe_versions()}.\n", flush=True)
@@ -67,6 +75,9 @@ def main(arguments: list[str]) -> int:
         print(table.to_markdown(), flush=True)
         if chosen.save:
             words = ["--only", name, "--repeats", str(chosen.repeats), "--save"]
+            words += (
+                ["--peers", chosen.peers] if chosen.peers != parser.get_default("peers") else []
+            )
             say(f"written to {table.save('python benchmarks/run.py ' + shlex.join(words))}")
     return code
 

@@ -149,8 +149,10 @@ def judge(state: State, plan: Plan, run: RunFolder, evaluate: Evaluate) -> None:
         return
     state.evaluated_step = state.step
     value = values[plan.monitor]
-    if plan.is_better(value, state.best_value):
+    gains = plan.is_better(value, state.best_value)
+    if gains or value == state.best_value:  # of equals the later one has been trained for longer
         state.best_value, state.best_step = value, state.step
+    if gains:
         state.evaluations_without_gain = 0
     else:
         state.evaluations_without_gain += 1
