@@ -24,7 +24,7 @@ from torchloupe.errors import Interrupted, Terminated, UsageError, printable
 from torchloupe.materials import open_source
 from torchloupe.model.metrics import wilson_interval
 from torchloupe.report.terminal import make_display
-from torchloupe.run import FOLDS, Listener, create_run, read_json, write_json
+from torchloupe.run import FOLDS, Listener, create_run, read_events, read_json, write_json
 from torchloupe.settings import from_json, to_json
 from torchloupe.trained import PYTHON_OBJECT, Run, trusted_name
 
@@ -176,11 +176,17 @@ def sum_up(folder: Path, runs: Sequence[Path]) -> dict[str, Any]:
                 "accuracy": test["accuracy"],
                 "macro_f1": test["macro_f1"],
                 "count": test["count"],
-                "seconds": read_json(run / "metrics.json")["train"]["seconds"],
+                "seconds": _training_seconds(run),
             }
             for run, test in zip(runs, tests, strict=True)
         ],
     }
+
+
+def _training_seconds(run: Path) -> float:
+    """Of the steps, and of the head that was solved before them."""
+    heads = sum(event.get("stage_seconds", 0.0) for event in read_events(run))
+    return float(read_json(run / "metrics.json")["train"]["seconds"]) + heads
 
 
 def _spread(name: str, tests: Sequence[Mapping[str, Any]]) -> dict[str, float]:
