@@ -186,7 +186,7 @@ def sum_up(folder: Path, runs: Sequence[Path]) -> dict[str, Any]:
 def _training_seconds(run: Path) -> float:
     """Of the steps, and of the head that was solved before them."""
     heads = sum(event.get("stage_seconds", 0.0) for event in read_events(run))
-    return float(read_json(run / "metrics.json")["train"]["seconds"]) + heads
+    return float(read_json(run / "metrics.json")["train"]["seconds"] + heads)
 
 
 def _spread(name: str, tests: Sequence[Mapping[str, Any]]) -> dict[str, float]:

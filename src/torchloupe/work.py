@@ -192,8 +192,9 @@ def draw_up(
     if filled["train.epochs"] == "measured":
         plan = replace(plan, seconds=60 * config.train.minutes)
     counts = None if facts.multi_label else materials.class_counts()
-    if counts is not None and (uneven := explain_imbalance(config, facts.class_names, counts)):
-        notes = [uneven, *notes]
+    if counts is not None:
+        uneven = explain_imbalance(config, facts.class_names, counts.tolist())
+        notes = [uneven, *notes] if uneven else notes
     told = (*materials.notes, *decision.notes, *notes)
     return Draft(config, filled, materials, feed, place, precision, plan, model, told)
 
