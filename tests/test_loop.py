@@ -12,7 +12,7 @@ from torch import nn
 from torchloupe.data.feed import Batch
 from torchloupe.errors import NumericError
 from torchloupe.hardware.precision import Precision
-from torchloupe.loop import train
+from torchloupe.loop import judge, train
 from torchloupe.model.losses import make_loss
 from torchloupe.model.optimizers import make_average, make_optimizer
 from torchloupe.model.schedules import make_schedule
@@ -43,18 +43,20 @@ class Batches:
             step += 1
 
 
-def run_loop(
-    folder: Path, feed: Batches, *, waits: bool | None = None, steps: int = 20, bad_steps: int = 10
-) -> State:
-    """Train a small net with BatchNorm and averaged weights."""
+def make_state(device: torch.device = CPU, *, waits: bool | None = None) -> State:
+    """A small net with BatchNorm and averaged weights, before its first step."""
     torch.manual_seed(0)
     model = nn.Sequential(
         nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(64, 3)
-    ).to(feed.device)
-    precision = Precision("fp32", feed.device, waits=waits)
+    ).to(device)
+    precision = Precision("fp32", device, waits=waits)
     optimizer = make_optimizer("adamw", model, lr=0.01, options={"fused": True})
-    state = State(model, optimizer, precision, average=make_average(model, 0.9))
-    plan = Plan(
+    return State(model, optimizer, precision, average=make_average(model, 0.9))
+
+
+def make_plan(steps: int = 20, bad_steps: int = 10) -> Plan:
+    """Steps, and what happens how often."""
+    return Plan(
         total_steps=steps,
         steps_per_epoch=10,
         loss=make_loss("cross_entropy", classes=3),
@@ -65,6 +67,14 @@ def run_loop(
         save_every=10,
         bad_steps=bad_steps,
     )
+
+
+def run_loop(
+    folder: Path, feed: Batches, *, waits: bool | None = None, steps: int = 20, bad_steps: int = 10
+) -> State:
+    """Train the small net."""
+    state, plan = make_state(feed.device, waits=waits), make_plan(steps, bad_steps)
+    precision = state.precision
     folder.mkdir()
     with RunFolder(folder) as run:
         train(state, feed, plan, run, precision)
@@ -147,3 +157,16 @@ def test_budget_of_time_ends_on_time_with_the_last_learning_rate(tmp_path: Path)
     assert state.step > 80
     assert 1.5 < state.seconds < 2.5
     assert events[-1]["lr"] < 1e-3 * max(event["lr"] for event in events)
+
+
+def test_judge_keeps_the_later_of_equally_good_steps(tmp_path: Path) -> None:
+    state, plan = make_state(), make_plan()
+    best_steps, without_gain = [], []
+    with RunFolder(tmp_path) as run:
+        for value in (0.5, 0.7, 0.7, 0.6, 0.7):
+            state.step += 10
+            judge(state, plan, run, lambda _, value=value: {"val_accuracy": value})
+            best_steps.append(state.best_step)
+            without_gain.append(state.evaluations_without_gain)
+    assert best_steps == [10, 20, 30, 30, 50]
+    assert without_gain == [0, 0, 1, 2, 3]  # an equal value is no gain: patience runs on

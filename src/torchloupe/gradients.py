@@ -37,7 +37,8 @@ def collect_gradients(
     largest = -(-batch.step_total // parallel.world.size)  # images of the rank that has most
     while True:
         parts = state.portions.count(largest, plan.micro_batches)
-        loss, shortage = torch.zeros(()), ""
+        loss: Tensor | None = None
+        shortage = ""
         try:
             loss = add_up(state, batch, plan, precision, parallel, parts)
         except Exception as error:
@@ -48,9 +49,9 @@ def collect_gradients(
                 raise_shortage(precision.device, shortage)
         is_short, *wishes = parallel.agree([bool(shortage), *run.wishes.spoken()])
         run.wishes.heed(wishes)
-        if not is_short:
+        if loss is not None and not is_short:
             return parallel.share(loss)
-        del loss
+        loss = None
         state.optimizer.zero_grad(set_to_none=True)
         buffers.settle(applied=False)
         tried = -(-largest // parts)

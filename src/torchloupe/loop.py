@@ -90,8 +90,8 @@ def train(
             logs = is_due(state.step, plan.log_every, total_steps)
             judges = evaluate and is_due(state.step, plan.evaluate_every, total_steps)
             saves = is_due(state.step, plan.save_every, total_steps) or run.save_wanted()
-            if isinstance(result.applied, bool) or logs or judges or saves:
-                count_steps(state, plan, run, unread)  # else the device is not waited for
+            if result.applied is False or logs or judges or saves:
+                count_steps(state, plan, run, unread)  # not each step: it may wait for the device
             if logs:
                 seen = {"lr": lr, "grad_norm": float(result.grad_norm), "signals": signals.read()}
                 log_window(state, plan, run, total_steps, seen, window_start)

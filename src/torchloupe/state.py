@@ -70,7 +70,9 @@ class Step:
 def read_steps(steps: Sequence[Step]) -> list[Step]:
     """The same steps as plain numbers; waits for the device once for all of them."""
     if not any(isinstance(step.applied, Tensor) for step in steps):
-        return [replace(step, loss=float(step.loss)) for step in steps]
+        return [
+            Step(s.number, float(s.loss), s.applied, s.rows, s.images, s.overflowed) for s in steps
+        ]
     facts = [
         torch.stack([torch.as_tensor(step.loss).double(), torch.as_tensor(step.applied).double()])
         for step in steps

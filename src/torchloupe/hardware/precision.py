@@ -108,7 +108,10 @@ class Precision:
             _ = self.scaler.step(optimizer) if self.scaler else optimizer.step()
         if self.scaler:
             self.scaler.update()  # an overflow halves the scale
-        optimizer.zero_grad(set_to_none=True)
+        for (
+            p
+        ) in parameters:  # optimizer.zero_grad(), without the record that it keeps for profilers
+            p.grad = None
         if applied is not True:
             self._skipped = self._skipped + (1 - applied if applied is False else (~applied).int())
         return StepResult(grad_norm, applied, overflowed)
