@@ -41,7 +41,7 @@ from table import Table
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
-from turns import Answer, Failure, Spread, answer, ask, say
+from turns import Answer, Failure, Spread, answer, ask, run_loupe, say
 
 from torchloupe.cli.main import run as run_command
 from torchloupe.config import Config, DataConfig
@@ -195,17 +195,11 @@ def add_rates(table: Table, photos: Path) -> None:
 
 
 def loupe(*words: Any) -> dict[str, Any]:
-    """What `loupe ... --json` prints."""
+    """What the command prints; RuntimeError where it fails."""
     say(f"loupe {' '.join(map(str, words))}")
-    done = subprocess.run(
-        [sys.executable, "-m", "torchloupe", *map(str, words), "--json", "--quiet"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise RuntimeError(done.stderr.strip())
-    found: dict[str, Any] = json.loads(done.stdout)
+    found = run_loupe(*words)
+    if isinstance(found, Failure):
+        raise RuntimeError(found.reason)  # noqa: TRY004 - a case that failed
     return found
 
 

@@ -20,6 +20,7 @@ import images
 import large
 import memory
 import minutes
+import precision
 import start
 import steps
 from peers import PEERS
@@ -33,6 +34,7 @@ TABLES: dict[str, Callable[..., Table]] = {
     "memory": memory.make_table,
     "folder": folder.make_table,
     "minutes": minutes.make_table,
+    "precision": precision.make_table,
     "exactness": exactness.make_table,
     "images": images.make_table,
     "accuracy": accuracy.make_table,

@@ -133,6 +133,20 @@ def ask_with_threads(script: str, case: Case) -> Answer | Failure:
     return ask(script, rest, threads=case.get("threads", 0))
 
 
+def run_loupe(*words: object) -> Answer | Failure:
+    """What `loupe WORDS --json --quiet` prints."""
+    done = subprocess.run(
+        [sys.executable, "-m", "torchloupe", *map(str, words), "--json", "--quiet"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        return Failure(done.stderr.strip() or f"exit code {done.returncode}")
+    found: Answer = json.loads(done.stdout)
+    return found
+
+
 def spread_of(answers: Sequence[Answer], key: str) -> Spread:
     """The spread of one number of several answers."""
     return Spread(tuple(float(found[key]) for found in answers))
