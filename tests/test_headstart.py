@@ -15,6 +15,8 @@ from torchloupe.errors import DataError, Terminated, UsageError
 from torchloupe.run import read_events
 from torchloupe.trained import open_run
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 QUICK = {"data.size": "72", "train.strategy": "head"}
 LONGER = {
     **QUICK,
@@ -44,13 +46,6 @@ class StopAt:
 
     def close(self):
         pass
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -10,14 +10,9 @@ from torchloupe.cli.main import run as run_command
 from torchloupe.oddities import find_oddities
 from torchloupe.trained import open_run
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 QUICK = {"data.size": "72", "train.strategy": "head"}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -95,7 +95,7 @@ def test_slow_model_is_measured_on_as_many_images_as_fit_into_the_time(
     )
     batch = Batch(torch.zeros(64, 1, 4, 4), torch.zeros(64, dtype=torch.long), np.arange(64))
     model, loss = torch.nn.Flatten(), torch.nn.CrossEntropyLoss()
-    speed.measure_speed(config, {"hardware.threads": "default"}, model, loss, list, batch, 100)
+    speed.settle_speed(config, {"hardware.threads": "default"}, model, loss, list, batch, 100)
     ((seen, threads),) = asked
     assert seen == images
     assert threads == ({1, 2, 4} if step_seconds < 0.3 else {4})

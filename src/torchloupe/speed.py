@@ -81,43 +81,30 @@ def settle_speed(
     batch: Batch,
     steps_per_epoch: int,
 ) -> tuple[dict[str, Any], list[str]]:
-    """`measure_speed`; where a batch does not fit into memory at once, the rules of thumb stay."""
-    try:
-        return measure_speed(config, typed, model, loss, make_optimizer, batch, steps_per_epoch)
-    except Exception as error:
-        if not is_out_of_memory(error):
-            raise
-    return {}, [f"speed was not measured: {len(batch)} images don't fit into memory at once"]
-
-
-def measure_speed(
-    config: Config,
-    typed: Mapping[str, Source],
-    model: nn.Module,
-    loss: Loss,
-    make_optimizer: MakeOptimizer,
-    batch: Batch,
-    steps_per_epoch: int,
-) -> tuple[dict[str, Any], list[str]]:
     """Measure what was not typed, where the run is long enough; the settings, and a line of why.
 
-    They are written into config.json as measured, so that a resumed run does not ask again. Of a
-    large model a part of the batch has to do.
+    They are written into config.json as measured, so that a resumed run does not ask again. Where
+    a batch does not fit into memory at once, the rules of thumb stay.
     """
     ways = open_ways(config, typed, batch.images.device)
     if len(ways) == 1:
         return {}, []
     start = time.perf_counter()
-    step = time_step(model, loss, batch, ways[0])
-    seconds = config.train.epochs * steps_per_epoch * step or 60 * config.train.minutes
-    allowed = min(MOST_SECONDS, SHARE_OF_RUN * seconds)
-    if allowed < WORTH_MEASURING:
-        return {}, []
-    if step > LONG_STEP_SECONDS:
-        ways = [way for way in ways if way.threads >= ways[0].threads]
-    affordable = allowed / (LEAST_STEPS * len(ways) * step)
-    batch = batch.cut(slice(0, max(2, int(len(batch) * min(1.0, affordable)))))
-    trials = probe(model, loss, make_optimizer, batch, ways, allowed)
+    try:
+        step = time_step(model, loss, batch, ways[0])
+        seconds = config.train.epochs * steps_per_epoch * step or 60 * config.train.minutes
+        allowed = min(MOST_SECONDS, SHARE_OF_RUN * seconds)
+        if allowed < WORTH_MEASURING:
+            return {}, []
+        if step > LONG_STEP_SECONDS:
+            ways = [way for way in ways if way.threads >= ways[0].threads]
+        affordable = allowed / (LEAST_STEPS * len(ways) * step)  # a part of a large model's batch
+        batch = batch.cut(slice(0, max(2, int(len(batch) * min(1.0, affordable)))))
+        trials = probe(model, loss, make_optimizer, batch, ways, allowed)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        return {}, [f"speed was not measured: {len(batch)} images don't fit into memory at once"]
     best = choose_way(trials)
     chosen = {
         "hardware.precision": best.way.precision,

@@ -24,6 +24,7 @@ from torchloupe.data.listing import list_images
 from torchloupe.errors import CheckpointError, DataError, UsageError, did_you_mean, printable
 from torchloupe.evaluation import examine, forward, judging, to_probabilities
 from torchloupe.hardware.device import choose_device
+from torchloupe.hardware.heap import keep_freed_blocks
 from torchloupe.hardware.precision import Precision, nearest_format
 from torchloupe.lens.saliency import look_inside
 from torchloupe.lens.selection import Which
@@ -235,6 +236,7 @@ def open_run(
     `model` is needed where the run's model is not from the zoo, torchvision or timm: the module
     or its `file.py:Class`; `trust_code` allows what the folder itself names.
     """
+    keep_freed_blocks()
     path = find_run(Path(folder))
     config, _ = from_json(path / "config.json")
     contract = read_contract(path)

@@ -23,6 +23,7 @@ from torchloupe.errors import UsageError
 from torchloupe.evaluation import evaluate
 from torchloupe.features import settle_format
 from torchloupe.hardware.device import DeviceChoice, choose_device, count_gpus, wait_for
+from torchloupe.hardware.heap import keep_freed_blocks
 from torchloupe.hardware.memory import Portions, is_out_of_memory, make_room
 from torchloupe.hardware.parallel import Parallel, make_parallel
 from torchloupe.hardware.precision import Precision, choose_precision
@@ -115,6 +116,7 @@ def draw_up(
     world: World,
 ) -> Draft:
     """Everything that may be refused: data, model, loss, plan."""
+    keep_freed_blocks()
     place = choose_device(config.hardware.device, world.seat)
     precision_name, _ = choose_precision(config.hardware.precision, place.device)
     if config.hardware.deterministic:

@@ -28,6 +28,7 @@ from torchloupe.errors import CheckpointError, UsageError, did_you_mean, printab
 FITS = ("crop", "pad", "stretch")
 MODES = {"L": 1, "RGB": 3}
 FORMAT = 1
+PIECE_NUMBERS = 2**18  # that are normalised at a time on the CPU: they stay in its cache
 
 
 def decoder_versions() -> str:
@@ -90,8 +91,12 @@ class Contract:
         count, height, width, channels = images.shape
         scale, offset = self._factors(images.device, width)
         flat = images.reshape(count, height, width * channels)
-        scaled = flat * scale if flat.is_floating_point() else flat.to(torch.float32).mul_(scale)
-        return scaled.add_(offset).view(images.shape).permute(0, 3, 1, 2)
+        made = torch.empty(flat.shape, dtype=torch.float32, device=flat.device)
+        few = PIECE_NUMBERS // len(scale) // height if flat.device.type == "cpu" else count
+        for start in range(0, count, max(1, few)):
+            piece = slice(start, start + max(1, few))
+            made[piece].copy_(flat[piece]).mul_(scale).add_(offset)
+        return made.view(images.shape).permute(0, 3, 1, 2)
 
     def limits(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """What black and white [C] become when normalised, on `device`."""

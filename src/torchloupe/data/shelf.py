@@ -144,7 +144,9 @@ def _build(folder: Path, work: Decoding, notes: list[str]) -> Pack:
         raise
     decoded = f"decoded {plural(total - kept, 'image')} into a pack of {size}"
     notes.append(decoded + (f" that held {kept:,} already" if kept else ""))
-    return read_pack(folder)
+    pack = read_pack(folder, at_once_bytes=0)
+    pack.blocks.trust()
+    return pack
 
 
 def _note_use(folder: Path, work: Decoding) -> None:

@@ -13,6 +13,7 @@ from typing import TypeVar
 import torch
 
 from torchloupe.errors import ResourceError, printable
+from torchloupe.hardware.heap import give_back_freed_blocks
 from torchloupe.limits import available_memory_bytes, memory_limit_bytes
 from torchloupe.units import format_bytes, plural
 
@@ -125,10 +126,12 @@ def describe_memory(device: torch.device) -> str:
 
 
 def release_cached(device: torch.device) -> None:
-    """Give cached blocks back to a GPU that is nearly full; for changes of phase, never a step."""
+    """Give kept blocks back where memory is nearly full; for changes of phase, never a step."""
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
         if free < CACHE_SHARE * total:
             torch.cuda.empty_cache()
     elif device.type == "mps":
         torch.mps.empty_cache()
+    elif available_memory_bytes() < CACHE_SHARE * memory_limit_bytes():
+        give_back_freed_blocks()

@@ -6,7 +6,7 @@ the device until `read`, which fetches all numbers at once. Training is not chan
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -70,15 +70,15 @@ class Signals:
             if own and closed_around(model, name) is None:
                 self._layers[name] = module
 
-    @contextmanager
-    def looking(self, wanted: bool = True) -> Iterator[None]:
+    def looking(self, wanted: bool = True) -> AbstractContextManager[None]:
         """Look at the forwards inside the block, and at the optimizer's step if it is inside.
 
         Costs one copy of the weights for the time of the optimizer's step.
         """
-        if not wanted:
-            yield
-            return
+        return self._looking() if wanted else nullcontext()
+
+    @contextmanager
+    def _looking(self) -> Iterator[None]:
         handles: list[Any] = [
             layer.register_forward_hook(partial(self._look, name, _device_of(layer)))
             for name, layer in self._layers.items()
