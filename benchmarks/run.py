@@ -16,6 +16,7 @@ from collections.abc import Callable
 import accuracy
 import exactness
 import folder
+import heap
 import images
 import large
 import memory
@@ -30,6 +31,7 @@ from turns import say
 TABLES: dict[str, Callable[..., Table]] = {
     "start": start.make_table,
     "steps": steps.make_table,
+    "heap": heap.make_table,
     "large": large.make_table,
     "memory": memory.make_table,
     "folder": folder.make_table,
