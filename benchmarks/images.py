@@ -36,6 +36,8 @@ BATCHES = (64, 32, 128)  # the first is the one of the goal
 GOAL = 2.5
 OURS = "torchloupe"
 OURS_FP32 = "torchloupe, fp32"
+OURS_BF16 = "torchloupe, bf16"
+PRECISIONS = {OURS: "", OURS_FP32: "fp32", OURS_BF16: "bf16"}
 LIMIT = "bare loop, batches ready"
 STEPS, WARM_UP = 300, 50
 
@@ -60,6 +62,10 @@ def make_table(repeats: int = 5, *, quick: bool = False, batches: tuple[int, ...
         "torch's own choice"
     )
     table.notes.append(
+        f"{OURS}: this run of seconds is too short to measure what is fastest, and stays with fp32; "
+        f"{OURS_BF16}: what a run of a minute takes by itself where the CPU has instructions for it"
+    )
+    table.notes.append(
         f"{LIMIT!r} is no peer: a plain loop over tensors that need no loader, with as many "
         "threads as cores; what is left of the model alone"
     )
@@ -70,9 +76,7 @@ def _add_rows(
     table: Table, batch: int, steps: int, repeats: int, found: dict[str, Case | Failure]
 ) -> None:
     fixed = {"batch": batch, "steps": steps}
-    cases: dict[str, Case] = {
-        name: {"contender": name, **fixed} for name in (OURS, OURS_FP32, LIMIT)
-    }
+    cases: dict[str, Case] = {name: {"contender": name, **fixed} for name in (*PRECISIONS, LIMIT)}
     for peer, best in found.items():
         if isinstance(best, Failure):
             table.add(peer, str(batch), f"failed: {best.reason}", "", "")
@@ -96,13 +100,11 @@ def _add_rows(
     rivals = [name for name in rates if name in PEERS]
     if OURS in rates and rivals:
         best = max(rivals, key=lambda name: rates[name].median)
-        lead = ratio(rates[OURS], rates[best])
-        table.expect(
-            f"batch {batch}, over the best peer ({best})",
-            f">= {GOAL}x",
-            f"{lead:.2f}x",
-            lead >= GOAL,
-        )
+        for name in PRECISIONS:
+            if name in rates:
+                lead = ratio(rates[name], rates[best])
+                what = f"batch {batch}, {name} over the best peer ({best})"
+                table.expect(what, f">= {GOAL}x", f"{lead:.2f}x", lead >= GOAL)
 
 
 def _asker(case: Case) -> Callable[[], Answer | Failure]:
@@ -136,9 +138,9 @@ def measure(contender: str, batch: int, steps: int, workers: int = 0) -> Answer:
         ticks.append(time.perf_counter())
 
     settings = ""
-    if contender in (OURS, OURS_FP32):
+    if contender in PRECISIONS:
         call_in_training(model, tick)
-        settings = fit_ours((images, labels), model, batch, fp32=contender == OURS_FP32)
+        settings = fit_ours((images, labels), model, batch, PRECISIONS[contender])
     elif contender == LIMIT:
         train_ready(model, batch, count // batch, tick)
     else:
@@ -160,11 +162,11 @@ def make_loader(images: object, labels: object, batch: int, workers: int) -> Dat
     )
 
 
-def fit_ours(data: object, model: nn.Module, batch: int, *, fp32: bool) -> str:
+def fit_ours(data: object, model: nn.Module, batch: int, precision: str) -> str:
     """Train by `torchloupe.fit`, all images in one epoch; what it chose for speed."""
     settings = {"train.batch_total": batch, "data.val_fraction": 0.0, "data.test_fraction": 0.0}
-    if fp32:
-        settings["hardware.precision"] = "fp32"
+    if precision:
+        settings["hardware.precision"] = precision
     with tempfile.TemporaryDirectory() as folder:
         run = loupe.fit(
             data,
