@@ -62,7 +62,7 @@ def make_table(repeats: int = 5, *, quick: bool = False, batches: tuple[int, ...
         "torch's own choice"
     )
     table.notes.append(
-        f"{OURS}: this run of seconds is too short to measure what is fastest, and stays with fp32; "
+        f"{OURS}: a run of seconds is too short to measure what is fastest, so it is fp32; "
         f"{OURS_BF16}: what a run of a minute takes by itself where the CPU has instructions for it"
     )
     table.notes.append(
