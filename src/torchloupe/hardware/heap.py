@@ -2,8 +2,8 @@
 
 A step of training frees and asks for the same large blocks again and again. glibc gives each
 freed block above 32 MB back to the system, and what is free at the end of its heap too; each
-4 kB of a fresh block costs a page fault. Of the time of a small net's step on the CPU that was up
-to 40 % (docs/LOG.md). Keeping the blocks changes no number.
+4 kB of a fresh block costs a page fault. Of the time of a small net's step on the CPU that was a
+third (benchmarks/heap.py). Keeping the blocks changes no number.
 """
 
 import ctypes
