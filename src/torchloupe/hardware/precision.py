@@ -108,10 +108,7 @@ class Precision:
             _ = self.scaler.step(optimizer) if self.scaler else optimizer.step()
         if self.scaler:
             self.scaler.update()  # an overflow halves the scale
-        for (
-            p
-        ) in parameters:  # optimizer.zero_grad(), without the record that it keeps for profilers
-            p.grad = None
+        optimizer.zero_grad(set_to_none=True)
         if applied is not True:
             self._skipped = self._skipped + (1 - applied if applied is False else (~applied).int())
         return StepResult(grad_norm, applied, overflowed)
