@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 
 from torchloupe.data.decoding import Decoding
 from torchloupe.data.pack import (
+    AT_ONCE_BYTES,
     FORMAT,
     Pack,
     PackError,
@@ -145,7 +146,8 @@ def _build(folder: Path, work: Decoding, notes: list[str]) -> Pack:
     decoded = f"decoded {plural(total - kept, 'image')} into a pack of {size}"
     notes.append(decoded + (f" that held {kept:,} already" if kept else ""))
     pack = read_pack(folder, at_once_bytes=0)
-    pack.blocks.trust()
+    if work.total_bytes <= AT_ONCE_BYTES:  # a larger one comes back from the disk
+        pack.blocks.trust()
     return pack
 
 
