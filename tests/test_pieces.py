@@ -21,6 +21,7 @@ def shapes(module, inputs, output):
     ("per_epoch", "settings", "every"),
     [
         (22, {}, 50),
+        (22, {"train.epochs": 0.5}, 50),
         (400, {}, 60),
         (5000, {}, 250),
         (400, {"lens.signals_every_steps": 1}, 20),
@@ -102,3 +103,9 @@ def test_colours_of_grey_images_are_refused_before_a_folder_is_made(
             settings={f"augment.{name}": 0.1},
         )
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("epochs", "every"), [(3.0, 20), (0.5, 10), (0.01, 1)])
+def test_a_short_run_also_has_log_lines(epochs: float, every: int) -> None:
+    config = change(Config(), {"schedule.name": "constant", "train.epochs": epochs})
+    assert make_plan(config, 400, None).log_every == every

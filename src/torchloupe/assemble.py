@@ -3,9 +3,9 @@
 `train` and `resume` are what the command calls; `fit` is the same in Python.
 """
 
+import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +32,12 @@ from torchloupe.hardware.memory import release_cached
 from torchloupe.hardware.peaks import Peaks
 from torchloupe.hardware.precision import nearest_format
 from torchloupe.hardware.seat import find_seat
-from torchloupe.hardware.world import World, join
 from torchloupe.headstart import begin_with_head, describe_stages
 from torchloupe.lens.anatomy import parameter_count
 from torchloupe.loop import train as run_loop
 from torchloupe.materials import open_source
 from torchloupe.model.transfer import Transfer
-from torchloupe.pieces import Objects, describe, load_backbone
+from torchloupe.pieces import NOTHING_GIVEN, Objects, describe, load_backbone
 from torchloupe.provenance import describe_environment
 from torchloupe.recipes import explain_augmentation, load_recipe
 from torchloupe.report.terminal import make_display
@@ -46,7 +45,7 @@ from torchloupe.report.trackers import make_trackers
 from torchloupe.run import Listener, RunFolder, create_run, find_run, read_events, read_json
 from torchloupe.settings import Source, change, from_json, sources_of, to_json
 from torchloupe.trained import PYTHON_OBJECT, Run, read_contract, trusted_name
-from torchloupe.work import Work, build, watching
+from torchloupe.work import Work, build, join_ranks, refuse_missing_ranks, watching
 
 LossLike = str | type[nn.Module] | Callable[[Tensor, Tensor], Tensor]
 OptimizerLike = str | type[torch.optim.Optimizer] | Callable[..., torch.optim.Optimizer]
@@ -74,27 +73,27 @@ def fit(
     typed, objects = sort_arguments(model, loss, optimizer, epochs, settings)
     display = make_display(quiet=False)
     try:
-        return train(data, typed, recipe, out, listeners=[display], **objects)
+        return train(data, typed, recipe, out, objects=objects, listeners=[display])
     finally:
         display.close()
 
 
 def sort_arguments(
     model: Any, loss: Any, optimizer: Any, epochs: float | None, settings: Mapping[str, Any] | None
-) -> tuple[dict[str, Any], dict[str, Any]]:
+) -> tuple[dict[str, Any], Objects]:
     """The arguments of `fit` as typed settings, and as the objects that no setting can hold."""
     typed: dict[str, Any] = dict(settings or {})
     if epochs is not None:
         typed["train.epochs"] = epochs
     if optimizer is None:
         optimizer = "auto" if model == "auto" else "adam"
-    objects: dict[str, Any] = {}
+    objects = Objects()
     for name, value in (("model", model), ("loss", loss), ("optimizer", optimizer)):
         if isinstance(value, str):
             if value != "auto":
                 typed.setdefault(f"{name}.name", value)
         else:
-            objects[name] = value
+            objects = replace(objects, **{name: value})
             typed[f"{name}.name"] = PYTHON_OBJECT
     return typed, objects
 
@@ -105,16 +104,17 @@ def train(
     recipe: str | Config | None = None,
     out: str | Path | None = None,
     *,
+    objects: Objects = NOTHING_GIVEN,
     listeners: Sequence[Listener] = (),
-    model: nn.Module | Callable[..., nn.Module] | None = None,
-    loss: Callable[..., Any] | None = None,
-    optimizer: Callable[..., Any] | None = None,
+    began: float | None = None,
 ) -> Run:
     """Train from settings: defaults, then `recipe`, then `typed`; the finished Run.
 
-    `source` and the three objects stand in for what the settings name. Under torchrun every rank
-    must call this; rank 0 writes, prints and tells `listeners`.
+    `source` and `objects` stand in for what the settings name. Under torchrun every rank
+    must call this; rank 0 writes, prints and tells `listeners`. A budget in minutes counts from
+    `began` (`time.perf_counter()`), or from now.
     """
+    began = time.perf_counter() if began is None else began
     named = {"data.source": str(source) if isinstance(source, (str, Path)) else PYTHON_OBJECT}
     config, sources = decide({**named, **typed}, recipe)
     if config.data.folds and not config.data.fold:
@@ -122,10 +122,10 @@ def train(
             f"data.folds={config.data.folds} asks for as many runs, and this is one",
             "use loupe.cross_validate(...) or --folds, or choose one: data.fold=1",
         )
-    objects = Objects(source, model, loss, optimizer)
+    objects = replace(objects, source=source)
     refuse_missing_ranks(config)
     with join_ranks(config) as world:
-        work = build(config, sources, objects, listeners, world=world)
+        work = build(config, sources, objects, listeners, world=world, began=began)
         name = work.materials.data.name
         folder = create_run(None if out is None else Path(out), name) if world.leads else None
         return carry_out(work, world.first(folder), listeners)
@@ -140,13 +140,16 @@ def resume(
     trust_code: bool = False,
     accept_new_data: bool = False,
     listeners: Sequence[Listener] = (),
+    began: float | None = None,
 ) -> Run:
     """Go on with a run from its newest sound checkpoint, with the settings it was started with.
 
     `typed` replaces settings from now on. Data or a model that were Python objects, or code of
     the user's own, have to be given again (or `trust_code` said). Refuses data that changed
-    since, unless `accept_new_data`.
+    since, unless `accept_new_data`. A budget in minutes counts from `began` or from now, after
+    what was trained before.
     """
+    began = time.perf_counter() if began is None else began
     path = find_run(Path(folder))
     before, sources = from_json(path / "config.json")
     config = change(before, dict(typed or {}))
@@ -174,7 +177,7 @@ def resume(
     with join_ranks(config) as world:
         if not accept_new_data:
             refuse_new_names(path, config, source, contract)
-        work = build(config, sources, objects, listeners, contract, world)
+        work = build(config, sources, objects, listeners, contract, world, began)
         changes = note_changed_data(path, work.materials, accept_new_data) if world.leads else None
         return carry_out(work, path, listeners, Begun(before, changes))
 
@@ -182,21 +185,6 @@ def resume(
 def read_settings(folder: str | Path, typed: Mapping[str, Any]) -> Config:
     """The settings that `resume` would go on with, what is `typed` among them."""
     return change(from_json(find_run(Path(folder)) / "config.json")[0], typed)
-
-
-def join_ranks(config: Config) -> AbstractContextManager[World]:
-    """The world that torchrun started this process in, or of this process alone."""
-    place = choose_device(config.hardware.device, find_seat())
-    return join(place.device, config.hardware.timeout_seconds)
-
-
-def refuse_missing_ranks(config: Config) -> None:
-    """UsageError where several processes are asked for that nobody started."""
-    if config.hardware.gpus != "1" and config.hardware.parallel != "dp" and find_seat() is None:
-        raise UsageError(
-            f"hardware.gpus={config.hardware.gpus} needs a process for each GPU, and this is one",
-            "start the script with torchrun --nproc-per-node N, or use hardware.parallel=dp",
-        )
 
 
 def decide(
@@ -274,10 +262,9 @@ def carry_out(
                 return values and {f"val_{name}": value for name, value in values.items()}
 
             judge_or_not = judge if val else None
+            plan = work.spend_rest()
             with peaks.phase("train"), watching(work.config, state.model):
-                run_loop(
-                    state, work.feed, work.plan, run, work.precision, judge_or_not, work.parallel
-                )
+                run_loop(state, work.feed, plan, run, work.precision, judge_or_not, work.parallel)
             if world.leads and (said := describe_stages(read_events(folder), work.plan.monitor)):
                 run.note(said)
             write_results(run, work, peaks)
@@ -306,7 +293,7 @@ def announce(work: Work, run: RunFolder) -> None:
         "device_reason": work.place.reason,
         "precision": work.precision.name,
         "epochs": work.plan.total_steps / work.plan.steps_per_epoch,
-        "minutes": work.plan.seconds / 60,
+        "minutes": config.train.minutes if work.budget else 0.0,
         "total_steps": work.plan.total_steps,
         "steps_per_epoch": work.plan.steps_per_epoch,
         "start_step": work.state.step,

@@ -102,7 +102,7 @@ class TrainConfig:
 
     strategy: str = "auto"  # head or finetune (from pretrained weights), scratch
     epochs: float = 0.0  # 0: chosen by the size of the data
-    minutes: float = 0.0  # of training, validation included, instead of epochs; 0 is off
+    minutes: float = 0.0  # from the first moment to the last, instead of epochs; 0 is off
     batch_total: int = 0  # samples an optimizer step; 0: chosen
     micro_batches: int = 1  # forwards an optimizer step (gradient accumulation)
     clip_norm: float = 0.0  # largest gradient norm; 0 is off
@@ -114,7 +114,7 @@ class TrainConfig:
     save_every_steps: int = 0  # instead of epochs; 0 is off
     save_every_minutes: float = 5.0  # besides; 0 is off
     keep: int = 2  # checkpoints kept besides the best
-    log_every_steps: int = 0  # 0: about twenty times an epoch
+    log_every_steps: int = 0  # 0: about twenty times an epoch, or a run that is shorter
     bad_steps: int = 10  # non-finite losses in a row before giving up (exit 5)
     seed: int = 0  # of the split, the order, augmentation, weights and dropout
 

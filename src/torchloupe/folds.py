@@ -23,6 +23,7 @@ from torchloupe.config import Config
 from torchloupe.errors import Interrupted, Terminated, UsageError, printable
 from torchloupe.materials import open_source
 from torchloupe.model.metrics import wilson_interval
+from torchloupe.pieces import NOTHING_GIVEN, Objects
 from torchloupe.report.terminal import make_display
 from torchloupe.run import FOLDS, Listener, create_run, read_events, read_json, write_json
 from torchloupe.settings import from_json, to_json
@@ -59,7 +60,7 @@ def cross_validate(
     """
     typed, objects = sort_arguments(model, loss, optimizer, epochs, settings)
     typed["data.folds"] = folds
-    return train_folds(data, typed, None, out, listening=_showing, **objects)
+    return train_folds(data, typed, None, out, objects=objects, listening=_showing)
 
 
 def train_folds(
@@ -68,12 +69,12 @@ def train_folds(
     recipe: str | Config | None = None,
     out: str | Path | None = None,
     *,
+    objects: Objects = NOTHING_GIVEN,
     listening: Listening = lambda: nullcontext(()),
-    **objects: Any,
 ) -> Folds:
     """A run for each of the folds that the settings ask for, in OUT/fold-1 and so on.
 
-    `objects` are those that `train` takes. `listening` gives the listeners of one fold.
+    Each fold gets its own copy of `objects`. `listening` gives the listeners of one fold.
     """
     named = {"data.source": str(source) if isinstance(source, (str, Path)) else PYTHON_OBJECT}
     typed = {**named, **typed}
@@ -89,8 +90,8 @@ def train_folds(
     write_json(folder / "config.json", to_json(config, sources))
 
     def begin(fold: Mapping[str, Any], run: Path, listeners: Sequence[Listener]) -> Run:
-        own = {name: copy.deepcopy(value) for name, value in objects.items()}
-        return train(data, {**typed, **fold}, recipe, run, listeners=listeners, **own)
+        own = copy.deepcopy(objects)
+        return train(data, {**typed, **fold}, recipe, run, objects=own, listeners=listeners)
 
     return _go_through(folder, listening, begin, partial(resume, data=data))
 

@@ -33,6 +33,9 @@ class Objects:
     optimizer: Callable[..., Any] | None = None
 
 
+NOTHING_GIVEN = Objects()
+
+
 def build_model(config: Config, objects: Objects, facts: Facts) -> nn.Module:
     """The model, its weights drawn from the seed; one handed over is taken as it is."""
     if isinstance(objects.model, nn.Module):
@@ -99,11 +102,11 @@ def describe(materials: Materials) -> Facts:
 
 def make_plan(config: Config, per_epoch: int, loss: Any) -> Plan:
     """Every duration of the settings in steps."""
-    log_every = config.train.log_every_steps or max(1, per_epoch // 20)
     signals_every = config.lens.signals_every_steps or SIGNALS_EVERY_STEPS
     train_config = config.train
     total = round(train_config.epochs * per_epoch)
     total = max(1, total) if train_config.strategy != "head" else 0
+    log_every = train_config.log_every_steps or max(1, min(per_epoch, total) // 20)
     options = dict(config.schedule.options)
     if config.schedule.name == "plateau" and train_config.monitor.endswith("loss"):
         options.setdefault("mode", "min")

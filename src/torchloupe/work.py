@@ -3,10 +3,9 @@
 Everything that can be refused is refused here, before a run folder is made.
 """
 
-import copy
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -14,25 +13,24 @@ from typing import Any
 import torch
 from torch import nn
 
+from torchloupe.budget import Budget, guess_epochs, plan_budget
 from torchloupe.code import load_object
 from torchloupe.config import Config
 from torchloupe.data.augment import Augment
 from torchloupe.data.contract import Contract
 from torchloupe.data.part import Part
 from torchloupe.errors import UsageError
-from torchloupe.evaluation import evaluate
 from torchloupe.features import settle_format
-from torchloupe.hardware.device import DeviceChoice, choose_device, count_gpus, wait_for
+from torchloupe.hardware.device import DeviceChoice, choose_device, count_gpus
 from torchloupe.hardware.heap import keep_freed_blocks
-from torchloupe.hardware.memory import Portions, is_out_of_memory, make_room
 from torchloupe.hardware.parallel import Parallel, make_parallel
 from torchloupe.hardware.precision import Precision, choose_precision
-from torchloupe.hardware.world import ALONE, World
+from torchloupe.hardware.seat import find_seat
+from torchloupe.hardware.world import ALONE, World, join
 from torchloupe.lens.anatomy import explain_forward
 from torchloupe.lens.watch import watch
 from torchloupe.loop import Feed
 from torchloupe.materials import Materials, open_source, prepare
-from torchloupe.model.losses import Loss
 from torchloupe.model.optimizers import make_average
 from torchloupe.model.schedules import Plateau
 from torchloupe.model.transfer import Transfer
@@ -46,7 +44,7 @@ from torchloupe.pieces import (
     make_plan,
 )
 from torchloupe.plan import Plan
-from torchloupe.recipes import PRETRAINED, explain_imbalance, fill_in
+from torchloupe.recipes import PRETRAINED, Facts, explain_imbalance, fill_in
 from torchloupe.run import Listener
 from torchloupe.settings import Source, change
 from torchloupe.speed import repeat_batch, settle_speed
@@ -54,7 +52,6 @@ from torchloupe.state import State
 from torchloupe.strategy import Decision, decide_strategy
 
 FORMAT_IMAGES = 8  # that number formats are compared on
-PACE_SECONDS = 3.0  # how long steps are timed for a budget in minutes
 
 
 @dataclass(frozen=True)
@@ -70,6 +67,7 @@ class Draft:
     plan: Plan
     model: nn.Module
     notes: tuple[str, ...] = ()  # for the person, of the data and of what was measured
+    budget: Budget | None = None  # where a time, not a number of epochs, was given
 
 
 @dataclass(frozen=True)
@@ -79,6 +77,27 @@ class Work(Draft):
     parallel: Parallel = field(kw_only=True)
     state: State = field(kw_only=True)
 
+    def spend_rest(self) -> Plan:
+        """The plan, with all that is left now of a budget in minutes for training."""
+        if self.budget is None:
+            return self.plan
+        return replace(self.plan, seconds=self.parallel.world.first(self.budget.left()))
+
+
+def join_ranks(config: Config) -> AbstractContextManager[World]:
+    """The world that torchrun started this process in, or of this process alone."""
+    place = choose_device(config.hardware.device, find_seat())
+    return join(place.device, config.hardware.timeout_seconds)
+
+
+def refuse_missing_ranks(config: Config) -> None:
+    """UsageError where several processes are asked for that nobody started."""
+    if config.hardware.gpus != "1" and config.hardware.parallel != "dp" and find_seat() is None:
+        raise UsageError(
+            f"hardware.gpus={config.hardware.gpus} needs a process for each GPU, and this is one",
+            "start the script with torchrun --nproc-per-node N, or use hardware.parallel=dp",
+        )
+
 
 def build(
     config: Config,
@@ -87,15 +106,18 @@ def build(
     listeners: Sequence[Listener] = (),
     contract: Contract | None = None,
     world: World = ALONE,
+    began: float | None = None,
 ) -> Work:
     """Open the data, make the model and everything around it, and try one forward.
 
     Everything that can be refused is refused here, before a folder is made. `contract` is that
     of the run to go on with; else it is made from the data. Every rank must call this: what is
-    left open is decided by rank 0, while the others wait.
+    left open is decided by rank 0, while the others wait. A budget in minutes counts from `began`
+    (`time.perf_counter()`), or from now.
     """
+    began = time.perf_counter() if began is None else began
     if world.leads:
-        draft = draw_up(config, sources, objects, listeners, contract, world)
+        draft = draw_up(config, sources, objects, listeners, contract, world, began)
         world.first((draft.config, draft.sources, draft.materials.contract))
     else:
         decided: tuple[Config, dict[str, Source], Contract] = world.first(None)
@@ -103,7 +125,7 @@ def build(
         sources = {  # nothing is open any more, and nothing is measured a second time
             name: "measured" if source == "default" else source for name, source in sources.items()
         }
-        draft = draw_up(config, sources, objects, (), contract, world)
+        draft = draw_up(config, sources, objects, (), contract, world, began)
     return put_together(draft, objects, world)
 
 
@@ -114,6 +136,7 @@ def draw_up(
     listeners: Sequence[Listener],
     contract: Contract | None,
     world: World,
+    began: float,
 ) -> Draft:
     """Everything that may be refused: data, model, loss, plan."""
     keep_freed_blocks()
@@ -122,25 +145,13 @@ def draw_up(
     if config.hardware.deterministic:
         torch.use_deterministic_algorithms(True)
 
-    def tell(event: Mapping[str, Any]) -> None:
-        for listener in listeners:
-            listener.record(event)
-
     decision = Decision(config, dict(sources))
     if contract is None:
         data = open_source(config.data, objects.source)
         objects = replace(objects, source=data)
         decision = decide_strategy(config, sources, data, objects.model is not None)
     config, sources = decision.config, decision.sources
-    materials = prepare(
-        config.data,
-        objects.source,
-        seed=config.train.seed,
-        contract=contract,
-        sight=decision.sight,
-        progress=lambda done, total: tell({"phase": "pack", "done": done, "total": total}),
-        announce=lambda text: tell({"about": text}),
-    )
+    materials = prepare_and_tell(decision, objects, contract, listeners)
     materials = replace(materials, part=Part(world.rank, world.size))
     facts = describe(materials)
     was_open = config
@@ -158,6 +169,8 @@ def draw_up(
     explain_forward(model, batch.images, facts.classes)  # also gives lazy layers their shapes
     with watching(config, model):
         pass  # refuses layers and a hook that are not there
+    make_trial_optimizer = partial(build_optimizer, config, replace(objects, optimizer=None))
+    feeding = (config.train.batch_total, config.train.seed)
     if isinstance(model, Transfer) and config.train.strategy == "head":
         chosen, notes = settle_format(config, sources, model, repeat_batch(batch, FORMAT_IMAGES))
     else:
@@ -166,7 +179,7 @@ def draw_up(
             sources,
             model,
             loss,
-            partial(build_optimizer, config, replace(objects, optimizer=None)),
+            make_trial_optimizer,
             repeat_batch(batch, -(-config.train.batch_total // world.size)),
             materials.train_count // config.train.batch_total,
         )
@@ -177,28 +190,57 @@ def draw_up(
         model = model.to(memory_format=torch.channels_last)
     if config.hardware.compile:
         model.compile()
-    if config.train.minutes and not config.train.epochs:
-        epochs = measure_epochs(config, objects, materials, model, loss, precision)
+    budget = None
+    if config.train.minutes and (not config.train.epochs or filled["train.epochs"] == "measured"):
+        budget = plan_budget(config.train.minutes, began, model, materials, precision)
+    if budget and not config.train.epochs:
+        unchanged = materials.feed(*feeding, Augment(), place.device)
+        epochs = guess_epochs(budget, model, unchanged, loss, make_trial_optimizer, precision)
         chosen["train.epochs"] = epochs
         config = change(was_open, {"train.epochs": epochs, "hardware.precision": precision_name})
         config, filled = fill_in(config, facts, {**sources, "train.epochs": "measured"})
         config, filled = take_measured(config, filled, chosen)
     refuse_epochs(config, world)
-    feed = materials.feed(
-        config.train.batch_total,
-        config.train.seed,
-        Augment.from_settings(config.augment),
-        place.device,
-    )
+    feed = materials.feed(*feeding, Augment.from_settings(config.augment), place.device)
     plan = make_plan(config, feed.steps_per_epoch, loss)
-    if filled["train.epochs"] == "measured":
-        plan = replace(plan, seconds=60 * config.train.minutes)
+    if budget:
+        plan = replace(plan, seconds=budget.left())
+        notes = [*notes, *budget.notes()]
+    uneven = note_imbalance(config, facts, materials)
+    told = (*materials.notes, *decision.notes, *uneven, *notes)
+    return Draft(config, filled, materials, feed, place, precision, plan, model, told, budget)
+
+
+def prepare_and_tell(
+    decision: Decision,
+    objects: Objects,
+    contract: Contract | None,
+    listeners: Sequence[Listener],
+) -> Materials:
+    """The materials of a run; the listeners hear how far packing is, and what it costs."""
+
+    def tell(event: Mapping[str, Any]) -> None:
+        for listener in listeners:
+            listener.record(event)
+
+    return prepare(
+        decision.config.data,
+        objects.source,
+        seed=decision.config.train.seed,
+        contract=contract,
+        sight=decision.sight,
+        progress=lambda done, total: tell({"phase": "pack", "done": done, "total": total}),
+        announce=lambda text: tell({"about": text}),
+    )
+
+
+def note_imbalance(config: Config, facts: Facts, materials: Materials) -> list[str]:
+    """What to know where some classes have many more images than others; else nothing."""
     counts = None if facts.multi_label else materials.class_counts()
-    if counts is not None:
-        uneven = explain_imbalance(config, facts.class_names, counts.tolist())
-        notes = [uneven, *notes] if uneven else notes
-    told = (*materials.notes, *decision.notes, *notes)
-    return Draft(config, filled, materials, feed, place, precision, plan, model, told)
+    if counts is None:
+        return []
+    uneven = explain_imbalance(config, facts.class_names, counts.tolist())
+    return [uneven] if uneven else []
 
 
 def refuse_epochs(config: Config, world: World) -> None:
@@ -265,51 +307,3 @@ def watching(config: Config, model: nn.Module) -> Iterator[None]:
     hook = load_object(settings.hook, "hook")
     with watch(model, settings.watch, hook, every=settings.watch_every):
         yield
-
-
-def measure_epochs(
-    config: Config,
-    objects: Objects,
-    materials: Materials,
-    model: nn.Module,
-    loss: Loss,
-    precision: Precision,
-) -> float:
-    """How many epochs, evaluations included, fit into `config.train.minutes` on this machine.
-
-    Times a few seconds of real steps, and one evaluation batch, on a copy of the model.
-    """
-    trial, device = copy.deepcopy(model), precision.device
-    optimizer = build_optimizer(config, replace(objects, optimizer=None), trial)
-    feed = materials.feed(config.train.batch_total, config.train.seed, Augment(), device)
-    timed, start, began, portions = 0, 0.0, time.perf_counter(), Portions()
-    trial.train()
-    for number, batch in enumerate(feed.batches()):
-        if number == 2:  # the first steps also set things up
-            wait_for(device)
-            start = time.perf_counter()
-        parts = portions.count(len(batch))
-        try:
-            for micro, weight, _ in batch.micro(parts):
-                with precision.autocast():
-                    value = loss(trial(micro.images), micro.labels) * weight
-                precision.backward(value)
-        except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-            make_room(portions, -(-len(batch) // parts), str(error))
-            optimizer.zero_grad(set_to_none=True)
-            continue
-        precision.step(optimizer, value.detach())
-        timed = number - 1
-        if timed >= 1 and (time.perf_counter() - began > PACE_SECONDS or timed >= 200):
-            break
-    wait_for(device)
-    seconds = (time.perf_counter() - start) / timed * feed.steps_per_epoch
-    if materials.has("val"):
-        rows = materials.splits.val[:512]
-        start = time.perf_counter()
-        evaluate(trial, materials.scan_rows(rows, device, "val"), precision=precision)
-        share = len(materials.splits.val) / max(len(rows), 1)
-        seconds += (time.perf_counter() - start) * share
-    return max(60 * config.train.minutes / seconds, 1 / feed.steps_per_epoch)

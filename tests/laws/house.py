@@ -27,7 +27,16 @@ FLOORS: tuple[tuple[frozenset[str], ...], ...] = (
     ),
     (
         frozenset(
-            {"assemble", "augmentation", "changes", "features", "finish", "folds", "headstart"}
+            {
+                "assemble",
+                "augmentation",
+                "budget",
+                "changes",
+                "features",
+                "finish",
+                "folds",
+                "headstart",
+            }
             | {
                 "materials",
                 "oddities",

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
@@ -80,7 +81,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     0 done, 1 unexpected, 2 usage, 3 data, 4 checkpoint, 5 numeric, 6 resources, 130 interrupted,
     141 reader gone, 143 terminated.
     """
-    wishes: dict[str, Any] = {}
+    wishes: dict[str, Any] = {"began": time.perf_counter()}
     try:
         with _plain_warnings(), _any_encoding(), _ending_on_sigterm():
             group: Any = typer.main.get_command(app)

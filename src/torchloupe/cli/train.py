@@ -35,7 +35,10 @@ Epochs = Annotated[
 Minutes = Annotated[
     float | None,
     typer.Option(
-        "--minutes", metavar="M", parser=amount, help="Train for M minutes instead of epochs."
+        "--minutes",
+        metavar="M",
+        parser=amount,
+        help="Be done after M minutes, all in all, instead of a number of epochs.",
     ),
 ]
 
@@ -179,7 +182,8 @@ def train(
             return
         else:
             with display(quiet) as listeners:
-                run = begin(data, typed, recipe, out, listeners=listeners)
+                began = context.find_root().obj["began"]
+                run = begin(data, typed, recipe, out, listeners=listeners, began=began)
     if all_folds:
         _print_folds(found, as_json, source=data)
     else:
@@ -250,6 +254,7 @@ def resume(
             accept_new_data=accept_new_data,
             typed=typed,
             listeners=listeners,
+            began=context.find_root().obj["began"],
         )
     _print_result(done, as_json)
 

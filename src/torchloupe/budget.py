@@ -1,0 +1,144 @@
+"""A budget in minutes, from the first moment of a command to its last.
+
+What preparing took and what the last tests will take is taken off; training gets the rest.
+"""
+
+import copy
+import time
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from torchloupe.data.feed import Batch, PixelFeed
+from torchloupe.data.loader import LoaderFeed
+from torchloupe.data.stream import Stream
+from torchloupe.evaluation import evaluate
+from torchloupe.hardware.device import wait_for
+from torchloupe.hardware.memory import Portions, is_out_of_memory, make_room
+from torchloupe.hardware.precision import Precision
+from torchloupe.loop import Feed
+from torchloupe.materials import Materials
+from torchloupe.probe import LossFunction, MakeOptimizer
+
+LEAST_SHARE = 0.5  # of the budget that training gets, however long preparing took
+WRITING_SECONDS = 1.5  # the last checkpoint, metrics and tables, about
+TIMED_SHARE = 0.02  # of the budget, for finding out how many epochs fit into it
+TIMED_SECONDS = 3.0
+TIMED_STEPS = 200
+TIMED_IMAGES = 512  # of an evaluation
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The seconds that a person gave, and what of them is not for training."""
+
+    seconds: float
+    began: float  # `time.perf_counter()` when the command, or the call, began
+    validation: float  # seconds that one evaluation of the validation images takes
+    ending: float  # seconds from the last step to the end
+
+    def left(self) -> float:
+        """Seconds for training from now on; LEAST_SHARE of the budget where less is left."""
+        return max(LEAST_SHARE * self.seconds, self._rest())
+
+    def notes(self) -> list[str]:
+        """What to say where preparing and testing take more than they may."""
+        if self._rest() >= LEAST_SHARE * self.seconds:
+            return []
+        return [
+            "preparing and the last tests take more than half of the minutes given: training gets "
+            "the other half, and the whole takes longer"
+        ]
+
+    def _rest(self) -> float:
+        return self.seconds - (time.perf_counter() - self.began) - self.ending
+
+
+def plan_budget(
+    minutes: float, began: float, model: nn.Module, materials: Materials, precision: Precision
+) -> Budget:
+    """The budget of a run, with what its evaluations will take, as measured on a few images."""
+    image = time_evaluation(model, materials, precision)
+    val, test = len(materials.splits.val), len(materials.splits.test)
+    # After the last step val is judged once more, and then both once with all their scores.
+    return Budget(60 * minutes, began, val * image, (2 * val + test) * image + WRITING_SECONDS)
+
+
+def time_evaluation(model: nn.Module, materials: Materials, precision: Precision) -> float:
+    """Seconds to evaluate one image, in batches; 0 where there is nothing to evaluate."""
+    part = next((part for part in ("val", "test") if len(materials.rows(part))), None)
+    if part is None:
+        return 0.0
+    rows = materials.rows(part)[:TIMED_IMAGES]
+    start = time.perf_counter()
+    evaluate(model, materials.scan_rows(rows, precision.device, part), precision=precision)
+    return (time.perf_counter() - start) / len(rows)
+
+
+def guess_epochs(
+    budget: Budget,
+    model: nn.Module,
+    feed: PixelFeed | LoaderFeed | Stream,
+    loss: LossFunction,
+    make_optimizer: MakeOptimizer,
+    precision: Precision,
+) -> float:
+    """How many epochs, evaluations included, fit into what is left of `budget`.
+
+    Times real steps on a copy of the model. The loop corrects the guess as it goes.
+    """
+    allowed = min(TIMED_SECONDS, TIMED_SHARE * budget.seconds)
+    step = time_steps(copy.deepcopy(model), feed, loss, make_optimizer, precision, allowed)
+    epochs = budget.left() / (step * feed.steps_per_epoch + budget.validation)
+    return max(epochs, 1 / feed.steps_per_epoch)
+
+
+def time_steps(
+    model: nn.Module,
+    feed: Feed,
+    loss: LossFunction,
+    make_optimizer: MakeOptimizer,
+    precision: Precision,
+    allowed: float,
+) -> float:
+    """Seconds of a step of training, the reading of its batch included; `model` is trained."""
+    optimizer, device, portions = make_optimizer(model), precision.device, Portions()
+    began, start, timed = time.perf_counter(), 0.0, 0
+    model.train()
+    for number, batch in enumerate(feed.batches()):
+        if number == 2:  # the first steps also set things up
+            wait_for(device)
+            start = time.perf_counter()
+        if not _take_step(model, batch, loss, optimizer, precision, portions):
+            continue
+        timed = number - 1
+        if timed >= 1 and (time.perf_counter() - began > allowed or timed >= TIMED_STEPS):
+            break
+    wait_for(device)
+    return (time.perf_counter() - start) / timed
+
+
+def _take_step(
+    model: nn.Module,
+    batch: Batch,
+    loss: LossFunction,
+    optimizer: torch.optim.Optimizer,
+    precision: Precision,
+    portions: Portions,
+) -> bool:
+    """One step; False where memory ran out, and `portions` are smaller from now on."""
+    parts = portions.count(len(batch))
+    try:
+        for micro, weight, _ in batch.micro(parts):
+            with precision.autocast():
+                value = loss(model(micro.images), micro.labels) * weight
+            precision.backward(value)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        make_room(portions, -(-len(batch) // parts), str(error))
+        optimizer.zero_grad(set_to_none=True)
+        return False
+    precision.step(optimizer, value.detach())
+    return True
