@@ -50,6 +50,7 @@ class Work:
     epochs: int = 1
     after_epoch: AfterEpoch = go_on
     tick: Tick | None = None  # called as each step's forward begins
+    fused: bool = False  # Adam in the plain loop
 
 
 def train(peer: str, work: Work) -> None:
@@ -64,15 +65,15 @@ def call_in_training(model: nn.Module, tick: Tick) -> None:
     model.register_forward_pre_hook(lambda module, _: tick() if module.training else None)
 
 
-def make_adam(model: nn.Module) -> torch.optim.Optimizer:
+def make_adam(model: nn.Module, *, fused: bool = False) -> torch.optim.Optimizer:
     """The optimizer that all use."""
-    return torch.optim.Adam(model.parameters(), lr=LEARNING_RATE)
+    return torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, fused=fused or None)
 
 
 def train_plain(work: Work) -> None:
     """The loop of torch's own tutorial."""
     model, criterion = work.model, nn.CrossEntropyLoss()
-    optimizer = make_adam(model)
+    optimizer = make_adam(model, fused=work.fused)
     for _ in range(work.epochs):
         model.train()
         for images, labels in work.loader:

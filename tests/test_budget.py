@@ -9,10 +9,12 @@ import torch
 from torch import nn
 
 from torchloupe import budget as budget_module
-from torchloupe.assemble import train
+from torchloupe.assemble import decide, train
 from torchloupe.budget import Budget, time_steps
 from torchloupe.data.feed import Batch
 from torchloupe.hardware.precision import Precision
+from torchloupe.pieces import Objects
+from torchloupe.work import build
 
 
 @pytest.mark.parametrize(
@@ -41,6 +43,27 @@ def test_what_went_before_counts(tmp_path: Path) -> None:
     run = train("digits", {"train.minutes": 0.1}, None, tmp_path / "run", began=began)
     assert any("more than half of the minutes" in str(event) for event in run.events)
     assert time.perf_counter() - began < 4 + 6
+
+
+@pytest.mark.parametrize(
+    ("typed", "options"),
+    [
+        ({"train.minutes": 0.05}, {"width": 16, "last": 2}),
+        ({"train.minutes": 60.0}, {}),
+        ({"train.epochs": 0.1}, {}),
+        ({"train.minutes": 0.05, "model.name": "residual"}, {}),
+        ({"train.minutes": 0.05, "model.options.width": 8}, {"width": 8}),
+    ],
+)
+def test_little_time_gets_a_narrower_network_unless_one_was_named(
+    typed: dict[str, object], options: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(budget_module, "time_step", lambda *_: 0.05)
+    monkeypatch.setattr("torchloupe.work.settle_speed", lambda *_: ({}, []))
+    config, sources = decide({"data.source": "digits", **typed}, None)
+    work = build(config, sources, Objects("digits"))
+    assert work.config.model.options == options
+    assert work.config.optimizer.lr == (0.01 if "last" in options else 0.005)
 
 
 def test_steps_are_timed_also_where_a_batch_does_not_fit() -> None:

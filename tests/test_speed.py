@@ -57,6 +57,7 @@ def test_short_run_is_not_measured(tmp_path: Path) -> None:
 
 def test_long_run_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(speed, "WORTH_MEASURING", 0.0)  # as if it were long
+    monkeypatch.setattr(speed, "LITTLE_SECONDS", 0.0)
     monkeypatch.setattr(speed, "SHARE_OF_RUN", 0.2)
     run = tmp_path / "run"
     train("digits", {"train.epochs": 0.2, "hardware.channels_last": False}, None, run)
@@ -73,6 +74,34 @@ def test_long_run_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     resume(run, typed={"train.epochs": 0.3})
     after = settings_of(run)
     assert after["hardware.threads"] == before["hardware.threads"]
+
+
+@pytest.mark.parametrize(
+    ("minutes", "asked_for"),
+    [
+        (0.05, []),
+        (0.5, [(64, {"fp32", "bf16"}, {2})]),  # number formats alone
+        (10.0, [(64, {"fp32", "bf16"}, {1, 2})]),
+    ],
+)
+def test_short_run_is_measured_less(minutes: float, asked_for: list, monkeypatch) -> None:
+    asked: list[tuple[int, set[str], set[int]]] = []
+
+    def count(_model: object, _loss: object, _make: object, batch: Batch, ways: list[Way], _):
+        formats, threads = {way.precision for way in ways}, {way.threads for way in ways}
+        asked.append((len(batch), formats, threads))
+        return [Trial(way, rates=[1.0]) for way in ways]
+
+    monkeypatch.setattr(speed, "probe", count)
+    monkeypatch.setattr(speed, "time_step", lambda *_: 0.03)
+    monkeypatch.setattr(speed, "has_fast_bf16", lambda _: True)
+    monkeypatch.setattr(speed, "thread_count", lambda: 2)
+    settings = {"train.minutes": minutes, "hardware.threads": 2, "hardware.precision": "fp32"}
+    config = change(Config(), settings)
+    batch = Batch(torch.zeros(64, 1, 4, 4), torch.zeros(64, dtype=torch.long), np.arange(64))
+    model, loss = torch.nn.Flatten(), torch.nn.CrossEntropyLoss()
+    speed.settle_speed(config, {"hardware.threads": "default"}, model, loss, list, batch, 100)
+    assert asked == asked_for
 
 
 @pytest.mark.parametrize(("step_seconds", "images"), [(0.001, 64), (2.0, 12), (0.4, 60)])

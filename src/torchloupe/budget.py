@@ -5,11 +5,14 @@ What preparing took and what the last tests will take is taken off; training get
 
 import copy
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import nn
 
+from torchloupe.config import Config
 from torchloupe.data.feed import Batch, PixelFeed
 from torchloupe.data.loader import LoaderFeed
 from torchloupe.data.stream import Stream
@@ -19,10 +22,16 @@ from torchloupe.hardware.memory import Portions, is_out_of_memory, make_room
 from torchloupe.hardware.precision import Precision
 from torchloupe.loop import Feed
 from torchloupe.materials import Materials
+from torchloupe.model.losses import Loss
 from torchloupe.probe import LossFunction, MakeOptimizer
+from torchloupe.recipes import Facts
+from torchloupe.settings import Source
+from torchloupe.speed import formats_of, open_ways, time_step, usual_way
 
 LEAST_SHARE = 0.5  # of the budget that training gets, however long preparing took
-WRITING_SECONDS = 1.5  # the last checkpoint, metrics and tables, about
+WRITING_SECONDS = 0.7  # the last checkpoint, metrics and tables, about
+FEW_EPOCHS = 3.0  # with fewer, a narrower network gets further (docs/LOG.md)
+NARROW = {"model.options": {"width": 16, "last": 2}, "optimizer.lr": 1e-2}
 TIMED_SHARE = 0.02  # of the budget, for finding out how many epochs fit into it
 TIMED_SECONDS = 3.0
 TIMED_STEPS = 200
@@ -74,6 +83,31 @@ def time_evaluation(model: nn.Module, materials: Materials, precision: Precision
     start = time.perf_counter()
     evaluate(model, materials.scan_rows(rows, precision.device, part), precision=precision)
     return (time.perf_counter() - start) / len(rows)
+
+
+def choose_network(
+    config: Config,
+    sources: Mapping[str, Source],
+    facts: Facts,
+    began: float,
+    model: nn.Module,
+    loss: Loss,
+    batch: Batch,
+) -> dict[str, Any]:
+    """Settings for a narrower network where the usual one, `model`, would see too few images.
+
+    Only where nobody asked for a network, and minutes decide. Times some steps of `model`.
+    """
+    is_open = config.model.name == "residual" and sources["model.name"] == "recipe"
+    if not is_open or config.model.options or config.train.epochs or not config.train.minutes:
+        return {}
+    formats = formats_of(open_ways(config, sources, batch.images.device))
+    way = replace(usual_way(config), precision="bf16" if "bf16" in formats else formats[0])
+    seconds = 60 * config.train.minutes - (time.perf_counter() - began)
+    images = seconds * len(batch) / time_step(model, loss, batch, way)
+    if images >= FEW_EPOCHS * facts.train_count:
+        return {}
+    return {name: value for name, value in NARROW.items() if sources[name] in ("default", "recipe")}
 
 
 def guess_epochs(

@@ -23,7 +23,8 @@ from torchloupe.model.metrics import Scores
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
-EVEN = 8  # forwards have a multiple of so many images: kernels work on rows by eights
+EVEN = 16  # forwards have a multiple of so many images: below, other kernels compute them
+MOST = 256  # and not more: above, threads may divide a sum among themselves
 LARGE_IMAGE = 2**20  # values of an image from which on each goes through by itself
 
 
@@ -136,13 +137,14 @@ def forward(
     """Logits [B, K] in float32, whatever format the forward ran in.
 
     Which kernels compute a batch depends on how many images it has, and with them the last bits.
-    So batches are filled up to a multiple of EVEN, and large images go through one by one: an
-    image gets the same logits alone, in a full batch, and in what is left over at the end.
+    So batches are filled up to a multiple of EVEN and go through in pieces of up to MOST, large
+    images one by one: an image gets the same logits alone, in a full batch, and in what is left
+    over at the end. On which CPUs that was found to be needed stands in docs/LOG.md.
     Where memory runs out the images go through in pieces, which `portions` remembers.
     """
     portions = portions or Portions()
-    if images[0].numel() >= LARGE_IMAGE:
-        portions.most = 1
+    at_once = 1 if images[0].numel() >= LARGE_IMAGE else MOST
+    portions.most = min(portions.most or at_once, at_once)
 
     def run(span: slice) -> Tensor:
         piece = images[span]

@@ -39,9 +39,8 @@ def write_results(run: RunFolder, work: Work, peaks: Peaks) -> None:
     device = work.place.device
     release_cached(device)
     metrics: dict[str, Any] = {}
-    for name in ("val", "test"):
-        if not materials.has(name):
-            continue
+    parts = [name for name in ("val", "test") if materials.has(name)]
+    for name in parts:
         with peaks.phase("test"), work.parallel.judging(state.model) as model:
             examination = examine(
                 model,
@@ -53,7 +52,7 @@ def write_results(run: RunFolder, work: Work, peaks: Peaks) -> None:
                 world=world,
             )
         metrics[name] = examination.metrics
-        if world.leads:
+        if world.leads and name == parts[-1]:
             write_predictions(run.path / "predictions.parquet", examination, materials)
     ranks = world.gather(peaks.bytes)
     peak_bytes = {phase: max(rank.get(phase, 0) for rank in ranks) for phase in ranks[0]}

@@ -47,6 +47,8 @@ def collect_gradients(
             shortage = str(error)  # and not the error, which holds on to its tensors
             if parallel.is_spread:
                 raise_shortage(precision.device, shortage)
+        if loss is not None and not parallel.world.is_joined:
+            return loss  # nobody to agree with
         is_short, *wishes = parallel.agree([bool(shortage), *run.wishes.spoken()])
         run.wishes.heed(wishes)
         if loss is not None and not is_short:

@@ -9,12 +9,14 @@ by tests/test_keys.py: changing them changes every run ever made.
 
 import hashlib
 from collections.abc import Iterable
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 Keys = NDArray[np.uint64]
 
+_BLOCK = 512  # steps whose seeds are made at once
 _MASK = 2**64 - 1
 _GAMMA, _MIX_1, _MIX_2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 
@@ -70,5 +72,13 @@ def permutation(seed: int, epoch: int, keys: Keys) -> NDArray[np.int64]:
 
 def torch_seed(seed: int, step: int, rank: int = 0) -> int:
     """What torch's generators are seeded with before a step, so that dropout is a function too."""
-    parts = (seed, 0x7042C4, step, rank) if rank else (seed, 0x7042C4, step)
-    return mix_one(*parts) >> 1
+    return _torch_seeds(seed, step // _BLOCK, rank)[step % _BLOCK]
+
+
+@lru_cache(maxsize=4)
+def _torch_seeds(seed: int, block: int, rank: int) -> list[int]:
+    """Those of many steps in a row, in a hundredth of the time that each by itself would take."""
+    steps = np.arange(block * _BLOCK, (block + 1) * _BLOCK, dtype=np.uint64)
+    parts = (seed, 0x7042C4, steps, rank) if rank else (seed, 0x7042C4, steps)
+    seeds: list[int] = (mix(*parts) >> np.uint64(1)).tolist()
+    return seeds

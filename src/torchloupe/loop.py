@@ -85,7 +85,7 @@ def train(
             if plan.seconds and state.step % plan.log_every == 0:
                 (seconds,) = parallel.world.highest([state.seconds])
                 total_steps = plan.fit_steps(state.step, seconds)
-            facts = (state.step, loss_sum, result.applied, batch.rows, batch.step_total)
+            facts = (state.step, result.loss, result.applied, batch.rows, batch.step_total)
             unread.append(Step(*facts, result.overflowed))
             logs = is_due(state.step, plan.log_every, total_steps)
             judges = evaluate and is_due(state.step, plan.evaluate_every, total_steps)

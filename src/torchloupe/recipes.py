@@ -15,6 +15,7 @@ from torchloupe.config import Config
 from torchloupe.errors import UsageError, printable
 from torchloupe.settings import Source, change, sources_of
 
+HAS_FUSED = ("auto", "adam", "adamw", "sgd", "adagrad")  # a step of all weights at once
 SMALL_BATCH_PIXELS = 64 * 16 * 16  # below, a second thread costs more than it gives
 PRETRAINED = ("head", "finetune")
 FINETUNE_IMAGES = 2400  # that pass through in training, where neither epochs nor minutes were given
@@ -80,12 +81,12 @@ def _open_values(config: Config, facts: Facts) -> dict[str, Any]:
         values["optimizer.lr"] = 5e-3 if auto_model else 1e-3
         if config.schedule.name == "auto":
             values |= {"schedule.name": "onecycle", "schedule.warmup_fraction": 0.2}
-        if not config.optimizer.options:
-            values["optimizer.options"] = {"fused": True}
         if auto_model:
             values["train.clip_norm"] = 2.0
     elif config.schedule.name == "auto":
         values["schedule.name"] = "constant"
+    if not config.optimizer.options and config.optimizer.name.lower() in HAS_FUSED:
+        values["optimizer.options"] = {"fused": True}
     if config.train.batch_total == 0:
         values["train.batch_total"] = choose_batch(facts)
     if config.train.epochs == 0 and config.train.minutes == 0:

@@ -23,7 +23,8 @@ from torchloupe.units import format_count, format_seconds
 
 SHARE_OF_RUN = 0.02  # that measuring may take
 MOST_SECONDS = 3.0
-WORTH_MEASURING = 1.0  # seconds; for less, the rules of thumb stay
+WORTH_MEASURING = 0.1  # seconds; for less, the rules of thumb stay
+LITTLE_SECONDS = 1.0  # for less, whole batches are measured, or number formats alone, or nothing
 LONG_STEP_SECONDS = 0.3  # a step that takes longer is shared by all threads in any case
 LEAST_STEPS = 4  # of each way: compared, set up, timed
 
@@ -98,7 +99,12 @@ def settle_speed(
             return {}, []
         if step > LONG_STEP_SECONDS:
             ways = [way for way in ways if way.threads >= ways[0].threads]
-        affordable = allowed / (LEAST_STEPS * len(ways) * step)  # a part of a large model's batch
+        affordable = allowed / (LEAST_STEPS * len(ways) * step)
+        if allowed < LITTLE_SECONDS and affordable < 1:
+            ways = [replace(ways[0], precision=name) for name in formats_of(ways)]
+            affordable = allowed / (LEAST_STEPS * len(ways) * step)
+            if affordable < 1 or len(ways) == 1:
+                return {}, []
         batch = batch.cut(slice(0, max(2, int(len(batch) * min(1.0, affordable)))))
         trials = probe(model, loss, make_optimizer, batch, ways, allowed)
     except Exception as error:
@@ -113,6 +119,11 @@ def settle_speed(
     }
     found = {k: value for k, value in chosen.items() if typed.get(k, "default") == "default"}
     return found, [describe_choice(trials, best, time.perf_counter() - start)]
+
+
+def formats_of(ways: list[Way]) -> list[str]:
+    """The number formats among `ways`, each once."""
+    return list(dict.fromkeys(way.precision for way in ways))
 
 
 def describe_choice(trials: list[Trial], best: Trial, seconds: float) -> str:

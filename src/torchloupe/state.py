@@ -5,9 +5,9 @@ data (sample order, augmentation, the schedule's position) is not in it.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import NoneType
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -55,8 +55,7 @@ class Plateau(Remembered, Protocol):
     def update(self, value: float) -> None: ...
 
 
-@dataclass(frozen=True, eq=False)
-class Step:
+class Step(NamedTuple):
     """What became of one step: its loss and whether it was applied, perhaps still on the device."""
 
     number: int
@@ -78,7 +77,7 @@ def read_steps(steps: Sequence[Step]) -> list[Step]:
         for step in steps
     ]
     return [
-        replace(step, loss=loss, applied=applied == 1)
+        step._replace(loss=loss, applied=applied == 1)
         for step, (loss, applied) in zip(steps, torch.stack(facts).tolist(), strict=True)
     ]
 

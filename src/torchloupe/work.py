@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from torchloupe.budget import Budget, guess_epochs, plan_budget
+from torchloupe.budget import Budget, choose_network, guess_epochs, plan_budget
 from torchloupe.code import load_object
 from torchloupe.config import Config
 from torchloupe.data.augment import Augment
@@ -145,13 +145,8 @@ def draw_up(
     if config.hardware.deterministic:
         torch.use_deterministic_algorithms(True)
 
-    decision = Decision(config, dict(sources))
-    if contract is None:
-        data = open_source(config.data, objects.source)
-        objects = replace(objects, source=data)
-        decision = decide_strategy(config, sources, data, objects.model is not None)
+    decision, materials = prepare_data(config, sources, objects, listeners, contract)
     config, sources = decision.config, decision.sources
-    materials = prepare_and_tell(decision, objects, contract, listeners)
     materials = replace(materials, part=Part(world.rank, world.size))
     facts = describe(materials)
     was_open = config
@@ -160,13 +155,17 @@ def draw_up(
     Precision(precision_name, place.device)  # refuses what the device can't do
     set_threads(config)
 
-    model = build_model(config, objects, facts)
+    loss = build_loss(config, objects, materials).to(place.device)
+    share = -(-config.train.batch_total // world.size)
+    batch = next(iter(materials.scan_rows(materials.some_rows(share), place.device)))
+    model = build_model(config, objects, facts).to(place.device)
+    network = choose_network(config, filled, facts, began, model, loss, repeat_batch(batch, share))
+    if network:
+        config, filled = take_measured(config, filled, network)
+        model = build_model(config, objects, facts).to(place.device)
     if isinstance(model, Transfer) and contract is None:
         decision.notes.extend(load_backbone(config, model))
-    model = model.to(place.device)
-    loss = build_loss(config, objects, materials).to(place.device)
-    batch = next(iter(materials.scan_rows(materials.splits.train[:2], place.device)))
-    explain_forward(model, batch.images, facts.classes)  # also gives lazy layers their shapes
+    explain_forward(model, batch.images[:2], facts.classes)  # also gives lazy layers their shapes
     with watching(config, model):
         pass  # refuses layers and a hook that are not there
     make_trial_optimizer = partial(build_optimizer, config, replace(objects, optimizer=None))
@@ -180,9 +179,10 @@ def draw_up(
             model,
             loss,
             make_trial_optimizer,
-            repeat_batch(batch, -(-config.train.batch_total // world.size)),
+            repeat_batch(batch, share),
             materials.train_count // config.train.batch_total,
         )
+    chosen = {**network, **chosen}
     config, filled = take_measured(config, filled, chosen)
     set_threads(config)
     precision = Precision(config.hardware.precision, place.device)
@@ -211,27 +211,36 @@ def draw_up(
     return Draft(config, filled, materials, feed, place, precision, plan, model, told, budget)
 
 
-def prepare_and_tell(
-    decision: Decision,
+def prepare_data(
+    config: Config,
+    sources: Mapping[str, Source],
     objects: Objects,
-    contract: Contract | None,
     listeners: Sequence[Listener],
-) -> Materials:
-    """The materials of a run; the listeners hear how far packing is, and what it costs."""
+    contract: Contract | None,
+) -> tuple[Decision, Materials]:
+    """What is trained from these data, and the materials; the listeners hear what packing costs.
+
+    With a `contract` the decision stands in the settings already.
+    """
 
     def tell(event: Mapping[str, Any]) -> None:
         for listener in listeners:
             listener.record(event)
 
-    return prepare(
+    source, decision = objects.source, Decision(config, dict(sources))
+    if contract is None:
+        source = open_source(config.data, source)
+        decision = decide_strategy(config, sources, source, objects.model is not None)
+    materials = prepare(
         decision.config.data,
-        objects.source,
+        source,
         seed=decision.config.train.seed,
         contract=contract,
         sight=decision.sight,
         progress=lambda done, total: tell({"phase": "pack", "done": done, "total": total}),
         announce=lambda text: tell({"about": text}),
     )
+    return decision, materials
 
 
 def note_imbalance(config: Config, facts: Facts, materials: Materials) -> list[str]:

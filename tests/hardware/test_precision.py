@@ -1,5 +1,7 @@
 """One owner of unscale, check, clip, step and zero."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -11,6 +13,7 @@ from torchloupe.hardware.precision import (
     choose_precision,
     formats_of,
     nearest_format,
+    read_norm,
     total_norm,
 )
 
@@ -35,7 +38,7 @@ def test_step_equals_a_bare_step():
     norm = torch.sqrt(sum((p.grad**2).sum() for p in twin.parameters()))
     bare.step()
     assert result.applied
-    assert torch.allclose(result.grad_norm, norm)
+    assert float(result.grad_norm) == pytest.approx(float(norm), rel=1e-6)
     assert all(map(torch.equal, model.parameters(), twin.parameters()))
     assert all(p.grad is None for p in model.parameters())
 
@@ -147,6 +150,19 @@ def test_remember_buffers_undoes_a_poisoned_forward():
     for applied in (True, torch.tensor(True)):
         buffers.settle(applied)
         assert torch.equal(norm.running_mean, after)
+
+
+@pytest.mark.parametrize("count", [1, 3, 20])
+def test_read_norm_is_the_norm_of_all(count):
+    several = [torch.randn(5, 3) for _ in range(count)]
+    assert float(read_norm(several)) == pytest.approx(float(total_norm(several)), rel=1e-6)
+    several[0][0, 0] = torch.inf
+    assert not math.isfinite(float(read_norm(several)))
+    several[0][0, 0] = torch.nan
+    assert not math.isfinite(float(read_norm(several)))
+    several[0] = torch.full((5, 3), 3e38)  # finite itself, but not its square
+    assert not math.isfinite(float(read_norm(several)))
+    assert float(read_norm([torch.eye(2).to_sparse()])) == pytest.approx(2**0.5)
 
 
 def test_total_norm_has_the_bits_of_torch():

@@ -271,3 +271,16 @@ def test_loss_that_is_no_number_is_refused():
     assert error_of(lambda: detached(LOGITS.clone().requires_grad_(), LABELS)).startswith(
         "loss <lambda> gave a number without a gradient to the model"
     )
+
+
+def test_shapes_that_were_seen_before_are_not_looked_at_again_but_others_are():
+    loss = make_loss("cross_entropy", classes=3)
+    logits, labels = torch.randn(4, 3, requires_grad=True), torch.tensor([0, 1, 2, 0])
+    first = loss(logits, labels)
+    assert torch.equal(loss(logits, labels), first)
+    assert torch.equal(loss(logits.bfloat16(), labels), loss(logits.bfloat16().float(), labels))
+    assert torch.equal(loss(logits, labels.double()), first)  # whole numbers of another type
+    with pytest.raises(UsageError):
+        loss(torch.randn(4, 5), labels)
+    with pytest.raises(DataError, match="outside 0 to 2"):
+        loss(logits, torch.tensor([0, 1, 3, 0]))

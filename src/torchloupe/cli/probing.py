@@ -62,8 +62,8 @@ def _look(work: Any) -> dict[str, Any]:
     from torchloupe.speed import open_ways, repeat_batch
 
     config, materials, device = work.config, work.materials, work.place.device
-    rows = materials.splits.train
-    batch = next(iter(materials.scan_rows(rows[:64], device)))
+    rows = materials.some_rows(config.train.batch_total)
+    batch = next(iter(materials.scan_rows(rows, device)))
     trials = try_ways(
         work.state.model,
         work.plan.loss,

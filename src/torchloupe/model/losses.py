@@ -20,6 +20,7 @@ from torchloupe.model.targets import as_labels, as_rows, class_weights, spell_sh
 NAMES = ("cross_entropy", "binary", "focal", "nll")
 DEFAULT_GAMMA = 2.0
 
+_HALVES = (torch.float16, torch.bfloat16)
 # These torch losses compare with a target of the logits' shape; class numbers become rows.
 _ROW_LOSSES = (
     nn.BCELoss,
@@ -53,8 +54,30 @@ class Loss(nn.Module):
         self.prepare = prepare
         self.classes = classes
         self.place = torch.device("cpu")
+        self.fitting: tuple[Any, ...] = ()  # shapes and types that need no second look
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        facts = (logits.shape, logits.dtype, logits.device, labels.shape, labels.dtype)
+        known = facts == self.fitting
+        if not known:
+            self._look_at(logits)
+        if logits.dtype in _HALVES:
+            logits = logits.float()
+        try:
+            prepared = labels if known else self.prepare(logits, labels)
+            loss = self.criterion(logits, prepared)
+        except (LoupeError, torch.OutOfMemoryError):
+            raise
+        except (RuntimeError, ValueError, IndexError, TypeError) as error:
+            raise self._explain(error, logits, labels) from error
+        if known:
+            return loss
+        if self.name in NAMES and prepared is labels:
+            self.fitting = facts
+        return self._check(loss, logits)
+
+    def _look_at(self, logits: Tensor) -> None:
+        """Refuse what isn't a row of numbers for each image; go to their device."""
         if logits.ndim != 2 or logits.shape[1] != self.classes:
             raise UsageError(
                 f"the model gives {spell_shape(logits)}, the loss wants [batch, {self.classes}]: "
@@ -64,16 +87,6 @@ class Loss(nn.Module):
         if logits.device != self.place:
             self.to(logits.device)
             self.place = logits.device
-        if logits.dtype in (torch.float16, torch.bfloat16):
-            logits = logits.float()
-        try:
-            labels = self.prepare(logits, labels)
-            loss = self.criterion(logits, labels)
-        except (LoupeError, torch.OutOfMemoryError):
-            raise
-        except (RuntimeError, ValueError, IndexError, TypeError) as error:
-            raise self._explain(error, logits, labels) from error
-        return self._check(loss, logits)
 
     def _explain(self, error: Exception, logits: Tensor, labels: Tensor) -> LoupeError:
         reason = printable(str(error).partition("\n")[0])

@@ -53,7 +53,7 @@ class CNN(nn.Sequential):
 class ResidualNet(nn.Module):
     """A compact residual network with BatchNorm, strong for its cost on images up to 64 pixels.
 
-    A stem of `width` channels and two stages of twice and four times as many, each followed by
+    A stem of `width` channels and two stages of twice and `last` times as many, each followed by
     `depth` residual pairs. Every stage halves the side by max pooling for as long as 4 pixels
     remain, so the same network serves 8x8 and 64x64; larger images are pooled to 32 after the
     stem. Its shape follows the nine-layer residual net of DAWNBench (Page 2018, "How to train
@@ -61,20 +61,25 @@ class ResidualNet(nn.Module):
     """
 
     def __init__(
-        self, in_channels: int = 1, classes: int = 10, width: int = 32, depth: int = 1
+        self,
+        in_channels: int = 1,
+        classes: int = 10,
+        width: int = 32,
+        depth: int = 1,
+        last: int = 4,
     ) -> None:
         super().__init__()
         self.stem = ConvNorm(in_channels, width, pool=True)
         self.stage1 = make_stage(width, 2 * width, depth)
-        self.stage2 = make_stage(2 * width, 4 * width, depth)
-        self.fc = nn.Linear(4 * width, classes)
+        self.stage2 = make_stage(2 * width, last * width, depth)
+        self.fc = nn.Linear(last * width, classes)
 
     def forward(self, images: Tensor) -> Tensor:
         x = self.stem(images)
         while max(x.shape[-2:]) > 32:
             x = F.max_pool2d(x, 2, ceil_mode=True)
         x = self.stage2(self.stage1(x))
-        x = x.amax(dim=(2, 3))  # [B, 4 * width]
+        x = x.amax(dim=(2, 3))  # [B, last * width]
         logits: Tensor = self.fc(x)
         return logits * 0.125  # so that the first losses are those of an undecided model
 
