@@ -37,7 +37,7 @@ from torchloupe.run import read_events
 WANTED = 0.904
 GOAL = 5.0
 OURS = "torchloupe"
-COMMAND = ("train", str(FOLDER), "--minutes", "0.13", "--quiet")  # and --seed, --out
+COMMAND = ("train", str(FOLDER), "--minutes", "0.15", "--quiet")  # and --seed, --out
 BATCH = 32
 MOST_EPOCHS = 15
 
@@ -89,6 +89,9 @@ def make_table(repeats: int = 5, *, quick: bool = False) -> Table:
             f"{reached} of {len(given)}",
             said,
         )
+        if name == OURS:
+            goal, seen = f"{len(given)} of {len(given)}", f"{reached} of {len(given)}"
+            table.expect(f"{OURS} reaches {wanted:.1%}", goal, seen, reached == len(given))
     rivals = [name for name in times if name in PEERS]
     if OURS in times and rivals:
         best = min(rivals, key=lambda name: times[name].median)
