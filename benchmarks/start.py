@@ -29,6 +29,7 @@ PEERS = {
         "fastai.vision.all",
     )
 }
+PEERS["import keras"] = ("-c", "import os; os.environ['KERAS_BACKEND'] = 'torch'; import keras")
 TRIES = 6  # interpreters a measurement; the fastest counts
 
 

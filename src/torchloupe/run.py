@@ -11,7 +11,7 @@ import os
 import signal
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any, Protocol
@@ -70,7 +70,6 @@ class RunFolder:
         self.wishes = Wishes(save_every_seconds, ranks)
         self.pause_seconds = 0.0  # how long training waited for its checkpoints
         self._lock = FileLock(path / ".lock")
-        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         self._writing: Future[None] | None = None
 
     @property
@@ -97,7 +96,8 @@ class RunFolder:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._writer.shutdown(wait=True)
+        if self._writing is not None:
+            wait([self._writing])
         # The name goes first, so that it can't be that of a lock which another process took.
         with suppress(OSError):
             (self.path / ".lock").unlink(missing_ok=True)
@@ -154,9 +154,13 @@ class RunFolder:
         start = time.perf_counter()
         trees = checkpoint.to_cpu(state.trees())
         is_best = state.best_step == state.step and state.best_value is not None
-        self._writing = self._writer.submit(
+        writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
+        self._writing = writer.submit(
             self._write, trees, state.step, is_best, checkpoint.checkpoint_name(state.best_step)
         )
+        # The thread ends with its work. While a second thread that has used torch's own threads
+        # lives, OpenMP lets all of them sleep between operations, and small steps take 60 % longer.
+        writer.shutdown(wait=False)
         self.wishes.forget_save()
         self.pause_seconds += time.perf_counter() - start
 
