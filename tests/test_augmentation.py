@@ -85,3 +85,9 @@ def test_line_gives_the_reason_for_nothing(policy: str, own_data: bool, reason: 
     config = Config(augment=AugmentConfig(policy=policy))
     found = explain_augmentation(config, facts(own_data=own_data), {})
     assert found == f"augmentation: none ({reason})"
+
+
+def test_many_grey_images_are_shifted_alone() -> None:
+    many = Facts(54_000, 10, 1, (28, 28), False, False, tuple("abcdefghij"))
+    assert choose_augmentation(many) == {"augment.translate": 0.04}
+    assert "augment.rotate_degrees" in choose_augmentation(facts(1, 28))

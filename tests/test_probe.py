@@ -81,3 +81,13 @@ def test_choose_way_takes_another_only_where_it_is_clearly_faster(
 ) -> None:
     trials = [Trial(Way(threads=n + 1), rates=[rate] * 3) for n, rate in enumerate(rates)]
     assert choose_way(trials) is trials[chosen]
+
+
+def test_of_ways_about_as_fast_the_most_usual_is_taken() -> None:
+    ways = [Way("fp32", True, 2), Way("bf16", True, 2), Way("bf16", False, 2), Way("bf16", False)]
+    trials = [
+        Trial(way, rates=[rate]) for way, rate in zip(ways, (100, 196, 200, 203), strict=True)
+    ]
+    assert choose_way(trials) is trials[1]
+    trials[1].rates = [150]
+    assert choose_way(trials) is trials[2]

@@ -176,6 +176,17 @@ def test_sigusr1_asks_for_a_checkpoint(tmp_path):
         assert not run.save_wanted()
 
 
+def test_thread_of_a_checkpoint_ends_with_it(tmp_path):
+    with runs.RunFolder(tmp_path) as run:
+        for step in (1, 2):
+            run.save(make_state(step))
+            run.finish_saving()
+            time.sleep(0.2)
+            assert not any("checkpoint" in thread.name for thread in threading.enumerate())
+        run.save(make_state(3))
+    assert read_newest(tmp_path / "checkpoints")[1].name == "step-00000003"
+
+
 def test_save_wanted_by_time(tmp_path):
     with runs.RunFolder(tmp_path, save_every_seconds=0.05) as run:
         assert not run.save_wanted()

@@ -14,7 +14,7 @@ class Follower(RunFolder):
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._writer.shutdown()
+        """Nothing was opened."""
 
     def write_json(self, name: str, content: Any) -> None:
         """Leave it to rank 0."""

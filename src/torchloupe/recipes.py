@@ -20,6 +20,7 @@ SMALL_BATCH_PIXELS = 64 * 16 * 16  # below, a second thread costs more than it g
 PRETRAINED = ("head", "finetune")
 FINETUNE_IMAGES = 2400  # that pass through in training, where neither epochs nor minutes were given
 UNEVEN = 5  # times as many images in one class as in another, from which on that is said
+MANY_IMAGES = 20_000  # so many are varied enough by themselves
 MANY_EPOCHS = 10  # with fewer, changed images cost more than they give (docs/LOG.md)
 
 
@@ -150,6 +151,8 @@ def choose_epochs(facts: Facts) -> float:
 
 def choose_augmentation(facts: Facts) -> dict[str, Any]:
     """Changes that keep the label: what may be digits, letters or scans is never mirrored."""
+    if facts.channels != 3 and facts.train_count >= MANY_IMAGES:
+        return {"augment.translate": 0.04}  # turning and zooming as well cost more (docs/LOG.md)
     if facts.channels != 3:
         return {
             "augment.translate": 0.1,
