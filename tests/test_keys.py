@@ -66,6 +66,7 @@ def test_make_key_takes_names_that_are_not_utf8():
     assert keys.make_key("\udcff.jpg") == keys.make_key(b"\xff.jpg")
 
 
-@given(st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=4))
-def test_mix_one_is_mix_of_plain_numbers(parts: list[int]) -> None:
-    assert keys.mix_one(*parts) == int(keys.mix(*parts))
+@given(st.integers(0, 2**64 - 1), st.integers(0, 10**7), st.integers(0, 8))
+def test_torch_seed_is_mix_of_plain_numbers(seed: int, step: int, rank: int) -> None:
+    parts = (seed, 0x7042C4, step, rank) if rank else (seed, 0x7042C4, step)
+    assert keys.torch_seed(seed, step, rank) == int(keys.mix(*parts)) >> 1

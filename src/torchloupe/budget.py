@@ -6,7 +6,7 @@ What preparing took and what the last tests will take is taken off; training get
 import copy
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -26,15 +26,13 @@ from torchloupe.model.losses import Loss
 from torchloupe.probe import LossFunction, MakeOptimizer
 from torchloupe.recipes import Facts
 from torchloupe.settings import Source
-from torchloupe.speed import formats_of, open_ways, time_step, usual_way
+from torchloupe.speed import measuring_seconds, open_ways, time_step
 
 LEAST_SHARE = 0.5  # of the budget that training gets, however long preparing took
 WRITING_SECONDS = 0.7  # the last checkpoint, metrics and tables, about
 FEW_EPOCHS = 3.0  # with fewer, a narrower network gets further (docs/LOG.md)
 NARROW = {"model.options": {"width": 16, "last": 2}, "optimizer.lr": 1e-2}
-TIMED_SHARE = 0.02  # of the budget, for finding out how many epochs fit into it
-TIMED_SECONDS = 3.0
-TIMED_STEPS = 200
+TIMED_STEPS = 200  # at most, for finding out how many epochs fit into the budget
 TIMED_IMAGES = 512  # of an evaluation
 TIMED_SAMPLES = 64  # where each comes from a Dataset of the user's, which may take its time
 
@@ -103,8 +101,8 @@ def choose_network(
     is_open = config.model.name == "residual" and sources["model.name"] == "recipe"
     if not is_open or config.model.options or config.train.epochs or not config.train.minutes:
         return {}
-    formats = formats_of(open_ways(config, sources, batch.images.device))
-    way = replace(usual_way(config), precision="bf16" if "bf16" in formats else formats[0])
+    ways = open_ways(config, sources, batch.images.device)
+    way = next((way for way in ways if way.precision == "bf16"), ways[0])
     seconds = 60 * config.train.minutes - (time.perf_counter() - began)
     images = seconds * len(batch) / time_step(model, loss, batch, way)
     if images >= FEW_EPOCHS * facts.train_count:
@@ -124,7 +122,7 @@ def guess_epochs(
 
     Times real steps on a copy of the model. The loop corrects the guess as it goes.
     """
-    allowed = min(TIMED_SECONDS, TIMED_SHARE * budget.seconds)
+    allowed = measuring_seconds(budget.seconds)
     step = time_steps(copy.deepcopy(model), feed, loss, make_optimizer, precision, allowed)
     epochs = budget.left() / (step * feed.steps_per_epoch + budget.validation)
     return max(epochs, 1 / feed.steps_per_epoch)

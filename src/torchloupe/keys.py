@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 Keys = NDArray[np.uint64]
 
 _BLOCK = 512  # steps whose seeds are made at once
-_MASK = 2**64 - 1
 _GAMMA, _MIX_1, _MIX_2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 
 
@@ -43,17 +42,6 @@ def mix(*parts: int | Keys) -> Keys:
             state = (state ^ (state >> np.uint64(27))) * np.uint64(_MIX_2)
             state = state ^ (state >> np.uint64(31))
     return np.asarray(state, dtype=np.uint64)
-
-
-def mix_one(*parts: int) -> int:
-    """`mix` of plain numbers, thirty times faster than through an array."""
-    state = 0
-    for part in parts:
-        state = ((state ^ (part & _MASK)) + _GAMMA) & _MASK
-        state = ((state ^ (state >> 30)) * _MIX_1) & _MASK
-        state = ((state ^ (state >> 27)) * _MIX_2) & _MASK
-        state ^= state >> 31
-    return state
 
 
 def uniform(seed: int, epoch: int, keys: Keys, draw: int) -> NDArray[np.float64]:

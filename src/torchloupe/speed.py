@@ -94,14 +94,15 @@ def settle_speed(
     try:
         step = time_step(model, loss, batch, ways[0])
         seconds = config.train.epochs * steps_per_epoch * step or 60 * config.train.minutes
-        allowed = min(MOST_SECONDS, SHARE_OF_RUN * seconds)
+        allowed = measuring_seconds(seconds)
         if allowed < WORTH_MEASURING:
             return {}, []
         if step > LONG_STEP_SECONDS:
             ways = [way for way in ways if way.threads >= ways[0].threads]
         affordable = allowed / (LEAST_STEPS * len(ways) * step)
         if allowed < LITTLE_SECONDS and affordable < 1:
-            ways = [replace(ways[0], precision=name) for name in formats_of(ways)]
+            usual = ways[0]
+            ways = [way for way in ways if replace(way, precision=usual.precision) == usual]
             affordable = allowed / (LEAST_STEPS * len(ways) * step)
             if affordable < 1 or len(ways) == 1:
                 return {}, []
@@ -121,9 +122,9 @@ def settle_speed(
     return found, [describe_choice(trials, best, time.perf_counter() - start)]
 
 
-def formats_of(ways: list[Way]) -> list[str]:
-    """The number formats among `ways`, each once."""
-    return list(dict.fromkeys(way.precision for way in ways))
+def measuring_seconds(run_seconds: float) -> float:
+    """How long may be measured for a run of that length."""
+    return min(MOST_SECONDS, SHARE_OF_RUN * run_seconds)
 
 
 def describe_choice(trials: list[Trial], best: Trial, seconds: float) -> str:

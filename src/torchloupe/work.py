@@ -158,8 +158,9 @@ def draw_up(
     loss = build_loss(config, objects, materials).to(place.device)
     share = -(-config.train.batch_total // world.size)
     batch = next(iter(materials.scan_rows(materials.some_rows(share), place.device)))
+    trial = repeat_batch(batch, share)
     model = build_model(config, objects, facts).to(place.device)
-    network = choose_network(config, filled, facts, began, model, loss, repeat_batch(batch, share))
+    network = choose_network(config, filled, facts, began, model, loss, trial)
     if network:
         config, filled = take_measured(config, filled, network)
         model = build_model(config, objects, facts).to(place.device)
@@ -179,7 +180,7 @@ def draw_up(
             model,
             loss,
             make_trial_optimizer,
-            repeat_batch(batch, share),
+            trial,
             materials.train_count // config.train.batch_total,
         )
     chosen = {**network, **chosen}
@@ -204,7 +205,6 @@ def draw_up(
     feed = materials.feed(*feeding, Augment.from_settings(config.augment), place.device)
     plan = make_plan(config, feed.steps_per_epoch, loss)
     if budget:
-        plan = replace(plan, seconds=budget.left())
         notes = [*notes, *budget.notes()]
     uneven = note_imbalance(config, facts, materials)
     told = (*materials.notes, *decision.notes, *uneven, *notes)

@@ -54,7 +54,7 @@ class Loss(nn.Module):
         self.prepare = prepare
         self.classes = classes
         self.place = torch.device("cpu")
-        self.fitting: tuple[Any, ...] = ()  # shapes and types that need no second look
+        self.fitting: tuple[Any, ...] = ()  # shapes and types whose labels can be taken as they are
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         facts = (logits.shape, logits.dtype, logits.device, labels.shape, labels.dtype)
@@ -70,9 +70,7 @@ class Loss(nn.Module):
             raise
         except (RuntimeError, ValueError, IndexError, TypeError) as error:
             raise self._explain(error, logits, labels) from error
-        if known:
-            return loss
-        if self.name in NAMES and prepared is labels:
+        if not known and prepared is labels:  # which shapes and types alone decide
             self.fitting = facts
         return self._check(loss, logits)
 
