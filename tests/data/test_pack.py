@@ -37,6 +37,27 @@ def test_pack_gives_back_what_was_written(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["p"]
 
 
+def test_pack_is_flushed_while_it_is_written_and_a_disk_that_fails_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(pack_module, "FLUSH_BYTES", 512 * 16)
+    flushed = []
+    monkeypatch.setattr(pack_module, "_flush", lambda path: flushed.append(path.name))
+    writer = begin(tmp_path / "p", chunks=2)
+    writer._flusher.shutdown()
+    assert flushed[0] == "pixels.bin"
+
+    failures = [OSError(5, "Input/output error")]  # which the system tells once
+
+    def fail_once(path):
+        if failures:
+            raise failures.pop()
+
+    monkeypatch.setattr(pack_module, "_flush", fail_once)
+    writer = begin(tmp_path / "q", chunks=1)
+    with pytest.raises(OSError, match="Input/output error"):
+        writer.finish(np.arange(1200, dtype=np.uint64), [])
+    assert not (tmp_path / "q").exists()
+
+
 def test_pack_that_is_not_there_is_not_found(tmp_path):
     with pytest.raises(FileNotFoundError):
         read_pack(tmp_path / "p")

@@ -9,9 +9,10 @@ import hashlib
 import json
 import os
 import shutil
+import threading
 import uuid
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ from torchloupe.keys import Keys
 
 FORMAT = 2
 AT_ONCE_BYTES = 2 * 10**9  # up to this size a pack is checked when it is opened
+FLUSH_BYTES = 64 * 2**20  # go to the disk while more is decoded, so that the end waits for little
 FILES = (  # all that a pack may hold, finished or not
     *("pixels.bin", "blocks.bin", "content.bin", "manifest.json"),
     *("about.json", "journal", "damage.txt"),
@@ -91,6 +93,10 @@ class PackWriter:
         self.kept: tuple[Chunk, ...] = ()
         self.place = self._take_up() or self._begin()
         self._journal = Journal(self.place / "journal")
+        self._lock = threading.Lock()
+        self._unflushed_bytes = 0
+        self._flusher = ThreadPoolExecutor(1, thread_name_prefix="flush")
+        self._flushing: Future[None] | None = None
         write_about(self.place, name, shape)
 
     def write(self, chunk: Chunk, pixels: NDArray[Any]) -> None:
@@ -104,6 +110,7 @@ class PackWriter:
                 content = content[file.write(content) :]
         self._journal.add(chunk, digests)
         self._digests[chunk.start] = digests
+        self._flush_some(rows.nbytes)
 
     def finish(self, content: Keys, bad: Sequence[BadImage]) -> None:
         """Flush all to disk, then give the pack its name."""
@@ -121,6 +128,9 @@ class PackWriter:
         (self.place / "blocks.bin").write_bytes(digests)
         (self.place / "content.bin").write_bytes(keys)
         (self.place / "manifest.json").write_bytes(_write_manifest(manifest))
+        self._flusher.shutdown()
+        if self._flushing is not None:
+            self._flushing.result()
         for file in self.place.iterdir():
             _flush(file)
         _flush(self.place)
@@ -135,7 +145,19 @@ class PackWriter:
 
     def abandon(self) -> None:
         """Remove what was written under no name yet."""
+        self._flusher.shutdown()
         shutil.rmtree(self.place, ignore_errors=True)
+
+    def _flush_some(self, written_bytes: int) -> None:
+        """Start to flush what is written, where that is much; OSError if the last one failed."""
+        with self._lock:
+            self._unflushed_bytes += written_bytes
+            if self._flushing is not None and self._flushing.done():
+                self._flushing.result()
+                self._flushing = None
+            if self._unflushed_bytes >= FLUSH_BYTES and self._flushing is None:
+                self._unflushed_bytes = 0
+                self._flushing = self._flusher.submit(_flush, self.place / "pixels.bin")
 
     def _begin(self) -> Path:
         place = self.folder.parent / f".{self.folder.name}.building-{uuid.uuid4().hex[:8]}"
