@@ -15,7 +15,7 @@ from torchloupe.config import Config
 from torchloupe.errors import UsageError, printable
 from torchloupe.settings import Source, change, sources_of
 
-HAS_FUSED = ("auto", "adam", "adamw", "sgd", "adagrad")  # a step of all weights at once
+HAS_FUSED = ("adam", "adamw", "sgd", "adagrad")  # a step of all weights at once
 SMALL_BATCH_PIXELS = 64 * 16 * 16  # below, a second thread costs more than it gives
 PRETRAINED = ("head", "finetune")
 FINETUNE_IMAGES = 2400  # that pass through in training, where neither epochs nor minutes were given
@@ -61,6 +61,9 @@ def fill_in(
 def choose(config: Config, facts: Facts, sources: Mapping[str, Source]) -> dict[str, Any]:
     """Values for the settings that are still open; never for one that was typed."""
     values = _open_values(config, facts)
+    optimizer = values.get("optimizer.name", config.optimizer.name)
+    if optimizer.lower() in HAS_FUSED and not config.optimizer.options:
+        values["optimizer.options"] = {"fused": True}
     return {
         name: value for name, value in values.items() if sources.get(name, "default") == "default"
     }
@@ -86,8 +89,6 @@ def _open_values(config: Config, facts: Facts) -> dict[str, Any]:
             values["train.clip_norm"] = 2.0
     elif config.schedule.name == "auto":
         values["schedule.name"] = "constant"
-    if not config.optimizer.options and config.optimizer.name.lower() in HAS_FUSED:
-        values["optimizer.options"] = {"fused": True}
     if config.train.batch_total == 0:
         values["train.batch_total"] = choose_batch(facts)
     if config.train.epochs == 0 and config.train.minutes == 0:
@@ -111,8 +112,6 @@ def _open_values_pretrained(config: Config, facts: Facts) -> dict[str, Any]:
     if config.optimizer.name == "auto":
         values |= {"optimizer.name": "adamw", "optimizer.weight_decay": 0.05}
         values["optimizer.lr"] = 2e-4
-        if not config.optimizer.options:
-            values["optimizer.options"] = {"fused": True}
         values["train.clip_norm"] = 2.0
     if config.schedule.name == "auto":
         values |= {"schedule.name": "cosine", "schedule.warmup_fraction": 0.2}
