@@ -164,7 +164,9 @@ def time_step(model: nn.Module, loss: Loss, batch: Batch, way: Way) -> float:
 
 
 def repeat_batch(batch: Batch, count: int) -> Batch:
-    """A batch of `count` images, made of the few that there are."""
+    """A batch of `count` images, made of the few that there are; not copied where it is one."""
+    if len(batch) == count:
+        return batch
     times = -(-count // len(batch))
     return Batch(
         torch.cat([batch.images] * times)[:count],

@@ -11,6 +11,8 @@ import os
 import sys
 from collections.abc import Callable
 
+from torchloupe.limits import available_memory_bytes
+
 KEPT_BYTES = 2**30  # freed blocks up to this size are kept, and as much at the end of the heap
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # malloc.h
 
@@ -18,11 +20,14 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # malloc.h
 def keep_freed_blocks() -> bool:
     """Let this process keep the memory it frees, for what asks next; whether that was done.
 
+    Not where less than twice KEPT_BYTES can be had, since the heap grows by several batches then.
     Not where MALLOC_* variables or GLIBC_TUNABLES say what they want, and not with another C
     library than glibc. It holds until the process ends.
     """
     is_told = any(name.startswith("MALLOC_") for name in os.environ)
     if is_told or "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", ""):
+        return False
+    if available_memory_bytes() < 2 * KEPT_BYTES:
         return False
     mallopt = _find("mallopt")
     if mallopt is None:
