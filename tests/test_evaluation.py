@@ -1,5 +1,8 @@
 """Judging: every sample once, the same logits however images are batched, modes put back."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -92,3 +95,32 @@ def test_examine_gives_probabilities_in_the_order_of_the_scan():
     wanted = images.flatten(1)[:, :3].softmax(1)
     assert torch.allclose(torch.from_numpy(found.probabilities), wanted)
     assert found.metrics["count"] == 9
+
+
+# The most that a process holds while it examines 150 batches of 2.4 MB, in units of one batch.
+HELD = """
+import resource, sys
+import numpy as np
+import torch
+from torch import nn
+from torchloupe.data.feed import Batch
+from torchloupe.evaluation import examine
+model = nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(12, 3))
+def batches(count):
+    for number in range(count):
+        rows = np.arange(16) + 16 * number
+        labels = torch.from_numpy(rows % 3).clone()
+        yield Batch(torch.ones(16, 3, 112, 112), labels, rows)
+def held():
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+examine(model, batches(20), class_names="abc")
+before = held()
+examine(model, batches(150), class_names="abc")
+print((held() - before) / (4 * 16 * 3 * 112 * 112))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="how glibc uses gaps between small blocks")
+def test_examining_more_batches_takes_no_more_memory() -> None:
+    done = subprocess.run([sys.executable, "-c", HELD], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 20

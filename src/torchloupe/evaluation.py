@@ -25,6 +25,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 EVEN = 16  # forwards have a multiple of so many images: below, other kernels compute them
 MOST = 256  # and not more: above, threads may divide a sum among themselves
+LEAST_ROWS = 4096  # of what is kept of all batches together
 LARGE_IMAGE = 2**20  # values of an image from which on each goes through by itself
 
 
@@ -36,6 +37,33 @@ class Examination:
     rows: NDArray[np.int64]  # [N] rows of the samples table
     probabilities: NDArray[np.float32]  # [N, K]
     labels: NDArray[Any]  # [N] or [N, K]
+
+
+class Pile:
+    """Arrays of the same kind, put one on another in one block of memory.
+
+    Kept one by one, the small ones that outlive their batch would lie between the large ones that
+    don't, and glibc does not use such a gap for the next batch: memory would grow by every image.
+    """
+
+    def __init__(self) -> None:
+        self._rows: NDArray[Any] | None = None
+        self._count = 0
+
+    def add(self, more: NDArray[Any]) -> None:
+        """Copy in `more` [B, ...]."""
+        end = self._count + len(more)
+        if self._rows is None or end > len(self._rows):
+            grown = np.empty((max(end, 2 * self._count, LEAST_ROWS), *more.shape[1:]), more.dtype)
+            if self._rows is not None:
+                grown[: self._count] = self._rows[: self._count]
+            self._rows = grown
+        self._rows[self._count : end] = more
+        self._count = end
+
+    def array(self) -> NDArray[Any]:
+        """All that was added [N, ...]; of nothing, an array [0]."""
+        return np.empty(0) if self._rows is None else self._rows[: self._count]
 
 
 @contextmanager
@@ -102,30 +130,32 @@ def examine(
     Each rank of `world` brings batches of its own; all get what is said of all samples.
     """
     device = next(model.parameters()).device
-    seen: list[tuple[Tensor, Tensor, NDArray[np.int64], float]] = []
+    logits_seen, labels_seen, rows_seen = Pile(), Pile(), Pile()
+    losses: list[float] = []
     portions = Portions()
     with judging(model):
         for batch in batches:
             logits = forward(model, batch.images, precision, portions)
-            value = 0.0 if loss is None else float(loss(logits, batch.labels)) * len(logits)
-            seen.append((logits.cpu(), batch.labels.cpu(), np.asarray(batch.rows), value))
-    seen = [batch for rank in world.gather(seen) for batch in rank]
+            losses.append(0.0 if loss is None else float(loss(logits, batch.labels)) * len(logits))
+            logits_seen.add(logits.cpu().numpy())
+            labels_seen.add(batch.labels.cpu().numpy())
+            rows_seen.add(np.asarray(batch.rows))
+    own = (logits_seen.array(), labels_seen.array(), rows_seen.array(), losses)
+    seen = [rank for rank in world.gather(own) if len(rank[2])]
     if not seen:
         raise DataError("there is nothing to evaluate: the split has no images", "give more images")
+    found, labels, rows = (np.concatenate([rank[k] for rank in seen]) for k in range(3))
     scores = Scores(class_names, multi_label=multi_label, device=device)
-    for logits, labels, _, _ in seen:
-        scores.update(logits, labels)
+    for start in range(0, len(rows), LEAST_ROWS):
+        part = slice(start, start + LEAST_ROWS)
+        scores.update(torch.from_numpy(found[part]), torch.from_numpy(labels[part]))
     metrics = scores.result()
     if loss is not None:
-        metrics = {"loss": sum(value for *_, value in seen) / metrics["count"], **metrics}
-    rows = np.concatenate([rows for _, _, rows, _ in seen])
+        values = (value for rank in seen for value in rank[3])
+        metrics = {"loss": sum(values) / metrics["count"], **metrics}
+    probabilities = to_probabilities(torch.from_numpy(found), multi_label).numpy()
     places = np.argsort(rows, kind="stable") if world.size > 1 else np.arange(len(rows))
-    return Examination(
-        metrics,
-        rows[places],
-        np.concatenate([to_probabilities(p, multi_label).numpy() for p, *_ in seen])[places],
-        np.concatenate([labels.numpy() for _, labels, _, _ in seen])[places],
-    )
+    return Examination(metrics, rows[places], probabilities[places], labels[places])
 
 
 def forward(

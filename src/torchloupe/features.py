@@ -102,7 +102,7 @@ def compute_features(
     """Features [N, V, D] in float32 on the CPU; BatchNorms are folded while they are computed."""
     device = precision.device
     body = None
-    found: list[Tensor] = []
+    found: Tensor | None = None  # one block: see evaluation.Pile
     batch = BATCH_ON_CPU if device.type == "cpu" else BATCH_ON_GPU
     assert materials.pixels is not None
     for start in range(0, len(rows), batch):
@@ -112,10 +112,14 @@ def compute_features(
             body = fold_norms(model.body, images[:2]).to(memory_format=torch.channels_last)
         with torch.inference_mode(), precision.autocast():
             seen = [body(images if view == 0 else images.flip(3)) for view in range(views)]
-        found.append(torch.stack(seen, dim=1).float().cpu())
+        values = torch.stack(seen, dim=1).float().cpu()
+        if found is None:
+            found = torch.empty(len(rows), *values.shape[1:])
+        found[start : start + batch] = values
         progress(min(start + batch, len(rows)), len(rows))
     wait_for(device)
-    return torch.cat(found)
+    assert found is not None
+    return found
 
 
 def settle_format(
