@@ -25,7 +25,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 EVEN = 16  # forwards have a multiple of so many images: below, other kernels compute them
 MOST = 256  # and not more: above, threads may divide a sum among themselves
-LEAST_ROWS = 4096  # of what is kept of all batches together
+SCORED_AT_ONCE = 4096  # images whose logits are scored together, and that a pile has room for
 LARGE_IMAGE = 2**20  # values of an image from which on each goes through by itself
 
 
@@ -46,7 +46,9 @@ class Pile:
     don't, and glibc does not use such a gap for the next batch: memory would grow by every image.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, room: int = SCORED_AT_ONCE) -> None:
+        """`room` for so many rows is made at first; it grows where more come."""
+        self._room = room
         self._rows: NDArray[Any] | None = None
         self._count = 0
 
@@ -54,7 +56,7 @@ class Pile:
         """Copy in `more` [B, ...]."""
         end = self._count + len(more)
         if self._rows is None or end > len(self._rows):
-            grown = np.empty((max(end, 2 * self._count, LEAST_ROWS), *more.shape[1:]), more.dtype)
+            grown = np.empty((max(end, 2 * self._count, self._room), *more.shape[1:]), more.dtype)
             if self._rows is not None:
                 grown[: self._count] = self._rows[: self._count]
             self._rows = grown
@@ -146,8 +148,8 @@ def examine(
         raise DataError("there is nothing to evaluate: the split has no images", "give more images")
     found, labels, rows = (np.concatenate([rank[k] for rank in seen]) for k in range(3))
     scores = Scores(class_names, multi_label=multi_label, device=device)
-    for start in range(0, len(rows), LEAST_ROWS):
-        part = slice(start, start + LEAST_ROWS)
+    for start in range(0, len(rows), SCORED_AT_ONCE):
+        part = slice(start, start + SCORED_AT_ONCE)
         scores.update(torch.from_numpy(found[part]), torch.from_numpy(labels[part]))
     metrics = scores.result()
     if loss is not None:

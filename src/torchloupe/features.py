@@ -25,6 +25,7 @@ from torchloupe.config import Config
 from torchloupe.data.feed import Batch
 from torchloupe.data.place import find_cache
 from torchloupe.errors import LoupeError, printable
+from torchloupe.evaluation import Pile
 from torchloupe.hardware.device import wait_for
 from torchloupe.hardware.precision import Precision
 from torchloupe.materials import Materials
@@ -102,7 +103,7 @@ def compute_features(
     """Features [N, V, D] in float32 on the CPU; BatchNorms are folded while they are computed."""
     device = precision.device
     body = None
-    found: Tensor | None = None  # one block: see evaluation.Pile
+    found = Pile(len(rows))
     batch = BATCH_ON_CPU if device.type == "cpu" else BATCH_ON_GPU
     assert materials.pixels is not None
     for start in range(0, len(rows), batch):
@@ -112,14 +113,10 @@ def compute_features(
             body = fold_norms(model.body, images[:2]).to(memory_format=torch.channels_last)
         with torch.inference_mode(), precision.autocast():
             seen = [body(images if view == 0 else images.flip(3)) for view in range(views)]
-        values = torch.stack(seen, dim=1).float().cpu()
-        if found is None:
-            found = torch.empty(len(rows), *values.shape[1:])
-        found[start : start + batch] = values
+        found.add(torch.stack(seen, dim=1).float().cpu().numpy())
         progress(min(start + batch, len(rows)), len(rows))
     wait_for(device)
-    assert found is not None
-    return found
+    return torch.from_numpy(found.array())
 
 
 def settle_format(

@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from torchloupe.hardware import heap
+
 glibc = pytest.mark.skipif(sys.platform != "linux", reason="a setting of glibc")
 
 # Page faults of ten blocks of 64 MB that are filled and freed one after another. Before, some more
@@ -61,3 +63,16 @@ def test_freed_blocks_are_kept_and_can_be_given_back() -> None:
 )
 def test_settings_of_the_environment_are_left_alone(variables: dict[str, str]) -> None:
     assert run_faults(**variables)[0] is False
+
+
+def test_freed_blocks_are_not_kept_where_memory_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heap, "available_memory_bytes", lambda: 2 * heap.KEPT_BYTES - 1)
+    for name in [name for name in os.environ if name.startswith(("MALLOC_", "GLIBC_TUN"))]:
+        monkeypatch.delenv(name)
+    asked: list[int] = []
+    monkeypatch.setattr(heap, "_find", lambda _: lambda name, _value: asked.append(name) or 1)
+    assert heap.keep_freed_blocks() is False
+    assert not asked
+    monkeypatch.setattr(heap, "available_memory_bytes", lambda: 2 * heap.KEPT_BYTES)
+    assert heap.keep_freed_blocks() is True
+    assert asked
