@@ -22,8 +22,8 @@ from torch import Tensor
 
 from torchloupe import disk
 from torchloupe.config import Config
+from torchloupe.data.cache import find_cache
 from torchloupe.data.feed import Batch
-from torchloupe.data.place import find_cache
 from torchloupe.errors import LoupeError, printable
 from torchloupe.evaluation import Pile
 from torchloupe.hardware.device import wait_for
@@ -78,6 +78,8 @@ def open_features(
     path = cache / "features" / name if cache else None
     found = _read(path) if path else None
     if found is not None and found.shape == (len(rows), views, model.head.in_features):
+        assert materials.pixels is not None
+        materials.pixels.vouch_for_files(rows)
         return Features(found, rows, 0.0)
     start = time.perf_counter()
     values = compute_features(model, materials, precision, rows, views, progress)

@@ -15,14 +15,15 @@ from numpy.typing import NDArray
 from torchloupe.config import DataConfig
 from torchloupe.data.augment import Augment
 from torchloupe.data.contract import Contract, choose_contract
+from torchloupe.data.division import divide, find_statistics
 from torchloupe.data.feed import PixelFeed, PixelScan
 from torchloupe.data.loader import LoaderFeed, LoaderScan
 from torchloupe.data.part import WHOLE, Part
-from torchloupe.data.pixels import Pixels, open_pixels, sound_rows, statistics
+from torchloupe.data.pixels import Pixels, open_pixels, sound_rows
 from torchloupe.data.samples import Samples
 from torchloupe.data.sources import Data, open_data
 from torchloupe.data.sources.source import count_ignored
-from torchloupe.data.split import TEST, Splits, split_samples
+from torchloupe.data.split import TEST, Splits
 from torchloupe.data.stream import Stream
 from torchloupe.errors import DataError, UsageError, printable
 from torchloupe.evaluation import EVEN, MOST
@@ -85,7 +86,7 @@ class Materials:
         """Training images a class [K]; None for a stream."""
         if self.data.kind == "stream":
             return None
-        return self.samples.take(self.splits.train).class_counts()
+        return self.samples.class_counts(self.splits.train)
 
     def facts(self) -> dict[str, Any]:
         """What identifies the data, for environment.json and for refusing changed data."""
@@ -174,11 +175,10 @@ def prepare(
         data, mode=config.mode, size=config.size, fit=config.fit, kernel=config.kernel
     )
     notes = [*data.notes, *describe_ignored(data.ignored)]
-    pixels, content = None, None
+    pixels = None
     if data.kind == "stream":
         none = np.zeros(0, dtype=np.int64)
-        splits = Splits(none, none, none)
-        sound = none
+        splits, fingerprint = Splits(none, none, none), data.samples.fingerprint()
     else:
         sound = np.arange(len(data.samples))
         if data.kind != "dataset":
@@ -186,25 +186,20 @@ def prepare(
                 data, chosen, pack=config.pack, progress=progress, announce=announce
             )
             sound = sound_rows(pixels, config.bad_fraction)
-            content = pixels.content
             notes += [*pixels.notes, *describe_bad(pixels)]
-        splits = split_samples(
-            data.samples.take(sound),
-            given=None if data.given is None else data.given[sound],
-            content=None if content is None else content[sound],
-            val_fraction=config.val_fraction,
-            test_fraction=config.test_fraction,
+        splits, fingerprint = divide(
+            data,
+            pixels,
+            sound,
+            fractions=(config.val_fraction, config.test_fraction),
             seed=seed,
             fold=(config.fold, config.folds) if config.fold else None,
         )
     notes += splits.notes
-    splits = replace(
-        splits, train=sound[splits.train], val=sound[splits.val], test=sound[splits.test]
-    )
     if contract is None and sight is not None:
         chosen = chosen.with_statistics(*sight.statistics(chosen.channels))
     elif contract is None and pixels is not None:
-        chosen = chosen.with_statistics(*statistics(pixels, splits.train))
+        chosen = chosen.with_statistics(*find_statistics(pixels, splits.train))
     elif contract is None and not chosen.mean:
         chosen = chosen.with_statistics((0.5,) * chosen.channels, (0.25,) * chosen.channels)
     return Materials(
@@ -212,7 +207,7 @@ def prepare(
         splits=splits,
         contract=chosen,
         pixels=pixels,
-        fingerprint=data.samples.fingerprint(content),
+        fingerprint=fingerprint,
         workers=config.workers,
         notes=tuple(notes),
     )

@@ -14,6 +14,8 @@ import pytest
 from PIL import Image
 
 from torchloupe.cli import main
+from torchloupe.data import cache as cache_module
+from torchloupe.data.sources import index
 
 Capture = pytest.CaptureFixture[str]
 
@@ -141,6 +143,23 @@ def test_pack_refuses_what_contradicts_itself(
 ) -> None:
     _, err = run(capsys, *words, code=2)
     assert err.startswith(f"error: {message}") and "\nhint: " in err
+
+
+def test_indexes_are_listed_and_cleared_with_packs(
+    cache: Path, photos: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache_module, "LARGE", 10)
+    monkeypatch.setattr(index, "SETTLED_NS", -(10**12))
+    run(capsys, photos)
+    rows = run(capsys, "--list")[0].splitlines()
+    assert rows[-1].startswith("1 pack and 1 index, ")
+    (row,) = [row.split() for row in rows if row.endswith(" index")]
+    assert row[:3] == ["photos", "12", "-"]
+    facts = {pack["state"]: pack for pack in run_json(capsys, "--list", "--check")["packs"]}
+    assert set(facts) == {"sound", "index"}
+    assert (facts["index"]["images"], facts["index"]["shape"]) == (12, None)
+    assert run(capsys, "--clear", "photos")[0].startswith("removed 1 pack and 1 index, ")
+    assert run(capsys, "--list")[0].startswith("0 packs, 0 B in ")
 
 
 def test_clear_suggests_the_name_that_was_meant(cache: Path, photos: str, capsys: Capture) -> None:

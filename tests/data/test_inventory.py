@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from torchloupe.data import pack as pack_module
+from torchloupe.data.cache import Kept, write_kept
 from torchloupe.data.decoding import Chunk
 from torchloupe.data.inventory import clear_packs, list_packs
 from torchloupe.data.pack import PackWriter, read_pack
@@ -84,6 +85,22 @@ def test_inventory_tells_the_states_apart(tmp_path, monkeypatch):
     assert (by_key["d"].name, by_key["d"].shape) == ("half", (40, 4, 5, 3))
     assert by_key["f"].name == "photos"
     assert set(clear_all(tmp_path).values()) == {""} and names_in(tmp_path) == []
+
+
+def test_inventory_shows_and_clears_indexes(tmp_path):
+    packs = tmp_path / "packs"
+    put(tmp_path, "a")
+    kept = Kept({"name": "photos"}, {"labels": np.zeros(60, np.int32)})
+    write_kept(packs / f"{key('b')}.index", kept)
+    os.utime(packs / f"{key('b')}.index", (1e9, 1e9))
+    (packs / f"{key('c')}.index").write_bytes(b"half of one")
+    (packs / f".{key('d')}.index.writing").write_bytes(b"")
+    (packs / "mine.index").write_bytes(b"x")
+    found = {entry.key[0]: entry for entry in list_packs(tmp_path)}
+    assert [found[k].state for k in "abcd"] == ["whole", "index", "damaged", "damaged"]
+    assert (found["b"].name, found["b"].shape, found["b"].last_used) == ("photos", (60,), 1e9)
+    assert found["b"].size_bytes > 240
+    assert set(clear_all(tmp_path).values()) == {""} and names_in(tmp_path) == ["mine.index"]
 
 
 def test_clear_removes_only_what_is_wanted(tmp_path):

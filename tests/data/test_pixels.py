@@ -10,8 +10,8 @@ import pytest
 import torch
 from pictures import encode, noise
 
+from torchloupe.data import cache, place
 from torchloupe.data import pixels as pixels_module
-from torchloupe.data import place
 from torchloupe.data.contract import choose_contract
 from torchloupe.data.pixels import open_pixels, sound_rows, statistics
 from torchloupe.data.samples import Samples, make_ids
@@ -201,7 +201,7 @@ def test_a_cache_that_can_not_be_written_leads_to_memory(tmp_path, data):
 
 
 def test_no_home_leads_to_memory(monkeypatch, data):
-    monkeypatch.setattr(place.platformdirs, "user_cache_dir", lambda name: f"~/.cache/{name}")
+    monkeypatch.setattr(cache.platformdirs, "user_cache_dir", lambda name: f"~/.cache/{name}")
     contract = choose_contract(data)
     assert open_pixels(data, contract).where == "memory"
     with pytest.raises(ResourceError, match="there is no cache folder for a pack"):
@@ -211,7 +211,7 @@ def test_no_home_leads_to_memory(monkeypatch, data):
 
 def test_the_users_own_cache_folder_is_the_default(monkeypatch, tmp_path, data):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "own"))
-    if not str(place.platformdirs.user_cache_dir("torchloupe")).startswith(str(tmp_path)):
+    if not str(cache.platformdirs.user_cache_dir("torchloupe")).startswith(str(tmp_path)):
         pytest.skip("this system keeps caches elsewhere")
     assert open_pixels(data, choose_contract(data)).where == "disk"
     assert (tmp_path / "own" / "torchloupe" / "packs").is_dir()

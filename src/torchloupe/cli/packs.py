@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -139,7 +139,7 @@ def _build(source: str, typed: dict[str, Any], quiet: bool, as_json: bool) -> No
 def _list(check: bool, as_json: bool) -> None:
     from torchloupe.cli.result import align, print_text, to_json
     from torchloupe.data.inventory import list_packs
-    from torchloupe.units import format_bytes, plural
+    from torchloupe.units import format_bytes
 
     cache = _cache()
     entries = []
@@ -156,13 +156,13 @@ def _list(check: bool, as_json: bool) -> None:
         titles = ["data", "images", "shape", "size", "last used", "key", "state"]
         rows = [titles, *(_row(entry) for entry in entries)]
         print_text(align(rows, right=(1, 3), header=True))
-    print(f"{plural(len(entries), 'pack')}, {total} in {printable(cache / 'packs', 4000)}")
+    print(f"{_count(entries)}, {total} in {printable(cache / 'packs', 4000)}")
 
 
 def _clear(what: str, older_than: float | None, as_json: bool) -> None:
     from torchloupe.cli.result import to_json
     from torchloupe.data.inventory import clear_packs, list_packs
-    from torchloupe.units import format_bytes, plural
+    from torchloupe.units import format_bytes
 
     cache = _cache()
     is_named = _name_filter(what)
@@ -190,7 +190,17 @@ def _clear(what: str, older_than: float | None, as_json: bool) -> None:
         return
     for entry, reason in kept:
         print(f"note: {printable(entry.folder, 4000)} is kept: {reason}", file=sys.stderr)
-    print(f"removed {plural(len(removed), 'pack')}, {format_bytes(size)}")
+    print(f"removed {_count(removed)}, {format_bytes(size)}")
+
+
+def _count(entries: "Sequence[Entry]") -> str:
+    """`2 packs`, or `2 packs and 1 index`."""
+    from torchloupe.data.inventory import INDEX
+    from torchloupe.units import plural
+
+    indexes = sum(entry.state == INDEX for entry in entries)
+    also = f" and {plural(indexes, 'index', 'indexes')}" if indexes else ""
+    return plural(len(entries) - indexes, "pack") + also
 
 
 def _name_filter(what: str) -> "Callable[[Entry], bool]":
@@ -199,9 +209,9 @@ def _name_filter(what: str) -> "Callable[[Entry], bool]":
 
 
 def _cache() -> Path:
-    from torchloupe.data.place import find_cache
+    from torchloupe.data.cache import find_cache
 
-    cache = find_cache(None)
+    cache = find_cache()
     if cache is None:
         raise ResourceError(
             "there is no cache folder: this user has no home folder",
@@ -216,7 +226,7 @@ def _facts(entry: "Entry") -> dict[str, Any]:
         "key": entry.key,
         "folder": str(entry.folder),
         "images": entry.shape[0] if entry.shape else None,
-        "shape": [entry.shape[3], *entry.shape[1:3]] if entry.shape else None,
+        "shape": [entry.shape[3], *entry.shape[1:3]] if len(entry.shape) == 4 else None,
         "bytes": entry.size_bytes,
         "last_used": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(entry.last_used)),
         "state": entry.state,
@@ -227,10 +237,10 @@ def _facts(entry: "Entry") -> dict[str, Any]:
 def _row(entry: "Entry") -> list[str]:
     from torchloupe.units import format_bytes
 
-    count, shape = "-", "-"
+    count, shape = f"{entry.shape[0]:,}" if entry.shape else "-", "-"
     if len(entry.shape) == 4:
-        images, height, width, channels = entry.shape
-        count, shape = f"{images:,}", f"{channels} x {height} x {width}"
+        _, height, width, channels = entry.shape
+        shape = f"{channels} x {height} x {width}"
     return [
         printable(entry.name, 40) or "-",
         count,

@@ -1,4 +1,4 @@
-"""Which packs the cache folder holds, and clearing them away.
+"""Which packs and indexes of folders the cache folder holds, and clearing them away.
 
 Only folders with a name that a pack is given, and in them only files that a pack has, are ever
 removed; no link is followed. Whoever has a pack open keeps it: on Linux and macOS a mapped file
@@ -15,28 +15,31 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from torchloupe.data.cache import read_kept
 from torchloupe.data.pack import FILES, OtherFormatError, PackError, disk_bytes, read_pack
 from torchloupe.errors import printable
 
 _NAME = re.compile(r"([0-9a-f]{40})|\.([0-9a-f]{40})\.(building|discarded)-[-.\w]+")
+_INDEX_NAME = re.compile(r"\.?([0-9a-f]{40})\.index(\.writing)?")
+INDEX = "index"  # the state of one
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A pack, or what is left of one, as a list shows it."""
+    """A pack or an index, or what is left of one, as a list shows it."""
 
-    folder: Path
+    folder: Path  # of an index its file
     key: str  # 40 letters that stand for the images and how they are decoded
-    state: str  # whole, sound (every byte was read), damaged, of another version, ...
+    state: str  # whole, sound (every byte was read), damaged, of another version, index, ...
     reason: str  # what is wrong with it, if anything is
     name: str  # of its data; "" where that is not known
-    shape: tuple[int, ...]  # images, height, width, channels; () where that is not known
+    shape: tuple[int, ...]  # images, height, width, channels; of an index images; else ()
     size_bytes: int  # on the disk
     last_used: float  # seconds since 1970
 
 
 def list_packs(cache: Path, *, check: bool = False) -> Iterator[Entry]:
-    """Every pack in the cache folder; with `check` all their bytes are read."""
+    """Every pack and index in the cache folder; with `check` all their bytes are read."""
     try:
         folders = sorted((cache / "packs").iterdir())
     except FileNotFoundError:
@@ -46,6 +49,10 @@ def list_packs(cache: Path, *, check: bool = False) -> Iterator[Entry]:
         if match is not None and folder.is_dir() and not folder.is_symlink():
             with suppress(FileNotFoundError):  # removed by another process just now
                 yield _look_at(folder, match[1] or match[2], match[3] or "", check)
+        match = _INDEX_NAME.fullmatch(folder.name)
+        if match is not None and folder.is_file() and not folder.is_symlink():
+            with suppress(FileNotFoundError):
+                yield _look_at_index(folder, match[1])
 
 
 def clear_packs(cache: Path, is_wanted: Callable[[Entry], bool]) -> Iterator[tuple[Entry, str]]:
@@ -89,6 +96,21 @@ def _look_at(folder: Path, key: str, what: str, check: bool) -> Entry:
     )
 
 
+def _look_at_index(file: Path, key: str) -> Entry:
+    kept = read_kept(file)
+    facts = file.stat()
+    return Entry(
+        folder=file,
+        key=key,
+        state="damaged" if kept is None else INDEX,
+        reason="" if kept else "it is not what was written; the folder is listed again",
+        name="" if kept is None else kept.facts["name"],
+        shape=() if kept is None else kept.arrays["labels"].shape,
+        size_bytes=facts.st_size,
+        last_used=facts.st_mtime,
+    )
+
+
 def _is_locked(packs: Path, key: str) -> bool:
     path = packs / f".{key}.lock"
     if not path.exists():
@@ -104,6 +126,9 @@ def _remove(entry: Entry) -> str:
     """Remove what a pack consists of; why not, if not."""
     packs = entry.folder.parent
     try:
+        if entry.folder.is_file():
+            entry.folder.unlink()
+            return ""
         with FileLock(packs / f".{entry.key}.lock", timeout=0):
             for path in entry.folder.iterdir():
                 if path.name not in FILES or path.is_symlink() or not path.is_file():

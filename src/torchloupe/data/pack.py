@@ -33,6 +33,7 @@ FLUSH_BYTES = 64 * 2**20  # go to the disk while more is decoded, so that the en
 FILES = (  # all that a pack may hold, finished or not
     *("pixels.bin", "blocks.bin", "content.bin", "manifest.json"),
     *("about.json", "journal", "damage.txt"),
+    *("split.kept", "statistics.kept", ".split.kept.writing", ".statistics.kept.writing"),
 )
 
 

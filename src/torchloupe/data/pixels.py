@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from torchloupe.data.cache import find_cache
 from torchloupe.data.contract import Contract
 from torchloupe.data.decoding import (
     HUNG_SECONDS,
@@ -27,7 +28,7 @@ from torchloupe.data.decoding import (
     thread_count,
 )
 from torchloupe.data.pack import Pack
-from torchloupe.data.place import choose_place, find_cache
+from torchloupe.data.place import choose_place
 from torchloupe.data.shelf import open_pack
 from torchloupe.data.sources.source import Data
 from torchloupe.errors import DataError, ResourceError, printable
@@ -52,6 +53,7 @@ class Pixels:
     notes: tuple[str, ...] = ()
     pack: Pack | None = field(default=None, repr=False)  # the pack on disk that `array` is of
     decode: Callable[[int], NDArray[Any]] | None = field(default=None, repr=False)
+    vouch: Callable[[NDArray[np.int64] | None], None] | None = field(default=None, repr=False)
     _bad_rows: NDArray[np.int64] = field(init=False, repr=False)
     _on_device: dict[torch.device, Tensor | None] = field(default_factory=dict, repr=False)
     _pool: ThreadPoolExecutor | None = field(default=None, repr=False)
@@ -66,6 +68,7 @@ class Pixels:
         """The images at `rows` [B, H, W, C] on the CPU, copied; DataError for a bad image."""
         self._refuse_bad(rows)
         if self.pack is not None:
+            self.vouch_for_files(rows)
             self.pack.vouch_for(rows)
         if self.array is not None:
             return torch.from_numpy(np.ascontiguousarray(self.array[rows]))
@@ -91,6 +94,11 @@ class Pixels:
         self._refuse_bad(rows)
         return kept[torch.from_numpy(rows).pin_memory().to(device, non_blocking=True)]
 
+    def vouch_for_files(self, rows: NDArray[np.int64] | None = None) -> None:
+        """DataError where a file of `rows` (or any) is no longer what the pack was made of."""
+        if self.vouch is not None:
+            self.vouch(rows)
+
     def _move_to(self, device: torch.device) -> Tensor | None:
         if self.array is None:
             return None
@@ -98,6 +106,7 @@ class Pixels:
         if self.array.nbytes > DEVICE_SHARE * free_bytes:
             return None
         if self.pack is not None:
+            self.vouch_for_files()
             self.pack.vouch_for()
         dtype = torch.float32 if self.contract.is_float else torch.uint8
         kept = torch.empty(self.array.shape, dtype=dtype, device=device)
@@ -157,7 +166,8 @@ def open_pixels(
         try:
             kept = open_pack(work, folder, notes)
             found = kept.pixels, kept.content, kept.bad
-            return Pixels(contract, *found, "disk", tuple(notes), kept)
+            vouch = getattr(data.reader, "vouch_for", None)
+            return Pixels(contract, *found, "disk", tuple(notes), kept, vouch=vouch)
         except OSError as error:
             reason = f"no pack on disk: {error.strerror or error} ({printable(folder)})"
             if pack == "disk":
@@ -189,7 +199,9 @@ def sound_rows(pixels: Pixels, bad_fraction: float = 0.01) -> NDArray[np.int64]:
             "repair or remove them, or allow more with "
             f"--set data.bad_fraction={math.ceil(100 * count / len(pixels)) / 100:g}",
         )
-    return np.setdiff1d(np.arange(len(pixels)), [bad.row for bad in pixels.bad])
+    is_sound = np.ones(len(pixels), dtype=np.bool_)
+    is_sound[[bad.row for bad in pixels.bad]] = False
+    return np.flatnonzero(is_sound)
 
 
 def statistics(

@@ -3,8 +3,6 @@
 import shutil
 from pathlib import Path
 
-import platformdirs
-
 from torchloupe.data.decoding import Decoding, thread_count
 from torchloupe.data.shelf import missing_bytes
 from torchloupe.errors import ResourceError, UsageError, did_you_mean, printable
@@ -14,12 +12,6 @@ from torchloupe.units import format_bytes, plural
 PACKS = ("auto", "disk", "memory", "off")
 SPARE_BYTES = 10**9  # of disk that a pack leaves free
 MEMORY_SHARE = 0.5  # of the free memory that pixels may take
-
-
-def find_cache(cache_folder: Path | None) -> Path | None:
-    """The cache folder asked for or the user's own; None for a user without a home."""
-    folder = cache_folder or Path(platformdirs.user_cache_dir("torchloupe"))
-    return folder if cache_folder or folder.is_absolute() else None
 
 
 def choose_place(work: Decoding, pack: str, cache: Path | None, notes: list[str]) -> str:

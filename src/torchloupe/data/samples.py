@@ -23,13 +23,15 @@ class Samples:
     An id (a relative path with `/`, or a row number as text) names the image in every message
     and keys its randomness. Labels are [N] int64 class numbers, or [N, K] float32 of 0 and 1
     where an image may have several labels. `groups` [N] (optional) marks samples that must
-    stay on one side of a split.
+    stay on one side of a split. `known_keys` [N] are the keys of these ids, where they were made
+    before.
     """
 
     ids: NDArray[Any]  # [N] numpy StringDType: 16 bytes an entry, no Python objects
     labels: NDArray[Any]
     class_names: tuple[str, ...]
     groups: NDArray[Any] | None = None
+    known_keys: Keys | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -42,18 +44,20 @@ class Samples:
     @cached_property
     def keys(self) -> Keys:
         """A 64-bit key [N] for each id, from which its order and augmentation are drawn."""
-        return make_keys(self.ids)
+        return make_keys(self.ids) if self.known_keys is None else self.known_keys
 
     def take(self, rows: NDArray[np.int64]) -> "Samples":
         """The samples at `rows`, in that order."""
         groups = None if self.groups is None else self.groups[rows]
-        return replace(self, ids=self.ids[rows], labels=self.labels[rows], groups=groups)
+        ids, labels, keys = self.ids[rows], self.labels[rows], self.keys[rows]
+        return replace(self, ids=ids, labels=labels, groups=groups, known_keys=keys)
 
-    def class_counts(self) -> NDArray[np.int64]:
-        """How many samples each class has [K]."""
+    def class_counts(self, rows: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+        """How many samples each class has [K], of all or of those at `rows`."""
+        labels = self.labels if rows is None else self.labels[rows]
         if self.is_multi_label:
-            return np.asarray((self.labels > 0.5).sum(0), dtype=np.int64)
-        return np.bincount(self.labels, minlength=len(self.class_names)).astype(np.int64)
+            return np.asarray((labels > 0.5).sum(0), dtype=np.int64)
+        return np.bincount(labels, minlength=len(self.class_names)).astype(np.int64)
 
     def fingerprint(self, content: Keys | None = None) -> str:
         """SHA-256 over ids, labels, class names and, where given, the content hash of each image.

@@ -173,7 +173,7 @@ def _keep_in_train(
 ) -> None:
     """Bring back a unit for each class that sharing out whole units left without one."""
     stays = part[unit] == TRAIN
-    for number in np.flatnonzero(samples.take(rows[stays]).class_counts() == 0):
+    for number in np.flatnonzero(samples.class_counts(rows[stays]) == 0):
         if samples.is_multi_label:
             mine = unit[samples.labels[rows, number] > 0.5]
         else:
@@ -225,7 +225,7 @@ def _refuse_folds(samples: Samples, is_split: bool, folds: int) -> None:
 
 
 def _refuse_untrained(samples: Samples, parts: NDArray[np.int8]) -> None:
-    counts = samples.take(np.flatnonzero(parts == TRAIN)).class_counts()
+    counts = samples.class_counts(np.flatnonzero(parts == TRAIN))
     if (counts == 0).any():
         raise DataError(
             f"no training image of {_names(samples, np.flatnonzero(counts == 0))}",

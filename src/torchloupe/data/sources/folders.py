@@ -1,21 +1,21 @@
 """Class folders: the first folder level is the class, whatever lies below belongs to it.
 
-Names are only read here; a million files cost some tens of megabytes.
+Names are only read here; a million files cost some tens of megabytes. What was found in a large
+folder is kept in an index (data/sources/index).
 """
 
 import os
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from torchloupe.data.formats import IMAGE_SUFFIXES
 from torchloupe.data.samples import Samples
+from torchloupe.data.sources.index import Index
 from torchloupe.data.sources.labels import compare_splits, order_classes
 from torchloupe.data.sources.source import (
     SPLIT_WORDS,
@@ -26,6 +26,7 @@ from torchloupe.data.sources.source import (
     name_some,
     short_name,
 )
+from torchloupe.data.sources.walk import Facts, Level, Walk, as_text
 from torchloupe.data.split import SPLIT_NAMES, TRAIN
 from torchloupe.errors import DataError, printable
 from torchloupe.units import plural
@@ -36,10 +37,15 @@ _TABLES = (".csv", ".tsv", ".parquet", ".npz")
 
 def open_folder(path: Path, class_names: Sequence[str] = ()) -> Data:
     """Images in class folders, or in class folders below train, val and test folders."""
+    index = Index(path, class_names)
+    kept = index.read()
+    if kept is not None:
+        return kept
     root = os.fspath(path)
+    walk = Walk(root)
     listing = _Listing()
     notes: list[str] = []
-    top = _look(root, listing.ignored)
+    top = walk.look()
     splits = _split_folders(root, top)
     given = splits is not None and set(splits.values()) != {TRAIN}
     places = [("", TRAIN)] if splits is None else [(f"{name}/", splits[name]) for name in splits]
@@ -47,14 +53,14 @@ def open_folder(path: Path, class_names: Sequence[str] = ()) -> Data:
     if beside:
         notes.append(f"beside {name_some(splits or ())}, folders are not used: {name_some(beside)}")
     for prefix, part in places:
-        level = top if not prefix else _look(os.path.join(root, prefix), listing.ignored)  # noqa: PTH118
+        level = walk.look(prefix) if prefix else top
         if prefix and level.loose:
             notes.append(f"{plural(level.loose, 'image')} in {prefix} outside any class folder")
         empty = []
         for name in level.folders:
             before = len(listing)
             listing.start_class(name, part)
-            for image, facts in _find_images(root, prefix + name, listing.ignored):
+            for image, facts in walk.find_images(prefix + name):
                 listing.add(image, facts)
             if len(listing) == before:
                 empty.append(name)
@@ -64,37 +70,30 @@ def open_folder(path: Path, class_names: Sequence[str] = ()) -> Data:
     if top.loose and len(listing):
         notes.append(f"{plural(top.loose, 'image')} outside any class folder, not used")
     if not len(listing):
-        raise _no_images(path, top, listing.ignored)
-    ids, codes, parts, exact, stamp = listing.table()
+        raise _no_images(path, top, walk.ignored)
+    ids, codes, parts, files, exact = listing.table()
     used = np.flatnonzero(np.bincount(codes, minlength=len(listing.classes)))
     if len(used) == 1 and splits is None:
         _refuse_extra_level(path, listing.classes[used[0]], top)
-    found = [_as_text(listing.classes[code]) for code in used]
+    found = [as_text(listing.classes[code]) for code in used]
     names, numbers = order_classes(found, class_names)
     lookup = np.zeros(len(listing.classes), dtype=np.int64)
     lookup[used] = numbers
     labels = lookup[codes]
     if given:
         notes += compare_splits(labels, parts, names)
-    return Data(
+    data = Data(
         name=short_name(path.resolve().name),
         kind="folder",
         samples=Samples(ids, labels, names),
         given=parts if given else None,
         reader=FileReader(root, ids, exact),
-        ignored=dict(listing.ignored.most_common()),
+        ignored=dict(walk.ignored.most_common()),
         notes=tuple(notes),
-        stamp=stamp,
+        stamp=make_stamp(ids, files),
     )
-
-
-@dataclass
-class _Level:
-    """What one folder holds directly."""
-
-    folders: list[str] = field(default_factory=list)
-    loose: int = 0  # images
-    files: list[str] = field(default_factory=list)  # the others, a few of them
+    index.keep(data, files, exact, walk)
+    return data
 
 
 class _Listing:
@@ -102,7 +101,6 @@ class _Listing:
 
     def __init__(self) -> None:
         self.classes: list[str] = []
-        self.ignored: Counter[str] = Counter()
         self._numbers: dict[str, int] = {}
         self._now = (0, TRAIN)
         self._names: list[str] = []
@@ -122,7 +120,7 @@ class _Listing:
             self.classes.append(name)
         self._now = (self._numbers[name], part)
 
-    def add(self, name: str, facts: tuple[int, int, int]) -> None:
+    def add(self, name: str, facts: Facts) -> None:
         """Take in one image, given with its size and its two times of change."""
         self._names.append(name)
         self._codes.append(self._now[0])
@@ -136,15 +134,17 @@ class _Listing:
         try:
             chunk = np.array(self._names, dtype=np.dtypes.StringDType())
         except UnicodeEncodeError:
-            texts = [_as_text(name) for name in self._names]
+            texts = [as_text(name) for name in self._names]
             pairs = enumerate(zip(self._names, texts, strict=True))
             self._odd |= {done + k: name for k, (name, text) in pairs if name != text}
             chunk = np.array(texts, dtype=np.dtypes.StringDType())
         self._chunks.append(chunk)
         self._names.clear()
 
-    def table(self) -> tuple[Any, NDArray[np.int32], NDArray[np.int8], dict[int, str], str]:
-        """Ids, class codes, parts, odd names by row, and a stamp; sorted by id."""
+    def table(
+        self,
+    ) -> tuple[Any, NDArray[np.int32], NDArray[np.int8], NDArray[np.int64], dict[int, str]]:
+        """Ids, class codes, parts and facts of the files, sorted by id; odd names by row."""
         self._flush()
         ids = np.concatenate(self._chunks)
         self._chunks.clear()
@@ -157,101 +157,10 @@ class _Listing:
         if self._odd:
             place = np.argsort(order)
             exact = {int(place[index]): name for index, name in self._odd.items()}
-        return ids, codes, parts, exact, make_stamp(ids, facts)
+        return ids, codes, parts, facts, exact
 
 
-def _as_text(name: str) -> str:
-    """A file name as Unicode; bytes that are not UTF-8 are written %FF."""
-    return (
-        "".join(f"%{ord(c) - 0xDC00:02X}" if "\udc80" <= c <= "\udcff" else c for c in name)
-        .encode("utf-8", "replace")
-        .decode()
-    )
-
-
-def _scan(folder: str) -> Iterator[os.DirEntry[str]]:
-    """The entries of a folder that are not hidden."""
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if not entry.name.startswith("."):
-                    yield entry
-    except OSError as error:
-        raise DataError(
-            f"folder {printable(folder)} can't be read: {error.strerror or error}",
-            "make it readable, or take it out of the data",
-        ) from None
-
-
-def _look(folder: str, ignored: Counter[str]) -> _Level:
-    """What lies directly in a folder; files that are no images are counted in `ignored`."""
-    level = _Level()
-    for entry in _scan(folder):
-        if _is_folder(entry):
-            if not (entry.is_symlink() and _closes_a_loop(entry.path, (folder,))):
-                level.folders.append(entry.name)
-        elif _is_image(entry, ignored):
-            level.loose += 1
-        else:
-            level.files.append(entry.name)
-    level.folders.sort()
-    return level
-
-
-def _find_images(
-    root: str, prefix: str, ignored: Counter[str]
-) -> Iterator[tuple[str, tuple[int, int, int]]]:
-    """Every image below root/prefix: its path relative to root, its size and times of change.
-
-    Symbolic links are followed, except one that leads back to a folder it lies in.
-    """
-    pending: list[tuple[str, tuple[str, ...]]] = [(prefix, (root,))]
-    while pending:
-        below, trail = pending.pop()
-        folder = os.path.join(root, below)  # noqa: PTH118
-        for entry in _scan(folder):
-            if _is_folder(entry):
-                if not entry.is_symlink():
-                    pending.append((f"{below}/{entry.name}", trail))
-                elif not _closes_a_loop(entry.path, (folder, *trail)):
-                    pending.append((f"{below}/{entry.name}", (folder, *trail)))
-            elif _is_image(entry, ignored):
-                yield f"{below}/{entry.name}", _facts_of(entry)
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link to itself
-        return False
-
-
-def _is_image(entry: os.DirEntry[str], ignored: Counter[str]) -> bool:
-    """Whether a file is one to read, by its ending; a broken link is (reading it tells why not)."""
-    ending = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122
-    if not entry.is_symlink() and not entry.is_file():
-        ending = "special files"
-    if ending in IMAGE_SUFFIXES:
-        return True
-    ignored[_as_text(ending)[:20] or "without ending"] += 1
-    return False
-
-
-def _facts_of(entry: os.DirEntry[str]) -> tuple[int, int, int]:
-    try:
-        facts = entry.stat()
-    except OSError:  # a broken link, or gone meanwhile: reading it will say so
-        return (0, 0, 0)
-    return (facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
-
-
-def _closes_a_loop(link: str, trail: tuple[str, ...]) -> bool:
-    """Whether the link leads to a folder that one of `trail` is or lies in."""
-    target = os.path.realpath(link)
-    return any(Path(os.path.realpath(place)).is_relative_to(target) for place in trail)
-
-
-def _split_folders(root: str, top: _Level) -> dict[str, int] | None:
+def _split_folders(root: str, top: Level) -> dict[str, int] | None:
     """Which of the top folders are train, val and test; None where they are classes.
 
     A class may well be called `train`: without a val or test beside it, other folders make
@@ -279,10 +188,10 @@ def _split_folders(root: str, top: _Level) -> dict[str, int] | None:
     return parts
 
 
-def _refuse_extra_level(path: Path, only: str, top: _Level) -> None:
+def _refuse_extra_level(path: Path, only: str, top: Level) -> None:
     """DataError where the one class found is a folder of class folders, or of listed images."""
     message = f"{printable(path)} has only one class folder, {name_some([only])}"
-    inner = _look(os.path.join(path, only), Counter()).folders  # noqa: PTH118
+    inner = Walk(os.fspath(path)).look(only).folders
     if len(inner) > 1:
         raise DataError(
             message,
@@ -293,12 +202,12 @@ def _refuse_extra_level(path: Path, only: str, top: _Level) -> None:
         raise DataError(message, f"did you mean {name_some(tables)}?")
 
 
-def _tables(path: Path, top: _Level) -> list[str]:
+def _tables(path: Path, top: Level) -> list[str]:
     """Files in the folder that may be the data themselves."""
     return sorted(str(path / name) for name in top.files if name.lower().endswith(_TABLES))
 
 
-def _no_images(path: Path, top: _Level, ignored: Counter[str]) -> DataError:
+def _no_images(path: Path, top: Level, ignored: Counter[str]) -> DataError:
     shown = printable(path)
     tables = _tables(path, top)
     hint = "give a folder that holds one folder of images a class"

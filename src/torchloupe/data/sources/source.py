@@ -123,7 +123,7 @@ def _read_exactly(file: Any, size: int) -> bytes:
     return b"".join(parts)
 
 
-def make_stamp(*parts: NDArray[Any] | str | int | None) -> str:
+def make_stamp(*parts: NDArray[Any] | str | float | None) -> str:
     """SHA-256 of arrays and texts, in order; StringDType arrays count by their text."""
     digest = sha256()
     for part in parts:

@@ -1,0 +1,172 @@
+"""A walk through folders of images: what is an image, what is passed over, which links lead on.
+
+A walk takes down the state of every folder before it reads it, so that whoever keeps what was
+found can tell later whether another walk would find the same.
+"""
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torchloupe.data.formats import IMAGE_SUFFIXES
+from torchloupe.errors import DataError, printable
+
+Facts = tuple[int, ...]
+
+NO_FILE = (0, 0, 0)  # the facts of a file that is not there
+_CHUNK = 65_536  # names of a folder held as Python strings at a time
+_POSITIVE = 2**63 - 1  # what an int64 holds of numbers that some systems give 64 bits and more
+
+
+@dataclass
+class Level:
+    """What one folder holds directly."""
+
+    folders: list[str] = field(default_factory=list)
+    loose: int = 0  # images
+    files: list[str] = field(default_factory=list)  # the others, a few of them
+
+
+@dataclass
+class Walk:
+    """Reads folders below `root`; paths are relative to it, with `/`."""
+
+    root: str
+    ignored: Counter[str] = field(default_factory=Counter)  # files passed over, by ending
+    folders: dict[str, Facts] = field(default_factory=dict)  # read so far, as they were before
+    has_loose_links: bool = False  # what is behind them may change and no folder read here with it
+
+    def look(self, below: str = "") -> Level:
+        """What lies directly in a folder; files that are no images are counted as ignored."""
+        level = Level()
+        folder = os.path.join(self.root, below)  # noqa: PTH118
+        for entry in self._scan(below):
+            if _is_folder(entry):
+                if not (entry.is_symlink() and _closes_a_loop(entry.path, (folder,))):
+                    level.folders.append(entry.name)
+            elif self._is_image(entry):
+                level.loose += 1
+            else:
+                level.files.append(entry.name)
+        level.folders.sort()
+        return level
+
+    def find_images(self, top: str) -> Iterator[tuple[str, Facts]]:
+        """Every image below the folder `top`: its path, its size and its times of change.
+
+        Symbolic links are followed, except one that leads back to a folder it lies in.
+        """
+        pending: list[tuple[str, tuple[str, ...]]] = [(top, (self.root,))]
+        while pending:
+            below, trail = pending.pop()
+            folder = os.path.join(self.root, below)  # noqa: PTH118
+            for entry in self._scan(below):
+                if _is_folder(entry):
+                    if not entry.is_symlink():
+                        pending.append((f"{below}/{entry.name}", trail))
+                    elif not _closes_a_loop(entry.path, (folder, *trail)):
+                        pending.append((f"{below}/{entry.name}", (folder, *trail)))
+                elif self._is_image(entry):
+                    facts = file_facts(entry)
+                    self.has_loose_links |= facts == NO_FILE
+                    yield f"{below}/{entry.name}", facts
+
+    def _scan(self, below: str) -> Iterator[os.DirEntry[str]]:
+        """The entries of a folder that are not hidden."""
+        folder = os.path.join(self.root, below)  # noqa: PTH118
+        try:
+            times, hashed, names = _times_of(folder), _new_hash(), list[str]()
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    names.append(entry.name)
+                    if len(names) == _CHUNK:
+                        _add_names(hashed, names)
+                        names.clear()
+                    if not entry.name.startswith("."):
+                        yield entry
+            _add_names(hashed, names)
+            self.folders[below] = (*times, _finish(hashed))
+        except OSError as error:
+            raise DataError(
+                f"folder {printable(folder)} can't be read: {error.strerror or error}",
+                "make it readable, or take it out of the data",
+            ) from None
+
+    def _is_image(self, entry: os.DirEntry[str]) -> bool:
+        """Whether a file is one to read, by its ending; a broken link is (reading it says why)."""
+        ending = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122
+        if entry.is_symlink():
+            self.has_loose_links |= ending not in IMAGE_SUFFIXES
+        elif not entry.is_file():
+            ending = "special files"
+        if ending in IMAGE_SUFFIXES:
+            return True
+        self.ignored[as_text(ending)[:20] or "without ending"] += 1
+        return False
+
+
+def file_facts(file: os.DirEntry[str] | str) -> Facts:
+    """The size of a file in bytes and its two times of change in ns; NO_FILE where it is none."""
+    try:
+        facts = os.stat(file) if isinstance(file, str) else file.stat()  # noqa: PTH116
+    except OSError:  # a broken link, or gone meanwhile: reading it will say so
+        return NO_FILE
+    return (facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
+
+
+def folder_facts(folder: str) -> Facts:
+    """Which folder this is, two times of change in ns, and a hash of the names in it.
+
+    The names are read because some file systems do not keep a folder's times. OSError where the
+    folder can't be read.
+    """
+    times, hashed = _times_of(folder), _new_hash()
+    _add_names(hashed, os.listdir(folder))  # noqa: PTH208
+    return (*times, _finish(hashed))
+
+
+def _new_hash() -> hashlib.blake2b:
+    return hashlib.blake2b(digest_size=8)
+
+
+def _add_names(hashed: hashlib.blake2b, names: list[str]) -> None:
+    hashed.update("\0".join([*names, ""]).encode("utf-8", "surrogateescape"))
+
+
+def _finish(hashed: hashlib.blake2b) -> int:
+    return int.from_bytes(hashed.digest(), "little") & _POSITIVE
+
+
+def _times_of(folder: str) -> Facts:
+    facts = os.stat(folder)  # noqa: PTH116
+    return (
+        facts.st_dev & _POSITIVE,
+        facts.st_ino & _POSITIVE,
+        facts.st_mtime_ns,
+        facts.st_ctime_ns,
+    )
+
+
+def as_text(name: str) -> str:
+    """A file name as Unicode; bytes that are not UTF-8 are written %FF."""
+    return (
+        "".join(f"%{ord(c) - 0xDC00:02X}" if "\udc80" <= c <= "\udcff" else c for c in name)
+        .encode("utf-8", "replace")
+        .decode()
+    )
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _closes_a_loop(link: str, trail: tuple[str, ...]) -> bool:
+    """Whether the link leads to a folder that one of `trail` is or lies in."""
+    target = os.path.realpath(link)
+    return any(Path(os.path.realpath(place)).is_relative_to(target) for place in trail)
