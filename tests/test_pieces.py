@@ -109,3 +109,29 @@ def test_colours_of_grey_images_are_refused_before_a_folder_is_made(
 def test_a_short_run_also_has_log_lines(epochs: float, every: int) -> None:
     config = change(Config(), {"schedule.name": "constant", "train.epochs": epochs})
     assert make_plan(config, 400, None).log_every == every
+
+
+class NeverAsked:
+    """A data set that fails when it is asked anything."""
+
+    def __len__(self) -> int:
+        raise AssertionError("asked for its length")
+
+    def __getitem__(self, row: int) -> None:
+        raise AssertionError("asked for an image")
+
+
+@pytest.mark.parametrize(
+    ("setting", "name"),
+    [
+        ("model.name", "residul"),
+        ("model.name", "timm:resnet19x"),
+        ("model.name", "torchvision:resnet19x"),
+        ("loss.name", "focall"),
+        ("optimizer.name", "adm"),
+    ],
+)
+def test_misspelt_names_are_refused_before_an_image_is_read(setting: str, name: str) -> None:
+    with pytest.raises(UsageError, match=name.rpartition(":")[2]) as caught:
+        loupe.fit(NeverAsked(), settings={setting: name})
+    assert "did you mean" in caught.value.hint

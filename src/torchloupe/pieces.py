@@ -9,9 +9,8 @@ from torch import nn
 
 from torchloupe.config import Config
 from torchloupe.materials import Materials
+from torchloupe.model import catalog, losses, optimizers
 from torchloupe.model.backbones import load_pretrained
-from torchloupe.model.losses import Loss, make_loss
-from torchloupe.model.optimizers import make_optimizer
 from torchloupe.model.schedules import make_schedule
 from torchloupe.model.transfer import Transfer
 from torchloupe.plan import Plan
@@ -34,6 +33,17 @@ class Objects:
 
 
 NOTHING_GIVEN = Objects()
+
+
+def refuse_misspelt(config: Config, objects: Objects) -> None:
+    """UsageError for a model, loss or optimizer that there is none of, before images are read."""
+    for given, name, refuse in (
+        (objects.model, config.model.name, catalog.refuse_unknown),
+        (objects.loss, config.loss.name, losses.refuse_unknown),
+        (objects.optimizer, config.optimizer.name, optimizers.refuse_unknown),
+    ):
+        if given is None and name != "auto":
+            refuse(name)
 
 
 def build_model(config: Config, objects: Objects, facts: Facts) -> nn.Module:
@@ -59,10 +69,10 @@ def load_backbone(config: Config, model: Transfer) -> list[str]:
     return [f"backbone: {origin}{dropped}"]
 
 
-def build_loss(config: Config, objects: Objects, materials: Materials) -> Loss:
+def build_loss(config: Config, objects: Objects, materials: Materials) -> losses.Loss:
     """The loss, its class weights from the training images."""
     counts = materials.class_counts()
-    return make_loss(
+    return losses.make_loss(
         objects.loss or config.loss.name,
         classes=len(materials.contract.class_names),
         multi_label=materials.contract.multi_label,
@@ -76,7 +86,7 @@ def build_loss(config: Config, objects: Objects, materials: Materials) -> Loss:
 
 def build_optimizer(config: Config, objects: Objects, model: nn.Module) -> torch.optim.Optimizer:
     """The optimizer over the model's trainable parameters."""
-    return make_optimizer(
+    return optimizers.make_optimizer(
         objects.optimizer or config.optimizer.name,
         model,
         lr=config.optimizer.lr,

@@ -42,6 +42,7 @@ from torchloupe.pieces import (
     describe,
     load_backbone,
     make_plan,
+    refuse_misspelt,
 )
 from torchloupe.plan import Plan
 from torchloupe.recipes import PRETRAINED, Facts, explain_imbalance, fill_in
@@ -227,6 +228,7 @@ def prepare_data(
         for listener in listeners:
             listener.record(event)
 
+    refuse_misspelt(config, objects)
     source, decision = objects.source, Decision(config, dict(sources))
     if contract is None:
         source = open_source(config.data, source)

@@ -59,15 +59,23 @@ def make_model(
         return _build(model, _name(model), facts, given)
     if model.lower() in ZOO:
         return _call(ZOO[model.lower()], model.lower(), facts, given)
-    library, colon, name = model.partition(":")
-    if colon and library in libraries.MAKERS:
+    refuse_unknown(model)
+    library, _, name = model.partition(":")
+    if library in libraries.MAKERS:
         make = libraries.MAKERS[library]
         return make(
             name, in_channels=in_channels, classes=classes, image_size=image_size, options=given
         )
-    if is_object_spec(model):
-        return _build(load_object(model, "model"), printable(model), facts, given)
-    raise _unknown(model)
+    return _build(load_object(model, "model"), printable(model), facts, given)
+
+
+def refuse_unknown(model: str) -> None:
+    """UsageError for a name that no model has. What a file holds is not looked at."""
+    library, colon, name = model.partition(":")
+    if colon and library in libraries.MAKERS:
+        libraries.refuse_unknown(library, name)
+    elif model.lower() not in ZOO and not is_object_spec(model):
+        raise _unknown(model)
 
 
 def model_names(library: str = "") -> list[str]:

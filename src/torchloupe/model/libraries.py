@@ -31,11 +31,7 @@ def make_torchvision(
     new last layer. The auxiliary outputs of inception_v3 and googlenet are left out.
     """
     models = importlib.import_module("torchvision.models")
-    known = names("torchvision")
-    if name not in known:
-        raise UsageError(
-            f"torchvision has no classifier {printable(name)!r}", did_you_mean(name, known)
-        )
+    refuse_unknown("torchvision", name)
     arguments = dict(options)
     wanted = arguments.pop("weights", None) or (
         "DEFAULT" if arguments.pop("pretrained", False) else None
@@ -76,12 +72,8 @@ def make_timm(
 ) -> nn.Module:
     """A network of timm with `classes` outputs for `in_channels`; options go to `create_model`."""
     timm = importlib.import_module("timm")
+    refuse_unknown("timm", name)
     is_here = ":" not in name
-    if is_here and not timm.is_model(name.partition(".")[0]):
-        raise UsageError(
-            f"timm has no model {printable(name)!r}",
-            did_you_mean(name.partition(".")[0], names("timm")),
-        )
     arguments = {"num_classes": classes, "in_chans": in_channels, **options}
     facts = timm.get_pretrained_cfg(name, allow_unregistered=True) if is_here else None
     if facts is not None:
@@ -142,6 +134,20 @@ def names(library: str) -> list[str]:
     if library == "timm":
         return list(importlib.import_module("timm").list_models())
     raise UsageError(f"there is no library {printable(library)!r}", did_you_mean(library, MAKERS))
+
+
+def refuse_unknown(library: str, name: str) -> None:
+    """UsageError for a name that the library has no network of; timm's own hubs are not asked."""
+    plain = name.partition(".")[0]
+    if library == "timm":
+        if ":" not in name and not importlib.import_module("timm").is_model(plain):
+            raise UsageError(
+                f"timm has no model {printable(name)!r}", did_you_mean(plain, names("timm"))
+            )
+    elif name not in names(library):
+        raise UsageError(
+            f"{library} has no classifier {printable(name)!r}", did_you_mean(name, names(library))
+        )
 
 
 def replace_first_convolution(model: nn.Module, in_channels: int, *, keep: bool = False) -> None:

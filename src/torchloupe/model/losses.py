@@ -159,6 +159,15 @@ def make_loss(
     return _make_own(name, classes, dict(options or {}))
 
 
+def refuse_unknown(loss: str) -> None:
+    """UsageError for a name that no loss has. What a file holds is not looked at."""
+    if loss.lower() not in NAMES and not is_object_spec(loss):
+        raise UsageError(
+            f"there is no loss {printable(loss)!r}",
+            did_you_mean(loss.lower(), NAMES) + " (torch's: torch.nn:NAME)",
+        )
+
+
 def _make_named(
     name: str,
     classes: int,
@@ -244,11 +253,7 @@ class _NLL(nn.Module):
 def _make_own(loss: Any, classes: int, options: dict[str, Any]) -> Loss:
     found, name = loss, printable(getattr(loss, "__name__", type(loss).__name__))
     if isinstance(loss, str):
-        if not is_object_spec(loss):
-            raise UsageError(
-                f"there is no loss {printable(loss)!r}",
-                did_you_mean(loss.lower(), NAMES) + " (torch's: torch.nn:NAME)",
-            )
+        refuse_unknown(loss)
         found, name = load_object(loss, "loss"), printable(loss)
     if inspect.isclass(found):
         try:

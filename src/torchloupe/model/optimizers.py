@@ -90,6 +90,15 @@ def make_average(model: nn.Module, decay: float) -> AveragedModel:
     return AveragedModel(model, multi_avg_fn=moving_average, use_buffers=True)
 
 
+def refuse_unknown(optimizer: str) -> None:
+    """UsageError for a name that no optimizer has. What a file holds is not looked at."""
+    if optimizer.lower() not in OPTIMIZERS and not is_object_spec(optimizer):
+        raise UsageError(
+            f"there is no optimizer {printable(optimizer)!r}",
+            did_you_mean(optimizer.lower(), OPTIMIZERS) + " (your own: file.py:Name)",
+        )
+
+
 def _find(optimizer: str | Callable[..., Optimizer]) -> tuple[Callable[..., Any], str]:
     """The class or function, and what to call it in messages."""
     if not isinstance(optimizer, str):
@@ -97,11 +106,7 @@ def _find(optimizer: str | Callable[..., Optimizer]) -> tuple[Callable[..., Any]
     kind = OPTIMIZERS.get(optimizer.lower())
     if kind is not None:
         return kind, kind.__name__
-    if not is_object_spec(optimizer):
-        raise UsageError(
-            f"there is no optimizer {printable(optimizer)!r}",
-            did_you_mean(optimizer.lower(), OPTIMIZERS) + " (your own: file.py:Name)",
-        )
+    refuse_unknown(optimizer)
     return _callable(load_object(optimizer, "optimizer")), printable(optimizer)
 
 

@@ -54,7 +54,7 @@ class Index:
         ids = _split_names(arrays["ids"], len(arrays["labels"]))
         exact = {int(row): name for row, name in facts["exact"]}
         reader = IndexedReader(os.fspath(self._path), ids, exact, arrays["files"], self._file)
-        if not reader.is_unchanged(np.linspace(0, len(ids) - 1, _AT_ONCE).astype(np.int64)):
+        if len(reader.find_changed(np.linspace(0, len(ids) - 1, _AT_ONCE).astype(np.int64))):
             return None
         with suppress(OSError):  # of a cache that can be read only
             self._file.touch()  # tells when it was last used
@@ -145,21 +145,23 @@ class IndexedReader(FileReader):
         if rows is not None:
             wanted = np.concatenate([rows, wanted])
         wanted = wanted[~self._is_known[wanted]]
-        if not self.is_unchanged(wanted):
-            changed = next(row for row in wanted if not self.is_unchanged(np.array([row])))
+        changed = self.find_changed(wanted)
+        if len(changed):
             with suppress(OSError):  # of a cache that can't be written
                 self._index.unlink()
             raise DataError(
-                f"{printable(self.path(int(changed)))} was changed since the folder was listed",
+                f"{printable(self.path(int(changed[0])))} was changed since the folder was listed",
                 "run the command again: the folder is then listed anew",
             )
         self._is_known[wanted] = True
         self._next = end
 
-    def is_unchanged(self, rows: NDArray[np.int64]) -> bool:
-        """Whether the files at `rows` have the sizes and times that they had."""
+    def find_changed(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Those of `rows` whose file has not the size and times that it had."""
         now = [file_facts(self.path(row)) for row in rows.tolist()]
-        return np.array_equal(np.array(now, dtype=np.int64).reshape(-1, 3), self._facts[rows])
+        facts = np.array(now, dtype=np.int64).reshape(-1, 3)
+        differs: NDArray[np.bool_] = (facts != self._facts[rows]).any(axis=1)
+        return rows[differs]
 
 
 def _join_names(names: NDArray[Any]) -> NDArray[np.uint8]:
