@@ -13,16 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors
-import safetensors.torch
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from torchloupe import disk
 from torchloupe.config import Config
-from torchloupe.data.cache import find_cache
+from torchloupe.data.cache import Kept, find_cache, read_kept, write_kept
 from torchloupe.data.feed import Batch
 from torchloupe.errors import LoupeError, printable
 from torchloupe.evaluation import Pile
@@ -38,7 +35,6 @@ from torchloupe.speed import has_fast_bf16
 
 FORMAT = 2  # raised when the same weights begin to give other features
 BATCH_ON_CPU, BATCH_ON_GPU = 8, 256  # on a CPU small batches stay in its caches
-DIGEST_BYTES = 32
 LEAST_LIKENESS = 0.99  # cosine of the features of an image in another number format with fp32's
 
 Progress = Callable[[int, int], None]
@@ -76,11 +72,12 @@ def open_features(
     cache = find_cache(cache_folder)
     name = _name_features(model, materials, precision, rows, views)
     path = cache / "features" / name if cache else None
-    found = _read(path) if path else None
+    kept = read_kept(path) if path else None
+    found = kept.arrays.get("features") if kept else None
     if found is not None and found.shape == (len(rows), views, model.head.in_features):
         assert materials.pixels is not None
         materials.pixels.vouch_for_files(rows)
-        return Features(found, rows, 0.0)
+        return Features(torch.from_numpy(found), rows, 0.0)
     start = time.perf_counter()
     values = compute_features(model, materials, precision, rows, views, progress)
     seconds = time.perf_counter() - start
@@ -88,7 +85,7 @@ def open_features(
     if path is not None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            _write(path, values)
+            write_kept(path, Kept({}, {"features": values.numpy()}))
         except (OSError, LoupeError) as error:
             notes = (f"features are not kept for the next run: {printable(error)}",)
     return Features(values, rows, seconds, tuple(notes))
@@ -170,21 +167,3 @@ def _name_features(
     hashed.update(digest_weights(model.body).encode())
     hashed.update(materials.pixels.content[rows].astype("<u8").tobytes())
     return hashed.hexdigest()[:40]
-
-
-def _write(path: Path, values: Tensor) -> None:
-    blob = safetensors.torch.save({"features": values.contiguous()})
-    disk.replace_file(path, hashlib.sha256(blob).digest() + blob)
-
-
-def _read(path: Path) -> Tensor | None:
-    """The features kept at `path`; None where there are none, or they are damaged."""
-    try:
-        content = path.read_bytes()
-        blob = content[DIGEST_BYTES:]
-        if hashlib.sha256(blob).digest() != content[:DIGEST_BYTES]:
-            return None
-        found: Tensor = safetensors.torch.load(blob)["features"]
-    except (OSError, KeyError, ValueError, safetensors.SafetensorError):
-        return None
-    return found

@@ -303,6 +303,15 @@ def test_names_come_back_from_many_pieces(monkeypatch):
     assert index._split_names(index._join_names(array), len(names)).tolist() == names
 
 
+@pytest.mark.parametrize("names", [1, 7, COUNT // 2, COUNT // 2 + 1, COUNT])
+def test_names_are_compared_in_pieces_as_they_were_read(photos, monkeypatch, names):
+    monkeypatch.setattr(walk, "_CHUNK", names)
+    open_data(photos)
+    assert is_indexed(open_data(photos))
+    rename(photos)
+    assert not is_indexed(open_data(photos))
+
+
 def test_index_of_a_path_is_of_that_path(photos, tmp_path, monkeypatch):
     first = open_data(photos)
     other = tmp_path / "elsewhere" / "photos"

@@ -4,7 +4,8 @@ Of a large set it is kept beside the pixels of its pack, under all that it follo
 seconds to work out anew, and is the same.
 """
 
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,12 +53,9 @@ def divide(
         facts = {"notes": splits.notes, "fingerprint": samples.fingerprint(content)}
         return Kept(facts, {"parts": parts})
 
-    path = _place(pixels, "split.kept")
-    key = ""
-    if path is not None:
-        arrays = (samples.keys, samples.labels, samples.groups, data.given, content, sound)
-        key = make_stamp(FORMAT, *arrays, *samples.class_names, *fractions, seed, *(fold or ()))
-    kept = remember(path, key, make)
+    arrays = (samples.keys, samples.labels, samples.groups, data.given, content, sound)
+    options = (*samples.class_names, *fractions, seed, *(fold or ()))
+    kept = _recall(pixels, "split.kept", (*arrays, *options), make)
     train, val, test = (np.flatnonzero(kept.arrays["parts"] == k) for k in range(3))
     return Splits(train, val, test, tuple(kept.facts["notes"])), kept.facts["fingerprint"]
 
@@ -69,15 +67,17 @@ def find_statistics(pixels: Pixels, rows: Rows) -> tuple[tuple[float, ...], tupl
         mean, std = statistics(pixels, rows)
         return Kept({"mean": mean, "std": std})
 
-    path = _place(pixels, "statistics.kept")
     contract = pixels.contract
-    span = (contract.value_low, contract.value_high)
-    kept = remember(path, make_stamp(FORMAT, pixels.content, rows, *span) if path else "", make)
+    facts = (pixels.content, rows, contract.value_low, contract.value_high)
+    kept = _recall(pixels, "statistics.kept", facts, make)
     return tuple(kept.facts["mean"]), tuple(kept.facts["std"])
 
 
-def _place(pixels: Pixels | None, name: str) -> Path | None:
-    """Where something is kept of these pixels; None where nothing is."""
-    if pixels is None or pixels.pack is None or len(pixels) < cache.LARGE:
-        return None
-    return pixels.pack.folder / name
+def _recall(
+    pixels: Pixels | None, name: str, facts: Sequence[Any], make: Callable[[], Kept]
+) -> Kept:
+    """What follows from `facts`: kept beside the pixels of a large pack, else made."""
+    path, key = None, ""
+    if pixels is not None and pixels.pack is not None and len(pixels) >= cache.LARGE:
+        path, key = pixels.pack.folder / name, make_stamp(FORMAT, *facts)
+    return remember(path, key, make)

@@ -67,9 +67,7 @@ class Pixels:
     def gather(self, rows: NDArray[np.int64]) -> Tensor:
         """The images at `rows` [B, H, W, C] on the CPU, copied; DataError for a bad image."""
         self._refuse_bad(rows)
-        if self.pack is not None:
-            self.vouch_for_files(rows)
-            self.pack.vouch_for(rows)
+        self._vouch_for(rows)
         if self.array is not None:
             return torch.from_numpy(np.ascontiguousarray(self.array[rows]))
         if self.decode is None:
@@ -99,15 +97,18 @@ class Pixels:
         if self.vouch is not None:
             self.vouch(rows)
 
+    def _vouch_for(self, rows: NDArray[np.int64] | None = None) -> None:
+        if self.pack is not None:
+            self.vouch_for_files(rows)
+            self.pack.vouch_for(rows)
+
     def _move_to(self, device: torch.device) -> Tensor | None:
         if self.array is None:
             return None
         free_bytes, _ = torch.cuda.mem_get_info(device)
         if self.array.nbytes > DEVICE_SHARE * free_bytes:
             return None
-        if self.pack is not None:
-            self.vouch_for_files()
-            self.pack.vouch_for()
+        self._vouch_for()
         dtype = torch.float32 if self.contract.is_float else torch.uint8
         kept = torch.empty(self.array.shape, dtype=dtype, device=device)
         for start in range(0, len(self.array), 4096):

@@ -31,7 +31,6 @@ def make_torchvision(
     new last layer. The auxiliary outputs of inception_v3 and googlenet are left out.
     """
     models = importlib.import_module("torchvision.models")
-    refuse_unknown("torchvision", name)
     arguments = dict(options)
     wanted = arguments.pop("weights", None) or (
         "DEFAULT" if arguments.pop("pretrained", False) else None
@@ -72,7 +71,6 @@ def make_timm(
 ) -> nn.Module:
     """A network of timm with `classes` outputs for `in_channels`; options go to `create_model`."""
     timm = importlib.import_module("timm")
-    refuse_unknown("timm", name)
     is_here = ":" not in name
     arguments = {"num_classes": classes, "in_chans": in_channels, **options}
     facts = timm.get_pretrained_cfg(name, allow_unregistered=True) if is_here else None

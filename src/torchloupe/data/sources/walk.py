@@ -4,7 +4,6 @@ A walk takes down the state of every folder before it reads it, so that whoever 
 found can tell later whether another walk would find the same.
 """
 
-import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from torchloupe.data.formats import IMAGE_SUFFIXES
 from torchloupe.errors import DataError, printable
+from torchloupe.keys import make_key
 
 Facts = tuple[int, ...]
 
@@ -78,17 +78,16 @@ class Walk:
         """The entries of a folder that are not hidden."""
         folder = os.path.join(self.root, below)  # noqa: PTH118
         try:
-            times, hashed, names = _times_of(folder), _new_hash(), list[str]()
+            times, key, names = _times_of(folder), 0, list[str]()
             with os.scandir(folder) as entries:
                 for entry in entries:
                     names.append(entry.name)
                     if len(names) == _CHUNK:
-                        _add_names(hashed, names)
+                        key = _add_names(key, names)
                         names.clear()
                     if not entry.name.startswith("."):
                         yield entry
-            _add_names(hashed, names)
-            self.folders[below] = (*times, _finish(hashed))
+            self.folders[below] = (*times, _add_names(key, names))
         except OSError as error:
             raise DataError(
                 f"folder {printable(folder)} can't be read: {error.strerror or error}",
@@ -123,21 +122,15 @@ def folder_facts(folder: str) -> Facts:
     The names are read because some file systems do not keep a folder's times. OSError where the
     folder can't be read.
     """
-    times, hashed = _times_of(folder), _new_hash()
-    _add_names(hashed, os.listdir(folder))  # noqa: PTH208
-    return (*times, _finish(hashed))
+    times, names, key = _times_of(folder), os.listdir(folder), 0  # noqa: PTH208
+    for start in range(0, len(names) + 1, _CHUNK):  # the last may be empty, as in a walk
+        key = _add_names(key, names[start : start + _CHUNK])
+    return (*times, key)
 
 
-def _new_hash() -> hashlib.blake2b:
-    return hashlib.blake2b(digest_size=8)
-
-
-def _add_names(hashed: hashlib.blake2b, names: list[str]) -> None:
-    hashed.update("\0".join([*names, ""]).encode("utf-8", "surrogateescape"))
-
-
-def _finish(hashed: hashlib.blake2b) -> int:
-    return int.from_bytes(hashed.digest(), "little") & _POSITIVE
+def _add_names(key: int, names: list[str]) -> int:
+    """A key of these names and of those before, which `key` stands for."""
+    return make_key("\0".join([str(key), *names])) & _POSITIVE
 
 
 def _times_of(folder: str) -> Facts:
