@@ -9,11 +9,29 @@ from torchloupe.recipes import Facts, fill_in
 from torchloupe.settings import change
 
 
+FACTS = Facts(1000, 2, 3, (224, 224), own_data=False, multi_label=False)
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({"train.strategy": "scratch"}, "muon"),
+        ({"train.strategy": "scratch", "model.name": "cnn"}, "adamw"),
+        ({"train.strategy": "scratch", "hardware.parallel": "fsdp"}, "adamw"),
+        ({"train.strategy": "finetune"}, "adamw"),
+    ],
+)
+def test_optimizer_suits_network_and_strategy(settings: dict[str, Any], name: str) -> None:
+    typed = change(Config(), settings)
+    filled, sources = fill_in(typed, FACTS, dict.fromkeys(settings, "typed"))
+    assert (filled.optimizer.name, sources["optimizer.name"]) == (name, "recipe")
+
+
 @pytest.mark.parametrize("strategy", ["scratch", "finetune"])
 @pytest.mark.parametrize(
     ("settings", "options"),
     [
-        ({}, {"fused": True}),
+        ({"model.name": "cnn"}, {"fused": True}),
         ({"optimizer.name": "Adam"}, {"fused": True}),
         ({"optimizer.name": "sgd"}, {"fused": True}),
         ({"optimizer.name": "rmsprop"}, {}),
@@ -24,6 +42,5 @@ def test_optimizer_is_fused_where_torch_can_and_nothing_else_was_asked_for(
     strategy: str, settings: dict[str, Any], options: dict[str, Any]
 ) -> None:
     typed = change(Config(), {**settings, "train.strategy": strategy})
-    facts = Facts(1000, 2, 3, (224, 224), own_data=False, multi_label=False)
-    filled, _ = fill_in(typed, facts, dict.fromkeys(settings, "typed"))
+    filled, _ = fill_in(typed, FACTS, dict.fromkeys(settings, "typed"))
     assert filled.optimizer.options == options

@@ -59,7 +59,7 @@ class LossConfig:
 class OptimizerConfig:
     """Which optimizer, and how fast."""
 
-    name: str = "auto"  # any class of torch.optim, such as adam, sgd, adamw
+    name: str = "auto"  # muon, or any class of torch.optim, such as adam, sgd, adamw
     lr: float = 0.0  # base learning rate; 0: the optimizer's own default
     weight_decay: float | None = None  # on weights, never on norms and biases; null: its default
     options: dict[str, Any] = field(default_factory=dict)  # e.g. optimizer.options.momentum=0.9

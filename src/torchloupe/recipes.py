@@ -81,7 +81,10 @@ def _open_values(config: Config, facts: Facts) -> dict[str, Any]:
         if auto_model and not facts.multi_label and config.optimizer.name == "auto":
             values["loss.smoothing"] = 0.1
     if config.optimizer.name == "auto":
-        values |= {"optimizer.name": "adamw", "optimizer.weight_decay": 0.05}
+        # Muon needs whole matrices, which fsdp gives no rank (docs/LOG.md on what it brings).
+        takes_muon = auto_model and config.hardware.parallel != "fsdp"
+        values["optimizer.name"] = "muon" if takes_muon else "adamw"
+        values["optimizer.weight_decay"] = 0.05
         values["optimizer.lr"] = 5e-3 if auto_model else 1e-3
         if config.schedule.name == "auto":
             values |= {"schedule.name": "onecycle", "schedule.warmup_fraction": 0.2}

@@ -22,8 +22,7 @@ SETTINGS = {
     "train.clip_norm": 1.0,
     "schedule.name": "onecycle",
     "schedule.warmup_fraction": 0.3,
-    "optimizer.name": "adamw",
-    "optimizer.options": {"fused": True},
+    "optimizer.name": "muon",  # and with it a fused AdamW
     "augment.policy": "none",
     "augment.translate": 0.1,
     "augment.rotate_degrees": 5,

@@ -10,7 +10,7 @@ from torchloupe.errors import UsageError
 from torchloupe.model.optimizers import OPTIMIZERS, make_average, make_optimizer
 from torchloupe.model.zoo import CNN, Net, ResidualNet
 
-SPECIAL = {"lbfgs", "sparseadam", "muon"}
+SPECIAL = {"lbfgs", "sparseadam"}
 
 
 def take_step(model, optimizer, images=None):
@@ -162,10 +162,10 @@ def test_optimizer_error_texts():
     assert error_of("sparseadam", model) == (
         "SparseAdam takes sparse gradients only, and image models have dense ones | use adam"
     )
-    assert error_of("muon", model) == (
+    assert error_of(torch.optim.Muon, model) == (
         "Muon takes parameters of two dimensions only; 3 of 4 here have another shape "
-        "(convolution filters, biases, norms) | use adamw, or give a function of your own that "
-        "pairs Muon with another optimizer"
+        "(convolution filters, biases, norms) | use muon by name, which takes them all: "
+        "optimizer='muon'"
     )
     assert error_of(lambda parameters: "no", model) == (
         "<lambda> gave a str, not a torch.optim.Optimizer | return the optimizer from it, for "
@@ -191,7 +191,7 @@ def test_optimizer_refuses_a_model_with_nothing_to_train():
 def test_muon_takes_a_model_of_matrices():
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 16, bias=False), nn.Linear(16, 3, bias=False))
     before = model[1].weight.clone()
-    take_step(model, make_optimizer("muon", model))
+    take_step(model, make_optimizer(torch.optim.Muon, model))
     assert not torch.equal(model[1].weight, before)
 
 

@@ -10,12 +10,14 @@ from typing import Any, cast
 
 import torch
 from torch import nn
+from torch.distributed.tensor import DTensor
 from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from torchloupe.code import is_object_spec, load_object
 from torchloupe.errors import LoupeError, UsageError, did_you_mean, printable
+from torchloupe.model.muon import Muon
 from torchloupe.model.signature import parameters_of
 from torchloupe.units import plural
 
@@ -23,7 +25,7 @@ OPTIMIZERS: Mapping[str, type[Optimizer]] = {
     name.lower(): kind
     for name, kind in vars(torch.optim).items()
     if inspect.isclass(kind) and issubclass(kind, Optimizer) and kind is not Optimizer
-}
+} | {"muon": Muon}  # torch's own takes parameters of two dimensions only
 
 
 def make_optimizer(
@@ -37,11 +39,11 @@ def make_optimizer(
 ) -> Optimizer:
     """An optimizer over the trainable parameters of `model`, ready for a schedule.
 
-    `optimizer` is the name of any torch.optim class, a class or function that takes parameters,
-    `file.py:Name` for one of your own, or an Optimizer already made over `model`. `lr` 0 and
-    `weight_decay` None mean its own default. Only parameters with two dimensions or more are
-    decayed: not biases, not norms. Frozen parameters are left out. `rates` are shares of `lr`
-    that parameters get, by name; 1 for those not named. Raises UsageError.
+    `optimizer` is `muon` (see muon.py) or the name of any torch.optim class, a class or function
+    that takes parameters, `file.py:Name` for one of your own, or an Optimizer already made over
+    `model`. `lr` 0 and `weight_decay` None mean its own default. Only parameters with two
+    dimensions or more are decayed: not biases, not norms. Frozen parameters are left out. `rates`
+    are shares of `lr` that parameters get, by name; 1 for those not named. Raises UsageError.
     """
     if isinstance(optimizer, Optimizer):
         _refuse_arguments(lr, weight_decay, options)
@@ -60,6 +62,8 @@ def make_optimizer(
     _check_kind(factory, name, parameters)
     try:
         groups = _groups(parameters, decay)
+        if factory is Muon:
+            groups = _set_last_layer_apart(groups, model)
         made = factory(_split_by_rate(groups, model, rates) if rates else groups, **arguments)
     except LoupeError:
         raise
@@ -192,6 +196,21 @@ def _groups(parameters: list[nn.Parameter], decay: float | None) -> list[Any]:
     return [{"params": members, "weight_decay": value} for members, value in groups if members]
 
 
+def _set_last_layer_apart(groups: list[Any], model: nn.Module) -> list[Any]:
+    """The groups, with the weight of the last linear layer in one of its own, for AdamW.
+
+    As Jordan et al. advise; here too the classes are learned better so (docs/LOG.md).
+    """
+    linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    found: list[Any] = []
+    for group in groups:
+        inner = [p for p in group["params"] if not linear or p is not linear[-1].weight]
+        last = [p for p in group["params"] if linear and p is linear[-1].weight]
+        parts = ({"params": inner}, {"params": last, "orthogonal": False})
+        found += [{**group, **part} for part in parts if part["params"]]
+    return found
+
+
 def _split_by_rate(
     groups: list[Any], model: nn.Module, rates: Mapping[str, float]
 ) -> list[dict[str, Any]]:
@@ -229,8 +248,13 @@ def _check_kind(factory: Callable[..., Any], name: str, parameters: list[nn.Para
             raise UsageError(
                 f"{name} takes parameters of two dimensions only; {odd} of {len(parameters)} here "
                 "have another shape (convolution filters, biases, norms)",
-                "use adamw, or give a function of your own that pairs Muon with another optimizer",
+                "use muon by name, which takes them all: optimizer='muon'",
             )
+    if issubclass(factory, Muon) and any(isinstance(p, DTensor) for p in parameters):
+        raise UsageError(
+            f"{name} needs whole matrices, and fsdp gives each rank a part of them",
+            "use adamw, or --parallel ddp",
+        )
 
 
 def _refuse_arguments(
