@@ -8,7 +8,6 @@ from torchloupe.config import Config
 from torchloupe.recipes import Facts, fill_in
 from torchloupe.settings import change
 
-
 FACTS = Facts(1000, 2, 3, (224, 224), own_data=False, multi_label=False)
 
 

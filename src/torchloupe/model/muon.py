@@ -142,7 +142,7 @@ def orthogonalise(matrices: Tensor) -> Tensor:
     matrices in bf16, and a hundred times closer to the exact result (docs/LOG.md).
     """
     a, b, c = QUINTIC
-    x = matrices.to(torch.promote_types(matrices.dtype, torch.float32))
+    x: Tensor = matrices.to(torch.promote_types(matrices.dtype, torch.float32))
     x = x / x.norm(dim=(-2, -1), keepdim=True).clamp_min(1e-7)
     is_tall = x.shape[-2] > x.shape[-1]
     if is_tall:
