@@ -31,7 +31,7 @@ from torchloupe.speed import measuring_seconds, open_ways, time_step
 LEAST_SHARE = 0.5  # of the budget that training gets, however long preparing took
 WRITING_SECONDS = 0.7  # the last checkpoint, metrics and tables, about
 FEW_EPOCHS = 3.0  # with fewer, a narrower network gets further (docs/LOG.md)
-NARROW = {"model.options": {"width": 16, "last": 2}, "optimizer.lr": 1e-2}
+NARROW: dict[str, Any] = {"model.options": {"width": 16, "last": 2}}
 TIMED_STEPS = 200  # at most, for finding out how many epochs fit into the budget
 TIMED_IMAGES = 512  # of an evaluation
 TIMED_SAMPLES = 64  # where each comes from a Dataset of the user's, which may take its time
@@ -107,7 +107,7 @@ def choose_network(
     images = seconds * len(batch) / time_step(model, loss, batch, way)
     if images >= FEW_EPOCHS * facts.train_count:
         return {}
-    return {name: value for name, value in NARROW.items() if sources[name] in ("default", "recipe")}
+    return dict(NARROW)
 
 
 def guess_epochs(

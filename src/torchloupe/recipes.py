@@ -85,9 +85,11 @@ def _open_values(config: Config, facts: Facts) -> dict[str, Any]:
         takes_muon = auto_model and config.hardware.parallel != "fsdp"
         values["optimizer.name"] = "muon" if takes_muon else "adamw"
         values["optimizer.weight_decay"] = 0.05
-        values["optimizer.lr"] = 5e-3 if auto_model else 1e-3
+        values["optimizer.lr"] = 2e-2 if takes_muon else 5e-3 if auto_model else 1e-3
         if config.schedule.name == "auto":
             values |= {"schedule.name": "onecycle", "schedule.warmup_fraction": 0.2}
+            if takes_muon and not config.schedule.options:
+                values["schedule.options"] = {"anneal": "linear"}
         if auto_model:
             values["train.clip_norm"] = 2.0
     elif config.schedule.name == "auto":
