@@ -37,7 +37,7 @@ from torchloupe.run import read_events
 WANTED = 0.904
 GOAL = 5.0
 OURS = "torchloupe"
-COMMAND = ("train", str(FOLDER), "--minutes", "0.15", "--quiet")  # and --seed, --out
+COMMAND = ("train", str(FOLDER), "--minutes", "0.13", "--quiet")  # and --seed, --out
 BATCH = 32
 MOST_EPOCHS = 15
 
