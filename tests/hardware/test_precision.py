@@ -16,6 +16,7 @@ from torchloupe.hardware.precision import (
     read_norm,
     total_norm,
 )
+from torchloupe.model.optimizers import OPTIMIZERS
 
 CPU = torch.device("cpu")
 
@@ -172,14 +173,15 @@ def test_total_norm_has_the_bits_of_torch():
         assert torch.equal(total_norm(several), nn.utils.get_total_norm(several))
 
 
-@pytest.mark.parametrize("name", ["Adam", "AdamW", "SGD"])
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd", "muon"])
 @pytest.mark.parametrize("max_norm", [0.0, 0.01])
 def test_steps_without_waiting_have_the_same_bits_and_leave_out_the_bad_one(name, max_norm):
     ends = []
     for waits in (True, False):
         torch.manual_seed(0)
         model = nn.Linear(3, 2)
-        optimizer = getattr(torch.optim, name)(model.parameters(), lr=0.1, fused=True)
+        options = {} if name == "muon" else {"fused": True}
+        optimizer = OPTIMIZERS[name](model.parameters(), lr=0.1, **options)
         precision = Precision("fp32", CPU, waits=waits)
         applied = []
         for factor in (1.0, float("nan"), 1.0, float("inf"), 0.5):
