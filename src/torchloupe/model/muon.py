@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from torch.optim.adamw import adamw
 
 ROUNDS = 5
-QUINTIC = (3.4445, -4.7750, 2.0315)  # of Jordan et al.: singular values end between 0.7 and 1.2
+QUINTIC = (3.4445, -4.7750, 2.0315)  # of Jordan et al.: singular values end between 0.68 and 1.21
 ADAM_RMS = 0.2  # the root mean square of AdamW's steps, in units of the learning rate
 
 
@@ -134,8 +134,9 @@ class Muon(Optimizer):
 
 
 def orthogonalise(matrices: Tensor) -> Tensor:
-    """Matrices [N, R, C] with all singular values brought near 1 (0.7 to 1.2); those of 0 stay.
+    """Matrices [N, R, C] with their singular values brought near 1: 0.68 to 1.21.
 
+    Those below a five-hundredth of the matrix's norm end lower, and those of 0 stay.
     Newton-Schulz iterations with the quintic of Jordan et al. 2024, in float32 or more. One
     iteration is X -> (a + b G + c G^2) X with G = X X^T, so all of them are one polynomial in the
     first G, times X. It is computed on G alone, R x R for R <= C: in float32 as fast as with whole
