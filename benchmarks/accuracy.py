@@ -6,7 +6,7 @@
 the CNN, each with the workers and threads that are fastest for it, and are judged on the test
 images after each epoch; the judging is not counted. torchloupe is one command, counted from its
 start to its last line, its own validation, checkpoints and final test included. Importing is
-counted for nobody. About two hours for 5 repeats; `run.py --peers plain,ignite` takes fewer.
+counted for nobody. About 40 minutes for 5 repeats; `run.py --peers plain,ignite` takes fewer.
 """
 
 import json

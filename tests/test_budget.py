@@ -63,6 +63,7 @@ def test_little_time_gets_a_narrower_network_unless_one_was_named(
     config, sources = decide({"data.source": "digits", **typed}, None)
     work = build(config, sources, Objects("digits"))
     assert work.config.model.options == options
+    assert work.config.optimizer.lr == 0.02
 
 
 def test_steps_are_timed_also_where_a_batch_does_not_fit() -> None:

@@ -24,6 +24,7 @@ def test_optimizer_suits_network_and_strategy(settings: dict[str, Any], name: st
     typed = change(Config(), settings)
     filled, sources = fill_in(typed, FACTS, dict.fromkeys(settings, "typed"))
     assert (filled.optimizer.name, sources["optimizer.name"]) == (name, "recipe")
+    assert filled.optimizer.options == ({} if name == "muon" else {"fused": True})
 
 
 @pytest.mark.parametrize("strategy", ["scratch", "finetune"])

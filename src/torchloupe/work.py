@@ -31,6 +31,7 @@ from torchloupe.lens.anatomy import explain_forward
 from torchloupe.lens.watch import watch
 from torchloupe.loop import Feed
 from torchloupe.materials import Materials, open_source, prepare
+from torchloupe.model.muon import Muon
 from torchloupe.model.optimizers import make_average
 from torchloupe.model.schedules import Plateau
 from torchloupe.model.transfer import Transfer
@@ -285,9 +286,15 @@ def put_together(draft: Draft, objects: Objects, world: World) -> Work:
             "averaged weights are not kept of a model that is spread over the ranks",
             "use --parallel ddp, or --set train.average=0",
         )
+    optimizer = build_optimizer(config, objects, model)
+    if isinstance(optimizer, Muon) and parallel.is_spread:
+        raise UsageError(
+            "Muon needs whole matrices, and of a model that is spread each rank has a part of them",
+            "use --parallel ddp, or --set optimizer.name=adamw",
+        )
     state = State(
         model=model,
-        optimizer=build_optimizer(config, objects, model),
+        optimizer=optimizer,
         precision=draft.precision,
         average=make_average(model, config.train.average) if config.train.average else None,
         schedule=draft.plan.schedule if isinstance(draft.plan.schedule, Plateau) else None,

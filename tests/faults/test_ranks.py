@@ -144,3 +144,13 @@ def test_shards_have_the_losses_of_one_process(home: Path) -> None:
     assert gap(home / "one", out) < NEAR
     assert metrics(home / "one")["test"]["confusion"] == metrics(out)["test"]["confusion"]
     assert shapes(home / "one") == shapes(out)
+
+
+def test_muon_of_a_model_that_is_spread_is_refused_before_a_folder_is_made(home: Path) -> None:
+    words = train_words(home / "muon", home / "model.py", "--parallel", "fsdp")
+    words = [word.replace("optimizer.name=adam", "optimizer.name=muon") for word in words]
+    codes, texts = run_ranks(words, home)
+    assert codes == [2, 2], texts
+    assert "error: Muon needs whole matrices" in texts[0]
+    assert "hint: use --parallel ddp" in texts[0]
+    assert not (home / "muon").exists()

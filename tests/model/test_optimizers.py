@@ -188,7 +188,7 @@ def test_optimizer_refuses_a_model_with_nothing_to_train():
     assert error_of("adam", nn.LazyLinear(3)).startswith("the model has lazy layers")
 
 
-def test_muon_takes_a_model_of_matrices():
+def test_muon_of_torch_takes_a_model_of_matrices():
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 16, bias=False), nn.Linear(16, 3, bias=False))
     before = model[1].weight.clone()
     take_step(model, make_optimizer(torch.optim.Muon, model))

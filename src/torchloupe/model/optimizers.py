@@ -10,7 +10,6 @@ from typing import Any, cast
 
 import torch
 from torch import nn
-from torch.distributed.tensor import DTensor
 from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -62,9 +61,13 @@ def make_optimizer(
     _check_kind(factory, name, parameters)
     try:
         groups = _groups(parameters, decay)
-        if factory is Muon:
-            groups = _set_last_layer_apart(groups, model)
-        made = factory(_split_by_rate(groups, model, rates) if rates else groups, **arguments)
+        if factory is Muon:  # the classes are learned better by AdamW (docs/LOG.md)
+            last = _last_linear_weight(model)
+            groups = _split_by("orthogonal", lambda p: p is not last, groups)
+        if rates:
+            share = {id(p): rates.get(name, 1.0) for name, p in model.named_parameters()}
+            groups = _split_by("rate", lambda p: share[id(p)], groups)
+        made = factory(groups, **arguments)
     except LoupeError:
         raise
     except Exception as error:
@@ -196,34 +199,21 @@ def _groups(parameters: list[nn.Parameter], decay: float | None) -> list[Any]:
     return [{"params": members, "weight_decay": value} for members, value in groups if members]
 
 
-def _set_last_layer_apart(groups: list[Any], model: nn.Module) -> list[Any]:
-    """The groups, with the weight of the last linear layer in one of its own, for AdamW.
-
-    As Jordan et al. advise; here too the classes are learned better so (docs/LOG.md).
-    """
-    linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
-    found: list[Any] = []
-    for group in groups:
-        inner = [p for p in group["params"] if not linear or p is not linear[-1].weight]
-        last = [p for p in group["params"] if linear and p is linear[-1].weight]
-        parts = ({"params": inner}, {"params": last, "orthogonal": False})
-        found += [{**group, **part} for part in parts if part["params"]]
-    return found
+def _last_linear_weight(model: nn.Module) -> torch.Tensor | None:
+    weights = [module.weight for module in model.modules() if isinstance(module, nn.Linear)]
+    return weights[-1] if weights else None
 
 
-def _split_by_rate(
-    groups: list[Any], model: nn.Module, rates: Mapping[str, float]
+def _split_by(
+    option: str, value_of: Callable[[nn.Parameter], Any], groups: list[Any]
 ) -> list[dict[str, Any]]:
-    """The groups divided further, so that all parameters of one have the same `rate`."""
-    share = {id(parameter): rates.get(name, 1.0) for name, parameter in model.named_parameters()}
+    """The groups divided further, so that all parameters of one have the same `option`."""
     found: list[dict[str, Any]] = []
-    for group in groups:
-        given = group if isinstance(group, dict) else {"params": groups}
-        for rate in dict.fromkeys(share[id(parameter)] for parameter in given["params"]):
-            members = [p for p in given["params"] if share[id(p)] == rate]
-            found.append({**given, "params": members, "rate": rate})
-        if not isinstance(group, dict):
-            break
+    for group in groups if isinstance(groups[0], dict) else [{"params": groups}]:
+        values = {id(parameter): value_of(parameter) for parameter in group["params"]}
+        for value in dict.fromkeys(values.values()):
+            members = [p for p in group["params"] if values[id(p)] == value]
+            found.append({**group, "params": members, option: value})
     return found
 
 
@@ -250,11 +240,6 @@ def _check_kind(factory: Callable[..., Any], name: str, parameters: list[nn.Para
                 "have another shape (convolution filters, biases, norms)",
                 "use muon by name, which takes them all: optimizer='muon'",
             )
-    if issubclass(factory, Muon) and any(isinstance(p, DTensor) for p in parameters):
-        raise UsageError(
-            f"{name} needs whole matrices, and fsdp gives each rank a part of them",
-            "use adamw, or --parallel ddp",
-        )
 
 
 def _refuse_arguments(
