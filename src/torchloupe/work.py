@@ -289,7 +289,7 @@ def put_together(draft: Draft, objects: Objects, world: World) -> Work:
     optimizer = build_optimizer(config, objects, model)
     if isinstance(optimizer, Muon) and parallel.is_spread:
         raise UsageError(
-            "Muon needs whole matrices, and of a model that is spread each rank has a part of them",
+            "muon needs whole matrices, and of a model that is spread each rank has a part of them",
             "use --parallel ddp, or --set optimizer.name=adamw",
         )
     state = State(

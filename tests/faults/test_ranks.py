@@ -151,6 +151,6 @@ def test_muon_of_a_model_that_is_spread_is_refused_before_a_folder_is_made(home:
     words = [word.replace("optimizer.name=adam", "optimizer.name=muon") for word in words]
     codes, texts = run_ranks(words, home)
     assert codes == [2, 2], texts
-    assert "error: Muon needs whole matrices" in texts[0]
+    assert "error: muon needs whole matrices" in texts[0]
     assert "hint: use --parallel ddp" in texts[0]
     assert not (home / "muon").exists()
