@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from fashion import FOLDER, normalise, read_part
 from images import best_settings, make_loader
-from peers import PEERS, Forward, Work, train
+from peers import PEERS, Forward, Session, train
 from table import Table, ratio
 from turns import (
     Answer,
@@ -32,7 +32,7 @@ from turns import (
 
 import torchloupe as loupe
 from torchloupe.cli.main import run as run_command
-from torchloupe.run import read_events
+from torchloupe.run.events import read_events
 
 WANTED = 0.904
 GOAL = 5.0
@@ -126,13 +126,13 @@ def measure(contender: str, seed: int, wanted: float, count: int, workers: int =
     images, labels = read_part("train")
     loader = make_loader(images[:count], labels[:count], BATCH, workers)
     torch.manual_seed(seed)
-    train(contender, Work(loupe.models.CNN(1, 10), loader, MOST_EPOCHS, judge))
+    train(contender, Session(loupe.models.CNN(1, 10), loader, MOST_EPOCHS, judge))
     return {"seconds": seconds, "accuracy": history[-1], "epochs": len(history)}
 
 
 def measure_ours(seed: int) -> Answer:
     """The command from its first to its last line, in this process."""
-    import torchloupe.assemble  # noqa: F401 - importing is counted for nobody
+    import torchloupe.train.start  # noqa: F401 - importing is counted for nobody
 
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run"

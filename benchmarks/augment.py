@@ -14,8 +14,8 @@ import time
 import numpy as np
 import torch
 
-from torchloupe.data.augment import Augment
-from torchloupe.keys import make_keys
+from torchloupe.data.augmentation.augment import Augment
+from torchloupe.system.counter_rng import make_keys
 
 CHANGES = {
     "shift and mirror": Augment(translate=0.125, flip=True),

@@ -20,15 +20,15 @@ from table import Table
 from torch import nn
 from turns import Answer, Failure, answer, ask, in_turns, spread_of
 
-from torchloupe.data.feed import Batch
+from torchloupe.data.feeds.feed import Batch
 from torchloupe.hardware.precision import Precision
-from torchloupe.loop import train
 from torchloupe.model.losses import make_loss
 from torchloupe.model.schedules import make_schedule
 from torchloupe.model.zoo import CNN, ResidualNet
-from torchloupe.plan import Plan
-from torchloupe.run import RunFolder
-from torchloupe.state import State, checksum_weights
+from torchloupe.prepare.plan import Plan
+from torchloupe.run.folder import RunFolder
+from torchloupe.run.state import State, checksum_weights
+from torchloupe.train.loop import train
 
 EVERY_SECONDS = 10
 IMAGES = 60_000  # of an epoch

@@ -33,13 +33,13 @@ from turns import (
     spread_of,
 )
 
-from torchloupe.config import DataConfig
-from torchloupe.data.augment import Augment
+from torchloupe.config.schema import DataConfig
+from torchloupe.data.augmentation.augment import Augment
 from torchloupe.data.contract import Contract, choose_contract
-from torchloupe.data.pixels import open_pixels
+from torchloupe.data.pack.pixels import open_pixels
 from torchloupe.data.sources import open_data
-from torchloupe.hardware.heap import keep_freed_blocks
-from torchloupe.materials import prepare
+from torchloupe.prepare.data import prepare
+from torchloupe.system.heap import keep_freed_blocks
 
 SIZE, BATCH = 224, 64
 FIRST_GOAL, LATER_GOAL = 0.90, 10.0
@@ -187,9 +187,9 @@ def measure_passes(root: str, *, is_changed: bool) -> float:
         os.environ["XDG_CACHE_HOME"] = cache
         keep_freed_blocks()
         config = DataConfig(mode="RGB", size=str(SIZE), val_fraction=0, test_fraction=0)
-        materials = prepare(config, root, seed=0)
+        run_data = prepare(config, root, seed=0)
         augment = Augment(resized_crop=SMALLEST_CROP, flip=True) if is_changed else Augment()
-        feed = materials.feed(BATCH, 0, augment, torch.device("cpu"))
+        feed = run_data.feed(BATCH, 0, augment, torch.device("cpu"))
         batches = feed.batches()
         for _ in range(feed.steps_per_epoch):
             next(batches)

@@ -16,8 +16,8 @@ from torch import nn
 from torchvision.models import resnet18
 from turns import Answer, Failure, answer, ask, in_turns, spread_of
 
-from torchloupe.hardware.heap import keep_freed_blocks
 from torchloupe.model.zoo import CNN
+from torchloupe.system.heap import keep_freed_blocks
 
 CASES = {  # net, batch, side of the images, steps
     "CNN, 64 images of 28x28": ("cnn", 64, 28, 200),

@@ -20,10 +20,10 @@ from photographs import find_cache
 from table import Table
 from turns import Answer, Failure, answer, ask, in_turns, say, spread_of
 
-from torchloupe.config import DataConfig
-from torchloupe.data.augment import Augment
+from torchloupe.config.schema import DataConfig
+from torchloupe.data.augmentation.augment import Augment
 from torchloupe.data.sources import open_data
-from torchloupe.materials import prepare
+from torchloupe.prepare.data import prepare
 
 COUNT, CLASSES, SIDE = 1_000_000, 100, 8
 GOAL_SECONDS, GOAL_MB = 1.0, 300

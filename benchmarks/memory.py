@@ -22,9 +22,9 @@ from table import Table
 from torch import Tensor, nn
 from turns import Answer, Failure, answer, ask, in_turns, spread_of
 
-import torchloupe.finish  # noqa: F401 - everything a run needs is imported before the cap is set
-from torchloupe.assemble import train
-from torchloupe.pieces import Objects
+import torchloupe.train.outcome  # noqa: F401 - everything a run needs is imported before the cap is set
+from torchloupe.prepare.objects import UserObjects
+from torchloupe.train.start import train
 
 EPOCHS, SIZE, TIMES_LARGER = 20, 224, 4
 FLAT_BYTES = 16 * 2**20  # growth from the second epoch to the last that is none
@@ -108,7 +108,7 @@ def measure(root: str, cap_bytes: int, epochs: int) -> Answer:
     }
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run"
-        train(root, settings, out=out, listeners=[watch], objects=Objects(model=Glance))
+        train(root, settings, out=out, listeners=[watch], objects=UserObjects(model=Glance))
     held = watch.held_bytes
     return {"start": start, "second": held[1], "last": held[-1], "growth": held[-1] - held[1]}
 

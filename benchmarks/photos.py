@@ -44,13 +44,13 @@ from torchvision import transforms
 from turns import Answer, Failure, Spread, answer, ask, run_loupe, say
 
 from torchloupe.cli.main import run as run_command
-from torchloupe.config import Config, DataConfig
-from torchloupe.features import compute_features, settle_format
+from torchloupe.config.schema import Config, DataConfig
+from torchloupe.config.text import change
 from torchloupe.hardware.precision import Precision
-from torchloupe.materials import Materials, prepare
-from torchloupe.model.backbones import describe_sight, load_pretrained
+from torchloupe.model.backbones import input_spec_of, load_pretrained
 from torchloupe.model.transfer import LITE, LiteBody, Transfer, make_transfer
-from torchloupe.settings import change
+from torchloupe.prepare.data import RunData, prepare
+from torchloupe.prepare.features import choose_feature_format, compute_features
 
 STAMPS = Path("/usr/share/tuxpaint/stamps")
 FEWEST = 20
@@ -102,13 +102,13 @@ def copy_classes(source: Path, target: Path) -> tuple[Path, int, int]:
 def regress_folds(photos: Path, folds: int, asked: Iterable[int]) -> dict[int, float]:
     """The regression's test accuracy in those of loupe's folds that are asked for."""
     say("logistic regression")
-    materials = open_photos(photos, "crop")
-    features = extract(materials, "fp32", 32, eager=True)[0]
+    run_data = open_photos(photos, "crop")
+    features = extract(run_data, "fp32", 32, eager=True)[0]
     accuracies = {}
     for number in asked:
         is_test = np.zeros(len(features), dtype=bool)
         is_test[open_photos(photos, "crop", fold=number, folds=folds).splits.test] = True
-        accuracies[number] = regress(features, materials.samples.labels, is_test)
+        accuracies[number] = regress(features, run_data.samples.labels, is_test)
     return accuracies
 
 
@@ -178,12 +178,12 @@ def add_whole_run(table: Table, photos: Path, place: Path) -> None:
 def add_rates(table: Table, photos: Path) -> None:
     """A row of images a second through the backbone."""
     say("features")
-    materials = open_photos(photos, "pad")
+    run_data = open_photos(photos, "pad")
     ours, eager, chosen = [], [], ""
     for _ in range(5):
-        rate, chosen = extract(materials, "", 0, eager=False, most=RATE_IMAGES)[1:]
+        rate, chosen = extract(run_data, "", 0, eager=False, most=RATE_IMAGES)[1:]
         ours.append(rate)
-        eager.append(extract(materials, "fp32", 32, eager=True, most=RATE_IMAGES)[1])
+        eager.append(extract(run_data, "fp32", 32, eager=True, most=RATE_IMAGES)[1])
     lead = statistics.median(ours) / statistics.median(eager)
     table.add(
         "images/s through the backbone",
@@ -203,12 +203,14 @@ def loupe(*words: Any) -> dict[str, Any]:
     return found
 
 
-def open_photos(photos: Path, fit: str, fold: int = 0, folds: int = 0) -> Materials:
+def open_photos(photos: Path, fit: str, fold: int = 0, folds: int = 0) -> RunData:
     """The images as the backbone wants them, decoded."""
-    sight = describe_sight(LITE)
-    size = str(sight.size)
-    config = DataConfig(size=size, mode="RGB", fit=fit, kernel=sight.kernel, fold=fold, folds=folds)
-    return prepare(config, photos, seed=0, sight=sight)
+    input_spec = input_spec_of(LITE)
+    size = str(input_spec.size)
+    config = DataConfig(
+        size=size, mode="RGB", fit=fit, kernel=input_spec.kernel, fold=fold, folds=folds
+    )
+    return prepare(config, photos, seed=0, input_spec=input_spec)
 
 
 def make_backbone() -> Transfer:
@@ -219,29 +221,29 @@ def make_backbone() -> Transfer:
 
 
 def extract(
-    materials: Materials, name: str, batch: int, *, eager: bool, most: int = 10**9
+    run_data: RunData, name: str, batch: int, *, eager: bool, most: int = 10**9
 ) -> tuple[NDArray[np.float32], float, str]:
     """Features, images a second, and the number format.
 
     Eager: the network's own last features as timm gives them, in batches, channels first. Else
     torchloupe's, in the format that it chooses.
     """
-    model, rows = make_backbone(), np.arange(min(most, len(materials.samples)))
+    model, rows = make_backbone(), np.arange(min(most, len(run_data.samples)))
     if not eager:
-        batch_8 = next(iter(materials.scan_rows(rows[:8], CPU)))
+        batch_8 = next(iter(run_data.scan_rows(rows[:8], CPU)))
         config = change(Config(), {"hardware.precision": "fp32"})
-        found, _ = settle_format(config, {}, model, batch_8)
+        found, _ = choose_feature_format(config, {}, model, batch_8)
         name = found.get("hardware.precision", "fp32")
         start = time.perf_counter()
-        values = compute_features(model, materials, Precision(name, CPU), rows, 1, lambda *_: None)
+        values = compute_features(model, run_data, Precision(name, CPU), rows, 1, lambda *_: None)
         return values[:, 0].numpy(), len(rows) / (time.perf_counter() - start), name
     body, parts = model.body, []
     assert isinstance(body, LiteBody)
     start = time.perf_counter()
     with torch.inference_mode():
         for begin in range(0, len(rows), batch):
-            pixels = materials.pixels.gather_on(CPU, rows[begin : begin + batch])  # type: ignore[union-attr]
-            images = materials.contract.normalise(pixels).contiguous()
+            pixels = run_data.pixels.gather_on(CPU, rows[begin : begin + batch])  # type: ignore[union-attr]
+            images = run_data.contract.normalise(pixels).contiguous()
             deep = body.blocks(body.bn1(body.conv_stem(images)))
             parts.append(body.bn2(body.conv_head(deep)).mean(dim=(2, 3)))
     rate = len(rows) / (time.perf_counter() - start)
@@ -276,7 +278,7 @@ def measure(
 
 def measure_head(photos: Path, fold: int, folds: int) -> Answer:
     """The command from its first to its last line, its cache empty."""
-    import torchloupe.assemble  # noqa: F401 - importing is counted for nobody
+    import torchloupe.train.start  # noqa: F401 - importing is counted for nobody
 
     with tempfile.TemporaryDirectory() as name:
         os.environ["XDG_CACHE_HOME"] = name
@@ -308,8 +310,8 @@ class Photographs(Dataset[tuple[torch.Tensor, int]]):
 
 def measure_loop(photos: Path, fold: int, folds: int, wanted: float, most_seconds: float) -> Answer:
     """A plain loop that finetunes all of the backbone; a worker decodes beside it."""
-    materials = open_photos(photos, "crop", fold, folds)
-    splits, samples = materials.splits, materials.samples
+    run_data = open_photos(photos, "crop", fold, folds)
+    splits, samples = run_data.splits, run_data.samples
     normal = transforms.Normalize(*([0.5] * 3,) * 2)
     changed = [transforms.RandomResizedCrop(224), transforms.RandomHorizontalFlip()]
     still = [transforms.Resize(256, interpolation=3), transforms.CenterCrop(224)]

@@ -19,17 +19,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from torchloupe.config import Config
-from torchloupe.data.feed import Batch
+from torchloupe.config.schema import Config
+from torchloupe.config.text import change
+from torchloupe.data.feeds.feed import Batch
 from torchloupe.hardware.device import choose_device, wait_for
 from torchloupe.hardware.precision import Precision
-from torchloupe.loop import train
 from torchloupe.model.zoo import CNN
-from torchloupe.plan import Plan
-from torchloupe.run import RunFolder
-from torchloupe.settings import change
-from torchloupe.state import State
-from torchloupe.work import make_plan
+from torchloupe.prepare.plan import Plan
+from torchloupe.prepare.session import make_plan
+from torchloupe.run.folder import RunFolder
+from torchloupe.run.state import State
+from torchloupe.train.loop import train
 
 STEPS_PER_EPOCH = 400  # Fashion-MNIST in batches of 128: a log line every 20 steps
 

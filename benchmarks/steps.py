@@ -17,20 +17,20 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from peers import LEARNING_RATE, PEERS, BatchList, Work, call_in_training, train
+from peers import LEARNING_RATE, PEERS, BatchList, Session, call_in_training, train
 from table import Table
 from torch import Tensor, nn
 from turns import Answer, Failure, answer, ask, in_turns, spread_of
 
-from torchloupe.data.feed import Batch
+from torchloupe.data.feeds.feed import Batch
 from torchloupe.hardware.precision import Precision
-from torchloupe.loop import train as run_loop
 from torchloupe.model.losses import make_loss
 from torchloupe.model.optimizers import make_optimizer
 from torchloupe.model.schedules import make_schedule
-from torchloupe.plan import Plan
-from torchloupe.run import RunFolder
-from torchloupe.state import State
+from torchloupe.prepare.plan import Plan
+from torchloupe.run.folder import RunFolder
+from torchloupe.run.state import State
+from torchloupe.train.loop import train as run_loop
 
 BATCH = 64
 GOAL_MICROSECONDS = 20
@@ -114,7 +114,7 @@ def time_steps(contender: str, batches: list[tuple[Tensor, Tensor]], steps: int)
     def tick() -> None:
         ticks.append(time.perf_counter())
 
-    work = Work(model, BatchList(batches), tick=tick)
+    work = Session(model, BatchList(batches), tick=tick)
     if contender in (OURS, OURS_UNFUSED):
         call_in_training(model, tick)
         train_ours(model, batches, fused=contender == OURS)

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from torchloupe import config as settings
+from torchloupe.config import schema as settings
 
 PAGE = Path(__file__).with_name("settings.md")
 HEAD = """# Settings

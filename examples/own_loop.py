@@ -9,11 +9,11 @@ import torch
 from torch import nn
 
 import torchloupe as loupe
-from torchloupe.config import DataConfig
-from torchloupe.data.augment import Augment
+from torchloupe.config.schema import DataConfig
+from torchloupe.data.augmentation.augment import Augment
 from torchloupe.hardware.device import choose_device
 from torchloupe.hardware.precision import Precision
-from torchloupe.materials import prepare
+from torchloupe.prepare.data import prepare
 
 
 def main() -> None:

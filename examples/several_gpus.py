@@ -11,15 +11,15 @@ import torch
 from torch import nn
 
 import torchloupe as loupe
-from torchloupe.config import DataConfig
-from torchloupe.data.augment import Augment
-from torchloupe.data.part import Part
+from torchloupe.config.schema import DataConfig
+from torchloupe.data.augmentation.augment import Augment
+from torchloupe.data.feeds.rank_share import RankShare
+from torchloupe.distributed.parallel import make_parallel
+from torchloupe.distributed.rank import find_rank
+from torchloupe.distributed.world import join
 from torchloupe.hardware.device import choose_device
-from torchloupe.hardware.parallel import make_parallel
 from torchloupe.hardware.precision import Precision
-from torchloupe.hardware.seat import find_seat
-from torchloupe.hardware.world import join
-from torchloupe.materials import prepare
+from torchloupe.prepare.data import prepare
 
 
 def main() -> None:
@@ -27,10 +27,10 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=3)
     epochs = parser.parse_args().epochs
 
-    device = choose_device("auto", find_seat()).device  # each rank has a GPU of its own
+    device = choose_device("auto", find_rank()).device  # each rank has a GPU of its own
     with join(device) as world:  # of one, where torchrun did not start this
         data = prepare(DataConfig(), "digits", seed=0)
-        data = replace(data, part=Part(world.rank, world.size))  # of each batch and scan
+        data = replace(data, rank_share=RankShare(world.rank, world.size))  # of each batch and scan
         feed = data.feed(batch_total=64, seed=0, augment=Augment(mixup=0.1), device=device)
         torch.manual_seed(0)
         model = loupe.models.CNN(in_channels=1, classes=10).to(device)

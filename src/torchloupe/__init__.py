@@ -13,37 +13,38 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torchloupe import data, errors, hardware, lens
-    from torchloupe.assemble import fit, resume
-    from torchloupe.config import Config
+    from torchloupe.config.schema import Config
     from torchloupe.data.sources import open_data
-    from torchloupe.evaluation import evaluate
-    from torchloupe.folds import Folds, cross_validate
+    from torchloupe.evaluation.scoring import evaluate
     from torchloupe.model import zoo as models
-    from torchloupe.trained import Prediction, Run, open_run
+    from torchloupe.studies.cross_validation import CrossValidation, cross_validate
+    from torchloupe.train.start import fit, resume
+    from torchloupe.trained.prediction import Prediction
+    from torchloupe.trained.run import Run, open_run
 
 __version__ = "0.1.0"
 
 _PLACES = {
-    "Config": "torchloupe.config:Config",
-    "Folds": "torchloupe.folds:Folds",
-    "Prediction": "torchloupe.trained:Prediction",
-    "Run": "torchloupe.trained:Run",
-    "cross_validate": "torchloupe.folds:cross_validate",
+    "Config": "torchloupe.config.schema:Config",
+    "CrossValidation": "torchloupe.studies.cross_validation:CrossValidation",
+    "Prediction": "torchloupe.trained.prediction:Prediction",
+    "Run": "torchloupe.trained.run:Run",
+    "cross_validate": "torchloupe.studies.cross_validation:cross_validate",
     "data": "torchloupe.data",
     "errors": "torchloupe.errors",
-    "evaluate": "torchloupe.evaluation:evaluate",
-    "fit": "torchloupe.assemble:fit",
+    "evaluate": "torchloupe.evaluation.scoring:evaluate",
+    "fit": "torchloupe.train.start:fit",
     "hardware": "torchloupe.hardware",
     "lens": "torchloupe.lens",
     "models": "torchloupe.model.zoo",
     "open_data": "torchloupe.data.sources:open_data",
-    "open_run": "torchloupe.trained:open_run",
-    "resume": "torchloupe.assemble:resume",
+    "open_run": "torchloupe.trained.run:open_run",
+    "resume": "torchloupe.train.start:resume",
 }
 
 __all__ = [
     "Config",
-    "Folds",
+    "CrossValidation",
     "Prediction",
     "Run",
     "cross_validate",

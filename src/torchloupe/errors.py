@@ -58,7 +58,7 @@ class HungError(ResourceError):
     """
 
 
-class Elsewhere(ResourceError):  # noqa: N818
+class RankFailed(ResourceError):  # noqa: N818
     """Another rank failed first and says why itself; this one ends with the same exit code."""
 
     def __init__(self, message: str, exit_code: int) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from torchloupe.cli import main
-from torchloupe.cli.look import parse_shape
+from torchloupe.cli.summary import parse_shape
 from torchloupe.errors import UsageError
 
 Capture = pytest.CaptureFixture[str]

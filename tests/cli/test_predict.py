@@ -18,7 +18,7 @@ from torchloupe.cli.predict import (
     write_whole,
 )
 from torchloupe.errors import DataError, ResourceError, UsageError
-from torchloupe.trained import Prediction
+from torchloupe.trained.prediction import Prediction
 
 ODD = 'new\nline, "quoted" \x1b[31m.png'
 PREDICTIONS = [

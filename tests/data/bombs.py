@@ -9,7 +9,7 @@ from pathlib import Path
 from pictures import encode, noise, png
 from PIL import Image
 
-from torchloupe.data.decode import ImageError, decode_image
+from torchloupe.data.image.decode import ImageError, decode_image
 
 gif, jpeg = encode(noise(), "GIF"), encode(noise(), "JPEG")
 BIG = b"\x30\x75\0\0"  # 30,000, little-endian

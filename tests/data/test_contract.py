@@ -9,7 +9,7 @@ from pictures import blocks, encode, noise
 from PIL import Image
 
 from torchloupe.data.contract import Contract, choose_contract
-from torchloupe.data.formats import ImageError
+from torchloupe.data.image.formats import ImageError
 from torchloupe.data.samples import Samples, make_ids
 from torchloupe.data.sources import open_data
 from torchloupe.data.sources.source import ArrayReader, Data

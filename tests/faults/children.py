@@ -15,7 +15,7 @@ from typing import Any
 
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(
-    ["pytest", "torchloupe.assemble", "torchloupe.proof", "torchloupe.cli.main"]
+    ["pytest", "torchloupe.train.start", "torchloupe.studies.resume_proof", "torchloupe.cli.main"]
 )
 
 

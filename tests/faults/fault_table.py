@@ -34,8 +34,8 @@ CASES: dict[str, tuple[str, tuple[str, ...]]] = {
     "R8": (
         "other loader workers, other machine",
         (
-            "data/test_loader.py::test_loader_gives_the_same_batches",
-            "test_changes.py::test_resume_on",
+            "data/feeds/test_loader.py::test_loader_gives_the_same_batches",
+            "train/test_changes.py::test_resume_on",
         ),
     ),
     "R9, R10": ("SIGTERM, Ctrl-C once and twice", ("faults/test_signals.py",)),
@@ -43,26 +43,29 @@ CASES: dict[str, tuple[str, tuple[str, ...]]] = {
         "a loader that dies or hangs",
         (
             "faults/test_hangs.py",
-            "data/test_loader.py::test_loader_names_a_worker",
-            "data/test_loader.py::test_loader_does_not_wait",
+            "data/feeds/test_loader.py::test_loader_names_a_worker",
+            "data/feeds/test_loader.py::test_loader_does_not_wait",
         ),
     ),
     "R12": (
         "NaN and Inf",
-        ("test_loop.py::test_loop_leaves_out", "test_loop.py::test_loop_gives_up"),
+        ("train/test_loop.py::test_loop_leaves_out", "train/test_loop.py::test_loop_gives_up"),
     ),
-    "R13": ("corrupt and odd images", ("data/test_decode.py", "data/test_formats.py")),
+    "R13": ("corrupt and odd images", ("data/image/test_decode.py", "data/image/test_formats.py")),
     "R14": (
         "changed data",
-        ("test_changes.py::test_resume_refuses", "test_changes.py::test_accept"),
+        ("train/test_changes.py::test_resume_refuses", "train/test_changes.py::test_accept"),
     ),
     "R15": ("odd classes and splits", ("data/test_split.py",)),
     "R16": ("little data, batches of one", ("faults/test_places.py::test_batches_of_one",)),
     "R17": ("64 descriptors, 1 MB of /dev/shm", ("faults/test_places.py::test_run_needs",)),
-    "R18": ("out of memory", ("test_pieces.py", "faults/test_ranks.py::test_out_of_memory")),
+    "R18": (
+        "out of memory",
+        ("prepare/test_objects.py", "faults/test_ranks.py::test_out_of_memory"),
+    ),
     "R19": (
         "two owners, a dead owner",
-        ("faults/test_places.py::test_run_folder_of", "test_run.py::test_second_process"),
+        ("faults/test_places.py::test_run_folder_of", "run/test_folder.py::test_second_process"),
     ),
     "R20": ("two ranks", ("faults/test_ranks.py",)),
     "R21": (
@@ -78,7 +81,7 @@ CASES: dict[str, tuple[str, tuple[str, ...]]] = {
     "R22": ("500 short epochs", ("faults/test_leaks.py::test_many",)),
     "R23": (
         "other versions, changed settings",
-        ("test_state.py", "test_changes.py::test_settings"),
+        ("run/test_state.py", "train/test_changes.py::test_settings"),
     ),
     "R24": (
         "the log: cut, refused, read meanwhile",
@@ -86,7 +89,7 @@ CASES: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "S1": (
         "pickles, code in names",
-        ("faults/test_abuse.py", "data/test_sources_arrays.py::test_arrays_never"),
+        ("faults/test_abuse.py", "data/sources/test_arrays.py::test_arrays_never"),
     ),
     "S2": ("mutated safetensors and JSON", ("faults/test_fuzz.py",)),
     "S3": (

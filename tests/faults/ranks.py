@@ -9,7 +9,7 @@ from typing import Any
 
 from children import Child
 
-from torchloupe.run import read_events
+from torchloupe.run.events import read_events
 
 MODEL = '''
 import os, time

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from children import run_loupe
 
-from torchloupe.proof import compare_runs
+from torchloupe.studies.difference import compare_runs
 
 COMPARED: list[bool] = []  # the verdicts of all comparisons, for the table
 MODEL = """

@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 from files import FileLayer, die
 
-from torchloupe import checkpoint
 from torchloupe.hardware.precision import Precision
-from torchloupe.run import RunFolder
-from torchloupe.state import State
+from torchloupe.run import checkpoint
+from torchloupe.run.folder import RunFolder
+from torchloupe.run.state import State
 
 
 def make_state(step: int) -> State:

@@ -19,7 +19,7 @@ from safetensors.torch import save
 from saves import forge_manifest
 
 from torchloupe.errors import CheckpointError
-from torchloupe.trained import open_run
+from torchloupe.trained.run import open_run
 
 ENVIRONMENTS = {
     "plain": {},

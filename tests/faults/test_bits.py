@@ -15,13 +15,14 @@ from runs import is_bit_equal, resume_words, train_words, write_model
 from saves import begin, make_state
 
 import torchloupe
-from torchloupe import checkpoint
 from torchloupe.data.contract import choose_contract
-from torchloupe.data.pack import PackError, read_pack
-from torchloupe.data.pixels import open_pixels
+from torchloupe.data.pack.format import PackError, read_pack
+from torchloupe.data.pack.pixels import open_pixels
 from torchloupe.data.sources import open_data
 from torchloupe.errors import CheckpointError
-from torchloupe.run import RunFolder, read_events
+from torchloupe.run import checkpoint
+from torchloupe.run.events import read_events
+from torchloupe.run.folder import RunFolder
 
 FLIPS = 1000
 Record = Callable[[str, object], None]

@@ -15,12 +15,13 @@ from files import FAULTS, FileLayer, fail_with
 from runs import finish, is_bit_equal, stray_files, train_words, write_model
 from saves import begin, check_intact, save, save_and_die_at
 
-from torchloupe import checkpoint
 from torchloupe.errors import ResourceError
 from torchloupe.hardware.precision import Precision
-from torchloupe.proof import compare_runs
-from torchloupe.run import RunFolder, read_events
-from torchloupe.state import State
+from torchloupe.run import checkpoint
+from torchloupe.run.events import read_events
+from torchloupe.run.folder import RunFolder
+from torchloupe.run.state import State
+from torchloupe.studies.difference import compare_runs
 
 MOST_CALLS = 500
 Record = Callable[[str, object], None]

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 from saves import begin, forge_manifest, make_state
 
-from torchloupe import checkpoint
-from torchloupe.changes import DataRecord
-from torchloupe.config import Config
+from torchloupe.config.schema import Config
+from torchloupe.config.text import from_json, to_json
 from torchloupe.data.contract import Contract
 from torchloupe.errors import CheckpointError, LoupeError
-from torchloupe.run import read_events
-from torchloupe.settings import from_json, to_json
-from torchloupe.trained import read_contract
+from torchloupe.run import checkpoint
+from torchloupe.run.data_record import DataRecord
+from torchloupe.run.events import read_events
+from torchloupe.trained.run import read_contract
 
 MOST_SECONDS = 1
 MOST_MEGABYTES = 200  # more than before, over all files

@@ -11,8 +11,8 @@ import pytest
 from children import run_loupe
 from PIL import Image
 
-from torchloupe.data import decoding, pixels
-from torchloupe.data.decoding import Decoding
+from torchloupe.data.pack import decoding, pixels
+from torchloupe.data.pack.decoding import Decoding
 
 
 @pytest.fixture

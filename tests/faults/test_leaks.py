@@ -10,7 +10,8 @@ import pytest
 from children import Child, run_function, wait_until
 from runs import write_model
 
-from torchloupe.run import RunFolder, read_events
+from torchloupe.run.events import read_events
+from torchloupe.run.folder import RunFolder
 
 MOST_GROWTH = 1.01
 
@@ -44,7 +45,7 @@ def train_and_measure(folder: Path, epochs: int) -> None:
     """In a child: train, and leave what was measured in a file."""
     import torch
 
-    from torchloupe.assemble import train
+    from torchloupe.train.start import train
 
     torch.set_num_threads(1)
     gauge = Gauge()

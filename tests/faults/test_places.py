@@ -16,9 +16,9 @@ from children import run_loupe
 from PIL import Image
 from runs import finish, is_bit_equal, stray_files, train_words, write_model
 
-from torchloupe import checkpoint
 from torchloupe.errors import ResourceError
-from torchloupe.run import RunFolder
+from torchloupe.run import checkpoint
+from torchloupe.run.folder import RunFolder
 
 DATASET = """
 import torch

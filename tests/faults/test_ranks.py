@@ -10,8 +10,8 @@ from children import run_loupe, wait_until
 from ranks import MODEL, accuracies, losses, run_ranks, start_ranks, train_words
 from runs import is_bit_equal, resume_words
 
-from torchloupe import checkpoint
-from torchloupe.run import read_events
+from torchloupe.run import checkpoint
+from torchloupe.run.events import read_events
 
 STEPS = 50
 NEAR = 1e-6

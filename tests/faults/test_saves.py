@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from runs import write_model
 
-from torchloupe import checkpoint
-from torchloupe.assemble import train
+from torchloupe.run import checkpoint
+from torchloupe.train.start import train
 
 
 class AskAt:

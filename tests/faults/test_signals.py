@@ -14,9 +14,9 @@ from children import Child, processes_of_group, run_loupe, wait_until
 from PIL import Image
 from runs import finish, is_bit_equal, stray_files, train_words
 
-from torchloupe import checkpoint
 from torchloupe.data.contract import Contract
-from torchloupe.run import read_events
+from torchloupe.run import checkpoint
+from torchloupe.run.events import read_events
 
 MOST_SECONDS = 25
 WHOM = ("process", "group")  # a terminal and many schedulers send it to all of a group

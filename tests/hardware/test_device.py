@@ -1,9 +1,9 @@
 import pytest
 import torch
 
+from torchloupe.distributed.rank import Rank
 from torchloupe.errors import ResourceError, UsageError
 from torchloupe.hardware.device import choose_device, count_gpus, seed_step
-from torchloupe.hardware.seat import Seat
 
 
 def test_device_is_obeyed():
@@ -50,11 +50,11 @@ def test_seed_step_makes_dropout_a_function_of_the_seed():
 
 @pytest.mark.gpu
 def test_each_rank_has_the_gpu_of_its_number():
-    assert choose_device("auto", Seat(0, 1, 0, 1)).device == torch.device("cuda", 0)
+    assert choose_device("auto", Rank(0, 1, 0, 1)).device == torch.device("cuda", 0)
     with pytest.raises(UsageError, match="--device cuda:0 is one GPU, and 2 ranks"):
-        choose_device("cuda:0", Seat(0, 2, 0, 2))
+        choose_device("cuda:0", Rank(0, 2, 0, 2))
     with pytest.raises(ResourceError, match="device cuda:98 was asked for"):
-        choose_device("auto", Seat(98, 99, 98, 99))
+        choose_device("auto", Rank(98, 99, 98, 99))
     assert count_gpus("all") == torch.cuda.device_count()
 
 

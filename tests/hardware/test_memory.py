@@ -1,4 +1,4 @@
-"""Memory: errors told apart, and images taken in portions."""
+"""Memory: errors told apart, and images taken in micro_limit."""
 
 import os
 import subprocess
@@ -8,7 +8,12 @@ import pytest
 import torch
 
 from torchloupe.errors import ResourceError
-from torchloupe.hardware.memory import Portions, describe_memory, in_portions, is_out_of_memory
+from torchloupe.hardware.memory import (
+    MicroBatchLimit,
+    describe_memory,
+    in_micro_batches,
+    is_out_of_memory,
+)
 
 CPU = torch.device("cpu")
 
@@ -36,7 +41,7 @@ def test_out_of_memory_is_what_a_real_allocation_raises() -> None:
 
 
 def test_portions_give_everything_once_and_in_order() -> None:
-    portions, tried = Portions(), []
+    micro_limit, tried = MicroBatchLimit(), []
 
     def run(span: slice) -> list[int]:
         tried.append(span.stop - span.start)
@@ -44,9 +49,9 @@ def test_portions_give_everything_once_and_in_order() -> None:
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return list(range(span.start, span.stop))
 
-    assert [n for piece in in_portions(10, portions, run) for n in piece] == list(range(10))
+    assert [n for piece in in_micro_batches(10, micro_limit, run) for n in piece] == list(range(10))
     assert tried == [10, 5, 2, 3, 2, 3]
-    assert list(in_portions(4, portions, run)) == [[0, 1], [2, 3]]  # it is remembered
+    assert list(in_micro_batches(4, micro_limit, run)) == [[0, 1], [2, 3]]  # it is remembered
 
 
 def test_portions_say_so_where_one_does_not_fit() -> None:
@@ -54,7 +59,7 @@ def test_portions_say_so_where_one_does_not_fit() -> None:
         raise MemoryError("no room for 7 bytes")
 
     with pytest.raises(ResourceError, match=r"one image by itself does not fit .*7 bytes"):
-        list(in_portions(3, Portions(), run))
+        list(in_micro_batches(3, MicroBatchLimit(), run))
 
 
 def test_portions_leave_other_errors_alone() -> None:
@@ -62,7 +67,7 @@ def test_portions_leave_other_errors_alone() -> None:
         raise ValueError("wrong")
 
     with pytest.raises(ValueError, match="wrong"):
-        list(in_portions(3, Portions(), run))
+        list(in_micro_batches(3, MicroBatchLimit(), run))
 
 
 def test_memory_is_described_in_numbers() -> None:
@@ -73,8 +78,8 @@ def test_memory_is_described_in_numbers() -> None:
 REAL = """
 import resource, torch
 from torch import nn
-from torchloupe.hardware.memory import Portions, in_portions
-from torchloupe.limits import available_memory_bytes
+from torchloupe.hardware.memory import MicroBatchLimit, in_micro_batches
+from torchloupe.system.limits import available_memory_bytes
 
 model = nn.Sequential(nn.Conv2d(3, 64, 3), nn.ReLU()).eval()
 images = torch.zeros(64, 3, 128, 128)
@@ -83,11 +88,12 @@ with torch.inference_mode():
     used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + 200_000_000,) * 2)  # all need over 500 MB
     assert available_memory_bytes() <= 200_000_000, available_memory_bytes()
-    portions = Portions()
-    means = list(in_portions(64, portions, lambda span: model(images[span]).mean(dim=(1, 2, 3))))
-assert 1 <= portions.most < 64, portions
+    micro_limit = MicroBatchLimit()
+    run = lambda span: model(images[span]).mean(dim=(1, 2, 3))
+    means = list(in_micro_batches(64, micro_limit, run))
+assert 1 <= micro_limit.most < 64, micro_limit
 assert torch.cat(means).shape == (64,)
-print("done", portions.most)
+print("done", micro_limit.most)
 """
 
 

@@ -10,48 +10,21 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src" / "torchloupe"
 TESTS = ROOT / "tests"
 
-# Floor by floor, rooms that may not know each other in groups of their own. Within a group,
-# and on floors 0, 2, 4 and 5 within the floor, imports are free as long as there is no cycle.
-FLOORS: tuple[tuple[frozenset[str], ...], ...] = (
-    (frozenset({"errors", "units", "keys", "code", "limits", "disk"}),),
-    (frozenset({"hardware"}), frozenset({"data"}), frozenset({"model"}), frozenset({"lens"})),
-    (
-        frozenset(
-            {"config", "settings", "provenance", "checkpoint", "state", "plan", "run"}
-            | {"wishes", "follower"},
-        ),
-    ),
-    (
-        frozenset({"loop", "gradients", "evaluation", "probe", "bottleneck"}),
-        frozenset({"report"}),
-    ),
-    (
-        frozenset(
-            {
-                "assemble",
-                "augmentation",
-                "budget",
-                "changes",
-                "features",
-                "finish",
-                "folds",
-                "headstart",
-            }
-            | {
-                "materials",
-                "oddities",
-                "pieces",
-                "proof",
-                "recipes",
-                "speed",
-                "strategy",
-                "trained",
-                "work",
-            }
-        ),
-    ),
-    (frozenset({"cli", "__main__"}),),
+# Floor by floor from the lowest; rooms of one floor may not know each other.
+FLOORS: tuple[tuple[str, ...], ...] = (
+    ("errors", "units"),
+    ("system", "distributed", "lens", "config"),
+    ("data", "model", "hardware", "report", "recipes"),
+    ("run", "evaluation", "speed"),
+    ("checks", "display"),
+    ("prepare",),
+    ("trained",),
+    ("train",),
+    ("studies",),
+    ("cli",),
+    ("__main__",),
 )
+LOOSE = {"__init__", "__main__", "errors", "units"}  # modules that stand in no room
 
 # Packages of the extras: the only ones that a function may import (the command aside).
 EXTRAS = {"tensorboard", "torch.utils.tensorboard", "mlflow", "wandb", "datasets", "webdataset"}
@@ -87,12 +60,11 @@ def modules() -> tuple[Module, ...]:
     return tuple(found)
 
 
-def place_of(top: str) -> tuple[int, int]:
-    """(floor, group) of a room or module of the house; KeyError for one without a place."""
-    for floor, groups in enumerate(FLOORS):
-        for number, group in enumerate(groups):
-            if top in group:
-                return floor, number
+def floor_of(top: str) -> int:
+    """The floor of a room or module of the house; KeyError for one without a place."""
+    for floor, rooms in enumerate(FLOORS):
+        if top in rooms:
+            return floor
     raise KeyError(top)
 
 

@@ -7,18 +7,18 @@ import pytest
 import torch
 from torch import nn
 
-from torchloupe.config import DataConfig
-from torchloupe.data.augment import Augment
+from torchloupe.config.schema import DataConfig
+from torchloupe.data.augmentation.augment import Augment
 from torchloupe.hardware.precision import Precision
-from torchloupe.loop import train
-from torchloupe.materials import prepare
 from torchloupe.model.losses import make_loss
 from torchloupe.model.optimizers import make_optimizer
 from torchloupe.model.schedules import make_schedule
 from torchloupe.model.zoo import CNN, ResidualNet
-from torchloupe.plan import Plan
-from torchloupe.run import RunFolder
-from torchloupe.state import State
+from torchloupe.prepare.data import prepare
+from torchloupe.prepare.plan import Plan
+from torchloupe.run.folder import RunFolder
+from torchloupe.run.state import State
+from torchloupe.train.loop import train
 
 CPU = torch.device("cpu")
 STEPS = 50
@@ -26,8 +26,8 @@ STEPS = 50
 
 @pytest.fixture(scope="module")
 def feed():
-    materials = prepare(DataConfig(), "digits", seed=0)
-    return materials.feed(32, 0, Augment(), CPU)
+    run_data = prepare(DataConfig(), "digits", seed=0)
+    return run_data.feed(32, 0, Augment(), CPU)
 
 
 def train_with_torch(model, optimizer, batches):

@@ -101,7 +101,7 @@ def test_every_kind_of_error_has_its_exit_code() -> None:
         "NumericError": 5,
         "ResourceError": 6,
         "HungError": 6,
-        "Elsewhere": 6,  # each has that of the rank which failed first
+        "RankFailed": 6,  # each has that of the rank which failed first
         "Interrupted": 130,
         "Terminated": 143,
     }

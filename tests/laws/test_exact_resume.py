@@ -5,10 +5,10 @@ import signal
 
 import pytest
 
-from torchloupe import checkpoint
-from torchloupe.assemble import resume, train
 from torchloupe.errors import Terminated
-from torchloupe.run import read_events
+from torchloupe.run import checkpoint
+from torchloupe.run.events import read_events
+from torchloupe.train.start import resume, train
 
 SETTINGS = {
     "model.name": "torch.nn:Module",  # replaced by the fixture

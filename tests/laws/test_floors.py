@@ -9,11 +9,15 @@ def test_every_module_has_a_floor() -> None:
     homeless = [
         module.name
         for module in house.modules()
-        if module.name and not any(module.top in g for groups in house.FLOORS for g in groups)
+        if module.name and not any(module.top in rooms for rooms in house.FLOORS)
     ]
     assert not homeless, (
         f"say in tests/laws/house.py and ARCHITECTURE.md where they live: {homeless}"
     )
+
+
+def test_nothing_stands_loose_at_the_root() -> None:
+    assert {path.stem for path in house.SOURCE.glob("*.py")} == house.LOOSE
 
 
 def test_imports_go_downward_only() -> None:
@@ -21,12 +25,12 @@ def test_imports_go_downward_only() -> None:
     for module in house.modules():
         if not module.name:
             continue  # the package's own front, which hands out names of every floor
-        floor, group = house.place_of(module.top)
+        floor = house.floor_of(module.top)
         for target, line in house.imports_of(module):
             if not target:
                 continue  # torchloupe itself: its version
-            other_floor, other_group = house.place_of(target.partition(".")[0])
-            if other_floor > floor or (other_floor == floor and other_group != group):
+            top = target.partition(".")[0]
+            if top != module.top and house.floor_of(top) >= floor:
                 wrong.append(f"{module.name}:{line} imports {target}")
     assert not wrong
 
@@ -73,19 +77,18 @@ def test_imports_stand_at_the_top_extras_and_the_command_aside() -> None:
     assert not wrong
 
 
-def test_architecture_page_shows_each_module_on_its_floor() -> None:
+def test_architecture_page_shows_each_room_on_its_floor() -> None:
     page = (house.ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
     drawn = {
         int(line.split()[0]): set(line.replace("/", " ").split())
         for line in page.splitlines()
-        if line[:1] == " " and line.strip()[:1].isdigit()
+        if line[:1] in (" ", "1") and line.strip()[:1].isdigit()
     }
     missing = [
-        name
-        for floor, groups in enumerate(house.FLOORS)
-        for group in groups
-        for name in group - {"__main__"}
-        if name not in drawn.get(floor, set())
+        room
+        for floor, rooms in enumerate(house.FLOORS, 1)
+        for room in rooms
+        if room not in drawn.get(floor, set())
     ]
     assert not missing
     assert len(drawn) == len(house.FLOORS)

@@ -57,7 +57,16 @@ OPTIONS = {
 }
 
 EXPORTS = [
-    *("Config", "Folds", "Prediction", "Run", "cross_validate", "data", "errors", "evaluate"),
+    *(
+        "Config",
+        "CrossValidation",
+        "Prediction",
+        "Run",
+        "cross_validate",
+        "data",
+        "errors",
+        "evaluate",
+    ),
     *("fit", "hardware", "lens", "models", "open_data", "open_run", "resume"),
 ]
 
@@ -100,7 +109,7 @@ def test_star_import_gives_the_exports() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["hardware.precision", "data.feed", "lens.anatomy", "evaluation", "model.zoo", "loop"],
+    ["hardware.precision", "data.feeds.feed", "lens.anatomy", "evaluation.scoring", "train.loop"],
 )
 def test_part_is_importable_alone(module: str) -> None:
     assert importlib.import_module(f"torchloupe.{module}").__doc__

@@ -7,20 +7,21 @@ import pytest
 import torch
 from torch import nn
 
-from torchloupe.config import DataConfig
-from torchloupe.data.augment import Augment
+from torchloupe.config.schema import DataConfig
+from torchloupe.data.augmentation.augment import Augment
 from torchloupe.hardware.precision import Precision
 from torchloupe.lens import draw_net, look_inside, summarise, watch
 from torchloupe.lens.anatomy import explain_forward, layer_table
-from torchloupe.loop import train
-from torchloupe.materials import prepare
 from torchloupe.model.losses import make_loss
 from torchloupe.model.optimizers import make_optimizer
 from torchloupe.model.schedules import make_schedule
 from torchloupe.model.zoo import CNN, ResidualNet
-from torchloupe.plan import Plan
-from torchloupe.run import RunFolder, read_events
-from torchloupe.state import State
+from torchloupe.prepare.data import prepare
+from torchloupe.prepare.plan import Plan
+from torchloupe.run.events import read_events
+from torchloupe.run.folder import RunFolder
+from torchloupe.run.state import State
+from torchloupe.train.loop import train
 
 CPU = torch.device("cpu")
 STEPS = 50

@@ -9,11 +9,9 @@ import torch
 from classic import Classic, error_of, summary_of, with_forward
 from torch import nn
 
-from torchloupe.code import load_object
 from torchloupe.errors import UsageError
-from torchloupe.lens.anatomy import (
-    explain_forward,
-)
+from torchloupe.lens.anatomy import explain_forward
+from torchloupe.system.user_code import load_object
 
 
 def line_of(method, text):

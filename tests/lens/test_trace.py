@@ -9,11 +9,7 @@ import torch
 from torch import nn
 
 from torchloupe.errors import UsageError
-from torchloupe.lens.anatomy import (
-    explain_forward,
-    layer_table,
-    parameter_count,
-)
+from torchloupe.lens.anatomy import explain_forward, layer_table, parameter_count
 from torchloupe.lens.trace import trace_forward
 
 

@@ -10,7 +10,7 @@ from sklearn.datasets import load_sample_images
 from torchloupe.data.contract import Contract
 from torchloupe.errors import CheckpointError, UsageError
 from torchloupe.model import backbones
-from torchloupe.model.backbones import describe_sight, load_pretrained, read_lite_weights
+from torchloupe.model.backbones import input_spec_of, load_pretrained, read_lite_weights
 from torchloupe.model.catalog import make_model
 from torchloupe.model.transfer import LITE, make_transfer
 from torchloupe.model.weights import digest_weights, fit_weights
@@ -27,9 +27,9 @@ def test_installed_weights_know_a_palace_and_a_daisy():
     tensors, left_over = fit_weights(network, read_lite_weights())
     assert not left_over
     network.load_state_dict(tensors)
-    sight = describe_sight(LITE)
-    contract = Contract("RGB", 3, (sight.size,) * 2, kernel=sight.kernel)
-    contract = contract.with_statistics(*sight.statistics(3))
+    input_spec = input_spec_of(LITE)
+    contract = Contract("RGB", 3, (input_spec.size,) * 2, kernel=input_spec.kernel)
+    contract = contract.with_statistics(*input_spec.statistics(3))
     pixels = [torch.tensor(contract.decode(image)) for image in load_sample_images().images]
     with torch.inference_mode():
         logits = network.eval()(contract.normalise(torch.stack(pixels)))
@@ -99,7 +99,7 @@ def test_model_without_known_weights_is_refused():
     ],
 )
 def test_sight_is_that_of_the_weights(spec, size, kernel, mean):
-    sight = describe_sight(spec)
-    assert (sight.size, sight.kernel) == (size, kernel)
-    assert sight.mean == pytest.approx(mean)
-    assert sight.statistics(1)[0] == pytest.approx((sum(mean) / 3,))
+    input_spec = input_spec_of(spec)
+    assert (input_spec.size, input_spec.kernel) == (size, kernel)
+    assert input_spec.mean == pytest.approx(mean)
+    assert input_spec.statistics(1)[0] == pytest.approx((sum(mean) / 3,))

@@ -5,8 +5,8 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from torchloupe.keys import make_keys
 from torchloupe.model.head import balanced_weights, fit_head
+from torchloupe.system.counter_rng import make_keys
 
 
 def blobs(count=60, classes=3, width=8, views=2, seed=0, spread=1.0):

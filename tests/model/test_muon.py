@@ -27,8 +27,8 @@ def test_singular_values_end_near_one(shape):
     assert values.min() > 0.3 if shape == (16, 16) else values.min() > 0.6
     assert values.max() < 1.3
     left, _, right = torch.linalg.svd(given, full_matrices=False)
-    likeness = torch.cosine_similarity(found.flatten(1), (left @ right).flatten(1))
-    assert likeness.min() > 0.95
+    cosine = torch.cosine_similarity(found.flatten(1), (left @ right).flatten(1))
+    assert cosine.min() > 0.95
 
 
 def test_matrices_do_not_mix_within_a_batch():

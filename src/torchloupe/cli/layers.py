@@ -8,7 +8,7 @@ import torch
 from rich.text import Text
 from torch import nn
 
-from torchloupe.cli.result import align
+from torchloupe.cli.text import align
 from torchloupe.errors import printable
 from torchloupe.hardware.device import choose_device
 from torchloupe.lens.anatomy import explain_forward, shorten
@@ -16,7 +16,7 @@ from torchloupe.lens.diagnosis import spell
 from torchloupe.lens.summary import MakeOptimizer, Summary, summarise
 from torchloupe.model.catalog import make_model
 from torchloupe.model.optimizers import OPTIMIZERS, make_optimizer
-from torchloupe.trained import open_run
+from torchloupe.trained.run import open_run
 from torchloupe.units import format_bytes, format_count, plural
 
 Shape = tuple[int, int, int]

@@ -10,12 +10,12 @@ import platformdirs
 import torch
 from rich.text import Text
 
-from torchloupe.cli.result import align
+from torchloupe.cli.text import align
 from torchloupe.errors import printable
 from torchloupe.hardware.device import choose_device
 from torchloupe.hardware.precision import choose_precision, formats_of
-from torchloupe.limits import available_memory_bytes, memory_limit_bytes, usable_cores
-from torchloupe.provenance import package_versions
+from torchloupe.system.environment import package_versions
+from torchloupe.system.limits import available_memory_bytes, memory_limit_bytes, usable_cores
 from torchloupe.units import format_bytes
 
 

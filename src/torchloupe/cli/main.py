@@ -18,13 +18,24 @@ from typing import Annotated, Any
 import typer
 
 from torchloupe import __version__
-from torchloupe.cli import look, packs, predict, probing, proof, room, train
+from torchloupe.cli import (
+    evaluate,
+    info,
+    look,
+    memory,
+    pack,
+    predict,
+    probe,
+    summary,
+    train,
+    verify,
+)
 from torchloupe.cli.help import LoupeCommand, LoupeGroup, paint, spell
 from torchloupe.errors import (
-    Elsewhere,
     HungError,
     Interrupted,
     LoupeError,
+    RankFailed,
     ResourceError,
     Terminated,
     UsageError,
@@ -39,18 +50,18 @@ app = typer.Typer(cls=LoupeGroup, add_completion=False, pretty_exceptions_enable
 for panel, command in (
     ("Train", train.train),
     ("Train", train.resume),
-    ("Train", packs.pack),
+    ("Train", pack.pack),
     ("Use", predict.predict),
-    ("Use", look.evaluate),
+    ("Use", evaluate.evaluate),
     ("Look", look.look),
-    ("Look", look.summary),
-    ("Look", room.memory),
-    ("Look", look.info),
-    ("Look", probing.probe),
-    ("Prove", proof.verify_resume),
-    ("Prove", proof.diff),
+    ("Look", summary.summary),
+    ("Look", memory.memory),
+    ("Look", info.info),
+    ("Look", probe.probe),
+    ("Prove", verify.verify_resume),
+    ("Prove", verify.diff),
 ):
-    name = "eval" if command is look.evaluate else command.__name__.replace("_", "-")
+    name = "eval" if command is evaluate.evaluate else command.__name__.replace("_", "-")
     app.command(name, cls=LoupeCommand, rich_help_panel=panel)(command)
 
 
@@ -81,13 +92,13 @@ def run(arguments: Sequence[str] | None = None) -> int:
     0 done, 1 unexpected, 2 usage, 3 data, 4 checkpoint, 5 numeric, 6 resources, 130 interrupted,
     141 reader gone, 143 terminated.
     """
-    wishes: dict[str, Any] = {"began": time.perf_counter()}
+    asked: dict[str, Any] = {"began": time.perf_counter()}
     try:
         with _plain_warnings(), _any_encoding(), _ending_on_sigterm():
             group: Any = typer.main.get_command(app)
             words = list(sys.argv[1:] if arguments is None else arguments)
-            wishes["words"] = words
-            with group.make_context("loupe", words, obj=wishes) as context:
+            asked["words"] = words
+            with group.make_context("loupe", words, obj=asked) as context:
                 group.invoke(context)
             sys.stdout.flush()
     except typer.Exit as stop:
@@ -103,9 +114,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return Terminated.exit_code
     except Exception as error:
         refusal = explain(error)
-        if wishes.get("traceback"):
+        if asked.get("traceback"):
             traceback.print_exc()
-        if not isinstance(refusal, Elsewhere):  # that rank has said it
+        if not isinstance(refusal, RankFailed):  # that rank has said it
             say_error(refusal.message, refusal.hint)
         if isinstance(refusal, HungError):
             _leave(refusal.exit_code)

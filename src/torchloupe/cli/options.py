@@ -18,8 +18,8 @@ def results_only() -> contextlib.AbstractContextManager[Any]:
 
 def _remember_traceback(context: typer.Context, wanted: bool) -> bool:
     """Tell the door (main.run), which is outside every command, to print tracebacks."""
-    wishes: dict[str, Any] = context.find_root().obj
-    wishes["traceback"] = wanted or wishes.get("traceback", False)
+    asked: dict[str, Any] = context.find_root().obj
+    asked["traceback"] = wanted or asked.get("traceback", False)
     return wanted
 
 

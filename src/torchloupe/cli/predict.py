@@ -68,7 +68,7 @@ def predict(
     if kind == "parquet" and out is None and sys.stdout.isatty():
         raise UsageError("parquet is not made for a terminal", "add --out FILE.parquet")
     with results_only():
-        from torchloupe.trained import open_run
+        from torchloupe.trained.run import open_run
 
         opened = open_run(run, model=model, trust_code=trust_code, device=device or "auto")
         predictions = opened.predict(*images, top=top)
@@ -103,7 +103,7 @@ def render(predictions: Sequence[Any], kind: str, top: int) -> bytes:
     if kind == "table":
         return _as_table(predictions).encode("utf-8", "backslashreplace")
     if kind == "json":
-        from torchloupe.cli.result import to_json
+        from torchloupe.cli.text import to_json
 
         return (to_json([_as_object(prediction) for prediction in predictions]) + "\n").encode()
     names = column_names(top)
@@ -175,8 +175,8 @@ def _label(prediction: Any) -> str:
 
 
 def _as_table(predictions: Sequence[Any]) -> str:
-    from torchloupe.cli.result import align
-    from torchloupe.report.progress import format_share
+    from torchloupe.cli.text import align
+    from torchloupe.display.progress import format_fraction
 
     rows = []
     for prediction in predictions:
@@ -185,10 +185,10 @@ def _as_table(predictions: Sequence[Any]) -> str:
             rows.append([path, "-", f"can't be read: {printable(prediction.error)}"])
             continue
         others = [
-            f"{printable(name, 60)} {format_share(share)}"
+            f"{printable(name, 60)} {format_fraction(share)}"
             for name, share in _ranked(prediction)[1:]
         ]
-        words = "  ".join([format_share(prediction.confidence), *others])
+        words = "  ".join([format_fraction(prediction.confidence), *others])
         rows.append([path, printable(_label(prediction), 60), words])
     return align(rows).plain
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from torchloupe.cli.gpus import is_first_rank, run_on_ranks
 from torchloupe.cli.options import (
     Device,
     Json,
@@ -22,9 +23,8 @@ from torchloupe.cli.options import (
     results_only,
     whole_number,
 )
-from torchloupe.cli.ranks import is_first_rank, run_on_ranks
+from torchloupe.distributed.rank import find_rank
 from torchloupe.errors import UsageError, printable
-from torchloupe.hardware.seat import find_seat
 
 Epochs = Annotated[
     float | None,
@@ -169,9 +169,9 @@ def train(
         settings,
     )
     with results_only():
-        from torchloupe.assemble import decide
-        from torchloupe.assemble import train as begin
-        from torchloupe.folds import train_folds
+        from torchloupe.studies.cross_validation import train_folds
+        from torchloupe.train.start import decide
+        from torchloupe.train.start import train as begin
 
         config = decide(typed, recipe)[0]
         all_folds = config.data.folds and not config.data.fold
@@ -235,14 +235,14 @@ def resume(
                 f"leave the options out, or resume one of its runs: {printable(run)}/fold-1",
             )
         with results_only():
-            from torchloupe.folds import resume_folds
+            from torchloupe.studies.cross_validation import resume_folds
 
             found = resume_folds(run, trust_code=trust_code, listening=lambda: display(quiet))
         _print_folds(found, as_json)
         return
     with display(quiet) as listeners:
-        from torchloupe.assemble import read_settings
-        from torchloupe.assemble import resume as go_on
+        from torchloupe.train.start import read_settings
+        from torchloupe.train.start import resume as go_on
 
         asked = "hardware.gpus" in typed
         if run_on_ranks(context, read_settings(run, typed), at_most=not asked):
@@ -261,7 +261,7 @@ def resume(
 
 def collect_settings(flags: dict[str, Any], assignments: list[str] | None) -> dict[str, Any]:
     """What was typed, by dotted name; UsageError where two of them contradict each other."""
-    from torchloupe.settings import parse_assignments
+    from torchloupe.config.text import parse_assignments
 
     typed = {name: value for name, value in flags.items() if value is not None}
     for text in assignments or ():
@@ -284,7 +284,7 @@ def collect_settings(flags: dict[str, Any], assignments: list[str] | None) -> di
 @contextlib.contextmanager
 def display(quiet: bool) -> Iterator[list[Any]]:
     """The display as a list of listeners; whatever code prints meanwhile goes to stderr."""
-    from torchloupe.report.terminal import make_display
+    from torchloupe.display.terminal import make_display
 
     with results_only():
         display = make_display(quiet=quiet)
@@ -296,7 +296,7 @@ def display(quiet: bool) -> Iterator[list[Any]]:
 
 def refuse_ranks(config: Any) -> None:
     """UsageError where folds are to be trained by several processes."""
-    if config.hardware.gpus != "1" or find_seat() is not None:
+    if config.hardware.gpus != "1" or find_rank() is not None:
         raise UsageError(
             "folds are trained one after the other by one process, and several were asked for",
             "leave --gpus and torchrun out, or train one fold: --set data.fold=1",
@@ -304,7 +304,7 @@ def refuse_ranks(config: Any) -> None:
 
 
 def _print_folds(folds: Any, as_json: bool, source: str = "") -> None:
-    from torchloupe.cli.result import describe_folds, print_text, to_json
+    from torchloupe.cli.text import describe_folds, print_text, to_json
 
     if as_json:
         print(to_json({"folder": str(folds.folder), **folds.metrics}))
@@ -315,7 +315,7 @@ def _print_folds(folds: Any, as_json: bool, source: str = "") -> None:
 def _print_result(run: Any, as_json: bool, source: str = "") -> None:
     if not is_first_rank():
         return
-    from torchloupe.cli.result import describe_result, print_text, to_json
+    from torchloupe.cli.text import describe_result, print_text, to_json
 
     if as_json:
         print(to_json({"run": str(run.folder), "metrics": run.metrics}))

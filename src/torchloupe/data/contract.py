@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from torchloupe.data.decode import decode_image, to_mode
-from torchloupe.data.fit import KERNELS, fit_image
-from torchloupe.data.formats import ImageError
+from torchloupe.data.image.decode import decode_image, to_mode
+from torchloupe.data.image.formats import ImageError
+from torchloupe.data.image.resize import KERNELS, fit_image
 from torchloupe.data.sources.source import Data
 from torchloupe.data.survey import LARGEST_SIDE, Survey, look_at, parse_size
 from torchloupe.errors import CheckpointError, UsageError, did_you_mean, printable
@@ -273,7 +273,7 @@ def choose_contract(
     channels = MODES.get(mode) or max(survey.channels)
     chosen = survey.choose_size(largest, is_own) if size == "auto" else parse_size(size)
     if fit == "auto":
-        fit = "stretch" if survey.is_one_size else "pad" if survey.long_share > 0.25 else "crop"
+        fit = "stretch" if survey.is_one_size else "pad" if survey.long_fraction > 0.25 else "crop"
     _check_choice(mode, fit, kernel, survey)
     low, high = survey.value_range if survey.is_float else (0.0, 255.0)
     contract = Contract(

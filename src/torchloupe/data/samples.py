@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from torchloupe.keys import Keys, make_keys
+from torchloupe.system.counter_rng import Keys, make_keys
 
 
 @dataclass(frozen=True, eq=False)

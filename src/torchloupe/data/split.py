@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from torchloupe.data.samples import Samples
 from torchloupe.errors import DataError, printable
-from torchloupe.keys import Keys, make_key, mix
+from torchloupe.system.counter_rng import Keys, hash_parts, make_key
 from torchloupe.units import plural
 
 TRAIN, VAL, TEST = 0, 1, 2
@@ -129,7 +129,7 @@ def _draw_units(
     first = np.empty(len(named), dtype=np.int64)
     first[unit[leads]] = leads
     strata = _strata(samples)[rows][first]
-    return unit, sizes, strata, np.lexsort((named, mix(seed, _SPLIT_DRAW, named), strata))
+    return unit, sizes, strata, np.lexsort((named, hash_parts(seed, _SPLIT_DRAW, named), strata))
 
 
 def _quotas(
@@ -140,7 +140,9 @@ def _quotas(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """How many images of each class go to val and to test; one at least stays."""
     names = [*class_names, ""][: len(counts)]
-    turn = np.argsort(mix(seed, _SPLIT_DRAW, np.array([make_key(n) for n in names], np.uint64)))
+    turn = np.argsort(
+        hash_parts(seed, _SPLIT_DRAW, np.array([make_key(n) for n in names], np.uint64))
+    )
     quotas = []
     for fraction in fractions:
         wanted = counts * fraction

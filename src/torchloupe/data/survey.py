@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from torchloupe.data.chance import chance_kept, seed_all
-from torchloupe.data.decode import decode_image, is_grey, read_size
+from torchloupe.data.image.decode import decode_image, is_grey, read_size
 from torchloupe.data.sources.datasets import to_pixels
 from torchloupe.data.sources.source import Data
 from torchloupe.data.split import TRAIN
 from torchloupe.errors import DataError, UsageError, printable
+from torchloupe.system.seeding import rng_preserved, seed_all
 
 LOOKED_AT = 200
 LOOKED_AT_OF_OWN = 32  # items of a user's Dataset: each may cost a whole transform
@@ -50,7 +50,7 @@ class Survey:
         return max(1, int(median(min(size) for size in self.sizes)))
 
     @property
-    def long_share(self) -> float:
+    def long_fraction(self) -> float:
         """The share of images more than twice as long as they are wide, or the reverse."""
         return sum(max(size) > 2 * min(size) for size in self.sizes) / len(self.sizes)
 
@@ -112,7 +112,7 @@ def look_at(data: Data) -> Survey:
             for start in range(0, len(array), rows):
                 _widen(survey, array[start : start + rows])
     else:
-        with chance_kept():  # a user's transforms may draw: the same every time, and unnoticed
+        with rng_preserved():  # a user's transforms may draw: the same every time, and unnoticed
             seed_all(0)
             (_look_at_stream if data.kind == "stream" else _look_at_rows)(data, survey)
     if survey.is_float and not np.isfinite([survey.low, survey.high]).all():
@@ -120,7 +120,7 @@ def look_at(data: Data) -> Survey:
     return survey
 
 
-def measure_plain_share(data: Data) -> float:
+def measure_plain_fraction(data: Data) -> float:
     """The share of images on a ground of one colour, such as drawings, cut-outs and scans.
 
     Told by the border of a few images; 0 where none of them can be read.

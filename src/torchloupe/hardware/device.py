@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
+from torchloupe.distributed.rank import Rank
 from torchloupe.errors import ResourceError, UsageError, printable
-from torchloupe.hardware.seat import Seat
 
 
 @dataclass(frozen=True)
@@ -16,18 +16,18 @@ class DeviceChoice:
     reason: str
 
 
-def choose_device(asked: str = "auto", seat: Seat | None = None) -> DeviceChoice:
+def choose_device(asked: str = "auto", launched: Rank | None = None) -> DeviceChoice:
     """The device asked for, or the best that is there for `"auto"`: cuda, then mps, then cpu.
 
-    Each rank has the GPU of its own number among those of the machine (`seat`). A device that is
-    not there is an error (ResourceError), never a silent fall back to another.
+    Each rank (`launched`) has the GPU of its local rank. Raises ResourceError for a device that
+    is not there; never falls back to another one silently.
     """
-    own = seat.local_rank if seat else 0
+    own = launched.local_rank if launched else 0
     if asked == "auto":
         if torch.cuda.is_available():
             device = torch.device("cuda", own)
             _check_present(device, str(device))
-            reason = f"the GPU of local rank {own}" if seat else "found first"
+            reason = f"the GPU of local rank {own}" if launched else "found first"
             return DeviceChoice(device, f"{torch.cuda.get_device_name(device)}, {reason}")
         if torch.backends.mps.is_available():
             return DeviceChoice(torch.device("mps"), "Apple GPU; no CUDA device is visible")
@@ -43,9 +43,9 @@ def choose_device(asked: str = "auto", seat: Seat | None = None) -> DeviceChoice
         )
     if device.type == "cuda" and device.index is None:
         device = torch.device("cuda", own)
-    elif device.type == "cuda" and seat and seat.local_size > 1:
+    elif device.type == "cuda" and launched and launched.local_size > 1:
         raise UsageError(
-            f"--device {device} is one GPU, and {seat.local_size} ranks were started here",
+            f"--device {device} is one GPU, and {launched.local_size} ranks were started here",
             "use --device cuda, which gives each rank its own",
         )
     _check_present(device, printable(asked))

@@ -13,8 +13,8 @@ from typing import TypeVar
 import torch
 
 from torchloupe.errors import ResourceError, printable
-from torchloupe.hardware.heap import give_back_freed_blocks
-from torchloupe.limits import available_memory_bytes, memory_limit_bytes
+from torchloupe.system.heap import give_back_freed_blocks
+from torchloupe.system.limits import available_memory_bytes, memory_limit_bytes
 from torchloupe.units import format_bytes, plural
 
 T = TypeVar("T")
@@ -27,7 +27,7 @@ _SIGNS = (
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_ALLOC_FAILED",
 )
-CACHE_SHARE = 0.1  # of a device's memory: less than this free, and cached blocks are given back
+CACHE_FRACTION = 0.1  # of a device's memory: less than this free, and cached blocks are given back
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -38,7 +38,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 @dataclass
-class Portions:
+class MicroBatchLimit:
     """How many images go through a model at once: all, until memory says otherwise."""
 
     most: int = 0  # 0: as many as there are
@@ -58,7 +58,9 @@ class Portions:
         self.most = -(-tried // 2)
 
 
-def in_portions(total: int, portions: Portions, run: Callable[[slice], T]) -> Iterator[T]:
+def in_micro_batches(
+    total: int, micro_limit: MicroBatchLimit, run: Callable[[slice], T]
+) -> Iterator[T]:
     """`run` on each piece of `total` images, in order; again in smaller ones where they don't fit.
 
     What was done already is not done again. Raises ResourceError, with numbers, where a single
@@ -66,7 +68,7 @@ def in_portions(total: int, portions: Portions, run: Callable[[slice], T]) -> It
     """
     done = 0
     while done < total:
-        count = portions.count(total - done)
+        count = micro_limit.count(total - done)
         edges = [done + (total - done) * part // count for part in range(count + 1)]
         for start, stop in pairwise(edges):
             try:
@@ -79,14 +81,14 @@ def in_portions(total: int, portions: Portions, run: Callable[[slice], T]) -> It
                 done = stop
                 yield made
                 continue
-            make_room(portions, stop - start, reason)
+            shrink_micro_batches(micro_limit, stop - start, reason)
             break
 
 
-def make_room(portions: Portions, tried: int, reason: str) -> None:
-    """Shrink `portions`; what was `reason` is told where that can't be done."""
+def shrink_micro_batches(micro_limit: MicroBatchLimit, tried: int, reason: str) -> None:
+    """Shrink `micro_limit`; what was `reason` is told where that can't be done."""
     try:
-        portions.shrink(tried)
+        micro_limit.shrink(tried)
     except ResourceError as error:
         raise ResourceError(f"{error.message} ({printable(reason, 300)})", error.hint) from None
 
@@ -129,9 +131,9 @@ def release_cached(device: torch.device) -> None:
     """Give kept blocks back where memory is nearly full; for changes of phase, never a step."""
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
-        if free < CACHE_SHARE * total:
+        if free < CACHE_FRACTION * total:
             torch.cuda.empty_cache()
     elif device.type == "mps":
         torch.mps.empty_cache()
-    elif available_memory_bytes() < CACHE_SHARE * memory_limit_bytes():
+    elif available_memory_bytes() < CACHE_FRACTION * memory_limit_bytes():
         give_back_freed_blocks()

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from torchloupe.distributed.parallel import whole
 from torchloupe.errors import ResourceError
-from torchloupe.hardware.parallel import whole
 
 FEW = 8  # gradients whose norms are read one by one sooner than together
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}

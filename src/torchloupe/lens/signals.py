@@ -95,7 +95,7 @@ class Signals:
     def read(self) -> dict[str, dict[str, float]]:
         """What was seen since the last `read`, by layer; empty if nothing was looked at.
 
-        `mean` and `spread` (standard deviation) of what the layer gave; `dead_share`, the share
+        `mean` and `spread` (standard deviation) of what the layer gave; `dead_fraction`, the share
         of its units (channels, features) that never gave more than 0, which a ReLU behind them
         turns to nothing; `gradient_norm` of its parameters as the optimizer took them, clipped
         where that was asked for; and `update_ratio`, the norm of the step over that of the
@@ -113,7 +113,7 @@ class Signals:
         device = parts[-1].device
         numbers = [float(f"{n:.6g}") for n in torch.cat([p.to(device) for p in parts]).tolist()]
         found: dict[str, dict[str, float]] = {
-            name: dict(zip(("mean", "spread", "dead_share"), numbers[3 * k :], strict=False))
+            name: dict(zip(("mean", "std", "dead_fraction"), numbers[3 * k :], strict=False))
             for k, name in enumerate(names)
         }
         if steps is not None:

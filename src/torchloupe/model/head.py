@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from torchloupe.keys import Keys, mix
+from torchloupe.system.counter_rng import Keys, hash_parts
 
 PENALTIES = (1e-3, 3e-4, 1e-4, 3e-5, 1e-5)  # half the squared weights times this, a mean loss
 FOLDS = 4
@@ -138,7 +138,7 @@ def _targets(labels: Tensor, classes: int) -> Tensor:
 
 def _folds(keys: Keys) -> Tensor:
     """The fold [N] of each image: equal keys share one, and folds are nearly equal in size."""
-    drawn = mix(_FOLD_DRAW, keys)
+    drawn = hash_parts(_FOLD_DRAW, keys)
     _, place = np.unique(drawn, return_inverse=True)
     return torch.from_numpy(place.reshape(-1) % FOLDS)
 

@@ -12,10 +12,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from torchloupe.code import is_object_spec, load_object
 from torchloupe.errors import DataError, LoupeError, UsageError, did_you_mean, printable
 from torchloupe.model.signature import parameters_of
 from torchloupe.model.targets import as_labels, as_rows, class_weights, spell_shape
+from torchloupe.system.user_code import is_object_spec, load_object
 
 NAMES = ("cross_entropy", "binary", "focal", "nll")
 DEFAULT_GAMMA = 2.0

@@ -14,10 +14,10 @@ from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from torchloupe.code import is_object_spec, load_object
 from torchloupe.errors import LoupeError, UsageError, did_you_mean, printable
 from torchloupe.model.muon import Muon
 from torchloupe.model.signature import parameters_of
+from torchloupe.system.user_code import is_object_spec, load_object
 from torchloupe.units import plural
 
 OPTIMIZERS: Mapping[str, type[Optimizer]] = {

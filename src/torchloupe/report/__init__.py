@@ -1,1 +1,1 @@
-"""Those who follow a run: trackers of other projects."""
+"""Pages and pictures from plain values."""

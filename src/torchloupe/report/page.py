@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from torchloupe.disk import replace_file
 from torchloupe.errors import printable
 from torchloupe.report.colours import to_colours
 from torchloupe.report.look import Look, Shown, Values
 from torchloupe.report.picture import draw_look
+from torchloupe.system.files import replace_file
 from torchloupe.units import plural
 
 MOST_MAP_PIXELS = 64  # the side of a feature map in the page; larger ones are averaged

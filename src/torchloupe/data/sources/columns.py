@@ -12,7 +12,7 @@ import pyarrow.csv
 import pyarrow.parquet
 from numpy.typing import NDArray
 
-from torchloupe.data.formats import IMAGE_SUFFIXES
+from torchloupe.data.image.formats import IMAGE_SUFFIXES
 from torchloupe.data.sources.source import name_some
 from torchloupe.errors import DataError, UsageError, did_you_mean, printable
 

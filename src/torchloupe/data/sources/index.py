@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from torchloupe.data import cache
-from torchloupe.data.cache import Kept, find_cache, read_kept, write_kept
 from torchloupe.data.samples import Samples
 from torchloupe.data.sources.source import Data, FileReader, short_name
 from torchloupe.data.sources.walk import Walk, file_facts, folder_facts
 from torchloupe.errors import DataError, ResourceError, printable
+from torchloupe.system import cache
+from torchloupe.system.cache import Kept, find_cache, read_kept, write_kept
 
 FORMAT = 1  # raised when the same folder would give other samples
 SETTLED_NS = 2 * 10**9  # a file changed so shortly before may change again without a trace

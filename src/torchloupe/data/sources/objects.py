@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from torchloupe.code import explain, load_object
 from torchloupe.data.sources.archives import open_mapping, read_role
 from torchloupe.data.sources.arrays import Part, open_arrays
 from torchloupe.data.sources.datasets import DatasetReader, open_datasets
@@ -15,6 +14,7 @@ from torchloupe.data.sources.source import SPLIT_WORDS, Data, name_some
 from torchloupe.data.sources.streams import is_stream, open_streams, take_apart
 from torchloupe.data.split import SPLIT_NAMES, TEST, TRAIN, VAL
 from torchloupe.errors import LoupeError, UsageError, printable
+from torchloupe.system.user_code import explain, load_object
 
 _WANTED = (
     "give a Dataset, a DataLoader, a pair (images, labels) of arrays, or (train, val) of these"

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from torchloupe.data.formats import IMAGE_SUFFIXES
+from torchloupe.data.image.formats import IMAGE_SUFFIXES
 from torchloupe.data.samples import Samples
 from torchloupe.data.sources.labels import compare_splits, order_classes
 from torchloupe.data.sources.source import (

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from torchloupe.data.formats import MAX_BYTES, ImageError
+from torchloupe.data.image.formats import MAX_BYTES, ImageError
 from torchloupe.data.samples import Samples
 from torchloupe.data.split import TEST, TRAIN, VAL
 from torchloupe.errors import printable

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from torchloupe.data.formats import IMAGE_SUFFIXES
+from torchloupe.data.image.formats import IMAGE_SUFFIXES
 from torchloupe.errors import DataError, printable
-from torchloupe.keys import make_key
+from torchloupe.system.counter_rng import make_key
 
 Facts = tuple[int, ...]
 

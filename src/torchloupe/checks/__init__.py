@@ -1,0 +1,1 @@
+"""Pure functions from evidence to findings about data, model and training."""

@@ -1,0 +1,63 @@
+"""`loupe eval`: a trained model on data it was not trained on."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from torchloupe.cli.options import (
+    Device,
+    Json,
+    RunFolder,
+    RunModel,
+    Traceback,
+    TrustCode,
+    results_only,
+)
+from torchloupe.errors import printable
+
+
+def evaluate(
+    run: RunFolder,
+    data: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[DATA]",
+            help="Other labelled data, in any form that `loupe train` takes; its classes are "
+            "matched by name. Left out: the run's own test split.",
+        ),
+    ] = None,
+    device: Device = None,
+    model: RunModel = None,
+    trust_code: TrustCode = False,
+    as_json: Json = False,
+    traceback: Traceback = False,  # noqa: ARG001 - its callback tells the door
+) -> None:
+    """Judge a run: accuracy, its 95 % interval, what is confused.
+
+    For a run from a pretrained network also which images may have a wrong label, since they look
+    like those of another class, and which stand in two splits.
+
+    loupe eval runs/photos-001
+
+    loupe eval runs/photos-001 new_photos/ --json
+    """
+    from torchloupe.cli.text import describe_audit, describe_evaluation, print_text, to_json
+
+    with results_only():
+        from torchloupe.trained.run import open_run
+
+        opened = open_run(run, model=model, trust_code=trust_code, device=device or "auto")
+        scores = opened.evaluate(data)
+        from torchloupe.trained.audit import Audit, audit_run
+
+        odd = audit_run(opened) if data is None else Audit()
+    if as_json:
+        seen = {"suspected_labels": odd.suspected_labels, "near_duplicates": odd.near_duplicates}
+        print(to_json({"run": str(opened.folder), "data": data, "scores": scores, **seen}))
+    else:
+        for note in [*(scores.get("notes") or ()), *([odd.note] if odd.note else [])]:
+            print(f"note: {printable(note, limit=1000)}", file=sys.stderr)
+        split = "data" if scores["split"] == "all" else scores["split"]
+        print_text(describe_evaluation(scores, printable(split, 20)))
+        print_text(describe_audit(odd.suspected_labels, odd.near_duplicates))

@@ -1,0 +1,42 @@
+"""Where a command asks for several GPUs: starting it once for each."""
+
+from typing import Any
+
+import typer
+
+from torchloupe.distributed.rank import find_rank
+from torchloupe.errors import UsageError
+
+
+def is_first_rank() -> bool:
+    """Whether this process prints results: it is alone, or rank 0."""
+    launched = find_rank()
+    return launched is None or launched.rank == 0
+
+
+def run_on_ranks(context: typer.Context, config: Any, *, at_most: bool = False) -> bool:
+    """Run the command again on a rank for each GPU that `config` asks for, to its end.
+
+    False, with nothing done, where one process does, or where ranks were started already.
+    `at_most`: fewer will do where there are fewer, as nobody asked for so many now.
+    """
+    settings = config.hardware
+    if settings.gpus == "1" or settings.parallel == "dp" or find_rank() is not None:
+        return False
+    from torchloupe.hardware.device import choose_device, count_gpus
+
+    place = choose_device(settings.device)
+    if place.device.type != "cuda":
+        if at_most:
+            return False
+        raise UsageError(
+            f"--gpus {settings.gpus} needs CUDA devices, and this run would be on {place.device}",
+            "leave it out; ranks on the CPU start with torchrun --nproc-per-node N -m torchloupe",
+        )
+    count = count_gpus(settings.gpus, at_most=at_most)
+    if count == 1:
+        return False
+    from torchloupe.distributed.launch import launch
+
+    launch(count, context.find_root().obj["words"])
+    return True

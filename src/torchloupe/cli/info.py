@@ -1,0 +1,30 @@
+"""`loupe info`: versions, devices and caches of this machine."""
+
+from typing import Any
+
+from torchloupe.cli.options import (
+    Json,
+    Traceback,
+    results_only,
+)
+
+
+def info(
+    as_json: Json = False,
+    traceback: Traceback = False,  # noqa: ARG001
+) -> None:
+    """Show versions, devices, number formats, threads, cache.
+
+    loupe info
+
+    loupe info --json
+    """
+    from torchloupe.cli.machine import describe_machine, look_at_machine
+    from torchloupe.cli.text import print_text, to_json
+
+    with results_only():
+        facts: dict[str, Any] = look_at_machine()
+    if as_json:
+        print(to_json(facts))
+    else:
+        print_text(describe_machine(facts))

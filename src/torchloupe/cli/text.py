@@ -1,0 +1,285 @@
+"""Results as text for people and as JSON for programs: what goes to stdout.
+
+Text is never cut or wrapped to a terminal's width, so that a pipe gets all of it.
+"""
+
+import json
+import math
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.cells import cell_len
+from rich.console import Console
+from rich.text import Text
+
+from torchloupe.display.progress import format_fraction, format_loss
+from torchloupe.errors import printable
+from torchloupe.units import format_bytes, format_count, format_seconds, plural
+
+_MOST_CLASSES = 40
+_MOST_PAIRS = 10
+
+
+def print_text(text: Text) -> None:
+    """Print `text` on stdout, with its styles where that is a terminal."""
+    console = Console(highlight=False, emoji=False, markup=False, soft_wrap=True)
+    with console.capture() as page:  # rich itself would end the program on a closed pipe
+        console.print(text, end="")
+    print(page.get(), end="", flush=True)
+
+
+def to_json(value: Any) -> str:
+    """JSON for a program: numbers that are not finite are null, other objects their text."""
+    return json.dumps(_plain(value), indent=1)
+
+
+def describe_result(folder: Path, metrics: Mapping[str, Any], source: str = "") -> Text:
+    """What a finished run has to say: accuracy, time, folder, and what to do next."""
+    text = Text()
+    test, val = metrics.get("test") or {}, metrics.get("val") or {}
+    if test.get("count"):
+        text.append_text(describe_scores(test, "test"))
+    elif val.get("count"):
+        text.append_text(describe_scores(val, "val"))
+        text.append("there is no test split; val also chose the best checkpoint, so expect less\n")
+    spent = metrics.get("train") or {}
+    words = []
+    if spent.get("seconds") is not None:
+        words.append(format_seconds(spent["seconds"]))
+    if spent.get("steps") is not None:
+        words.append(plural(int(spent["steps"]), "step"))
+    if spent.get("images_per_second"):
+        words.append(f"{format_count(spent['images_per_second'])} images/s")
+    if spent.get("skipped_steps"):
+        words.append(f"{spent['skipped_steps']:,} not applied")
+    if spent.get("peak_memory_bytes"):
+        words.append(f"{format_bytes(spent['peak_memory_bytes'])} of memory at most")
+    if spent.get("save_pause_seconds") is not None:
+        words.append(f"{format_seconds(spent['save_pause_seconds'])} waiting for checkpoints")
+    if words:
+        text.append(_fact("trained in", ", ".join(words)))
+    text.append(_fact("run folder", printable(folder, limit=4000)))
+    text.append("\nnext:\n", "bold")
+    text.append_text(align(_next_commands(folder, source), indent=2, dim_last=True))
+    return text
+
+
+def describe_folds(folder: Path, metrics: Mapping[str, Any], source: str = "") -> Text:
+    """What a cross-validation has to say: each fold, the mean with its spread, all together."""
+    rows = [["fold", "test accuracy", "mean class f1", "images", "trained in"]]
+    rows += [
+        [
+            run["folder"].removeprefix("fold-"),
+            format_fraction(run["accuracy"]),
+            f"{run['macro_f1']:.4f}",
+            f"{run['count']:,}",
+            format_seconds(run["seconds"]),
+        ]
+        for run in metrics["runs"]
+    ]
+    text = align(rows, right=(0, 1, 2, 3, 4), header=True)
+    text.append("\n")
+    text.append(f"{'test accuracy':<16}")
+    text.append(format_fraction(metrics["accuracy_mean"]), "bold green")
+    deviation = 100 * metrics["accuracy_std"]
+    text.append(
+        f"  (mean of {metrics['folds']} folds, standard deviation {deviation:.2f} points)\n"
+    )
+    f1, f1_std = metrics["macro_f1_mean"], metrics["macro_f1_std"]
+    text.append(_fact("mean class f1", f"{f1:.4f}  (standard deviation {f1_std:.4f})"))
+    low, high = metrics["pooled"]["accuracy_ci95"]
+    text.append(
+        _fact(
+            "all together",
+            f"{format_fraction(metrics['pooled']['accuracy'])}  (95 % interval {100 * low:.2f} to "
+            f"{100 * high:.2f} %, {plural(metrics['pooled']['count'], 'image')}, each tested once)",
+        )
+    )
+    text.append(_fact("folder", printable(folder, limit=4000)))
+    data = quote(source) if source else "DATA"
+    commands = [
+        [f"loupe train {data}", "# the model to use: one run, with more images to learn from"],
+        [f"loupe eval {quote(folder / 'fold-1')}", "# each class in one fold"],
+    ]
+    text.append("\nnext:\n", "bold")
+    text.append_text(align(commands, indent=2, dim_last=True))
+    return text
+
+
+def describe_scores(scores: Mapping[str, Any], split: str) -> Text:
+    """Accuracy with its interval, and the loss, in one line each."""
+    text = Text()
+    count = plural(int(scores.get("count") or 0), "image")
+    label = f"{split} accuracy"
+    low, high = scores.get("accuracy_ci95") or (None, None)
+    interval = ""
+    if low is not None and high is not None:
+        interval = f"95 % interval {100 * low:.2f} to {100 * high:.2f} %, "
+    text.append(f"{label:<16}")
+    text.append(f"{format_fraction(scores.get('accuracy'))}", "bold green")
+    text.append(f"  ({interval}{count})\n")
+    if scores.get("mean_average_precision") is not None:
+        text.append(_fact("mean precision", format_fraction(scores["mean_average_precision"])))
+    if scores.get("loss") is not None:
+        text.append(_fact(f"{split} loss", format_loss(scores["loss"])))
+    return text
+
+
+def describe_evaluation(scores: Mapping[str, Any], split: str) -> Text:
+    """Scores in full: the lines above, a table of classes, and the most confused pairs."""
+    text = describe_scores(scores, split)
+    if scores.get("top5_accuracy") is not None:
+        text.append(_fact("top-5 accuracy", format_fraction(scores["top5_accuracy"])))
+    for key, label in (("macro_f1", "mean class f1"), ("ece", "calibration")):
+        if scores.get(key) is not None:
+            remark = " (expected error of the confidence)" if key == "ece" else ""
+            text.append(_fact(label, f"{scores[key]:.4f}{remark}"))
+    classes = list((scores.get("per_class") or {}).items())
+    if classes:
+        shown = classes
+        if len(classes) > _MOST_CLASSES:
+            shown = sorted(classes, key=lambda item: item[1].get("f1") or 0.0)[:_MOST_CLASSES]
+            text.append(
+                f"\nthe {_MOST_CLASSES} classes with the lowest f1, of {len(classes):,}; "
+                "--json has all\n"
+            )
+        rows = [["class", "precision", "recall", "f1", "images"]]
+        rows += [
+            [
+                printable(name, limit=60),
+                *(format_fraction(values.get(key)) for key in ("precision", "recall", "f1")),
+                f"{values.get('count') or 0:,}",
+            ]
+            for name, values in shown
+        ]
+        text.append("\n")
+        text.append_text(align(rows, right=(1, 2, 3, 4), header=True))
+    pairs = confused_pairs(scores.get("confusion"), [name for name, _ in classes])
+    if pairs:
+        rows = [["confused most", "taken for", "images", "of the class"]]
+        rows += [
+            [printable(name, 60), printable(other, 60), f"{count:,}", format_fraction(share)]
+            for name, other, count, share in pairs
+        ]
+        text.append("\n")
+        text.append_text(align(rows, right=(2, 3), header=True))
+    return text
+
+
+def describe_audit(
+    suspected_labels: Sequence[Mapping[str, Any]], near_duplicates: Sequence[Mapping[str, Any]]
+) -> Text:
+    """Images that may be mislabelled, and near-copies across splits, a table each; or nothing."""
+    text = Text()
+    if suspected_labels:
+        rows = [["perhaps mislabelled", "is labelled", "looks like", "most like"]]
+        rows += [
+            [
+                printable(stray["id"], 80),
+                printable(stray["label"], 40),
+                printable(stray["neighbours"], 40),
+                printable(stray["nearest"], 80),
+            ]
+            for stray in suspected_labels
+        ]
+        text.append("\n")
+        text.append_text(align(rows, header=True))
+    if near_duplicates:
+        rows = [["nearly the same", "in", "as", "in", "cosine"]]
+        rows += [
+            [
+                printable(twin["id"], 80),
+                twin["split"],
+                printable(twin["other"], 80),
+                twin["other_split"],
+                f"{twin['cosine']:.3f}",
+            ]
+            for twin in near_duplicates
+        ]
+        text.append("\n")
+        text.append_text(align(rows, header=True))
+    return text
+
+
+def confused_pairs(
+    confusion: Sequence[Sequence[int]] | None, names: Sequence[str], most: int = _MOST_PAIRS
+) -> list[tuple[str, str, int, float]]:
+    """(class, what it was taken for, images, share of the class), most images first."""
+    if not confusion or len(confusion) != len(names):
+        return []
+    wrong = [
+        (names[true], names[guess], int(count), count / sum(row))
+        for true, row in enumerate(confusion)
+        for guess, count in enumerate(row)
+        if count and true != guess
+    ]
+    return sorted(wrong, key=lambda pair: (-pair[2], -pair[3]))[:most]
+
+
+def align(
+    rows: Sequence[Sequence[str]],
+    *,
+    right: Sequence[int] = (),
+    header: bool = False,
+    indent: int = 0,
+    dim_last: bool = False,
+) -> Text:
+    """Rows as columns, two spaces apart; `right` columns are set flush right."""
+    widths = [max(cell_len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    text = Text()
+    for number, row in enumerate(rows):
+        text.append(" " * indent)
+        for column, cell in enumerate(row):
+            is_last = column == len(row) - 1
+            space = " " * (widths[column] - cell_len(cell))
+            padded = space + cell if column in right else cell if is_last else cell + space
+            style = "bold" if header and number == 0 else "dim" if dim_last and is_last else ""
+            text.append(padded if is_last else padded + "  ", style)
+        text.append("\n")
+    return text
+
+
+def quote(path: Path | str) -> str:
+    """`path` as a shell reads it back, control characters and a leading dash included."""
+    text = str(path)
+    if text.startswith("-"):
+        text = f"./{text}"
+    if text.isprintable():
+        return shlex.quote(text)
+    codes = "".join(
+        c if c.isprintable() and c not in "'\\" else "".join(f"\\x{b:02x}" for b in _bytes(c))
+        for c in text
+    )
+    return f"$'{codes}'"
+
+
+def _bytes(character: str) -> bytes:
+    return character.encode("utf-8", "surrogateescape")
+
+
+def _next_commands(folder: Path, source: str) -> list[list[str]]:
+    run = quote(folder)
+    images = quote(source) if source and Path(source).is_dir() else "IMAGES..."
+    return [
+        [f"loupe predict {run} {images}", "# labels for image files and folders"],
+        [f"loupe eval {run}", "# each class, and what is confused with what"],
+        [f"loupe summary {run}", "# the layers of the model"],
+    ]
+
+
+def _fact(label: str, value: str) -> str:
+    return f"{label:<16}{value}\n"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    return str(value)

@@ -1,0 +1,142 @@
+"""`loupe verify-resume` and `loupe diff`: proofs on runs of one's own."""
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from torchloupe.cli.options import Json, Quiet, RunFolder, Set, Traceback, count, results_only
+from torchloupe.cli.train import Epochs
+from torchloupe.errors import LoupeError, UsageError, printable
+
+_MOST_SHOWN = 20  # settings that differ
+
+
+def verify_resume(
+    data: Annotated[str, typer.Argument(metavar="DATA", help="Anything that `loupe train` takes.")],
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="M", help="As --model of `loupe train`.")
+    ] = None,
+    kills: Annotated[
+        int, typer.Option("--kills", metavar="N", parser=count, help="How many; 20 if left out.")
+    ] = 20,
+    epochs: Epochs = None,
+    settings: Set = None,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            "--out", metavar="FOLDER", help="A new folder for the runs; a temporary if left out."
+        ),
+    ] = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+    traceback: Traceback = False,  # noqa: ARG001 - its callback tells the door
+) -> None:
+    """Kill runs at random instants, resume, compare every bit.
+
+    Each run is killed with SIGKILL up to four times, and resumed to its end; then its losses,
+    weights, averaged weights and optimizer state are compared with those of a run that was left
+    alone. Exit code 1 where any bit differs.
+
+    loupe verify-resume digits
+
+    loupe verify-resume photos/ --model my_model.py:Net --epochs 2 --kills 50
+    """
+    from torchloupe.studies.resume_proof import verify_resume as verify
+
+    words = [] if data.startswith("-") else [data]
+    words += ["--model", model] if model is not None else []
+    words += ["--epochs", str(epochs)] if epochs is not None else []
+    words += [word for text in settings or () for word in ("--set", text)]
+    words += [] if words[:1] == [data] else ["--", data]
+    with tempfile.TemporaryDirectory(prefix="loupe-verify-") as temporary, results_only():
+        folder = Path(out or temporary)
+        if out is not None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise UsageError(
+                f"--out {printable(out)} is not a new folder", "give one that does not exist yet"
+            )
+
+        def tell(text: str) -> None:
+            if not quiet:
+                print(text, file=sys.stderr, flush=True)
+
+        proof = verify(words, folder, kills=kills, tell=tell)
+    _print(proof.as_dict(), _describe_verdict(proof, out), as_json)
+    if not proof.is_exact:
+        raise LoupeError(
+            "a resumed run is not the run that was never stopped"
+            if proof.kills
+            else "every run ended before it could be killed",
+            "keep the runs with --out and compare them with `loupe diff`"
+            if proof.kills
+            else "train for longer: --epochs",
+        )
+
+
+def diff(
+    run: RunFolder,
+    other: Annotated[str, typer.Argument(metavar="OTHER", help="Another run folder.")],
+    as_json: Json = False,
+    traceback: Traceback = False,  # noqa: ARG001
+) -> None:
+    """Compare two runs: settings, and where losses part.
+
+    Names the settings that differ, the first step at which losses or weights are not the same to
+    the last bit, and which parts of the last checkpoints are.
+
+    loupe diff runs/photos-001 runs/photos-002
+    """
+    with results_only():
+        from torchloupe.studies.difference import compare_runs
+
+        difference = compare_runs(run, other)
+    _print(difference.as_dict(), _describe_difference(difference), as_json)
+
+
+def _print(values: Any, lines: list[str], as_json: bool) -> None:
+    from torchloupe.cli.text import to_json
+
+    print(to_json(values) if as_json else "\n".join(lines))
+
+
+def _describe_verdict(proof: Any, out: str | None) -> list[str]:
+    trials = proof.trials
+    rows = [
+        ("kills", proof.kills),
+        ("runs killed", len(trials)),
+        ("resumed", sum(trial.resumed for trial in trials)),
+        ("bit-equal", sum(trial.bit_equal for trial in trials)),
+        ("stray files", sum(len(trial.stray_files) for trial in trials)),
+        ("seconds", f"{proof.seconds:.0f}"),
+    ]
+    rows += [("problem", printable(trial.problem, 500)) for trial in trials if trial.problem]
+    rows += [("runs", printable(out))] if out else []
+    return [f"{label:<14}{value}" for label, value in rows]
+
+
+def _describe_difference(difference: Any) -> list[str]:
+    d = difference
+    lines = [
+        f"{printable(name)}: {printable(one, 80)} | {printable(other, 80)}"
+        for name, (one, other) in list(d.settings.items())[:_MOST_SHOWN]
+    ]
+    if len(d.settings) > _MOST_SHOWN:
+        lines.append(f"and {len(d.settings) - _MOST_SHOWN} more settings")
+    lines = [f"settings      {len(d.settings)} differ", *(f"  {line}" for line in lines)]
+    rows = [
+        ("compared", f"{d.compared_steps:,} logged steps; {d.lone_steps:,} are in one run only"),
+        *(
+            (what, "the same" if step is None else f"part at step {step:,}")
+            for what, step in (("losses", d.first_loss_step), ("weights", d.first_weights_step))
+            if d.compared_steps
+        ),
+        (
+            "last state",
+            ", ".join(f"{name} {'equal' if same else 'differs'}" for name, same in d.final.items())
+            or f"not of the same step: {d.last_steps[0]} and {d.last_steps[1]}",
+        ),
+        ("bit-equal", "yes" if d.is_none else "no"),
+    ]
+    return [*lines, *(f"{label:<14}{value}" for label, value in rows)]

@@ -1,0 +1,1 @@
+"""The settings: their schema and their text form."""

@@ -1,0 +1,188 @@
+"""Settings as text: dotted names, `--set a.b=v`, `config.json`, and where each value came from.
+
+A run can be started again from its `config.json`. Unknown names and values out of range are
+all reported at once.
+"""
+
+import json
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import is_dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from torchloupe.config.schema import Config, check, flatten
+from torchloupe.errors import UsageError, did_you_mean, printable
+
+Source = Literal["typed", "recipe", "default", "measured"]
+FORMAT = 1
+
+
+def change(config: Config, values: Mapping[str, Any]) -> Config:
+    """A new Config with dotted names replaced; all unknown names are reported at once.
+
+    Values may be Python values or the text a person types (`"3e-4"`, `"true"`, `"[1, 2]"`).
+    `model.options.depth=3` sets one key of a dict.
+    """
+    known = _annotations()
+    problems: list[str] = []
+    for name, value in values.items():
+        owner = _owner(name, known)
+        if owner is None:
+            problems.append(f"{printable(name)} ({did_you_mean(name, known)})")
+            continue
+        try:
+            config = _replace(config, owner, name, _parse(value, known[owner], owner != name))
+        except ValueError as error:
+            problems.append(f"{printable(name)}: {error}")
+    if problems:
+        raise UsageError(
+            "these settings can't be used: " + "; ".join(problems),
+            "docs/settings.md lists every setting with its default",
+        )
+    check(config)
+    return config
+
+
+def parse_assignments(assignments: Iterable[str]) -> dict[str, str]:
+    """`{"optimizer.lr": "3e-4"}` from the `a.b=value` texts of `--set`."""
+    values = {}
+    for text in assignments:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip():
+            raise UsageError(
+                f"--set takes name=value, got {printable(text)!r}",
+                "for example --set optimizer.lr=3e-4",
+            )
+        values[name.strip()] = value.strip()
+    return values
+
+
+def sources_of(
+    before: Config, after: Config, source: Source, was: Mapping[str, Source]
+) -> dict[str, Source]:
+    """Where each value came from, after a step that turned `before` into `after`."""
+    old, new = flatten(before), flatten(after)
+    return {name: source if new[name] != old[name] else was.get(name, "default") for name in new}
+
+
+def to_json(config: Config, sources: Mapping[str, Source]) -> str:
+    """The text of `config.json`: each setting with its value and where the value came from."""
+    settings = {
+        name: {"value": value, "source": sources.get(name, "default")}
+        for name, value in flatten(config).items()
+    }
+    return json.dumps({"format": FORMAT, "settings": settings}, indent=1)
+
+
+def from_json(path: Path) -> tuple[Config, dict[str, Source]]:
+    """The Config in a `config.json`, with the source of each value."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        settings = content["settings"]
+        version = content["format"]
+        values = {name: entry["value"] for name, entry in settings.items()}
+        sources = {name: entry["source"] for name, entry in settings.items()}
+    except (*(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError),) as error:
+        raise UsageError(
+            f"{printable(path)} is not a torchloupe config.json ({printable(error)})",
+            "give a run's config.json, or --recipe file.py:function",
+        ) from None
+    if version != FORMAT:
+        raise UsageError(
+            f"{printable(path)} has format {version}; this version reads format {FORMAT}",
+            "use the torchloupe version that wrote it",
+        )
+    return change(Config(), values), sources
+
+
+def _annotations() -> dict[str, Any]:
+    """The annotation of every dotted name."""
+    found: dict[str, Any] = {}
+    for section, kind in typing.get_type_hints(Config).items():
+        if is_dataclass(kind):
+            hints = typing.get_type_hints(kind)
+            found |= {f"{section}.{name}": hint for name, hint in hints.items()}
+        else:
+            found[section] = kind
+    return found
+
+
+def _owner(name: str, known: Mapping[str, Any]) -> str | None:
+    """The setting that `name` belongs to: itself, or the dict it is a key of."""
+    if name in known:
+        return name
+    parent, _, key = name.rpartition(".")
+    return parent if key and parent in known and typing.get_origin(known[parent]) is dict else None
+
+
+def _replace(config: Config, owner: str, name: str, value: Any) -> Config:
+    section, _, attribute = owner.partition(".")
+    if not attribute:
+        return replace(config, **{section: value})
+    part = getattr(config, section)
+    if owner != name:
+        value = {**getattr(part, attribute), name.rpartition(".")[2]: value}
+    return replace(config, **{section: replace(part, **{attribute: value})})
+
+
+def _parse(value: Any, annotation: Any, is_key: bool) -> Any:
+    """`value` as the annotated type; text is read as JSON where that fits. ValueError if not."""
+    if is_key:
+        return _from_text(value)
+    origin = typing.get_origin(annotation)
+    if origin in (types.UnionType, typing.Union):
+        for option in typing.get_args(annotation):
+            try:
+                return _parse(value, option, False)
+            except ValueError:
+                continue
+        kinds = [getattr(kind, "__name__", str(kind)) for kind in typing.get_args(annotation)]
+        raise ValueError(f"{printable(value)!r} is not {' or '.join(kinds)}")
+    if origin is tuple:
+        items = _from_text(value) if isinstance(value, str) and value.startswith("[") else value
+        if isinstance(items, str):
+            items = [item.strip() for item in items.split(",") if item.strip()]
+        if not isinstance(items, (list, tuple)):
+            raise ValueError(f"{printable(value)!r} is not a list such as a,b")
+        return tuple(_parse(item, typing.get_args(annotation)[0], False) for item in items)
+    if origin is dict:
+        found = _from_text(value)
+        if not isinstance(found, dict):
+            raise ValueError(f'{printable(value)!r} is not a dict such as {{"depth": 3}}')
+        return found
+    return _parse_scalar(value, annotation)
+
+
+def _parse_scalar(value: Any, kind: type) -> Any:
+    if kind is str:
+        if isinstance(value, (bool, dict, list, tuple)) or value is None:
+            raise ValueError(f"{printable(value)!r} is not a text")
+        return str(value)
+    found = _from_text(value)
+    if kind is type(None) and found is None:
+        return None
+    if kind is bool and isinstance(found, bool):
+        return found
+    if isinstance(found, (int, float)) and not isinstance(found, bool):
+        if kind is float:
+            return float(found)
+        if kind is int and float(found).is_integer():
+            return int(found)
+    wanted = {bool: "true or false", int: "a whole number", float: "a number"}.get(kind, "null")
+    raise ValueError(f"{printable(value)!r} is not {wanted}")
+
+
+def _from_text(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    text = {"True": "true", "False": "false", "None": "null"}.get(value, value)
+    try:
+        return json.loads(text)
+    except ValueError:
+        pass
+    try:
+        return float(text)  # 3e-4, 1e3: JSON reads these too, but not .5 or 1.
+    except ValueError:
+        return value

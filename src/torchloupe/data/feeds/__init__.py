@@ -1,0 +1,1 @@
+"""Batches: of packed pixels, of a Dataset, of a stream."""

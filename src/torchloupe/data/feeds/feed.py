@@ -1,0 +1,215 @@
+"""Batches on the device: gathered from pixels, normalised, and for training augmented.
+
+A feed trains: it is endless, shuffled, and starts at any step. A scan evaluates: it gives every
+sample once, in order. Neither holds a position: asking again starts again.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from torchloupe.data.augmentation.augment import Augment
+from torchloupe.data.contract import Contract
+from torchloupe.data.feeds.order import Order
+from torchloupe.data.feeds.rank_share import WHOLE, BatchShare, RankShare
+from torchloupe.data.pack.pixels import Pixels
+from torchloupe.data.samples import Samples
+from torchloupe.errors import ResourceError
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Images with their labels, on one device."""
+
+    images: Tensor  # [B, C, H, W] float, as the model takes them
+    labels: Tensor  # [B] int64, or [B, K] float32 where mixed or where an image has several
+    rows: Rows  # [B] rows of the samples table
+    epoch: int = 0
+    total: int = 0  # samples of the step over all ranks; 0: these are all of them
+    is_padding: bool = False  # this rank has no sample in the step: what is here counts nothing
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def step_total(self) -> int:
+        """How many samples the step has over all ranks."""
+        return self.total or len(self)
+
+    def micro(self, count: int) -> Iterator[tuple["Batch", float, bool]]:
+        """This batch in up to `count` parts: (part, its share of the step, whether it is last).
+
+        Parts differ by at most one sample and none is empty; shares sum to 1, over all ranks. The
+        loss of a part times its share, summed, is the loss of the whole. A rank's part of a step
+        comes in exactly `count`, so that all do the same: where it has fewer samples, some stand
+        in with the share 0.
+        """
+        own = 0 if self.is_padding else len(self)
+        count = max(1, count if self.total else min(count, own))
+        if count == 1:
+            yield self, own / self.step_total, True
+            return
+        edges = [own * part // count for part in range(count + 1)]
+        for place, (start, end) in enumerate(pairwise(edges), 1):
+            part = self.cut(slice(start, max(end, start + 1)) if own > start else slice(0, 1))
+            yield part, (end - start) / self.step_total, place == count
+
+    def cut(self, span: slice) -> "Batch":
+        """The samples at `span`."""
+        return replace(
+            self, images=self.images[span], labels=self.labels[span], rows=self.rows[span]
+        )
+
+    def take(self, share: BatchShare) -> "Batch":
+        """What a rank works on, once its samples are mixed with their neighbours."""
+        if not share.total:
+            return self
+        own = self if share.count == len(self) else self.cut(slice(0, share.count))
+        return replace(own, total=share.total, is_padding=share.is_padding)
+
+
+def until(stop: Callable[[], bool], batches: Iterable[Batch]) -> Iterator[Batch]:
+    """`batches` until `stop()`, also where what asked for the stop ended their workers too:
+    Ctrl-C in a terminal, and SIGTERM from many schedulers, go to every process of the group.
+    """
+    source = iter(batches)
+    while not stop():
+        try:
+            batch = next(source)
+        except StopIteration:
+            return
+        except ResourceError:
+            if not stop():
+                raise
+            return
+        yield batch
+
+
+class PixelFeed:
+    """Training batches from decoded pixels; see Order for the order and Augment for the changes."""
+
+    def __init__(
+        self,
+        pixels: Pixels,
+        samples: Samples,
+        rows: Rows,
+        contract: Contract,
+        augment: Augment,
+        batch_total: int,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        augment.refuse_unfit(contract.channels)
+        self.order = Order(rows, samples.keys, batch_total, seed)
+        self.rank_share: RankShare = WHOLE  # of each batch, where there are several ranks
+        self.device = device
+        self._pixels = pixels
+        self._samples = samples
+        self._labels = label_tensor(samples.labels, device)
+        self._contract = contract
+        self._augment = augment
+
+    @property
+    def count(self) -> int:
+        """How many samples an epoch has."""
+        return len(self.order.rows)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """How many batches an epoch has, a smaller last one included."""
+        return self.order.steps_per_epoch
+
+    def batches(self, start_step: int = 0) -> Iterator[Batch]:
+        """The batches from `start_step` on, without end; where to start costs nothing."""
+        if self._pixels.array is None:
+            return self._batches_ahead(start_step)
+        return self._batches_at_once(start_step)
+
+    def _batches_at_once(self, start_step: int) -> Iterator[Batch]:
+        for epoch, share in self._shares(start_step):
+            yield self._finish(self._pixels.gather_on(self.device, share.rows), share, epoch)
+
+    def _batches_ahead(self, start_step: int) -> Iterator[Batch]:
+        """Decoded on the fly, one batch ahead while the model works on the one before."""
+        steps = self._shares(start_step)
+        with ThreadPoolExecutor(1, thread_name_prefix="ahead") as pool:
+            ahead: Future[Tensor] | None = None
+            epoch, share = next(steps)
+            while True:
+                images = ahead.result() if ahead else self._pixels.gather(share.rows)
+                following = next(steps)
+                ahead = pool.submit(self._pixels.gather, following[1].rows)
+                yield self._finish(images.to(self.device), share, epoch)
+                epoch, share = following
+
+    def _shares(self, start_step: int) -> Iterator[tuple[int, BatchShare]]:
+        for epoch, rows in self.order.batches(start_step):
+            yield epoch, self.rank_share.take(rows, self._augment.neighbours)
+
+    def _finish(self, images: Tensor, share: BatchShare, epoch: int) -> Batch:
+        """Normalise and augment images [B, H, W, C] that are on the device."""
+        rows = share.rows
+        where = torch.from_numpy(rows).to(self.device, non_blocking=True)
+        changed, labels = self._augment(
+            self._contract.normalise(images),
+            self._labels[where],
+            self._samples.keys[rows],
+            seed=self.order.seed,
+            epoch=epoch,
+            classes=len(self._samples.class_names),
+            limits=self._contract.limits(self.device),
+        )
+        return Batch(changed, labels, rows, epoch).take(share)
+
+
+class PixelScan:
+    """The samples at `rows`, each once and in that order, in batches of `batch`."""
+
+    def __init__(
+        self,
+        pixels: Pixels,
+        samples: Samples,
+        rows: Rows,
+        contract: Contract,
+        batch: int,
+        device: torch.device,
+    ) -> None:
+        self.rows = np.asarray(rows, dtype=np.int64)
+        self.device = device
+        self._pixels = pixels
+        self._labels = label_tensor(samples.labels, device)
+        self._contract = contract
+        self._batch = max(1, batch)
+
+    @property
+    def count(self) -> int:
+        """How many samples it gives."""
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for start in range(0, len(self.rows), self._batch):
+            rows = self.rows[start : start + self._batch]
+            images = self._contract.normalise(self._pixels.gather_on(self.device, rows))
+            where = torch.from_numpy(rows).to(self.device, non_blocking=True)
+            yield Batch(images, self._labels[where], rows)
+
+
+def label_tensor(labels: NDArray[Any], device: torch.device) -> Tensor:
+    """All labels on the device: [N] int64, or [N, K] float32."""
+    kind = np.int64 if labels.ndim == 1 else np.float32
+    return torch.from_numpy(np.ascontiguousarray(labels, dtype=kind)).to(device)
+
+
+class Feed(Protocol):
+    """An endless stream of batches that can start at any step."""
+
+    def batches(self, start_step: int = 0) -> Iterator[Batch]: ...

@@ -1,0 +1,80 @@
+"""Signs of life from worker processes: how much each has read, and what it is reading.
+
+A few numbers in memory that the processes share; nothing waits for anything.
+"""
+
+from collections.abc import Iterator
+from multiprocessing.sharedctypes import RawArray
+from typing import Any
+
+from torch.utils.data import get_worker_info
+
+from torchloupe.errors import ResourceError
+
+HUNG_SECONDS = 25.0  # without an item from any worker, in which one is waited for
+POLL_SECONDS = 5.0  # between two looks; also how soon the end of a worker is noticed
+_NOTHING = -1
+
+
+class Heartbeats:
+    """The workers' side: `reads` before each item, `rests` after each batch."""
+
+    def __init__(self, workers: int) -> None:
+        self._counts = RawArray("q", workers)
+        self._rows = RawArray("q", [_NOTHING] * workers)
+
+    def reads(self, row: int) -> None:
+        """This worker begins to read a row."""
+        worker = get_worker_info()
+        if worker is not None:
+            self._counts[worker.id] += 1
+            self._rows[worker.id] = row
+
+    def rests(self) -> None:
+        """This worker reads nothing now."""
+        worker = get_worker_info()
+        if worker is not None:
+            self._rows[worker.id] = _NOTHING
+
+    @property
+    def count(self) -> int:
+        """How many items all workers have begun."""
+        return sum(self._counts)
+
+    def rows_being_read(self) -> list[int]:
+        """The rows that workers are at."""
+        return [row for row in self._rows if row != _NOTHING]
+
+
+def watch(batches: Iterator[Any], heartbeats: Heartbeats) -> Iterator[Any]:
+    """What a DataLoader with a timeout of POLL_SECONDS gives.
+
+    Slow workers are waited for. ResourceError where none has begun an item for HUNG_SECONDS.
+    """
+    known, idle_seconds = -1, 0.0
+    while True:
+        try:
+            items = next(batches)
+        except StopIteration:
+            return
+        except RuntimeError as error:
+            if not str(error).startswith("DataLoader timed out"):
+                raise
+            # Counted, not read from a clock: a process that was suspended is not one that hangs.
+            idle_seconds = POLL_SECONDS + (idle_seconds if heartbeats.count == known else 0.0)
+            known = heartbeats.count
+            if idle_seconds >= HUNG_SECONDS:
+                raise _hung(heartbeats) from None
+            continue
+        yield items
+        known, idle_seconds = -1, 0.0
+
+
+def _hung(heartbeats: Heartbeats) -> ResourceError:
+    rows = heartbeats.rows_being_read()
+    what = f"row{'s' * (len(rows) > 1)} {', '.join(map(str, rows[:5]))}" if rows else "nothing yet"
+    return ResourceError(
+        f"a worker process of the Dataset hangs: for {HUNG_SECONDS:.0f} s no item has come; "
+        f"being read: {what}",
+        "give --set data.workers=0 to see what it does there",
+    )

@@ -1,0 +1,178 @@
+"""Items of a user's own Dataset made into batches of arrays, with their randomness tied down.
+
+Whatever random numbers a transform draws from torch, numpy or random are a function of
+(seed, epoch, sample), so that any number of workers and a resumed run give the same batches.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset
+
+from torchloupe.data.contract import Contract
+from torchloupe.data.feeds.heartbeats import Heartbeats
+from torchloupe.data.image.formats import ImageError
+from torchloupe.data.sources.datasets import read_item, to_pixels
+from torchloupe.errors import DataError, LoupeError, printable
+from torchloupe.system.counter_rng import Keys, hash_parts
+from torchloupe.system.seeding import rng_preserved, seed_all
+from torchloupe.system.user_code import Carried
+
+Ask = tuple[int, NDArray[np.int64]]  # epoch, rows
+
+
+@dataclass(frozen=True, eq=False)
+class Items:
+    """What a dataset gave for some rows: images [B, H, W, C] uint8 or [B, C, H, W] float32."""
+
+    rows: NDArray[np.int64]
+    epoch: int
+    images: NDArray[Any]
+    labels: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a batch could not be made; an exception would lose its text between processes."""
+
+    message: str
+    hint: str
+
+
+class ItemReader(Dataset[Items | Refusal]):
+    """Reads whole batches: asked for (epoch, rows), it gives their Items."""
+
+    def __init__(self, dataset: Any, contract: Contract, keys: Keys, seed: int) -> None:
+        self.dataset = dataset
+        self.contract = contract
+        self.keys = keys
+        self.seed = seed
+        self.is_plain = has_no_randomness(dataset)
+        self.heartbeats: Heartbeats | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "dataset": Carried(self.dataset)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, dataset=state["dataset"].value)
+
+    def __getitem__(self, ask: Ask) -> Items | Refusal:
+        epoch, rows = ask
+        try:
+            if self.is_plain:
+                pairs = [self._read(int(row)) for row in rows]
+            else:
+                pairs = self._read_seeded(epoch, rows)
+            names = [f"row {row}" for row in rows]
+            images = stack_images([image for image, _ in pairs], self.contract, names)
+        except LoupeError as error:
+            return Refusal(error.message, error.hint)
+        if self.heartbeats is not None:
+            self.heartbeats.rests()
+        return Items(rows, epoch, images, tuple(plain_label(label) for _, label in pairs))
+
+    def _read_seeded(self, epoch: int, rows: NDArray[np.int64]) -> list[tuple[Any, Any]]:
+        seeds = hash_parts(self.seed, 0x17E35, epoch, self.keys[rows])
+        pairs = []
+        with rng_preserved():
+            for row, seed in zip(rows, seeds, strict=True):
+                seed_all(int(seed))
+                pairs.append(self._read(int(row)))
+        return pairs
+
+    def _read(self, row: int) -> tuple[Any, Any]:
+        if self.heartbeats is not None:
+            self.heartbeats.reads(row)
+        return read_item(self.dataset, row)
+
+
+def stack_images(images: Sequence[Any], contract: Contract, names: Sequence[str]) -> NDArray[Any]:
+    """uint8 [B, H, W, C] fitted by the contract, or float32 [B, C, H, W] exactly as given.
+
+    `names` say in an error which image it is about.
+    """
+    found = []
+    for image, name in zip(images, names, strict=True):
+        try:
+            found.append(_see(to_pixels(image), contract))
+        except DataError as error:
+            raise DataError(
+                f"{name}: {error.message}",
+                error.hint or "let every item be an image of one kind, as the first ones are",
+            ) from None
+    return np.ascontiguousarray(np.stack(found))
+
+
+def _see(pixels: NDArray[Any], contract: Contract) -> NDArray[Any]:
+    """One image for a stack; a float one must have the size that the model was made for."""
+    if not contract.is_float:
+        return contract.decode(pixels)
+    shape = (*contract.size, contract.channels)
+    if pixels.dtype == np.float32 and pixels.shape != shape:
+        raise ImageError(f"an image of {_describe(pixels.shape)}; wanted {_describe(shape)}")
+    return (pixels if pixels.dtype == np.float32 else contract.decode(pixels)).transpose(2, 0, 1)
+
+
+def to_device(images: NDArray[Any], contract: Contract, device: torch.device) -> Tensor:
+    """Stacked images as the model takes them, [B, C, H, W] float32 on `device`."""
+    tensor = torch.from_numpy(images)
+    if device.type == "cuda":
+        tensor = tensor.pin_memory().to(device, non_blocking=True)
+    else:
+        tensor = tensor.to(device)
+    return tensor if contract.is_float else contract.normalise(tensor)
+
+
+def plain_label(label: Any) -> Any:
+    """A label as a number or an array: no tensor, whose memory would be shared by processes."""
+    if hasattr(label, "detach"):
+        label = label.detach().cpu().numpy()
+    return label.item() if getattr(label, "ndim", 1) == 0 else label
+
+
+def has_no_randomness(dataset: Any) -> bool:
+    """Whether reading the dataset draws no random numbers for certain: stored tensors, lists."""
+    if isinstance(dataset, Subset):
+        return has_no_randomness(dataset.dataset)
+    if isinstance(dataset, ConcatDataset):
+        return all(has_no_randomness(part) for part in dataset.datasets)
+    return type(dataset) in (TensorDataset, list, tuple)
+
+
+class LabelCheck:
+    """Finds labels that changed since the dataset was opened.
+
+    A run follows the table of samples, whose classes may be numbered in another way than the
+    dataset's, but one for one: the same number must always mean the same class.
+    """
+
+    def __init__(self, labels: NDArray[Any]) -> None:
+        self._labels = labels
+        self._class_of: dict[int, int] = {}
+        self._number_of: dict[int, int] = {}
+
+    def check(self, items: Items) -> None:
+        """DataError naming the row whose label is another one now."""
+        if self._labels.ndim != 1:
+            return
+        for row, number in zip(items.rows, items.labels, strict=True):
+            known = int(self._labels[row])
+            if isinstance(number, (int, float)):
+                is_same = self._class_of.setdefault(int(number), known) == known
+                is_same &= self._number_of.setdefault(known, int(number)) == int(number)
+                if is_same and int(number) == number:
+                    continue
+            raise DataError(
+                f"row {row} has label {printable(number, 40)}, and class {known} when the dataset "
+                "was opened",
+                "let the dataset give the same label for a row every time",
+            )
+
+
+def _describe(shape: tuple[int, ...]) -> str:
+    return f"{shape[0]}x{shape[1]} pixels with {shape[2]} channel{'s' * (shape[2] != 1)}"

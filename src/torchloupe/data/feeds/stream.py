@@ -1,0 +1,172 @@
+"""Batches from what can only be read in sequence: an IterableDataset, or a DataLoader as it is.
+
+Starting at a later step reads and drops everything before it, as nothing else is possible. The
+random numbers that a stream draws are a function of (seed, step), so that a resumed run gets
+the same ones.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from torchloupe.data.contract import Contract
+from torchloupe.data.feeds.feed import Batch
+from torchloupe.data.feeds.items import plain_label, stack_images, to_device
+from torchloupe.data.feeds.rank_share import WHOLE, RankShare
+from torchloupe.data.sources.source import Data
+from torchloupe.errors import DataError, LoupeError, UsageError, printable
+from torchloupe.system.counter_rng import hash_parts
+from torchloupe.system.seeding import rng_preserved, seed_all
+
+COUNTED_AT_MOST = 10**7  # samples of a stream that doesn't say its length
+
+
+class Stream:
+    """One part ("train", "val" or "test") of data of kind "stream": a feed and a scan in one.
+
+    A DataLoader's batches are taken as they come; single items are put together, `batch_total`
+    at a time, a smaller last batch included. `rows` of its batches count from 0 in each pass.
+    """
+
+    def __init__(
+        self,
+        data: Data,
+        part: str,
+        contract: Contract,
+        batch_total: int,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        loaders = data.reader.loaders  # type: ignore[attr-defined]
+        if part not in loaders:
+            raise UsageError(f"the data has no {part} part", f"it has: {', '.join(loaders)}")
+        self.rank_share: RankShare = (
+            WHOLE  # of each batch; with several ranks, each reads the whole stream
+        )
+        self.device = device
+        self._loader = loaders[part]
+        self._is_batched = isinstance(self._loader, DataLoader) and (
+            self._loader.batch_size is not None or self._loader.batch_sampler is not None
+        )
+        self._classes = len(data.samples.class_names)
+        self._contract = contract
+        self._batch_total = batch_total
+        self._seed = seed
+        self._steps: int | None = None
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """How many batches a pass has; a stream that doesn't say its length is read once."""
+        if self._steps is None:
+            self._steps = self._count_steps()
+        return self._steps
+
+    def batches(self, start_step: int = 0) -> Iterator[Batch]:
+        """The batches from `start_step` on, pass after pass, without end."""
+        epoch, skip = 0, start_step
+        if start_step:
+            epoch, skip = divmod(start_step, self.steps_per_epoch)
+        while True:
+            count = 0
+            for batch in self._read(epoch):
+                count += 1
+                if count > skip:
+                    share = self.rank_share.take(np.arange(len(batch)))
+                    span = slice(int(share.rows[0]), int(share.rows[-1]) + 1)
+                    yield batch.cut(span).take(share)
+            if not count:
+                raise DataError(
+                    f"the stream gave nothing in pass {epoch + 1}",
+                    "give an object that can be iterated again and again, not an iterator",
+                )
+            self._steps = self._steps or count
+            epoch, skip = epoch + 1, 0
+
+    def __iter__(self) -> Iterator[Batch]:
+        for batch in self._read(0):
+            own = batch.cut(self.rank_share.span(len(batch)))
+            if len(own):
+                yield own
+
+    def _read(self, epoch: int) -> Iterator[Batch]:
+        """One pass. Each batch is drawn with the generators seeded by its place in the pass."""
+        place, done = 0, 0
+        source: Iterator[Any] | None = None
+        while True:
+            with rng_preserved():
+                seed_all(int(hash_parts(self._seed, 0x57EA, epoch, place)))
+                if source is None:
+                    source = iter(self._loader)
+                pairs = self._draw(source, done)
+            if not pairs:
+                return
+            rows = np.arange(done, done + len(pairs), dtype=np.int64)
+            names = [f"sample {row} of the stream" for row in rows]
+            images = stack_images([image for image, _ in pairs], self._contract, names)
+            labels = self._join_labels([plain_label(label) for _, label in pairs], names)
+            on_device = to_device(images, self._contract, self.device)
+            yield Batch(on_device, labels.to(self.device), rows, epoch)
+            place, done = place + 1, done + len(pairs)
+
+    def _draw(self, source: Iterator[Any], done: int) -> list[tuple[Any, Any]]:
+        """The next batch as pairs (image, label); empty at the end."""
+        pairs: list[tuple[Any, Any]] = []
+        try:
+            while len(pairs) < (1 if self._is_batched else self._batch_total):
+                item = next(source)
+                images, labels = _take_pair(item, done + len(pairs))
+                if self._is_batched:
+                    return list(zip(images, labels, strict=True))
+                pairs.append((images, labels))
+        except StopIteration:
+            return pairs
+        except LoupeError:
+            raise
+        except Exception as error:
+            raise DataError(
+                f"the stream failed after sample {done + len(pairs)}: "
+                f"{type(error).__name__}: {printable(error)}",
+                "it fails by itself too: fix it there",
+            ) from error
+        return pairs
+
+    def _join_labels(self, labels: list[Any], names: list[str]) -> Tensor:
+        for label, name in zip(labels, names, strict=True):
+            is_number = isinstance(label, (int, float)) and int(label) == label
+            if is_number and 0 <= label < self._classes:
+                continue
+            if np.shape(label) == (self._classes,):
+                continue
+            raise DataError(
+                f"{name} has label {printable(label, 60)}; there are {self._classes} classes",
+                "let labels be class numbers from 0, or one number for each class",
+            )
+        joined = np.asarray(labels)
+        return torch.from_numpy(joined.astype(np.int64 if joined.ndim == 1 else np.float32))
+
+    def _count_steps(self) -> int:
+        try:
+            length = len(self._loader)
+        except TypeError:
+            length = 0
+            for length, _ in enumerate(self._loader, 1):
+                if length > COUNTED_AT_MOST:
+                    raise UsageError(
+                        f"the stream has no length and goes on after {length:,} samples",
+                        "give it a __len__, so that an epoch has an end",
+                    ) from None
+        return max(1, length if self._is_batched else -(-length // self._batch_total))
+
+
+def _take_pair(item: Any, place: int) -> tuple[Any, Any]:
+    if isinstance(item, (tuple, list)) and len(item) == 2:
+        return item[0], item[1]
+    raise DataError(
+        f"sample {place} of the stream is a {printable(type(item).__name__)}; wanted "
+        "(image, label)",
+        "let it give pairs of image and label",
+    )

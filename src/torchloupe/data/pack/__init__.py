@@ -1,0 +1,1 @@
+"""Every image decoded once, in one file of pixels."""

@@ -1,0 +1,224 @@
+"""The one door to data: whatever a person types or hands over becomes a Data.
+
+It decides what a source is and leaves the reading to the module that knows the format.
+"""
+
+import difflib
+import glob
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torchloupe.data.image.formats import IMAGE_SUFFIXES
+from torchloupe.data.sources.archives import open_npy, open_npz
+from torchloupe.data.sources.arrays import LAYOUTS
+from torchloupe.data.sources.folders import open_folder
+from torchloupe.data.sources.idx import is_idx_name, open_idx
+from torchloupe.data.sources.named import PREFIX, open_digits, open_torchvision
+from torchloupe.data.sources.objects import open_code, open_object
+from torchloupe.data.sources.shards import find_shards, open_shards
+from torchloupe.data.sources.source import SPLIT_WORDS, Data, name_some
+from torchloupe.data.sources.tables import TABLE_ENDINGS, open_table
+from torchloupe.errors import DataError, UsageError, did_you_mean, printable
+from torchloupe.system.user_code import is_object_spec
+
+_KINDS = (
+    "a source is a folder, .csv, .tsv, .parquet, .npz, .npy, .tar or IDX file, digits, "
+    "torchvision:NAME or file.py:NAME"
+)
+_ARRAY_KINDS = ("npz", "npy", "idx", "code", "object")
+
+
+def open_data(
+    source: Any,
+    *,
+    image_column: str = "auto",
+    label_column: str = "auto",
+    layout: str = "auto",
+    class_names: Sequence[str] = (),
+    download: bool = False,
+) -> Data:
+    """Images and labels from wherever they are.
+
+    `source` is a path (class folders; a table of files; arrays as .npz, .npy or IDX; tar
+    shards), a name ("digits", "torchvision:CIFAR10"), code ("file.py:name"), or a Python
+    object: a Dataset, DataLoader or IterableDataset; a pair of arrays (images, labels); a
+    tuple (train, val) or (train, val, test) or a dict of these; Data passes through.
+    `image_column` and `label_column` are for tables, `layout` (NHW, NHWC, NCHW) for arrays,
+    `class_names` names the classes of data that carries numbers only. UsageError where there
+    is no such source or an option doesn't fit it, DataError where it can't be learned from.
+    """
+    if isinstance(class_names, str):
+        raise UsageError("class_names is one text", 'give a sequence, such as ("cat", "dog")')
+    if layout not in LAYOUTS:
+        raise UsageError(f"there is no layout {printable(layout)!r}", did_you_mean(layout, LAYOUTS))
+    is_text = isinstance(source, (str, Path))
+    kind = _kind_of(str(source)) if is_text else "object"
+    shown = printable(source) if is_text else f"a {type(source).__name__}"
+    typed = {"image_column": image_column, "label_column": label_column, "layout": layout}
+    fits = (
+        {"layout"}
+        if kind in _ARRAY_KINDS
+        else set(typed) - {"layout"}
+        if kind == "table"
+        else set()
+    )
+    for name, value in typed.items():
+        if value != "auto" and name not in fits:
+            need = "arrays" if name == "layout" else "tables"
+            raise UsageError(
+                f"data.{name}={printable(value)} is for {need}, and {shown} is none",
+                f"leave {name} out",
+            )
+    if kind == "code":
+        found = open_code(str(source))
+        if isinstance(found, (str, Path)):
+            return open_data(found, class_names=class_names, layout=layout, download=download)
+        stem = Path(str(source).rpartition(":")[0]).stem
+        return open_object(found, name=stem, layout=layout, class_names=class_names)
+    options: dict[str, Any] = {name: value for name, value in typed.items() if name in fits}
+    options["class_names"] = tuple(class_names)
+    if kind == "object":
+        return open_object(source, **options)
+    if kind == "digits":
+        return _open_digits(**options)
+    if kind == "torchvision":
+        return open_torchvision(str(source), download=download, **options)
+    return _OPENERS[kind](_path(str(source)), **options)
+
+
+def _open_digits(class_names: Sequence[str]) -> Data:
+    data = open_digits(class_names)
+    if not Path("digits").exists():
+        return data
+    note = "digits is the set that comes with scikit-learn; write ./digits for what is here"
+    return replace(data, notes=(*data.notes, note))
+
+
+def _open_shards(path: Path, class_names: Sequence[str]) -> Data:
+    if path.is_dir():
+        return open_shards(find_shards(path), name=path.resolve().name, class_names=class_names)
+    if path.is_file():
+        return open_shards([path], name=path.stem, class_names=class_names)
+    paths = [Path(found) for found in glob.glob(str(path))]  # noqa: PTH207 - may be absolute
+    return open_shards(paths, name=path.absolute().parent.name, class_names=class_names)
+
+
+_OPENERS: dict[str, Callable[..., Data]] = {
+    "folder": open_folder,
+    "table": open_table,
+    "npz": open_npz,
+    "npy": open_npy,
+    "idx": open_idx,
+    "shards": _open_shards,
+}
+
+
+def _path(text: str) -> Path:
+    return Path(os.path.expanduser(text))  # noqa: PTH111 - Path's raises for an unknown ~user
+
+
+def _kind_of(text: str) -> str:
+    """What kind of source a person's text names; UsageError where it names none."""
+    if not text.strip():
+        raise UsageError("no data was named", _KINDS)
+    if text == "digits":
+        return "digits"
+    if text.startswith(PREFIX):
+        return "torchvision"
+    if "://" in text or text.startswith("hf:"):
+        raise UsageError(
+            f"{printable(text)} is not on this machine; torchloupe reads local files",
+            "download it first and give the path",
+        )
+    path = _path(text)
+    if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises for names that are too long
+        return _kind_of_folder(path)
+    if is_object_spec(text) and not os.path.exists(path):  # noqa: PTH110
+        return "code"
+    if os.path.isfile(path):  # noqa: PTH113
+        return _kind_of_file(path)
+    if any(sign in text for sign in "*?[") and glob.glob(str(path)):  # noqa: PTH207
+        return "shards"
+    raise _nowhere(text, path)
+
+
+def _kind_of_folder(path: Path) -> str:
+    """A folder is read by class folders, unless it plainly holds arrays or shards."""
+    try:
+        with os.scandir(path) as entries:
+            listed = [(entry.name, entry.is_dir()) for entry in entries if entry.name[0] != "."]
+    except OSError as error:
+        raise DataError(
+            f"folder {printable(path)} can't be read: {error.strerror or error}", "make it readable"
+        ) from None
+    files = [name.lower() for name, is_folder in listed if not is_folder]
+    folders = [name.lower() for name, is_folder in listed if is_folder]
+    if any(is_idx_name(name) for name in files):
+        return "idx"
+    if not folders and any(name.endswith(".npy") for name in files):
+        return "npy"
+    if not folders and any(name.endswith(".tar") for name in files):
+        return "shards"
+    if (
+        folders
+        and set(folders) <= set(SPLIT_WORDS)
+        and not _has_folders(path)
+        and find_shards(path)
+    ):
+        return "shards"
+    return "folder"
+
+
+def _has_folders(path: Path) -> bool:
+    """Whether the folders in `path` hold folders in turn."""
+    return any(
+        inner.is_dir() for place in path.iterdir() if place.is_dir() for inner in place.iterdir()
+    )
+
+
+def _kind_of_file(path: Path) -> str:
+    ending = path.suffix.lower()
+    if is_idx_name(path.name):
+        return "idx"
+    if ending in TABLE_ENDINGS:
+        return "table"
+    if ending in (".npz", ".npy"):
+        return ending[1:]
+    if ending == ".tar":
+        return "shards"
+    hint = _KINDS
+    what = f"{ending} files are not read" if ending else "its name has no ending"
+    if ending in IMAGE_SUFFIXES:
+        what, hint = "it is a single image", "give the folder that holds one folder a class"
+    elif ending in (".pt", ".pth", ".pkl", ".pickle", ".joblib"):
+        what = "pickles can run code and are not read"
+        hint = "load it in a file of your own and give file.py:NAME"
+    elif ending in (".zip", ".gz", ".tgz", ".xz", ".bz2", ".zst", ".7z", ".rar"):
+        what, hint = "archives are not unpacked", "unpack it and give the folder"
+    elif ending == ".py":
+        what, hint = "which object in it is the data?", f"for example {printable(path)}:dataset"
+    raise DataError(f"{printable(path)} can't be opened as data: {what}", hint)
+
+
+def _nowhere(text: str, path: Path) -> UsageError:
+    """The error for a path that isn't there, with the nearest names that are."""
+    if os.path.exists(path):  # noqa: PTH110
+        return UsageError(f"{printable(text)} is neither a file nor a folder", _KINDS)
+    missing = path
+    while not os.path.isdir(missing.parent) and missing.parent != missing:  # noqa: PTH112
+        missing = missing.parent
+    try:
+        siblings = [name for name in os.listdir(missing.parent) if not name.startswith(".")]  # noqa: PTH208
+    except OSError:
+        siblings = []
+    named = ["digits"] if missing.parent == Path() else []
+    near = difflib.get_close_matches(missing.name, [*siblings, *named], n=3)
+    places = [str(missing.parent / name) if name in siblings else name for name in near]
+    return UsageError(
+        f"there is no file or folder {printable(text)}"
+        + (f" (nor {printable(missing)})" if missing != path else ""),
+        f"did you mean {name_some(places)}?" if near else _KINDS,
+    )

@@ -1,0 +1,83 @@
+"""What follows from images and labels alone: the split, the fingerprint, mean and deviation.
+
+Of a large set it is kept beside the pixels of its pack, under all that it follows from: it takes
+seconds to work out anew, and is the same.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from torchloupe.data.pack.pixels import Pixels, statistics
+from torchloupe.data.sources.source import Data, make_stamp
+from torchloupe.data.split import SPLIT_NAMES, Splits, split_samples
+from torchloupe.system import cache
+from torchloupe.system.cache import Kept, remember
+
+FORMAT = 1  # raised when the same images and labels would give anything else
+
+Rows = NDArray[np.int64]
+
+
+def divide(
+    data: Data,
+    pixels: Pixels | None,
+    sound: Rows,
+    *,
+    fractions: tuple[float, float],
+    seed: int,
+    fold: tuple[int, int] | None,
+) -> tuple[Splits, str]:
+    """The split of the images at `sound` as rows of all, and the fingerprint of all.
+
+    `fractions` are those of val and test; for the rest see `split_samples`.
+    """
+    samples = data.samples
+    content = None if pixels is None else pixels.content
+
+    def make() -> Kept:
+        splits = split_samples(
+            samples.take(sound),
+            given=None if data.given is None else data.given[sound],
+            content=None if content is None else content[sound],
+            val_fraction=fractions[0],
+            test_fraction=fractions[1],
+            seed=seed,
+            fold=fold,
+        )
+        parts = np.full(len(samples), -1, dtype=np.int8)
+        for number, name in enumerate(SPLIT_NAMES):
+            parts[sound[getattr(splits, name)]] = number
+        facts = {"notes": splits.notes, "fingerprint": samples.fingerprint(content)}
+        return Kept(facts, {"parts": parts})
+
+    arrays = (samples.keys, samples.labels, samples.groups, data.given, content, sound)
+    options = (*samples.class_names, *fractions, seed, *(fold or ()))
+    kept = _recall(pixels, "split.kept", (*arrays, *options), make)
+    train, val, test = (np.flatnonzero(kept.arrays["parts"] == k) for k in range(3))
+    return Splits(train, val, test, tuple(kept.facts["notes"])), kept.facts["fingerprint"]
+
+
+def find_statistics(pixels: Pixels, rows: Rows) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """`statistics` of the images at `rows`."""
+
+    def make() -> Kept:
+        mean, std = statistics(pixels, rows)
+        return Kept({"mean": mean, "std": std})
+
+    contract = pixels.contract
+    facts = (pixels.content, rows, contract.value_low, contract.value_high)
+    kept = _recall(pixels, "statistics.kept", facts, make)
+    return tuple(kept.facts["mean"]), tuple(kept.facts["std"])
+
+
+def _recall(
+    pixels: Pixels | None, name: str, facts: Sequence[Any], make: Callable[[], Kept]
+) -> Kept:
+    """What follows from `facts`: kept beside the pixels of a large pack, else made."""
+    path, key = None, ""
+    if pixels is not None and pixels.pack is not None and len(pixels) >= cache.LARGE:
+        path, key = pixels.pack.folder / name, make_stamp(FORMAT, *facts)
+    return remember(path, key, make)

@@ -1,0 +1,1 @@
+"""Several processes and devices: rank, world, data parallelism, launching."""

@@ -1,0 +1,240 @@
+"""One model on several devices: DistributedDataParallel, FSDP2, DataParallel, or none of them.
+
+What these wrap around a model stays in here. Outside, the model is the plain one: its state has
+the same names and, read through `whole`, the same full tensors whichever is used.
+
+Forward and backward run on each rank by itself, and the ranks agree that all of them got
+through before gradients travel. So a rank that ran out of memory can say so and all try again
+in smaller pieces; the price is that gradients don't travel while backward still runs.
+"""
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.nn.parallel import DataParallel, DistributedDataParallel
+
+from torchloupe.distributed.world import ALONE, World
+from torchloupe.errors import UsageError
+
+KINDS = ("ddp", "dp", "fsdp")
+
+
+class Parallel:
+    """A model as it is trained by this process alone; the others below are used in the same way.
+
+    `model` is the plain one, `module` what a forward in training goes through.
+    """
+
+    is_spread = False  # whether a forward needs every rank: then none can try one again alone
+
+    def __init__(self, model: nn.Module, world: World = ALONE) -> None:
+        self.model = self.module = model
+        self.world = world
+        self._has_agreed = False
+
+    def agree(self, numbers: Sequence[int]) -> list[int]:
+        """The largest of each number over all ranks, after backward; every rank must call this."""
+        return list(numbers)
+
+    def share(self, loss: Tensor) -> Tensor:
+        """Add up gradients and `loss` over all ranks; gives the loss. Every rank must call this."""
+        return loss
+
+    @contextmanager
+    def for_inference(self, model: nn.Module) -> Iterator[nn.Module]:
+        """`model` for forwards without gradients that no other rank has to take part in."""
+        yield model
+
+    def gather_model(self) -> nn.Module:
+        """The plain model with all its weights on this rank; every rank must call this."""
+        return self.model
+
+
+class _Gradients(nn.Module):
+    """A backward that adds nothing: through it DDP takes gradients as they are and adds them up."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self) -> Tensor:
+        parameters = [p for p in self.model.parameters() if p.requires_grad]
+        return _Nothing.apply(*parameters)  # type: ignore[no-any-return]
+
+
+class _Nothing(torch.autograd.Function):
+    """A number that depends on every parameter, each with no gradient."""
+
+    @staticmethod
+    def forward(context: Any, *parameters: Tensor) -> Tensor:
+        context.count = len(parameters)
+        return torch.zeros((), device=parameters[0].device)
+
+    @staticmethod
+    def backward(context: Any, *_: Tensor) -> tuple[None, ...]:
+        count: int = context.count
+        return (None,) * count
+
+
+class Replicas(Parallel):
+    """A copy of the model on each rank, kept the same by DistributedDataParallel.
+
+    Making one gives every rank the weights and buffers of rank 0. BatchNorm averages over a rank's
+    own part of the batch; the running averages that are kept are those of rank 0.
+    """
+
+    def __init__(self, model: nn.Module, world: World) -> None:
+        super().__init__(model, world)
+        device = next(model.parameters()).device
+        with world.talking():
+            self._ddp = DistributedDataParallel(
+                _Gradients(model), device_ids=[device] if device.type == "cuda" else None
+            )
+        self._ddp.register_comm_hook(None, _add_up)
+        self._used: list[int] | None = None
+        self._parameters = [p for p in model.parameters() if p.requires_grad]
+
+    def agree(self, numbers: Sequence[int]) -> list[int]:
+        """Also finds out which parameters got a gradient on any rank."""
+        if not self._has_agreed:
+            self.world.wait()  # the first forward may compile, which takes some longer than others
+            self._has_agreed = True
+        used = [p.grad is not None for p in self._parameters]
+        agreed = self.world.highest([*numbers, *used])
+        self._used = agreed[len(numbers) :]
+        return agreed[: len(numbers)]
+
+    def share(self, loss: Tensor) -> Tensor:
+        if self._used is None:
+            self.agree([])
+        with self.world.talking():
+            self._ddp().backward()
+            dist.all_reduce(loss)
+        for parameter, used in zip(self._parameters, self._used or (), strict=True):
+            if not used:
+                parameter.grad = None
+        self._used = None
+        return loss
+
+
+def _add_up(
+    _: object,
+    bucket: dist.GradBucket,  # type: ignore[name-defined]
+) -> torch.futures.Future[Tensor]:
+    """Gradients are added, not averaged: each rank's loss counts by its share of the batch."""
+    work = dist.all_reduce(bucket.buffer(), async_op=True)
+    return work.get_future().then(lambda future: future.value()[0])
+
+
+class Shards(Parallel):
+    """One model over all ranks, each holding a part of every parameter (FSDP2).
+
+    Ranks exchange parameters in every forward, so none of them can try one again by itself.
+    """
+
+    is_spread = True
+
+    def __init__(self, model: nn.Module, world: World) -> None:
+        super().__init__(model, world)
+        device = next(model.parameters()).device
+        self.plain = copy.deepcopy(model).to("meta")
+        self.mesh = DeviceMesh(device.type, list(range(world.size)))
+        with world.talking():
+            for tensor in model.state_dict().values():
+                dist.broadcast(tensor, src=0)
+            self.shard(model)
+
+    def shard(self, model: nn.Module) -> None:
+        """Turn `model` into one that is spread over the ranks; its class gets a new name."""
+        sharded: Any = fully_shard(model, mesh=self.mesh)
+        sharded.set_gradient_divide_factor(1.0)  # added up: see _add_up
+        sharded.set_force_sum_reduction_for_comms(True)  # all that gloo knows
+
+    def agree(self, numbers: Sequence[int]) -> list[int]:
+        return self.world.highest(numbers)
+
+    def share(self, loss: Tensor) -> Tensor:
+        with self.world.talking():
+            for buffer in self.model.buffers():
+                dist.broadcast(buffer, src=0)
+            dist.all_reduce(loss)
+        return loss
+
+    @contextmanager
+    def for_inference(self, model: nn.Module) -> Iterator[nn.Module]:
+        if not isinstance(model, FSDPModule):
+            yield model
+            return
+        with self.world.talking():
+            model.unshard()
+        try:
+            yield model
+        finally:
+            model.reshard()
+
+    def gather_model(self) -> nn.Module:
+        weights = whole(self.model.state_dict())
+        plain = self.plain.to_empty(device=next(iter(weights.values())).device)
+        plain.load_state_dict(weights)
+        return plain
+
+
+class OneProcess(Parallel):
+    """All GPUs driven by this process with `nn.DataParallel`; the loss is taken on the first."""
+
+    def __init__(self, model: nn.Module, devices: Sequence[torch.device]) -> None:
+        super().__init__(model)
+        self.devices = list(devices)
+        self.module = DataParallel(model, device_ids=self.devices)
+
+    @contextmanager
+    def for_inference(self, model: nn.Module) -> Iterator[nn.Module]:
+        yield DataParallel(model, device_ids=self.devices)
+
+
+def make_parallel(
+    model: nn.Module, world: World, kind: str = "ddp", devices: Sequence[torch.device] = ()
+) -> Parallel:
+    """`model` ready to be trained by `world`; `devices` are those of DataParallel.
+
+    Every rank must call this. With "fsdp" it has to be called before an optimizer is made.
+    """
+    if kind == "dp":
+        if world.is_joined:
+            raise UsageError(
+                "nn.DataParallel is one process for all GPUs, and torchrun started several",
+                "leave --parallel out, or start it without torchrun",
+            )
+        return OneProcess(model, devices) if devices else Parallel(model)
+    if not world.is_joined:
+        return Parallel(model)
+    return Shards(model, world) if kind == "fsdp" else Replicas(model, world)
+
+
+def whole(tree: Any) -> Any:
+    """`tree` with tensors that are spread over the ranks put together; others as they are.
+
+    Every rank must call this where the model is spread.
+    """
+    if isinstance(tree, DTensor):
+        return tree.full_tensor()
+    if isinstance(tree, Mapping):
+        return {key: whole(value) for key, value in tree.items()}
+    if isinstance(tree, (list, tuple)):
+        return [whole(item) for item in tree]
+    return tree
+
+
+def shard_like(tensor: Tensor, like: Tensor) -> Tensor:
+    """`tensor` spread over the ranks as `like` is; itself where that is not."""
+    if not isinstance(like, DTensor) or tensor.shape != like.shape:
+        return tensor
+    return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements)

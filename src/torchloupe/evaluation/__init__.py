@@ -1,0 +1,1 @@
+"""Inference, scores and metrics of a model on data."""

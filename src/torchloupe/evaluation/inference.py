@@ -1,0 +1,75 @@
+"""Forward passes without gradients, in batches whose size never changes the bits."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
+import torch
+from torch import Tensor, nn
+
+from torchloupe.hardware.memory import MicroBatchLimit, in_micro_batches
+from torchloupe.hardware.precision import Precision
+
+BATCH_MULTIPLE = 16  # forwards have a multiple of so many images: below, other kernels compute them
+
+
+LARGEST_BATCH = 256  # and not more: above, threads may divide a sum among themselves
+
+
+LARGE_IMAGE = 2**20  # values of an image from which on each goes through by itself
+
+
+@contextmanager
+def eval_mode(model: nn.Module) -> Iterator[None]:
+    """Eval mode and inference mode inside; every module's own mode is put back afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def forward(
+    model: nn.Module,
+    images: Tensor,
+    precision: Precision | None = None,
+    micro_limit: MicroBatchLimit | None = None,
+) -> Tensor:
+    """Logits [B, K] in float32, whatever format the forward ran in.
+
+    Which kernels compute a batch depends on how many images it has, and with them the last bits.
+    So batches are padded to a multiple of BATCH_MULTIPLE and split into micro-batches of up to
+    LARGEST_BATCH images; large images go one by one. An image then gets the same logits alone, in
+    a full batch and in the last, smaller one. docs/LOG.md says on which CPUs this was needed.
+    Where memory runs out the images go through in pieces, which `micro_limit` remembers.
+    """
+    micro_limit = micro_limit or MicroBatchLimit()
+    at_once = 1 if images[0].numel() >= LARGE_IMAGE else LARGEST_BATCH
+    micro_limit.most = min(micro_limit.most or at_once, at_once)
+
+    def run(span: slice) -> Tensor:
+        piece = images[span]
+        with nullcontext() if precision is None else precision.autocast():
+            logits: Tensor = model(piece if micro_limit.most == 1 else _fill_up(piece))
+        return logits[: len(piece)].float()
+
+    pieces = list(in_micro_batches(len(images), micro_limit, run))
+    return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+
+
+def _fill_up(images: Tensor) -> Tensor:
+    """`images` with its last one repeated, up to a multiple of BATCH_MULTIPLE."""
+    missing = -len(images) % BATCH_MULTIPLE
+    if not missing:
+        return images
+    filled = torch.cat([images, images[-1:].expand(missing, *images.shape[1:])])
+    if images.ndim == 4 and images.is_contiguous(memory_format=torch.channels_last):
+        return filled.contiguous(memory_format=torch.channels_last)
+    return filled
+
+
+def to_probabilities(logits: Tensor, multi_label: bool) -> Tensor:
+    """Probabilities [B, K]: softmax over classes, or a sigmoid each for several labels."""
+    return logits.sigmoid() if multi_label else logits.softmax(dim=1)

@@ -1,0 +1,1 @@
+"""From settings to objects: everything a run needs, refused here or ready."""

@@ -1,0 +1,177 @@
+"""A budget in minutes, from the first moment of a command to its last.
+
+What preparing took and what the last tests will take is taken off; training gets the rest.
+"""
+
+import copy
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from torchloupe.config.schema import Config
+from torchloupe.config.text import Source
+from torchloupe.data.feeds.feed import Batch, Feed, PixelFeed
+from torchloupe.data.feeds.loader import LoaderFeed
+from torchloupe.data.feeds.stream import Stream
+from torchloupe.evaluation.scoring import evaluate
+from torchloupe.hardware.device import wait_for
+from torchloupe.hardware.memory import MicroBatchLimit, is_out_of_memory, shrink_micro_batches
+from torchloupe.hardware.precision import Precision
+from torchloupe.model.losses import Loss
+from torchloupe.prepare.data import RunData
+from torchloupe.recipes.choice import Facts
+from torchloupe.speed.choice import measuring_seconds, open_variants, time_step
+from torchloupe.speed.trial import LossFunction, MakeOptimizer
+
+LEAST_FRACTION = 0.5  # of the budget that training gets, however long preparing took
+WRITING_SECONDS = 0.7  # the last checkpoint, metrics and tables, about
+FEW_EPOCHS = 3.0  # with fewer, a narrower network gets further (docs/LOG.md)
+NARROW: dict[str, Any] = {"model.options": {"width": 16, "last": 2}}
+TIMED_STEPS = 200  # at most, for finding out how many epochs fit into the budget
+TIMED_IMAGES = 512  # of an evaluation
+TIMED_SAMPLES = 64  # where each comes from a Dataset of the user's, which may take its time
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The seconds that a person gave, and what of them is not for training."""
+
+    seconds: float
+    began: float  # `time.perf_counter()` when the command, or the call, began
+    validation: float  # seconds that one evaluation of the validation images takes
+    ending: float  # seconds from the last step to the end
+
+    def left(self) -> float:
+        """Seconds for training from now on; LEAST_FRACTION of the budget where less is left."""
+        return max(LEAST_FRACTION * self.seconds, self._rest())
+
+    def notes(self) -> list[str]:
+        """What to say where preparing and testing take more than they may."""
+        if self._rest() >= LEAST_FRACTION * self.seconds:
+            return []
+        return [
+            "preparing and the last tests take more than half of the minutes given: training gets "
+            "the other half, and the whole takes longer"
+        ]
+
+    def _rest(self) -> float:
+        return self.seconds - (time.perf_counter() - self.began) - self.ending
+
+
+def plan_budget(
+    minutes: float, began: float, model: nn.Module, run_data: RunData, precision: Precision
+) -> Budget:
+    """The budget of a run, with what its evaluations will take, as measured on a few images."""
+    image = time_evaluation(model, run_data, precision)
+    val, test = len(run_data.splits.val), len(run_data.splits.test)
+    # After the last step val is judged once more, and then both once with all their scores.
+    return Budget(60 * minutes, began, val * image, (2 * val + test) * image + WRITING_SECONDS)
+
+
+def time_evaluation(model: nn.Module, run_data: RunData, precision: Precision) -> float:
+    """Seconds to evaluate one image, in batches; 0 where there is nothing to evaluate."""
+    part = next((part for part in ("val", "test") if len(run_data.rows(part))), None)
+    if part is None:
+        return 0.0
+    count = TIMED_SAMPLES if run_data.pixels is None else TIMED_IMAGES
+    rows = run_data.rows(part)[:count]
+    start = time.perf_counter()
+    evaluate(model, run_data.scan_rows(rows, precision.device, part), precision=precision)
+    return (time.perf_counter() - start) / len(rows)
+
+
+def choose_network(
+    config: Config,
+    sources: Mapping[str, Source],
+    facts: Facts,
+    began: float,
+    model: nn.Module,
+    loss: Loss,
+    batch: Batch,
+) -> dict[str, Any]:
+    """Settings for a narrower network where the usual one, `model`, would see too few images.
+
+    Only where nobody asked for a network, and minutes decide. Times some steps of `model`.
+    """
+    is_open = config.model.name == "residual" and sources["model.name"] == "recipe"
+    if not is_open or config.model.options or config.train.epochs or not config.train.minutes:
+        return {}
+    variants = open_variants(config, sources, batch.images.device)
+    variant = next((variant for variant in variants if variant.precision == "bf16"), variants[0])
+    seconds = 60 * config.train.minutes - (time.perf_counter() - began)
+    images = seconds * len(batch) / time_step(model, loss, batch, variant)
+    if images >= FEW_EPOCHS * facts.train_count:
+        return {}
+    return dict(NARROW)
+
+
+def guess_epochs(
+    budget: Budget,
+    model: nn.Module,
+    feed: PixelFeed | LoaderFeed | Stream,
+    loss: LossFunction,
+    make_optimizer: MakeOptimizer,
+    precision: Precision,
+) -> float:
+    """How many epochs, evaluations included, fit into what is left of `budget`.
+
+    Times real steps on a copy of the model. The loop corrects the guess as it goes.
+    """
+    allowed = measuring_seconds(budget.seconds)
+    step = time_steps(copy.deepcopy(model), feed, loss, make_optimizer, precision, allowed)
+    epochs = budget.left() / (step * feed.steps_per_epoch + budget.validation)
+    return max(epochs, 1 / feed.steps_per_epoch)
+
+
+def time_steps(
+    model: nn.Module,
+    feed: Feed,
+    loss: LossFunction,
+    make_optimizer: MakeOptimizer,
+    precision: Precision,
+    allowed: float,
+) -> float:
+    """Seconds of a step of training, the reading of its batch included; `model` is trained."""
+    optimizer, device, micro_limit = make_optimizer(model), precision.device, MicroBatchLimit()
+    began, start, timed = time.perf_counter(), 0.0, 0
+    model.train()
+    for number, batch in enumerate(feed.batches()):
+        if number == 2:  # the first steps also set things up
+            wait_for(device)
+            start = time.perf_counter()
+        if not _take_step(model, batch, loss, optimizer, precision, micro_limit):
+            continue
+        timed = number - 1
+        if timed >= 1 and (time.perf_counter() - began > allowed or timed >= TIMED_STEPS):
+            break
+    wait_for(device)
+    return (time.perf_counter() - start) / timed
+
+
+def _take_step(
+    model: nn.Module,
+    batch: Batch,
+    loss: LossFunction,
+    optimizer: torch.optim.Optimizer,
+    precision: Precision,
+    micro_limit: MicroBatchLimit,
+) -> bool:
+    """One step; False where memory ran out, and `micro_limit` are smaller from now on."""
+    parts = micro_limit.count(len(batch))
+    try:
+        for micro, weight, _ in batch.micro(parts):
+            with precision.autocast():
+                value = loss(model(micro.images), micro.labels) * weight
+            precision.backward(value)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        shrink_micro_batches(micro_limit, -(-len(batch) // parts), str(error))
+        optimizer.zero_grad(set_to_none=True)
+        return False
+    precision.step(optimizer, value.detach())
+    return True

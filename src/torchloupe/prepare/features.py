@@ -1,0 +1,177 @@
+"""What a pretrained backbone makes of every image: computed once, and kept in the cache folder.
+
+Features are named by everything they come from (the backbone's weights, the contract, the
+content of the images, the number format), so that stale ones are never found.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from torchloupe.config.schema import Config
+from torchloupe.config.text import Source
+from torchloupe.data.feeds.feed import Batch
+from torchloupe.errors import LoupeError, printable
+from torchloupe.evaluation.rows import RowBuffer
+from torchloupe.hardware.device import wait_for
+from torchloupe.hardware.precision import Precision
+from torchloupe.model.folding import fold_norms
+from torchloupe.model.transfer import Transfer
+from torchloupe.model.weights import digest_weights
+from torchloupe.prepare.data import RunData
+from torchloupe.speed.choice import has_fast_bf16
+from torchloupe.speed.trial import WORTH_IT
+from torchloupe.system.cache import Kept, find_cache, read_kept, write_kept
+
+FORMAT = 2  # raised when the same weights begin to give other features
+BATCH_ON_CPU, BATCH_ON_GPU = 8, 256  # on a CPU small batches stay in its caches
+LEAST_COSINE = 0.99  # cosine of the features of an image in another number format with fp32's
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """Features [N, V, D] of the images at `rows` [N] in V views: as it is, then mirrored."""
+
+    values: Tensor  # float32, on the CPU
+    rows: NDArray[np.int64]
+    seconds: float  # that computing them took; 0 where they were in the cache
+    notes: tuple[str, ...] = ()
+
+    def at(self, rows: NDArray[np.int64]) -> Tensor:
+        """The features [M, V, D] of the images at `rows`, all of which must be here."""
+        return self.values[torch.from_numpy(np.searchsorted(self.rows, rows))]
+
+
+def open_features(
+    model: Transfer,
+    run_data: RunData,
+    precision: Precision,
+    *,
+    views: int,
+    cache_folder: Path | None = None,
+    progress: Progress = lambda _done, _total: None,
+) -> Features:
+    """The features of all sound images of `run_data`, from the cache or computed and kept.
+
+    `model` is with its pretrained weights on the device of `precision`.
+    """
+    splits = run_data.splits
+    rows = np.sort(np.concatenate([splits.train, splits.val, splits.test]))
+    cache = find_cache(cache_folder)
+    name = _name_features(model, run_data, precision, rows, views)
+    path = cache / "features" / name if cache else None
+    kept = read_kept(path) if path else None
+    found = kept.arrays.get("features") if kept else None
+    if found is not None and found.shape == (len(rows), views, model.head.in_features):
+        assert run_data.pixels is not None
+        run_data.pixels.vouch_for_files(rows)
+        return Features(torch.from_numpy(found), rows, 0.0)
+    start = time.perf_counter()
+    values = compute_features(model, run_data, precision, rows, views, progress)
+    seconds = time.perf_counter() - start
+    notes: Sequence[str] = ()
+    if path is not None:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_kept(path, Kept({}, {"features": values.numpy()}))
+        except (OSError, LoupeError) as error:
+            notes = (f"features are not kept for the next run: {printable(error)}",)
+    return Features(values, rows, seconds, tuple(notes))
+
+
+def compute_features(
+    model: Transfer,
+    run_data: RunData,
+    precision: Precision,
+    rows: NDArray[np.int64],
+    views: int,
+    progress: Progress,
+) -> Tensor:
+    """Features [N, V, D] in float32 on the CPU; BatchNorms are folded while they are computed."""
+    device = precision.device
+    body = None
+    found = RowBuffer(len(rows))
+    batch = BATCH_ON_CPU if device.type == "cpu" else BATCH_ON_GPU
+    assert run_data.pixels is not None
+    for start in range(0, len(rows), batch):
+        pixels = run_data.pixels.gather_on(device, rows[start : start + batch])
+        images = run_data.contract.normalise(pixels)
+        if body is None:
+            body = fold_norms(model.body, images[:2]).to(memory_format=torch.channels_last)
+        with torch.inference_mode(), precision.autocast():
+            seen = [body(images if view == 0 else images.flip(3)) for view in range(views)]
+        found.add(torch.stack(seen, dim=1).float().cpu().numpy())
+        progress(min(start + batch, len(rows)), len(rows))
+    wait_for(device)
+    return torch.from_numpy(found.array())
+
+
+def choose_feature_format(
+    config: Config, typed: Mapping[str, Source], model: Transfer, batch: Batch
+) -> tuple[dict[str, Any], list[str]]:
+    """The number format for features, measured where it is open; the setting, and a line of why.
+
+    bf16 is taken where the device has instructions for it, it is 10 % faster, and the features of
+    every image point where those in fp32 do.
+    """
+    device = batch.images.device
+    is_open = typed.get("hardware.precision", "default") == "default"
+    if not is_open or config.hardware.precision != "fp32" or not has_fast_bf16(device):
+        return {}, []
+    images = batch.images.contiguous(memory_format=torch.channels_last)
+    body = fold_norms(model.body, images[:2]).to(memory_format=torch.channels_last)
+    rates: dict[str, float] = {}
+    found: dict[str, Tensor] = {}
+    for name in ("fp32", "bf16"):
+        took = []
+        for _ in range(3):
+            start = time.perf_counter()
+            with torch.inference_mode(), Precision(name, device).autocast():
+                found[name] = body(images).float()
+            wait_for(device)
+            took.append(time.perf_counter() - start)
+        rates[name] = len(images) / min(took)
+    cosine = float(F.cosine_similarity(found["fp32"], found["bf16"]).min())
+    said = ", ".join(f"{name} {rate:,.0f}" for name, rate in rates.items())
+    note = f"measured: images/s through the backbone: {said}; least cosine {cosine:.4f}"
+    if cosine < LEAST_COSINE or rates["bf16"] < WORTH_IT * rates["fp32"]:
+        return {}, [note]
+    return {"hardware.precision": "bf16"}, [note]
+
+
+def _name_features(
+    model: Transfer,
+    run_data: RunData,
+    precision: Precision,
+    rows: NDArray[np.int64],
+    views: int,
+) -> str:
+    assert run_data.pixels is not None
+    contract = run_data.contract
+    facts = [FORMAT, contract.decode_key(), contract.mean, contract.std, views, precision.name]
+    facts += [model.head.in_features]
+    text = json.dumps([*facts, precision.device.type, type(model.body).__name__])
+    hashed = hashlib.sha256(text.encode())
+    hashed.update(digest_weights(model.body).encode())
+    hashed.update(run_data.pixels.content[rows].astype("<u8").tobytes())
+    return hashed.hexdigest()[:40]
+
+
+MIRRORED_AT_MOST = 10_000  # from here on mirrored views cost more than they give
+
+
+def count_views(config: Config, train_count: int) -> int:
+    """In how many views each image is seen: 2 with its mirror image, where that keeps its label."""
+    return 2 if config.augment.flip and train_count <= MIRRORED_AT_MOST else 1

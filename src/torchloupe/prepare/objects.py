@@ -1,0 +1,156 @@
+"""Single objects out of settings: the model, the loss, the optimizer, the plan."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from torchloupe.config.schema import Config
+from torchloupe.model import catalog, losses, optimizers
+from torchloupe.model.backbones import load_pretrained
+from torchloupe.model.catalog import make_model
+from torchloupe.model.schedules import make_schedule
+from torchloupe.model.transfer import Transfer, make_transfer
+from torchloupe.prepare.data import RunData
+from torchloupe.prepare.plan import Plan
+from torchloupe.recipes.choice import PRETRAINED, Facts
+from torchloupe.units import plural
+
+ONLY_AT_THE_END = 2**62  # a number of steps that no run reaches
+SIGNALS_EVERY_STEPS = 50  # a look costs about a step, so this one in fifty stays below 3 %
+
+
+@dataclass(frozen=True)
+class UserObjects:
+    """What the user handed over as Python objects; None where the settings' name counts."""
+
+    source: Any = None
+    model: nn.Module | Callable[..., nn.Module] | None = None
+    loss: Callable[..., Any] | None = None
+    optimizer: Callable[..., Any] | None = None
+
+
+NO_OBJECTS = UserObjects()
+
+
+def refuse_misspelt(config: Config, objects: UserObjects) -> None:
+    """UsageError for a model, loss or optimizer that there is none of, before images are read."""
+    for given, name, refuse in (
+        (objects.model, config.model.name, catalog.refuse_unknown),
+        (objects.loss, config.loss.name, losses.refuse_unknown),
+        (objects.optimizer, config.optimizer.name, optimizers.refuse_unknown),
+    ):
+        if given is None and name != "auto":
+            refuse(name)
+
+
+def build_model(config: Config, objects: UserObjects, facts: Facts) -> nn.Module:
+    """The model, its weights drawn from the seed; one handed over is taken as it is."""
+    if isinstance(objects.model, nn.Module):
+        return objects.model
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(config.train.seed)
+        make = network_maker(config.train.strategy)
+        return make(
+            objects.model or config.model.name,
+            in_channels=facts.channels,
+            classes=facts.classes,
+            image_size=facts.size,
+            options=config.model.options,
+        )
+
+
+def load_backbone(config: Config, model: Transfer) -> list[str]:
+    """Give the model's body its pretrained weights; notes on which they are."""
+    origin, left_over = load_pretrained(model, config.model.name, config.model.weights)
+    dropped = f", without {plural(len(left_over), 'tensor')} of its last layer" if left_over else ""
+    return [f"backbone: {origin}{dropped}"]
+
+
+def build_loss(config: Config, objects: UserObjects, run_data: RunData) -> losses.Loss:
+    """The loss, its class weights from the training images."""
+    counts = run_data.class_counts()
+    return losses.make_loss(
+        objects.loss or config.loss.name,
+        classes=len(run_data.contract.class_names),
+        multi_label=run_data.contract.multi_label,
+        smoothing=config.loss.smoothing,
+        weights=config.loss.weights,
+        counts=None if counts is None else counts.tolist(),
+        gamma=config.loss.gamma,
+        options=config.loss.options,
+    )
+
+
+def build_optimizer(
+    config: Config, objects: UserObjects, model: nn.Module
+) -> torch.optim.Optimizer:
+    """The optimizer over the model's trainable parameters."""
+    return optimizers.make_optimizer(
+        objects.optimizer or config.optimizer.name,
+        model,
+        lr=config.optimizer.lr,
+        weight_decay=config.optimizer.weight_decay,
+        options=config.optimizer.options,
+        rates=model.rates() if isinstance(model, Transfer) else None,
+    )
+
+
+def facts_of(run_data: RunData) -> Facts:
+    """What recipes may look at."""
+    contract = run_data.contract
+    return Facts(
+        train_count=run_data.train_count,
+        classes=len(contract.class_names),
+        channels=contract.channels,
+        size=contract.size,
+        own_data=run_data.pixels is None,
+        multi_label=contract.multi_label,
+        class_names=contract.class_names,
+    )
+
+
+def make_plan(config: Config, per_epoch: int, loss: Any) -> Plan:
+    """Every duration of the settings in steps."""
+    signals_every = config.lens.signals_every_steps or SIGNALS_EVERY_STEPS
+    train_config = config.train
+    total = round(train_config.epochs * per_epoch)
+    total = max(1, total) if train_config.strategy != "head" else 0
+    log_every = train_config.log_every_steps or max(1, min(per_epoch, total) // 20)
+    options = dict(config.schedule.options)
+    if config.schedule.name == "plateau" and train_config.monitor.endswith("loss"):
+        options.setdefault("mode", "min")
+    return Plan(
+        total_steps=total,
+        steps_per_epoch=per_epoch,
+        loss=loss,
+        schedule=make_schedule(
+            config.schedule.name,
+            warmup_fraction=config.schedule.warmup_fraction,
+            total_steps=max(1, total),
+            options=options,
+        ),
+        seed=train_config.seed,
+        micro_batches=train_config.micro_batches,
+        clip_norm=train_config.clip_norm,
+        log_every=log_every,
+        signals_every=-(-signals_every // log_every) * log_every if config.lens.signals else 0,
+        evaluate_every=steps_of(train_config.evaluate_every_epochs, per_epoch),
+        save_every=train_config.save_every_steps
+        or steps_of(train_config.save_every_epochs, per_epoch),
+        monitor=train_config.monitor,
+        patience=train_config.patience,
+        bad_steps=train_config.bad_steps,
+    )
+
+
+def steps_of(epochs: float, steps_per_epoch: int) -> int:
+    """Epochs in steps; 0 means once, at the end."""
+    return max(1, round(epochs * steps_per_epoch)) if epochs else ONLY_AT_THE_END
+
+
+def network_maker(strategy: str) -> Callable[..., nn.Module]:
+    """What makes the network of a run from its settings: `make_model`, or `make_transfer`."""
+    return make_transfer if strategy in PRETRAINED else make_model

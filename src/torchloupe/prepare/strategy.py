@@ -1,0 +1,129 @@
+"""Whether a run begins from a pretrained backbone, from which, and how far it is then trained.
+
+It decides before pixels are decoded, since the backbone says how images are to be seen.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torchloupe.config.schema import Config
+from torchloupe.config.text import Source, change, sources_of
+from torchloupe.data.sources import Data
+from torchloupe.data.survey import Survey, look_at, measure_plain_fraction, parse_size
+from torchloupe.errors import UsageError, printable
+from torchloupe.model.backbones import InputSpec, input_spec_of
+from torchloupe.model.catalog import ZOO
+from torchloupe.model.transfer import LITE
+from torchloupe.recipes.choice import FINETUNE_IMAGES, PRETRAINED
+
+SMALL_SIDE = 64  # images up to this size are learned from scratch
+PLAIN_FRACTION = 0.5  # of images on a plain ground, from which on the whole image is padded
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The settings with the strategy decided, and how the backbone wants to see images."""
+
+    config: Config
+    sources: dict[str, Source]
+    input_spec: InputSpec | None = None  # None: from scratch, with the statistics of the data
+    notes: list[str] = field(default_factory=list)
+
+
+def decide_strategy(
+    config: Config, sources: Mapping[str, Source], data: Data, has_object: bool
+) -> Decision:
+    """Head, finetune or scratch, and what the backbone wants of the images.
+
+    Nothing that was typed is changed. `has_object`: the model is a Python object. UsageError
+    where what was asked for can't be had from these data.
+    """
+    asked = config.train.strategy in PRETRAINED or config.model.weights not in ("auto", "none")
+    if config.train.strategy == "scratch" or config.model.weights == "none":
+        _refuse_contradiction(config)
+        return _decided(config, sources, {"train.strategy": "scratch"})
+    if asked:
+        _refuse_own(config, data, has_object)
+    elif has_object or config.model.name != "auto" or data.kind in ("dataset", "stream"):
+        return _decided(config, sources, {"train.strategy": "scratch"})
+    survey = look_at(data)
+    size = parse_size(config.data.size) if config.data.size != "auto" else None
+    side = min(size) if size else survey.shorter_side
+    if not asked and (side <= SMALL_SIDE or survey.is_float or not survey.channels <= {1, 3, 4}):
+        return _decided(config, sources, {"train.strategy": "scratch"})
+    spec = LITE if config.model.name == "auto" else config.model.name
+    input_spec = input_spec_of(spec)
+    wanted = {
+        "model.name": spec,
+        "data.size": str(input_spec.size),
+        "data.mode": "RGB",
+        "data.kernel": input_spec.kernel,
+        "data.fit": _choose_fit(data, survey),
+        "train.strategy": _choose_strategy(config, data),
+    }
+    open_still = {
+        name: value
+        for name, value in wanted.items()
+        if sources.get(name, "default") == "default" and not (name == "model.name" and has_object)
+    }
+    note = ""
+    if config.model.name == "auto":
+        why = "a pretrained one was asked for" if asked else f"images are {side} pixels a side"
+        note = f"model: {spec} with weights from ImageNet, since {why}"
+    return _decided(config, sources, open_still, input_spec, note)
+
+
+def _choose_strategy(config: Config, data: Data) -> str:
+    """finetune where a time or a number of epochs was given, or there are few images."""
+    has_budget = config.train.epochs > 0 or config.train.minutes > 0
+    return "finetune" if has_budget or len(data.samples) <= FINETUNE_IMAGES else "head"
+
+
+def _decided(
+    config: Config,
+    sources: Mapping[str, Source],
+    values: Mapping[str, Any],
+    input_spec: InputSpec | None = None,
+    note: str = "",
+) -> Decision:
+    filled = change(config, values)
+    found = sources_of(config, filled, "recipe", dict(sources))
+    return Decision(filled, found, input_spec, [note] if note else [])
+
+
+def _choose_fit(data: Data, survey: Survey) -> str:
+    """The whole image where its ground is plain or it is long, else its middle."""
+    if survey.is_one_size:
+        return "stretch"
+    is_whole = survey.long_fraction > 0.25 or measure_plain_fraction(data) >= PLAIN_FRACTION
+    return "pad" if is_whole else "crop"
+
+
+def _refuse_contradiction(config: Config) -> None:
+    if config.model.weights not in ("auto", "none"):
+        raise UsageError(
+            f"strategy scratch begins without weights, and {printable(config.model.weights)} was "
+            "given",
+            "leave one of them out",
+        )
+    if config.train.strategy in PRETRAINED:
+        raise UsageError(
+            f"strategy {config.train.strategy} begins from pretrained weights, and weights none "
+            "was given",
+            "leave one of them out",
+        )
+
+
+def _refuse_own(config: Config, data: Data, has_object: bool) -> None:
+    if data.kind in ("dataset", "stream"):
+        raise UsageError(
+            f"strategy {config.train.strategy} computes features once, and a {data.kind} of one's "
+            "own may give other images at each look",
+            "give the images as a folder, table or array, or use --strategy scratch",
+        )
+    if has_object or config.model.name.lower() in ZOO:
+        raise UsageError(
+            f"there are no pretrained weights for {printable(config.model.name)}",
+            "leave --model out, or give timm:NAME, or file.py:Class with --weights",
+        )

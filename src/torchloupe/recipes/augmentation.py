@@ -1,0 +1,83 @@
+"""Which changes keep a label, by what is known of the data; and a line that says what is done.
+
+A mirror image of a cat is a cat, that of a digit or of a word is nothing, and that of a left
+turn is another class. What the images show is not known: their channels and the names of their
+classes have to do, and where they leave it open nothing is mirrored.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+
+from torchloupe.config.schema import AugmentConfig
+from torchloupe.config.text import Source
+
+FEWEST_SIGNS = 8  # classes named by single digits or letters that are taken for what they show
+_SIDES = {"left", "right", "links", "rechts"}
+
+
+def why_not_mirrored(channels: int, class_names: Sequence[str]) -> str:
+    """Why a mirror image may not keep its label; empty where it does."""
+    if channels != 3:
+        return "grey images may show digits or letters" if channels == 1 else "not photographs"
+    words = {word.lower() for name in class_names for word in re.split(r"[\W_]+", name)}
+    if words & _SIDES:
+        return f"a class is named {min(words & _SIDES)}"
+    if len(class_names) >= FEWEST_SIGNS and all(
+        len(name) == 1 and name.isalnum() for name in class_names
+    ):
+        return "classes are named like digits or letters"
+    return ""
+
+
+def describe_augmentation(
+    settings: AugmentConfig, sources: Mapping[str, Source], unchanged: str, unmirrored: str
+) -> str:
+    """What is done to training images, and why, in one line.
+
+    `unchanged` says why nothing is done where nothing is, `unmirrored` why nothing is mirrored;
+    what was typed has no other reason.
+    """
+    done = [*_moves(settings), *_colours(settings), *_mixes(settings)]
+    is_typed = any(sources.get(f"augment.{name}", "default") == "typed" for name in vars(settings))
+    if is_typed:
+        why = "as typed"
+    elif not done:
+        why = unchanged
+    elif settings.flip:
+        why = "a mirror image keeps the label of a photograph"
+    else:
+        why = f"not mirrored: {unmirrored}" if unmirrored else ""
+    return f"augmentation: {', '.join(done) or 'none'}" + (f" ({why})" if why else "")
+
+
+def _moves(settings: AugmentConfig) -> list[str]:
+    named = {
+        "randaugment": f"RandAugment ({settings.policy_count} of strength "
+        f"{settings.policy_strength:g})",
+        "trivialaugment": "TrivialAugment",
+    }
+    found = [named[settings.policy]] if settings.policy in named else []
+    if settings.resized_crop:
+        found.append(f"cropped to {100 * settings.resized_crop:.3g} % of the area or more")
+    if settings.translate:
+        found.append(f"shifted by up to {settings.translate:.3g} of a side")
+    if settings.rotate_degrees:
+        found.append(f"turned by up to {settings.rotate_degrees:g} degrees")
+    if settings.scale:
+        found.append(f"zoomed by up to {100 * settings.scale:.3g} %")
+    if settings.flip:
+        found.append("mirrored")
+    return found
+
+
+def _colours(settings: AugmentConfig) -> list[str]:
+    names = ("brightness", "contrast", "saturation", "hue")
+    return [
+        f"{name} by up to {getattr(settings, name):g}" for name in names if getattr(settings, name)
+    ]
+
+
+def _mixes(settings: AugmentConfig) -> list[str]:
+    found = [f"a square of {100 * settings.erase:.3g} % erased"] if settings.erase else []
+    found += [f"mixup {settings.mixup:g}"] if settings.mixup else []
+    return found + ([f"cutmix {settings.cutmix:g}"] if settings.cutmix else [])

@@ -1,0 +1,1 @@
+"""The run folder: state, checkpoints, events, and the JSON files beside them."""

@@ -1,0 +1,37 @@
+"""JSON files of a run, written whole, read or refused."""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torchloupe.errors import CheckpointError, printable
+from torchloupe.system import files
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write `path` whole or not at all; numbers that are not finite become null, text stays."""
+    text = content if isinstance(content, str) else json.dumps(_finite(content), indent=1)
+    files.replace_file(path, text.encode("utf-8", "surrogateescape"))
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file of a run; CheckpointError where it can't be read."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(
+            f"{printable(path)} can't be read ({error})", "the run folder is damaged; train again"
+        ) from None
+
+
+def _finite(value: Any) -> Any:
+    """`value` with NaN and infinities as None, since JSON has neither."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return value

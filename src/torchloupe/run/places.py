@@ -1,0 +1,84 @@
+"""Where runs lie: a new run folder, or an existing one by its path."""
+
+from pathlib import Path
+
+from torchloupe.errors import ResourceError, UsageError, printable
+
+FOLDS = "folds.json"  # marks the folder of a cross-validation, which holds a run for each fold
+
+
+BEFORE_THE_FIRST_STEP = {"contract.json", "data.npz", "environment.json"}
+
+
+def create_run(out: Path | None, name: str) -> Path:
+    """Make a new, empty run folder: `out`, or the next free `runs/NAME-001`.
+
+    Raises UsageError where `out` already holds something, so that no run is ever written over.
+    """
+    try:
+        if out is not None:
+            out.mkdir(parents=True, exist_ok=True)
+            if not _is_free(out):
+                is_run = (out / "config.json").exists()
+                raise UsageError(
+                    f"--out {printable(out)} is not empty",
+                    f"continue it with `loupe resume {printable(out)}`, or give another --out"
+                    if is_run
+                    else "give a new folder for --out",
+                )
+            return out
+        parent = Path("runs")
+        safe = "".join(c if c.isalnum() or c in "-_." else "-" for c in name).strip("-.")[:40]
+        parent.mkdir(exist_ok=True)
+        for number in range(1, 1_000_000):
+            path = parent / f"{safe or 'run'}-{number:03d}"
+            try:
+                path.mkdir()
+            except FileExistsError:
+                continue
+            return path
+    except (FileExistsError, NotADirectoryError):
+        raise UsageError(
+            f"--out {printable(out or 'runs')} is a file, not a folder",
+            "give a new folder for --out",
+        ) from None
+    except OSError as error:
+        raise ResourceError(
+            f"can't make the run folder {printable(out or 'runs')}: {error.strerror or error}",
+            "give an --out that can be written",
+        ) from error
+    raise ResourceError("runs/ is full", "give --out")
+
+
+def _is_free(folder: Path) -> bool:
+    """Whether a run may begin in `folder`: it is empty, or one was killed there before it began."""
+    before = {f".{name}.writing" for name in (*BEFORE_THE_FIRST_STEP, "config.json")}
+    return {entry.name for entry in folder.iterdir()} <= {".lock", *BEFORE_THE_FIRST_STEP, *before}
+
+
+def find_run(path: Path) -> Path:
+    """`path` if it is a run folder, else UsageError that says what is there instead."""
+    if (path / FOLDS).is_file():
+        raise UsageError(
+            f"{printable(path)} is a cross-validation, which has a run for each fold",
+            f"give one of them, such as {printable(path / 'fold-1')}",
+        )
+    if (path / "config.json").is_file():
+        return path
+    if not path.exists():
+        near = [p.parent.as_posix() for p in sorted(path.parent.glob("*/config.json"))][-3:]
+        raise UsageError(
+            f"there is no run folder {printable(path)}",
+            f"runs beside it: {', '.join(map(printable, near))}"
+            if near
+            else "loupe train makes one",
+        )
+    if path.is_dir() and any(path.iterdir()) and _is_free(path):
+        raise UsageError(
+            f"the run in {printable(path)} was stopped before it began (it has no config.json)",
+            f"start it again: loupe train DATA --out {printable(path)}",
+        )
+    raise UsageError(
+        f"{printable(path)} is not a run folder (it has no config.json)",
+        "give the folder that `loupe train` printed, such as runs/digits-001",
+    )

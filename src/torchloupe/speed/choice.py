@@ -1,0 +1,189 @@
+"""Which way of computing this run takes: typed, or measured where that pays, or a rule of thumb."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from itertools import product
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from torchloupe.config.schema import Config
+from torchloupe.config.text import Source
+from torchloupe.data.feeds.feed import Batch
+from torchloupe.data.pack.decoding import thread_count
+from torchloupe.hardware.device import wait_for
+from torchloupe.hardware.memory import is_out_of_memory
+from torchloupe.hardware.precision import Precision
+from torchloupe.model.losses import Loss
+from torchloupe.speed.trial import MakeOptimizer, Trial, Variant, choose_variant, probe
+from torchloupe.units import format_count, format_seconds
+
+FRACTION_OF_RUN = 0.02  # that measuring may take
+MOST_SECONDS = 3.0
+WORTH_MEASURING = 0.1  # seconds; for less, the rules of thumb stay
+LITTLE_SECONDS = 1.0  # for less, whole batches are measured, or number formats alone, or nothing
+LONG_STEP_SECONDS = 0.3  # a step that takes longer is shared by all threads in any case
+LEAST_STEPS = 4  # of each variant: compared, set up, timed
+
+
+def default_variant(config: Config) -> Variant:
+    """The variant that the settings name, with the rules of thumb for what was left open."""
+    return Variant(
+        config.hardware.precision,
+        bool(config.hardware.channels_last),
+        config.hardware.threads or torch.get_num_threads(),
+        config.hardware.compile,
+    )
+
+
+def open_variants(
+    config: Config, typed: Mapping[str, Source], device: torch.device, *, everything: bool = False
+) -> list[Variant]:
+    """The variants that are open, the usual one first; `everything` opens what was settled too.
+
+    Compiling takes many seconds, so it is tried only where it was asked for, and beside it the
+    same variant uncompiled.
+    """
+    usual = default_variant(config)
+
+    def choices(name: str, own: object, others: list[object]) -> list[object]:
+        is_open = everything or typed.get(name, "default") == "default"
+        return [own, *(other for other in others if other != own)] if is_open else [own]
+
+    on_cpu = device.type == "cpu"
+    formats: list[object] = ["fp32"]
+    if has_fast_bf16(device) or everything:
+        formats.append("bf16")
+    if everything and not on_cpu:
+        formats.append("fp16")
+    variants = [
+        Variant(str(precision), bool(last), int(str(threads)), bool(compiled))
+        for precision, last, threads, compiled in product(
+            choices("hardware.precision", usual.precision, formats),
+            choices("hardware.channels_last", usual.channels_last, [True, False]),
+            choices("hardware.threads", usual.threads, [1, thread_count()] if on_cpu else []),
+            [usual.compiled],
+        )
+    ]
+    if everything and usual.compiled:
+        variants = [usual, *(replace(variant, compiled=False) for variant in variants)]
+    return variants
+
+
+def choose_speed(
+    config: Config,
+    typed: Mapping[str, Source],
+    model: nn.Module,
+    loss: Loss,
+    make_optimizer: MakeOptimizer,
+    batch: Batch,
+    steps_per_epoch: int,
+) -> tuple[dict[str, Any], list[str]]:
+    """Measure what was not typed, where the run is long enough; the settings, and a line of why.
+
+    They are written into config.json as measured, so that a resumed run does not ask again. Where
+    a batch does not fit into memory at once, the rules of thumb stay.
+    """
+    variants = open_variants(config, typed, batch.images.device)
+    if len(variants) == 1:
+        return {}, []
+    start = time.perf_counter()
+    try:
+        step = time_step(model, loss, batch, variants[0])
+        seconds = config.train.epochs * steps_per_epoch * step or 60 * config.train.minutes
+        allowed = measuring_seconds(seconds)
+        if allowed < WORTH_MEASURING:
+            return {}, []
+        if step > LONG_STEP_SECONDS:
+            variants = [variant for variant in variants if variant.threads >= variants[0].threads]
+        affordable = allowed / (LEAST_STEPS * len(variants) * step)
+        if allowed < LITTLE_SECONDS and affordable < 1:
+            usual = variants[0]
+            variants = [
+                variant
+                for variant in variants
+                if replace(variant, precision=usual.precision) == usual
+            ]
+            affordable = allowed / (LEAST_STEPS * len(variants) * step)
+            if affordable < 1 or len(variants) == 1:
+                return {}, []
+        batch = batch.cut(slice(0, max(2, int(len(batch) * min(1.0, affordable)))))
+        trials = probe(model, loss, make_optimizer, batch, variants, allowed)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        return {}, [f"speed was not measured: {len(batch)} images don't fit into memory at once"]
+    best = choose_variant(trials)
+    chosen = {
+        "hardware.precision": best.variant.precision,
+        "hardware.channels_last": best.variant.channels_last,
+        "hardware.threads": best.variant.threads,
+    }
+    found = {k: value for k, value in chosen.items() if typed.get(k, "default") == "default"}
+    return found, [describe_choice(trials, best, time.perf_counter() - start)]
+
+
+def measuring_seconds(run_seconds: float) -> float:
+    """How long may be measured for a run of that length."""
+    return min(MOST_SECONDS, FRACTION_OF_RUN * run_seconds)
+
+
+def describe_choice(trials: list[Trial], best: Trial, seconds: float) -> str:
+    """One line on what was taken and why."""
+    rate = f"{format_count(best.images_per_second)} images/s"
+    rest = [trial for trial in trials if trial is not best and trial.rates]
+    if not rest:
+        return f"measured: {best.variant} ({rate}); no other variant agrees with fp32"
+    other = max(rest, key=lambda trial: trial.images_per_second)
+    return (
+        f"measured for {format_seconds(seconds)}: {best.variant} computes {rate}; "
+        f"{other.variant}: {format_count(other.images_per_second)}"
+    )
+
+
+def time_step(model: nn.Module, loss: Loss, batch: Batch, variant: Variant) -> float:
+    """Seconds of one forward and backward, roughly; the model's weights and buffers stay."""
+    buffers = [buffer.clone() for buffer in model.buffers()]
+    took: list[float] = []
+    try:
+        with torch.random.fork_rng(devices=[batch.images.device] if batch.images.is_cuda else []):
+            while len(took) < 3 and sum(took) < LONG_STEP_SECONDS:
+                wait_for(batch.images.device)
+                start = time.perf_counter()
+                with Precision(variant.precision, batch.images.device).autocast():
+                    value = loss(model(batch.images), batch.labels)
+                value.backward()
+                wait_for(batch.images.device)
+                took.append(time.perf_counter() - start)
+                model.zero_grad(set_to_none=True)
+    finally:
+        model.zero_grad(set_to_none=True)
+        with torch.no_grad():
+            for buffer, copied in zip(model.buffers(), buffers, strict=True):
+                buffer.copy_(copied)
+    return min(took)
+
+
+def repeat_batch(batch: Batch, count: int) -> Batch:
+    """A batch of `count` images, made of the few that there are; not copied where it is one."""
+    if len(batch) == count:
+        return batch
+    times = -(-count // len(batch))
+    return Batch(
+        torch.cat([batch.images] * times)[:count],
+        torch.cat([batch.labels] * times)[:count],
+        np.concatenate([batch.rows] * times)[:count],
+    )
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """Whether `device` has instructions for bf16, as far as this torch can tell."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    asks: list[Callable[[], bool] | None] = [
+        getattr(torch.cpu, f"_is_{name}_supported", None) for name in ("avx512_bf16", "amx_tile")
+    ]
+    return device.type == "cpu" and any(bool(ask()) for ask in asks if ask is not None)

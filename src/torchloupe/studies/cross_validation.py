@@ -1,0 +1,209 @@
+"""Cross-validation: a run for each fold, tested on images that it never saw, and their summary.
+
+Each fold is a run like any other, in a folder of its own. What is said of all of them comes from
+their metrics and predictions on disk, so that a summary can be made again at any time.
+"""
+
+import copy
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from torch import nn
+
+from torchloupe.config.schema import Config
+from torchloupe.config.text import from_json, to_json
+from torchloupe.display.terminal import make_display
+from torchloupe.errors import Interrupted, Terminated, UsageError, printable
+from torchloupe.evaluation.metrics import wilson_interval
+from torchloupe.prepare.data import open_source
+from torchloupe.prepare.objects import NO_OBJECTS, UserObjects
+from torchloupe.run.events import read_events
+from torchloupe.run.json_files import read_json, write_json
+from torchloupe.run.listener import Listener
+from torchloupe.run.places import FOLDS, create_run
+from torchloupe.system import files
+from torchloupe.system.user_code import PYTHON_OBJECT, trusted_name
+from torchloupe.train.start import LossLike, OptimizerLike, decide, resume, sort_arguments, train
+from torchloupe.trained.run import Run
+
+Listening = Callable[[], AbstractContextManager[Sequence[Listener]]]
+
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """A finished cross-validation; `metrics` is the content of its folds.json."""
+
+    folder: Path
+    runs: tuple[Path, ...]  # the run folder of each fold
+    metrics: dict[str, Any]
+
+
+def cross_validate(
+    data: Any,
+    *,
+    folds: int = 5,
+    model: str | nn.Module | Callable[..., nn.Module] = "auto",
+    loss: LossLike = "auto",
+    optimizer: OptimizerLike | None = None,
+    epochs: float | None = None,
+    out: str | Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> CrossValidation:
+    """Train and test `folds` times, each time with another of so many equal parts held back.
+
+    Everything but `folds` is as in `fit`. The folds are stratified, identical images are in one
+    of them, and each image is tested once, by a model that never saw it. A model given as an
+    object begins each fold as it was given.
+    """
+    typed, objects = sort_arguments(model, loss, optimizer, epochs, settings)
+    typed["data.folds"] = folds
+    return train_folds(data, typed, None, out, objects=objects, listening=_showing)
+
+
+def train_folds(
+    source: Any,
+    typed: Mapping[str, Any],
+    recipe: str | Config | None = None,
+    out: str | Path | None = None,
+    *,
+    objects: UserObjects = NO_OBJECTS,
+    listening: Listening = lambda: nullcontext(()),
+) -> CrossValidation:
+    """A run for each of the folds that the settings ask for, in OUT/fold-1 and so on.
+
+    Each fold gets its own copy of `objects`. `listening` gives the listeners of one fold.
+    """
+    named = {"data.source": str(source) if isinstance(source, (str, Path)) else PYTHON_OBJECT}
+    typed = {**named, **typed}
+    config, sources = decide(typed, recipe)
+    data = open_source(config.data, source)  # read once; and refused before a folder is made
+    if data.kind == "stream":
+        raise UsageError(
+            "a stream has no list of images that could be dealt into folds",
+            "give the images as a folder, table, array or map-style Dataset",
+        )
+    folder = create_run(None if out is None else Path(out), f"{data.name}-folds")
+    write_json(folder / FOLDS, {"folds": config.data.folds})
+    write_json(folder / "config.json", to_json(config, sources))
+
+    def begin(fold: Mapping[str, Any], run: Path, listeners: Sequence[Listener]) -> Run:
+        own = copy.deepcopy(objects)
+        return train(data, {**typed, **fold}, recipe, run, objects=own, listeners=listeners)
+
+    return _go_through(folder, listening, begin, partial(resume, data=data))
+
+
+def resume_folds(
+    folder: str | Path,
+    *,
+    trust_code: bool = False,
+    listening: Listening = lambda: nullcontext(()),
+) -> CrossValidation:
+    """Go on with a cross-validation that was stopped; folds that are finished stay as they are."""
+    path = Path(folder)
+    config, _ = from_json(path / "config.json")
+    named = {"data": config.data.source, "model": config.model.name, "loss": config.loss.name}
+    for what, name in {**named, "optimizer": config.optimizer.name}.items():
+        trusted_name(name, what, path, trust_code)
+    if config.lens.hook:
+        trusted_name(config.lens.hook, "hook", path, trust_code)
+    data = open_source(config.data, config.data.source)
+
+    def begin(fold: Mapping[str, Any], run: Path, listeners: Sequence[Listener]) -> Run:
+        return train(data, fold, str(path / "config.json"), run, listeners=listeners)
+
+    go_on = partial(resume, data=data, trust_code=trust_code)
+    return _go_through(path, listening, begin, go_on)
+
+
+def _go_through(
+    folder: Path, listening: Listening, begin: Callable[..., Run], go_on: Callable[..., Run]
+) -> CrossValidation:
+    """Begin the folds that have not begun, go on with those not finished, and sum all up."""
+    count = int(read_json(folder / FOLDS)["folds"])
+    runs = tuple(folder / f"fold-{number}" for number in range(1, count + 1))
+    for number, run in enumerate(runs, start=1):
+        if (run / "metrics.json").exists():
+            continue
+        with listening() as listeners:
+            for listener in listeners:
+                listener.record({"about": f"fold {number} of {count}"})
+            try:
+                if (run / "config.json").exists():
+                    go_on(run, listeners=listeners)
+                else:
+                    begin({"data.fold": number}, run, listeners)
+            except (Interrupted, Terminated) as error:
+                hint = f"loupe resume {printable(folder)} goes on with all folds"
+                raise type(error)(error.message, hint) from None
+    metrics = sum_up(folder, runs)
+    write_json(folder / FOLDS, metrics)
+    return CrossValidation(folder, runs, metrics)
+
+
+def sum_up(folder: Path, runs: Sequence[Path]) -> dict[str, Any]:
+    """Mean and spread over the folds, and all their predictions as one table in `folder`."""
+    tests = [read_json(run / "metrics.json")["test"] for run in runs]
+    tables = [pq.read_table(run / "predictions.parquet") for run in runs]
+    right = sum(
+        given == found
+        for table in tables
+        for given, found in zip(
+            table["label"].to_pylist(), table["prediction"].to_pylist(), strict=True
+        )
+    )
+    total = sum(len(table) for table in tables)
+    numbered = [
+        table.append_column("fold", pa.array([number] * len(table), pa.int32()))
+        for number, table in enumerate(tables, start=1)
+    ]
+    with files.replacing(folder / "predictions.parquet") as file:
+        pq.write_table(pa.concat_tables(numbered), file)
+    return {
+        "folds": len(runs),
+        **_spread("accuracy", tests),
+        **_spread("macro_f1", tests),
+        "pooled": {
+            "accuracy": right / total,
+            "accuracy_ci95": list(wilson_interval(right, total)),
+            "count": total,
+        },
+        "runs": [
+            {
+                "folder": run.name,
+                "accuracy": test["accuracy"],
+                "macro_f1": test["macro_f1"],
+                "count": test["count"],
+                "seconds": _training_seconds(run),
+            }
+            for run, test in zip(runs, tests, strict=True)
+        ],
+    }
+
+
+def _training_seconds(run: Path) -> float:
+    """Of the steps, and of the head that was solved before them."""
+    heads = sum(event.get("stage_seconds", 0.0) for event in read_events(run))
+    return float(read_json(run / "metrics.json")["train"]["seconds"] + heads)
+
+
+def _spread(name: str, tests: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    values = [float(test[name]) for test in tests]
+    return {f"{name}_mean": statistics.mean(values), f"{name}_std": statistics.stdev(values)}
+
+
+@contextmanager
+def _showing() -> Iterator[list[Listener]]:
+    """The listeners of one fold: a display of its own on stderr."""
+    display = make_display(quiet=False)
+    try:
+        yield [display]
+    finally:
+        display.close()

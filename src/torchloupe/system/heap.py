@@ -1,0 +1,47 @@
+"""The C library's heap: what a step frees is kept for the next one.
+
+A step of training frees and asks for the same large blocks again and again. glibc gives each
+freed block above 32 MB back to the system, and what is free at the end of its heap too; each
+4 kB of a fresh block costs a page fault. Of the time of a small net's step on the CPU that was a
+third (benchmarks/heap.py). Keeping the blocks changes no number.
+"""
+
+import ctypes
+import os
+import sys
+from collections.abc import Callable
+
+from torchloupe.system.limits import available_memory_bytes
+
+KEPT_BYTES = 2**30  # freed blocks up to this size are kept, and as much at the end of the heap
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # malloc.h
+
+
+def keep_freed_blocks() -> bool:
+    """Let this process keep the memory it frees, for what asks next; whether that was done.
+
+    Not where less than twice KEPT_BYTES can be had, since the heap grows by several batches then.
+    Not where MALLOC_* variables or GLIBC_TUNABLES say what they want, and not with another C
+    library than glibc. It holds until the process ends.
+    """
+    is_told = any(name.startswith("MALLOC_") for name in os.environ)
+    if is_told or "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", ""):
+        return False
+    if available_memory_bytes() < 2 * KEPT_BYTES:
+        return False
+    mallopt = _find("mallopt")
+    if mallopt is None:
+        return False
+    return all(mallopt(name, KEPT_BYTES) == 1 for name in (_MMAP_THRESHOLD, _TRIM_THRESHOLD))
+
+
+def give_back_freed_blocks() -> None:
+    """Give all free memory of the heap back to the system."""
+    trim = _find("malloc_trim")
+    if trim is not None:
+        trim(0)
+
+
+def _find(name: str) -> Callable[..., int] | None:
+    """A function of glibc, where this process has it."""
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None

@@ -1,0 +1,258 @@
+"""UserObjects by name: `file.py:Name` or `package.module:Name`, from the user's own code.
+
+Only what a user named is run; nothing read from a run folder or a data set ever comes here.
+A mistake in that code becomes an error of two lines with its file and line.
+"""
+
+import ast
+import importlib
+import importlib.util
+import pickle
+import re
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from torchloupe.errors import LoupeError, UsageError, did_you_mean, printable
+from torchloupe.system.counter_rng import make_key
+
+
+def is_object_spec(text: str) -> bool:
+    """Whether `text` reads like `file.py:Name`, `package.module:Name`, or a .py file alone."""
+    file, _, name = _split(text)
+    dotted = r"[A-Za-z_]\w*(\.\w+)*"
+    return file.endswith(".py") or all(re.fullmatch(dotted, part) for part in (file, name))
+
+
+def load_object(spec: str, what: str) -> Any:
+    """The object that `spec` names; `what` ("model", "dataset") says in errors what it is for.
+
+    While the code loads, the file's folder is importable, so that its siblings import; for
+    a module the current folder is. A file is run once, until it changes on disk. Nothing is
+    written beside it. UsageError for anything that goes wrong.
+    """
+    file, colon, name = _split(spec)
+    if not colon or not name or not file:
+        raise _nameless(spec, what)
+    is_file = file.endswith(".py") or "/" in file or "\\" in file
+    module = _load_file(Path(file).expanduser(), spec, what) if is_file else _load(file, spec, what)
+    found: Any = module
+    for part in name.split("."):
+        if not hasattr(found, part):
+            raise UsageError(
+                f"{what} {printable(spec)}: {printable(file)} defines no {printable(name)!r}",
+                _suggest(name, _names_of(module)),
+            )
+        found = getattr(found, part)
+    return found
+
+
+class Carried:
+    """Holds an object for another process, which loads the files that its classes came from.
+
+    Pickle finds a class by its module, and a file that was named is no module there.
+    """
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        modules = list(sys.modules.values())
+        files = [
+            str(m.__file__) for m in modules if "__loupe_state__" in getattr(m, "__dict__", ())
+        ]
+        return _unpack, (files, pickle.dumps(self.value))
+
+
+def _unpack(files: list[str], pickled: bytes) -> Carried:
+    for file in files:
+        _load_file(Path(file), file, "code")
+    return Carried(pickle.loads(pickled))
+
+
+def explain(error: BaseException, spec: str, what: str) -> UsageError:
+    """The error that names the file and line of the user's code where `error` was raised."""
+    file = _split(spec)[0]
+    path = Path(file).expanduser().resolve() if file.endswith(".py") else None
+    own = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if (path is not None and Path(frame.filename).is_relative_to(path.parent))
+        or (path is None and "importlib" not in frame.filename and frame.filename != __file__)
+    ]
+    place = f"{own[-1].filename}, line {own[-1].lineno}" if own else str(path or spec)
+    if isinstance(error, SyntaxError) and error.filename:
+        place = f"{error.filename}, line {error.lineno}"
+    text = str(error.msg if isinstance(error, SyntaxError) else error)
+    reason = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return UsageError(
+        f"{what} {printable(spec)} can't be loaded: {printable(place)}: {printable(reason)}",
+        "make `python` run that file first; --traceback shows the whole chain",
+    )
+
+
+def _split(spec: str) -> tuple[str, str, str]:
+    """File or module, colon, name; a text that ends in .py has no name (`C:\\a.py` too)."""
+    return (spec, "", "") if spec.endswith(".py") else spec.rpartition(":")
+
+
+def _nameless(spec: str, what: str) -> UsageError:
+    path = Path(spec).expanduser()
+    message = f"{what} {printable(spec)!r} doesn't say which object: it takes file.py:NAME"
+    names: list[str] = []
+    if spec.endswith(".py") and path.is_file():
+        try:
+            tree = ast.parse(path.read_bytes())
+        except (SyntaxError, ValueError, OSError):
+            tree = ast.Module([], [])
+        for node in tree.body:
+            if isinstance(node, (ast.ClassDef, ast.FunctionDef)):
+                names.append(node.name)
+            elif isinstance(node, ast.Assign):
+                names += [target.id for target in node.targets if isinstance(target, ast.Name)]
+    public = [name for name in names if not name.startswith("_")]
+    example = f"for example {spec}:{public[-1]}" if public else "for example my_code.py:Name"
+    return UsageError(message, printable(example))
+
+
+def _load_file(path: Path, spec: str, what: str) -> ModuleType:
+    if not path.is_file():
+        raise _no_file(path, spec, what)
+    path = path.resolve()
+    facts = path.stat()
+    # The name must be no one else's (a file may be called data.py or torch.py) and the same
+    # for the same file, so that its classes can be pickled and it is not run twice.
+    name = f"loupe_{re.sub(r'[^0-9a-zA-Z_]', '_', path.stem)}_{make_key(str(path)):016x}"
+    state = (facts.st_mtime_ns, facts.st_size)
+    module = sys.modules.get(name)
+    if module is not None and getattr(module, "__loupe_state__", None) == state:
+        return module
+    found = importlib.util.spec_from_file_location(name, path)
+    if found is None or found.loader is None:
+        raise UsageError(
+            f"{what} {printable(spec)}: not a Python file", "name a file ending in .py"
+        )
+    module = importlib.util.module_from_spec(found)
+    before = sys.modules.get(name)
+    sys.modules[name] = module
+    try:
+        with _importable(path.parent, first=True):
+            _forget_other_siblings(path.parent)
+            known = set(sys.modules)
+            try:
+                found.loader.exec_module(module)
+            finally:
+                _mark_siblings(path.parent, known)
+    except BaseException as error:
+        if before is None:
+            sys.modules.pop(name, None)
+        else:
+            sys.modules[name] = before
+        if isinstance(error, LoupeError) or not isinstance(error, (Exception, SystemExit)):
+            raise  # Ctrl-C and SIGTERM among them
+        raise explain(error, spec, what) from error
+    module.__loupe_state__ = state  # type: ignore[attr-defined]
+    return module
+
+
+def _load(name: str, spec: str, what: str) -> ModuleType:
+    try:
+        with _importable(Path.cwd(), first=False):
+            return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name and (name == error.name or name.startswith(error.name + ".")):
+            raise UsageError(
+                f"{what} {printable(spec)}: there is no module named {printable(error.name)}",
+                "for a file, write its path: folder/file.py:Name",
+            ) from None
+        raise explain(error, spec, what) from error
+    except LoupeError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise explain(error, spec, what) from error
+
+
+@contextmanager
+def _importable(folder: Path, *, first: bool) -> Iterator[None]:
+    """`folder` on sys.path, and no bytecode written into it, until the block ends."""
+    path, bytecode = list(sys.path), sys.dont_write_bytecode
+    sys.path.insert(0 if first else len(sys.path), str(folder))
+    sys.dont_write_bytecode = True
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        sys.path[:] = path
+        sys.dont_write_bytecode = bytecode
+
+
+def _forget_other_siblings(folder: Path) -> None:
+    """Drop modules that an earlier file brought from its own folder under a name used here too.
+
+    Without this, two projects with a `layers.py` each would silently share the first one.
+    """
+    for name, module in list(sys.modules.items()):
+        origin = vars(module).get("__loupe_sibling__") if module is not None else None
+        top = name.partition(".")[0]
+        if (
+            origin is not None
+            and origin != str(folder)
+            and ((folder / f"{top}.py").is_file() or (folder / top).is_dir())
+        ):
+            del sys.modules[name]
+
+
+def _mark_siblings(folder: Path, known: set[str]) -> None:
+    """Remember on each module that came with a file which folder it came from."""
+    for name in sys.modules.keys() - known:
+        module = sys.modules[name]
+        places = [getattr(module, "__file__", None), *getattr(module, "__path__", ())]
+        if any(place and Path(place).is_relative_to(folder) for place in places):
+            vars(module)["__loupe_sibling__"] = str(folder)
+
+
+def _no_file(path: Path, spec: str, what: str) -> UsageError:
+    try:
+        near = [p.name for p in path.parent.iterdir() if p.suffix == ".py" and p.is_file()]
+    except (OSError, ValueError):
+        near = []
+    hint = _suggest(path.name, near) if near else "give the path of a Python file: file.py:Name"
+    return UsageError(f"{what} {printable(spec)}: there is no file {printable(path)}", hint)
+
+
+def _names_of(module: ModuleType) -> list[str]:
+    """What the module itself defines: not what it imported, nothing private."""
+    return [
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_")
+        and not isinstance(value, ModuleType)
+        and getattr(value, "__module__", module.__name__) == module.__name__
+    ] or [name for name in vars(module) if not name.startswith("_")]
+
+
+def _suggest(name: str, known: list[str]) -> str:
+    if not known:
+        return "define it there, or name another object"
+    return printable(did_you_mean(name, known))
+
+
+def trusted_name(name: str, what: str, run: Path, trust_code: bool) -> str:
+    """`name` from a run folder, refused where using it would run someone's own code."""
+    is_code = is_object_spec(name) and not name.startswith(("torchvision:", "timm:"))
+    if (is_code or name == PYTHON_OBJECT) and not (trust_code and is_code):
+        given = "from Python" if name == PYTHON_OBJECT else f"{printable(name)}, someone's own code"
+        option = "--set lens.hook=" if what == "hook" else f"--{what} "
+        raise UsageError(
+            f"the {what} of {printable(run)} is {given}",
+            f"give it again ({option}file.py:NAME)"
+            + (", or say --trust-code to run it" if is_code else ""),
+        )
+    return name
+
+
+PYTHON_OBJECT = "python object"  # what config.json says where the user gave an object, not a name

@@ -1,0 +1,1 @@
+"""Training: start and resume, the loop, validation, the outcome."""

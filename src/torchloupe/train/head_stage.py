@@ -1,0 +1,140 @@
+"""How a run from a pretrained backbone begins: its head solved on features, before any step."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from torchloupe.config.schema import Config
+from torchloupe.distributed.world import ALONE, World
+from torchloupe.errors import UsageError
+from torchloupe.hardware.precision import Precision
+from torchloupe.model.head import Head, balanced_weights, fit_head
+from torchloupe.model.transfer import Transfer
+from torchloupe.prepare.data import RunData
+from torchloupe.prepare.features import count_views, open_features
+from torchloupe.run.folder import RunFolder
+from torchloupe.run.state import State
+from torchloupe.units import format_seconds, plural
+
+SMALL_PRODUCTS = 10**9  # multiplications of a solver's step, below which one thread does them
+
+
+def run_head_stage(
+    state: State,
+    run_data: RunData,
+    config: Config,
+    precision: Precision,
+    run: RunFolder,
+    world: World = ALONE,
+) -> None:
+    """Solve the head of the model for the training images, and note how it went.
+
+    The model has its pretrained weights; nothing is stepped. Every rank must call this; rank 0
+    does the work while the others wait. Waits for the device.
+    """
+    model = state.model
+    assert isinstance(model, Transfer)
+    head = world.first(solve_head(model, run_data, config, precision, run) if world.leads else None)
+    with torch.no_grad():
+        model.head.weight.copy_(head.weight)
+        model.head.bias.copy_(head.bias)
+    if state.average is not None:
+        state.evaluated_model.load_state_dict(model.state_dict())
+    state.evaluated_step = -1  # so that the head itself is judged, at step 0
+
+
+def solve_head(
+    model: Transfer, run_data: RunData, config: Config, precision: Precision, run: RunFolder
+) -> Head:
+    """The head for the training images, on features from the cache or computed now."""
+    rows = run_data.splits.train
+    views = count_views(config, len(rows))
+    start = time.perf_counter()
+    features = open_features(
+        model,
+        run_data,
+        precision,
+        views=views,
+        progress=lambda done, total: run.tell({"phase": "features", "done": done, "total": total}),
+    )
+    for note in features.notes:
+        run.note(note)
+    ready = time.perf_counter()
+    labels = torch.from_numpy(run_data.samples.labels[rows])
+    several = run_data.contract.multi_label
+    seen, classes = features.at(rows), len(run_data.contract.class_names)
+    with few_threads(seen.numel() * classes):
+        head = fit_head(
+            seen,
+            labels.float() if several else labels.long(),
+            run_data.samples.keys[rows],
+            classes=classes,
+            class_weights=class_weights(config, run_data),
+        )
+    seconds = time.perf_counter() - start
+    rate = views * len(features.rows) / max(features.seconds, 1e-9)
+    how = f"{rate:,.0f} images/s" if features.seconds else "they were in the cache"
+    text = (
+        f"head: features of {plural(len(features.rows), 'image')}"
+        f"{' and their mirror images' if views > 1 else ''} in {format_seconds(ready - start)} "
+        f"({how}), solved in {format_seconds(seconds - (ready - start))}"
+    )
+    if head.accuracy is not None:
+        text += f"; {head.accuracy:.1%} of training images right when left out"
+    run.note(text)
+    run.record(
+        {
+            "stage": "head",
+            "stage_seconds": seconds,
+            "feature_seconds": features.seconds,
+            "views": views,
+            "penalty": head.penalty,
+            "left_out_accuracy": head.accuracy,
+        }
+    )
+    return head
+
+
+def describe_stages(events: Sequence[Mapping[str, Any]], monitor: str) -> str:
+    """What the head brought and what finetuning did, and what each cost; empty without both."""
+    judged = [event for event in events if monitor in event]
+    stages = [event for event in events if event.get("stage") == "head"]
+    if not stages or len(judged) < 2:
+        return ""
+    first, *later = judged
+    best = next((event for event in reversed(later) if event.get("best")), None)
+    shown = best or max(later, key=lambda event: float(event[monitor]))
+    return (
+        f"stages: the head gave {monitor} {first[monitor]:.4f} after "
+        f"{format_seconds(stages[-1]['stage_seconds'])}; finetuning {shown[monitor]:.4f} after "
+        f"{format_seconds(later[-1]['seconds'])} more; "
+        + ("the finetuned weights are kept" if best else "the head alone is kept")
+    )
+
+
+@contextmanager
+def few_threads(products: int) -> Iterator[None]:
+    """Inside, one thread where work is small: waiting for a second one costs more than it does."""
+    before = torch.get_num_threads()
+    if products < SMALL_PRODUCTS:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def class_weights(config: Config, run_data: RunData) -> torch.Tensor | None:
+    """How much each class counts [K], as `loss.weights` says; None where all count alike."""
+    weights: Any = config.loss.weights
+    if weights == "none":
+        return None
+    if weights != "balanced":
+        return torch.tensor(weights, dtype=torch.float32)
+    counts = run_data.class_counts()
+    if counts is None:
+        raise UsageError("a stream has no counts to balance by", "set loss.weights to numbers")
+    return balanced_weights(counts.tolist())

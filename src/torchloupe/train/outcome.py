@@ -1,0 +1,147 @@
+"""The end of a run: the best weights judged once on every split, and all of it written down."""
+
+import copy
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from torchloupe.evaluation.scoring import Scored, score
+from torchloupe.hardware.footprint import measure_footprint, state_bytes
+from torchloupe.hardware.memory import is_out_of_memory, release_cached
+from torchloupe.hardware.peaks import Peaks
+from torchloupe.hardware.precision import Precision
+from torchloupe.prepare.data import RunData
+from torchloupe.prepare.session import Session
+from torchloupe.run import checkpoint
+from torchloupe.run.events import read_events
+from torchloupe.run.folder import RunFolder
+from torchloupe.run.state import evaluated_weights, load_weights
+from torchloupe.system import files
+
+MOST_PROBABILITIES = 1000  # beyond so many classes, predictions.parquet keeps no full row
+
+
+def write_results(run: RunFolder, work: Session, peaks: Peaks) -> None:
+    """Load the best weights into the model, and write metrics.json and predictions.parquet.
+
+    The model is left with the weights that were judged. `predictions.parquet` holds the test
+    split where there is one, else val. Every rank must call this; rank 0 writes.
+    """
+    state, run_data, world = work.state, work.run_data, work.parallel.world
+    weights, judged_step = world.first(read_best(run) if world.leads else None)
+    load_weights(state.model, weights)
+    device = work.place.device
+    release_cached(device)
+    metrics: dict[str, Any] = {}
+    parts = [name for name in ("val", "test") if run_data.has(name)]
+    for name in parts:
+        with peaks.phase("test"), work.parallel.for_inference(state.model) as model:
+            scored = score(
+                model,
+                run_data.scan(name, device),
+                class_names=run_data.contract.class_names,
+                multi_label=run_data.contract.multi_label,
+                loss=work.plan.loss,
+                precision=work.precision,
+                world=world,
+            )
+        metrics[name] = scored.metrics
+        if world.leads and name == parts[-1]:
+            write_predictions(run.path / "predictions.parquet", scored, run_data)
+    ranks = world.gather(peaks.bytes)
+    peak_bytes = {phase: max(rank.get(phase, 0) for rank in ranks) for phase in ranks[0]}
+    rates = [e["images_per_second"] for e in read_events(run.path) if "images_per_second" in e]
+    metrics["train"] = {
+        "seconds": state.seconds,
+        "images_per_second": float(np.median(rates)) if rates else None,
+        "steps": state.step,
+        "judged_step": judged_step,
+        "skipped_steps": work.precision.skipped_steps,
+        "ranks": world.size,
+        "peak_memory_bytes": max(peak_bytes.values()),
+        "memory": {"peak_bytes": peak_bytes, **describe_memory(work)},
+        "save_pause_seconds": run.pause_seconds,
+    }
+    run.write_json("metrics.json", metrics)
+
+
+def describe_memory(work: Session) -> dict[str, Any]:
+    """What a step keeps, by kind and by module; the activations of one image, from two of them.
+
+    Empty where even two images of a copy of the model don't fit beside it.
+    """
+    if work.parallel.is_spread or not work.parallel.world.leads:
+        return {}
+    device = work.place.device
+    rows = work.run_data.rows("train")[:2]
+    try:
+        batch = next(iter(work.run_data.scan_rows(rows, device))).cut(slice(0, 2))
+        model = copy.deepcopy(work.state.model)
+        found = measure_footprint(
+            model,
+            batch.images,
+            batch.labels,
+            work.plan.loss,
+            torch.optim.SGD(model.parameters(), lr=0.0),
+            Precision(work.precision.name, device),
+        )
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        return {}
+    sizes = state_bytes(work.state.model, work.state.optimizer)
+    return {
+        "weights_bytes": found.weights,
+        "gradients_bytes": found.gradients,
+        "optimizer_bytes": sum(sizes.values()),
+        "activations_bytes_per_image": found.activations // found.images,
+        "modules": [
+            {
+                "name": module.name,
+                "weights_bytes": module.weights,
+                "gradients_bytes": module.gradients,
+                "optimizer_bytes": sizes.get(module.name, 0),
+                "activations_bytes_per_image": module.activations // found.images,
+            }
+            for module in found.modules
+        ],
+    }
+
+
+def read_best(run: RunFolder) -> tuple[Mapping[str, Tensor], int]:
+    """The best weights that are sound, and the step they are from."""
+    best = run.path / "best"
+    start = best.resolve() if best.exists() else None
+    trees, path, passed_over = checkpoint.read_newest(run.checkpoints, start)
+    for line in passed_over:
+        run.note(f"{line}; {path.name} is judged instead")
+    return evaluated_weights(trees), int(trees["state"]["step"])
+
+
+def write_predictions(path: Path, scored: Scored, run_data: RunData) -> None:
+    """One row a sample: id, label, prediction, confidence and the probability of each class."""
+    names = np.array(run_data.contract.class_names, dtype=object)
+    p = scored.probabilities
+    rows = scored.rows
+    ids = run_data.samples.ids[rows] if len(run_data.samples) else rows
+    columns: dict[str, Any] = {"id": pa.array([str(i) for i in ids], pa.string())}
+    if run_data.contract.multi_label:
+        columns["label"] = [[str(n) for n in names[row > 0.5]] for row in scored.labels]
+        columns["prediction"] = [[str(n) for n in names[row > 0.5]] for row in p]
+    else:
+        columns["label"] = pa.array(names[scored.labels], pa.string())
+        columns["prediction"] = pa.array(names[p.argmax(axis=1)], pa.string())
+    columns["confidence"] = p.max(axis=1)
+    if p.shape[1] <= MOST_PROBABILITIES:
+        flat = pa.array(np.ascontiguousarray(p).reshape(-1))
+        columns["probabilities"] = pa.FixedSizeListArray.from_arrays(flat, p.shape[1])
+    table = pa.table(columns).replace_schema_metadata({"class_names": json.dumps(list(names))})
+    with files.replacing(path) as file:
+        pq.write_table(table, file)

@@ -1,0 +1,93 @@
+"""Images of a run that a person should look at: perhaps mislabelled, or twice in the data.
+
+It is told by the features of the pretrained backbone, which the run left in the cache folder:
+those of a finetuned one have seen the labels, right or wrong. Of several depths the last one
+tells things apart best (docs/LOG.md).
+"""
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from torchloupe.checks.neighbours import find_near_duplicates, find_suspected_labels
+from torchloupe.data.split import SPLIT_NAMES, TEST, TRAIN, VAL
+from torchloupe.errors import LoupeError
+from torchloupe.hardware.precision import Precision, nearest_format
+from torchloupe.model.transfer import Transfer
+from torchloupe.prepare.data import RunData, prepare
+from torchloupe.prepare.features import count_views, open_features
+from torchloupe.prepare.objects import load_backbone
+from torchloupe.trained.run import Run
+
+MOST_IMAGES = 30_000  # each is compared with every other
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What was found, likeliest first, as plain values; `note` says why nothing was looked for."""
+
+    suspected_labels: tuple[dict[str, Any], ...] = ()  # id, label, neighbours, nearest, margin
+    near_duplicates: tuple[dict[str, Any], ...] = ()  # id, split, other, other_split, cosine
+    note: str = ""
+
+
+def audit_run(run: Run) -> Audit:
+    """Images of the run's data that lie among another class, and near-copies across splits.
+
+    Empty for a run that was not begun from a pretrained backbone. The data have to be where they
+    were, and of one's own code they must have been trusted before.
+    """
+    if not isinstance(run.model, Transfer):
+        return Audit()
+    config = run.config
+    run_data = prepare(
+        config.data, config.data.source, seed=config.train.seed, contract=run.contract
+    )
+    if len(run_data.samples) > MOST_IMAGES:
+        return Audit(note=f"neighbours are not looked at in more than {MOST_IMAGES:,} images")
+    backbone = copy.deepcopy(run.model)
+    try:
+        load_backbone(config, backbone)
+    except LoupeError as error:  # a file of weights that was moved, a hub out of reach
+        return Audit(note=f"neighbours were not looked at: {error.message}")
+    name = nearest_format(config.hardware.precision, run.device)
+    views = count_views(config, len(run_data.splits.train))
+    features = open_features(backbone, run_data, Precision(name, run.device), views=views)
+    deepest = getattr(backbone.body, "deepest", features.values.shape[2])
+    return describe(run_data, features.rows, features.values[:, 0, -deepest:])
+
+
+def describe(run_data: RunData, rows: Any, values: Any) -> Audit:
+    """The oddities among the images at `rows` [N], by their features `values` [N, D]."""
+    samples = run_data.samples.take(rows)
+    names, ids = samples.class_names, [str(name) for name in samples.ids]
+    parts = np.full(len(run_data.samples), TRAIN, dtype=np.int8)
+    parts[run_data.splits.val], parts[run_data.splits.test] = VAL, TEST
+    parts = parts[rows]
+    suspected_labels = (
+        [] if samples.is_multi_label else find_suspected_labels(values, samples.labels)
+    )
+    return Audit(
+        tuple(
+            {
+                "id": ids[stray.row],
+                "label": names[samples.labels[stray.row]],
+                "neighbours": names[stray.among],
+                "nearest": ids[stray.nearest],
+                "margin": round(stray.margin, 4),
+            }
+            for stray in suspected_labels
+        ),
+        tuple(
+            {
+                "id": ids[twin.row],
+                "split": SPLIT_NAMES[parts[twin.row]],
+                "other": ids[twin.other],
+                "other_split": SPLIT_NAMES[parts[twin.other]],
+                "cosine": round(twin.cosine, 4),
+            }
+            for twin in find_near_duplicates(values, parts)
+        ),
+    )

@@ -1,0 +1,281 @@
+"""A trained run: its numbers, its model, and predictions for new images.
+
+Everything here reads the run folder and nothing else. A run whose model is someone's own code
+needs that model given again, or `trust_code`: a folder never decides by itself what is run.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from torchloupe.config.schema import Config
+from torchloupe.config.text import from_json
+from torchloupe.data.contract import Contract
+from torchloupe.data.image.formats import ImageError
+from torchloupe.data.inputs import list_images
+from torchloupe.errors import CheckpointError, DataError, did_you_mean, printable
+from torchloupe.evaluation.inference import eval_mode, forward, to_probabilities
+from torchloupe.evaluation.scoring import score
+from torchloupe.hardware.device import choose_device
+from torchloupe.hardware.precision import Precision, nearest_format
+from torchloupe.lens.saliency import look_inside
+from torchloupe.lens.selection import Which
+from torchloupe.model.catalog import without_weights
+from torchloupe.model.losses import NAMES as LOSS_NAMES
+from torchloupe.model.losses import make_loss
+from torchloupe.prepare.data import prepare, prepare_evaluation_data
+from torchloupe.prepare.objects import network_maker
+from torchloupe.report.colours import to_pixels
+from torchloupe.report.look import Look, make_look
+from torchloupe.report.page import save_look
+from torchloupe.run import checkpoint
+from torchloupe.run.events import read_events
+from torchloupe.run.json_files import read_json
+from torchloupe.run.places import find_run
+from torchloupe.run.state import check_parts, evaluated_weights, load_weights
+from torchloupe.system.heap import keep_freed_blocks
+from torchloupe.system.user_code import trusted_name
+from torchloupe.trained.prediction import Prediction
+
+PREDICT_BATCH = 32
+
+
+class Run:
+    """A run folder opened for use. `model` is in eval mode on `device`."""
+
+    def __init__(
+        self, folder: Path, model: nn.Module, contract: Contract, config: Config, step: int
+    ) -> None:
+        self.folder = folder
+        self.model = model.eval()
+        self.contract = contract
+        self.config = config
+        self.step = step
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r}, step={self.step}, classes={len(self.class_names)})"
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Class names, in the order of the model's outputs."""
+        return self.contract.class_names
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return next(self.model.parameters()).device
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """The content of metrics.json: `"test"` (where there is one), `"val"`, `"train"`."""
+        found: dict[str, Any] = read_json(self.folder / "metrics.json")
+        return found
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """The events of the run, oldest first: losses, rates, validation results, notes."""
+        return read_events(self.folder)
+
+    def predict(self, *images: Any, top: int = 5) -> list[Prediction]:
+        """A prediction for each image: a path, a folder (all images below it), a PIL image, an
+        array [H, W] or [H, W, C], or encoded bytes; lists of these work too.
+
+        An image that can't be read gives a Prediction with `error` set, never an exception; a
+        path that does not exist raises DataError.
+        """
+        items = list(list_images(images))
+        if not items:
+            raise DataError(
+                "there are no images to predict", "give image files or a folder of them"
+            )
+        found: list[Prediction] = []
+        with ThreadPoolExecutor(max_workers=4) as pool:
+            for start in range(0, len(items), PREDICT_BATCH):
+                chunk = items[start : start + PREDICT_BATCH]
+                decoded = list(pool.map(self._decode, chunk))
+                found.extend(self._predict_decoded([name for name, _ in chunk], decoded, top))
+        return found
+
+    def look(
+        self, image: Any, *, layers: Which | None = None, out: str | Path | None = None
+    ) -> Look:
+        """What the model sees in one image (anything `predict` takes): its likeliest classes,
+        where the evidence for them lies, and the feature maps of `layers` (a pattern such as
+        "conv*"; chosen where left out). With `out`, as OUT.png and OUT.html too.
+
+        Raises DataError for an image that can't be read, UsageError for a model without maps.
+        """
+        items = list(list_images([image]))
+        if len(items) != 1:
+            raise DataError(f"a look is into one image, these are {len(items)}", "give one file")
+        name, pixels = items[0][0], self._decode(items[0])
+        if isinstance(pixels, str):
+            raise DataError(f"{printable(name)} can't be read: {pixels}", "give another image")
+        multi_label = self.contract.multi_label
+        batch = self.contract.normalise(torch.from_numpy(np.stack([pixels])).to(self.device))
+        insight = look_inside(self.model, batch, which=layers, multi_label=multi_label)
+        shares = to_probabilities(insight.logits[None], multi_label)[0].tolist()
+        ranking = sorted(zip(self.class_names, shares, strict=True), key=lambda pair: -pair[1])
+        names = (Path(name).name, self.config.model.name)
+        look = make_look(insight, to_pixels(pixels), ranking, self.class_names, names)
+        if out is not None:
+            save_look(look, Path(out))
+        return look
+
+    def probabilities(self, pixels: NDArray[Any]) -> NDArray[np.float32]:
+        """Class probabilities [B, K] for decoded images [B, H, W, C]."""
+        precision = self._precision()
+        with eval_mode(self.model):
+            images = self.contract.normalise(torch.from_numpy(pixels).to(self.device))
+            logits = forward(self.model, images, precision)
+            return to_probabilities(logits, self.contract.multi_label).cpu().numpy()
+
+    def evaluate(self, data: Any = None, *, trust_code: bool = False) -> dict[str, Any]:
+        """All metrics on `data` (anything `open_data` takes), classes aligned by name.
+
+        Without `data`: on the run's own test split, or val where there is none. `"split"` and
+        `"notes"` in the result say what was evaluated.
+        """
+        device, config = self.device, self.config
+        if data is None:
+            source = trusted_name(config.data.source, "data", self.folder, trust_code)
+            run_data = prepare(config.data, source, seed=config.train.seed, contract=self.contract)
+            part = "test" if run_data.has("test") else "val"
+        else:
+            run_data, part = prepare_evaluation_data(config.data, data, self.contract), "test"
+        scored = score(
+            self.model,
+            run_data.scan(part, device),
+            class_names=self.class_names,
+            multi_label=self.contract.multi_label,
+            loss=self._loss(),
+            precision=self._precision(),
+        )
+        split = part if data is None else "all"
+        return {"split": split, **scored.metrics, "notes": list(run_data.notes)}
+
+    def _precision(self) -> Precision:
+        """The number format of the training, where this device has it."""
+        return Precision(nearest_format(self.config.hardware.precision, self.device), self.device)
+
+    def _loss(self) -> Any:
+        """The run's loss; None where it is someone's code or weighs classes."""
+        settings = self.config.loss
+        if settings.name not in LOSS_NAMES or settings.weights != "none":
+            return None
+        return make_loss(
+            settings.name,
+            classes=len(self.class_names),
+            multi_label=self.contract.multi_label,
+            smoothing=settings.smoothing,
+            gamma=settings.gamma,
+        ).to(self.device)
+
+    def _decode(self, item: tuple[str, Any]) -> NDArray[Any] | str:
+        """The pixels of one image, or why there are none."""
+        _, image = item
+        try:
+            if isinstance(image, Path):
+                image = image.read_bytes()
+            return self.contract.decode(image)
+        except ImageError as error:
+            return str(error)
+        except OSError as error:
+            return error.strerror or str(error)
+
+    def _predict_decoded(
+        self, names: Sequence[str], decoded: Sequence[NDArray[Any] | str], top: int
+    ) -> list[Prediction]:
+        good = [pixels for pixels in decoded if not isinstance(pixels, str)]
+        rows = iter(self.probabilities(np.stack(good)) if good else ())
+        return [
+            Prediction(name, error=pixels)
+            if isinstance(pixels, str)
+            else self._describe(name, next(rows), top)
+            for name, pixels in zip(names, decoded, strict=True)
+        ]
+
+    def _describe(self, name: str, row: NDArray[np.float32], top: int) -> Prediction:
+        order = np.argsort(-row, kind="stable")
+        best = int(order[0])
+        several = tuple(self.class_names[k] for k in order if row[k] > 0.5)
+        return Prediction(
+            path=name,
+            label=self.class_names[best],
+            confidence=float(row[best]),
+            probabilities={self.class_names[k]: float(row[k]) for k in order[: max(top, 1)]},
+            labels=several if self.contract.multi_label else (self.class_names[best],),
+        )
+
+
+def open_run(
+    folder: str | Path,
+    *,
+    model: nn.Module | str | None = None,
+    trust_code: bool = False,
+    device: str = "auto",
+    which: str = "best",
+) -> Run:
+    """Open a run folder: its checkpoint `which` ("best", "last" or a name), hashes verified.
+
+    `model` is needed where the run's model is not from the zoo, torchvision or timm: the module
+    or its `file.py:Class`; `trust_code` allows what the folder itself names.
+    """
+    keep_freed_blocks()
+    path = find_run(Path(folder))
+    config, _ = from_json(path / "config.json")
+    contract = read_contract(path)
+    place = choose_device(device).device
+    module = (
+        model
+        if isinstance(model, nn.Module)
+        else network_maker(config.train.strategy)(
+            model or trusted_name(config.model.name, "model", path, trust_code),
+            in_channels=contract.channels,
+            classes=len(contract.class_names),
+            image_size=contract.size,
+            options=without_weights(config.model.options),
+        )
+    )
+    start = _find_checkpoint(path, which)
+    trees, found, passed_over = checkpoint.read_newest(path / "checkpoints", start)
+    if start is not None and found != start:
+        raise CheckpointError(
+            f"the checkpoint {printable(which)} is damaged: {passed_over[0]}",
+            f"`loupe resume {printable(path)}` goes on from {found.name}, which is sound",
+        )
+    check_parts(trees)
+    load_weights(module, evaluated_weights(trees))
+    return Run(path, module.to(place), contract, config, int(trees["state"]["step"]))
+
+
+def _find_checkpoint(run: Path, which: str) -> Path | None:
+    """The folder of a checkpoint; None for the best of a run that never judged one."""
+    if which in ("best", "last"):
+        link = run / which
+        return link.resolve() if link.is_symlink() or link.exists() else None
+    known = [path.name for path in checkpoint.list_checkpoints(run / "checkpoints")]
+    if which not in known:
+        raise CheckpointError(
+            f"{printable(run)} has no checkpoint {printable(which)}",
+            did_you_mean(which, ["best", "last", *known]),
+        )
+    return run / "checkpoints" / which
+
+
+def read_contract(run: Path) -> Contract:
+    """The contract of a run folder; CheckpointError where it is missing or damaged."""
+    path = run / "contract.json"
+    try:
+        return Contract.from_json(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise CheckpointError(
+            f"{printable(path)} can't be read ({printable(error)})",
+            "copy the run folder anew: without its contract nobody knows what the model sees",
+        ) from None

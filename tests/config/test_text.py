@@ -1,0 +1,122 @@
+"""Settings: text to values and back, all mistakes at once, and where each value came from."""
+
+import json
+
+import pytest
+
+from torchloupe.config.schema import Config, flatten
+from torchloupe.config.text import change, from_json, parse_assignments, sources_of, to_json
+from torchloupe.errors import UsageError
+
+
+def test_change_reads_the_text_people_type():
+    config = change(
+        Config(),
+        {
+            "optimizer.lr": "3e-4",
+            "train.epochs": "5",
+            "augment.flip": "true",
+            "model.options.depth": "3",
+            "track": "tensorboard,wandb",
+            "loss.weights": "[1, 2.5]",
+            "data.class_names": '["a, b", "c"]',
+            "hardware.channels_last": "auto",
+            "train.seed": "7",
+        },
+    )
+    assert config.optimizer.lr == 3e-4
+    assert config.train.epochs == 5.0
+    assert config.augment.flip is True
+    assert config.model.options == {"depth": 3}
+    assert config.track == ("tensorboard", "wandb")
+    assert config.loss.weights == (1.0, 2.5)
+    assert config.data.class_names == ("a, b", "c")
+    assert config.hardware.channels_last == "auto"
+    assert config.train.seed == 7
+
+
+def test_change_leaves_the_original_alone():
+    before = Config()
+    change(before, {"model.options.depth": 3, "train.seed": 1})
+    assert before == Config()
+
+
+def test_change_reports_all_wrong_settings_at_once_with_near_misses():
+    with pytest.raises(UsageError) as caught:
+        change(Config(), {"optimzer.lr": 1, "train.epohcs": 2, "train.seed": "x"})
+    assert caught.value.message == (
+        "these settings can't be used: optimzer.lr (did you mean 'optimizer.lr' or "
+        "'optimizer.name' or 'optimizer.options'?); train.epohcs (did you mean 'train.epochs'"
+        " or 'train.keep' or 'train.bad_steps'?); train.seed: 'x' is not a whole number"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("train.keep", 0),
+        ("data.mode", "CMYK"),
+        ("data.val_fraction", 1.5),
+        ("optimizer.lr", "nan"),
+        ("train.epochs", -1),
+        ("train.seed", 1.5),
+        ("augment.flip", "maybe"),
+        ("track", {"a": 1}),
+    ],
+)
+def test_change_refuses_values_out_of_range(name, value):
+    with pytest.raises(UsageError, match=name):
+        change(Config(), {name: value})
+
+
+def test_change_refuses_a_split_that_leaves_nothing_to_train_on():
+    with pytest.raises(UsageError, match="nothing to train on"):
+        change(Config(), {"data.val_fraction": 0.5, "data.test_fraction": 0.5})
+
+
+@pytest.mark.parametrize("text", ["optimizer.lr", "=3", " =3"])
+def test_parse_assignments_wants_name_and_value(text):
+    with pytest.raises(UsageError, match="name=value"):
+        parse_assignments([text])
+
+
+def test_parse_assignments_keeps_equals_signs_in_the_value():
+    assert parse_assignments(["model.name=a.py:B", "data.source=x=y"]) == {
+        "model.name": "a.py:B",
+        "data.source": "x=y",
+    }
+
+
+def test_config_json_gives_back_the_same_settings_and_sources(tmp_path):
+    typed = change(Config(), {"optimizer.lr": 0.1, "model.options.depth": 3, "track": ["wandb"]})
+    sources = sources_of(Config(), typed, "typed", {})
+    path = tmp_path / "config.json"
+    path.write_text(to_json(typed, sources))
+    again, read = from_json(path)
+    assert again == typed
+    assert read["optimizer.lr"] == "typed"
+    assert read["train.epochs"] == "default"
+    assert set(read) == set(flatten(typed))
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"format": 1, "settings": 3}', "\x80"])
+def test_from_json_refuses_what_is_not_a_config(tmp_path, text):
+    path = tmp_path / "config.json"
+    path.write_text(text, encoding="latin-1")
+    with pytest.raises(UsageError, match=r"is not a torchloupe config\.json"):
+        from_json(path)
+
+
+def test_from_json_refuses_another_format(tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"format": 99, "settings": {}}))
+    with pytest.raises(UsageError, match="format 99"):
+        from_json(path)
+
+
+def test_from_json_treats_code_in_a_value_as_text(tmp_path):
+    content = json.loads(to_json(Config(), {}))
+    content["settings"]["model.name"]["value"] = "__import__('os').system('false')"
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(content))
+    assert from_json(path)[0].model.name == "__import__('os').system('false')"

@@ -1,0 +1,179 @@
+"""Tar shards: pairs of image and label, read in place; hostile members are only names."""
+
+import io
+import tarfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from torchloupe.data.image.formats import ImageError
+from torchloupe.data.sources import open_data
+from torchloupe.errors import DataError, LoupeError
+
+
+def put(path, members):
+    """Write a tar of (name, bytes) members; a TarInfo stands for itself."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as archive:
+        for name, content in members:
+            info = name if isinstance(name, tarfile.TarInfo) else tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return path
+
+
+def pairs(start, stop, classes=("cat", "dog")):
+    for k in range(start, stop):
+        yield f"{k:05d}.jpg", b"image %d" % k
+        yield f"{k:05d}.cls", classes[k % len(classes)].encode()
+
+
+def fail(source, **options):
+    with pytest.raises(LoupeError) as caught:
+        open_data(source, **options)
+    return caught.value
+
+
+def test_shards_give_ids_labels_and_bytes(tmp_path):
+    put(tmp_path / "b.tar", pairs(3, 5))
+    put(tmp_path / "a.tar", pairs(0, 3))
+    data = open_data(tmp_path)
+    assert (data.name, data.kind, data.given) == (tmp_path.name, "shards", None)
+    assert data.samples.ids.tolist() == [
+        *("a.tar/00000.jpg", "a.tar/00001.jpg", "a.tar/00002.jpg"),
+        *("b.tar/00003.jpg", "b.tar/00004.jpg"),
+    ]
+    assert data.samples.class_names == ("cat", "dog")
+    assert data.samples.labels.tolist() == [0, 1, 0, 1, 0]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(data.reader.read, range(5)))
+    assert found == [b"image %d" % k for k in range(5)]
+
+
+def test_shards_open_as_one_file_or_a_pattern(tmp_path):
+    for k in range(3):
+        put(tmp_path / f"set-{k}.tar", pairs(k * 2, k * 2 + 2))
+    assert len(open_data(tmp_path / "set-1.tar").samples) == 2
+    assert len(open_data(f"{tmp_path}/set-[02].tar").samples) == 4
+
+
+def test_shards_read_class_numbers_with_names_on_request(tmp_path):
+    path = put(tmp_path / "a.tar", pairs(0, 4, ("10", " 9\n")))
+    assert open_data(path).samples.class_names == ("9", "10")
+    path = put(tmp_path / "a.tar", pairs(0, 4, ("1", "0")))
+    assert open_data(path, class_names=("no", "yes")).samples.labels.tolist() == [1, 0, 1, 0]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("train-000.tar", "val_000.tar", "test.tar"), ("train/a.tar", "val/b.tar", "test/c.tar")],
+)
+def test_shards_take_splits_from_names_and_folders(tmp_path, names):
+    for name in names:
+        put(tmp_path / name, pairs(0, 2))
+    data = open_data(tmp_path)
+    found = {
+        str(i).partition("/")[0]: int(g) for i, g in zip(data.samples.ids, data.given, strict=True)
+    }
+    assert found == dict(zip((Path(name).name for name in names), (0, 1, 2), strict=True))
+
+
+def test_shards_refuse_a_mixture_of_named_and_unnamed_splits(tmp_path):
+    for name in ("train-0.tar", "val-0.tar", "more.tar"):
+        put(tmp_path / name, pairs(0, 2))
+    assert fail(tmp_path).message == (
+        "some shards name a split ('train-0.tar', 'val-0.tar') and some don't ('more.tar')"
+    )
+
+
+def test_shards_refuse_a_class_that_train_lacks(tmp_path):
+    put(tmp_path / "train.tar", pairs(0, 4))
+    put(tmp_path / "test.tar", pairs(0, 4, ("cat", "cow")))
+    assert fail(tmp_path).message == "test has a class that train lacks: 'cow'"
+
+
+def test_shards_count_what_they_pass_over(tmp_path):
+    members = [*pairs(0, 2), ("00001.json", b"{}"), ("x/readme.txt", b""), ("lonely.jpg", b"x")]
+    members += [("label-only.cls", b"cat"), (".hidden.jpg", b"x"), ("2.seg.png", b"x")]
+    data = open_data(put(tmp_path / "a.tar", members))
+    assert len(data.samples) == 2
+    assert data.ignored == {".json": 1, ".txt": 1, ".seg.png": 1}
+    assert data.notes == (
+        "2 members of the shards lack their partner (image or .cls), for example a.tar/lonely",
+    )
+
+
+def test_shards_treat_hostile_members_as_names(tmp_path):
+    link = tarfile.TarInfo("00009.jpg")
+    link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+    hard = tarfile.TarInfo("00008.jpg")
+    hard.type, hard.linkname = tarfile.LNKTYPE, "00000.jpg"
+    device = tarfile.TarInfo("00007.jpg")
+    device.type = tarfile.CHRTYPE
+    outside = [("../../out.jpg", b"1"), ("../../out.cls", b"cat")]
+    absolute = [("/tmp/abs.jpg", b"2"), ("/tmp/abs.cls", b"dog")]
+    odd = [("a\nb\x1b[1m.jpg", b"3"), ("a\nb\x1b[1m.cls", b"dog"), ("ü" * 200 + ".jpg", b"x")]
+    path = put(
+        tmp_path / "one" / "two" / "a.tar",
+        [*pairs(0, 2), (link, b""), (hard, b""), (device, b""), *outside, *absolute, *odd],
+    )
+    data = open_data(path)
+    assert data.samples.ids.tolist()[2:] == [
+        *("a.tar/../../out.jpg", "a.tar//tmp/abs.jpg", "a.tar/a\nb\x1b[1m.jpg"),
+    ]
+    assert [data.reader.read(row) for row in (2, 3, 4)] == [b"1", b"2", b"3"]
+    assert [found for found in tmp_path.rglob("*") if found.is_file()] == [path]
+    assert not Path("/tmp/abs.jpg").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda content: b"", "can't be read as a tar file"),
+        (lambda content: b"<html>" * 200, "can't be read as a tar file"),
+        (lambda content: b"\x1f\x8b" + content, "can't be read as a tar file"),
+        (lambda content: content[:1000], "can't be read as a tar file"),
+        (lambda content: content[:1024], "can't be read as a tar file"),
+        (lambda content: content[:1100], "can't be read as a tar file"),
+        (lambda content: content[:512] + b"x" * 512 + content[1024:1536] + b"y" * 512,
+         "can't be read as a tar file"),
+    ],
+)  # fmt: skip
+def test_shards_refuse_damaged_files(tmp_path, change, message):
+    path = put(tmp_path / "a.tar", pairs(0, 2))
+    path.write_bytes(change(path.read_bytes()))
+    error = fail(path)
+    assert isinstance(error, DataError)
+    assert message in error.message
+    assert "\n" not in error.message
+
+
+def test_shards_refuse_labels_of_megabytes(tmp_path):
+    path = put(tmp_path / "a.tar", [("1.jpg", b"x"), ("1.cls", b"c" * 5000)])
+    assert fail(path).message == f"{path}: 1.cls is no label: 5,000 bytes"
+
+
+def test_shards_say_when_there_is_no_pair(tmp_path):
+    put(tmp_path / "a.tar", [("1.jpg", b"x"), ("2.jpg", b"x")])
+    error = fail(tmp_path)
+    assert error.message == f"{tmp_path.name}: 1 shard without one pair of image and label"
+
+
+def test_shards_reader_notices_a_shard_that_was_cut_since(tmp_path):
+    path = put(tmp_path / "a.tar", pairs(0, 2))
+    data = open_data(path)
+    path.write_bytes(path.read_bytes()[:514])
+    with pytest.raises(ImageError, match="the file ends before the image does"):
+        data.reader.read(0)
+
+
+def test_shards_beside_class_folders_are_not_the_data(tmp_path):
+    put(tmp_path / "backup.tar", pairs(0, 2))
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.png").write_bytes(b"x")
+    data = open_data(tmp_path)
+    assert data.kind == "folder"
+    assert data.ignored == {".tar": 1}

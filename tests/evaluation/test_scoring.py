@@ -1,0 +1,127 @@
+"""Judging: every sample once, the same logits however images are batched, modes put back."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from torchloupe.data.feeds.feed import Batch
+from torchloupe.errors import DataError
+from torchloupe.evaluation.inference import LARGE_IMAGE, eval_mode, forward
+from torchloupe.evaluation.scoring import evaluate, score
+from torchloupe.hardware.precision import Precision
+from torchloupe.model.zoo import CNN, ResidualNet
+
+CPU = torch.device("cpu")
+
+
+def batches(sizes, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    start = 0
+    for size in sizes:
+        images = torch.randn(size, 1, 12, 12, generator=generator)
+        labels = torch.randint(3, (size,), generator=generator)
+        yield Batch(images, labels, np.arange(start, start + size))
+        start += size
+
+
+class Seen(nn.Module):
+    """Remembers the shapes it was called with; its logits are the first three pixels."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+        self.shapes = []
+
+    def forward(self, images):
+        self.shapes.append(tuple(images.shape))
+        return self.scale * images.flatten(1)[:, :3]
+
+
+@pytest.mark.parametrize("make", [CNN, ResidualNet])
+@pytest.mark.parametrize("name", ["fp32", "bf16"])
+def test_image_gets_the_same_logits_alone_and_in_any_batch(make, name):
+    torch.manual_seed(0)
+    model = make(in_channels=1, classes=5).eval().to(memory_format=torch.channels_last)
+    images = torch.randn(601, 28, 28, 1).permute(0, 3, 1, 2)
+    precision = Precision(name, CPU)
+    with eval_mode(model):
+        whole = forward(model, images, precision)
+        for size in (1, 2, 3, 7, 8, 16, 64, 300):
+            parts = [forward(model, part, precision) for part in images.split(size)]
+            assert torch.equal(torch.cat(parts), whole), size
+
+
+def test_batches_are_filled_up_and_large_images_go_one_by_one():
+    model = Seen()
+    logits = forward(model, torch.arange(40.0).reshape(10, 1, 2, 2))
+    assert logits.tolist() == [[4.0 * n, 4.0 * n + 1, 4.0 * n + 2] for n in range(10)]
+    side = int(LARGE_IMAGE**0.5)
+    assert forward(model, torch.zeros(3, 1, side, side)).shape == (3, 3)
+    assert model.shapes == [(16, 1, 2, 2)] + [(1, 1, side, side)] * 3
+
+
+def test_evaluate_counts_each_sample_once_whatever_the_batches():
+    model, loss = Seen(), nn.CrossEntropyLoss()
+    found = evaluate(model, batches([10, 3]), loss=loss)
+    images = torch.cat([batch.images for batch in batches([10, 3])])
+    labels = torch.cat([batch.labels for batch in batches([10, 3])])
+    logits = images.flatten(1)[:, :3]
+    assert found["accuracy"] == float((logits.argmax(1) == labels).double().mean())
+    assert found["loss"] == pytest.approx(float(loss(logits, labels)), rel=1e-6)
+
+
+def test_evaluate_says_none_when_it_was_cut_short_and_refuses_nothing():
+    assert evaluate(Seen(), batches([4]), stop=lambda: True) is None
+    with pytest.raises(DataError, match="nothing to evaluate"):
+        evaluate(Seen(), [])
+
+
+def test_modes_of_modules_are_put_back_after_judging():
+    model = nn.Sequential(nn.Dropout(), nn.BatchNorm2d(1))
+    model[1].eval()
+    with pytest.raises(RuntimeError, match="on purpose"), eval_mode(model):
+        assert not model[0].training
+        raise RuntimeError("on purpose")
+    assert (model.training, model[0].training, model[1].training) == (True, True, False)
+
+
+def test_examine_gives_probabilities_in_the_order_of_the_scan():
+    found = score(Seen(), batches([5, 4]), class_names=("a", "b", "c"))
+    assert found.rows.tolist() == list(range(9))
+    images = torch.cat([batch.images for batch in batches([5, 4])])
+    wanted = images.flatten(1)[:, :3].softmax(1)
+    assert torch.allclose(torch.from_numpy(found.probabilities), wanted)
+    assert found.metrics["count"] == 9
+
+
+# The most that a process holds while it examines 150 batches of 2.4 MB, in units of one batch.
+HELD = """
+import resource, sys
+import numpy as np
+import torch
+from torch import nn
+from torchloupe.data.feeds.feed import Batch
+from torchloupe.evaluation.scoring import score
+model = nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(12, 3))
+def batches(count):
+    for number in range(count):
+        rows = np.arange(16) + 16 * number
+        labels = torch.from_numpy(rows % 3).clone()
+        yield Batch(torch.ones(16, 3, 112, 112), labels, rows)
+def held():
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+score(model, batches(20), class_names="abc")
+before = held()
+score(model, batches(150), class_names="abc")
+print((held() - before) / (4 * 16 * 3 * 112 * 112))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="how glibc uses gaps between small blocks")
+def test_examining_more_batches_takes_no_more_memory() -> None:
+    done = subprocess.run([sys.executable, "-c", HELD], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 20

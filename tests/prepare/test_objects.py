@@ -1,0 +1,137 @@
+"""Settings become steps and lenses, and what can't be is refused before a folder is made."""
+
+from pathlib import Path
+
+import pytest
+
+import torchloupe as loupe
+from torchloupe.config.schema import Config
+from torchloupe.config.text import change
+from torchloupe.errors import UsageError
+from torchloupe.prepare.objects import make_plan
+
+HOOK = """
+def shapes(module, inputs, output):
+    with open("seen.txt", "a") as file:
+        print(type(module).__name__, *output.shape, module.training, file=file)
+"""
+
+
+@pytest.mark.parametrize(
+    ("per_epoch", "settings", "every"),
+    [
+        (22, {}, 50),
+        (22, {"train.epochs": 0.5}, 50),
+        (400, {}, 60),
+        (5000, {}, 250),
+        (400, {"lens.signals_every_steps": 1}, 20),
+        (400, {"lens.signals_every_steps": 25}, 40),
+        (400, {"train.log_every_steps": 7}, 56),
+        (400, {"lens.signals": False}, 0),
+    ],
+)
+def test_signals_come_with_log_lines_about_every_fiftieth_step(per_epoch, settings, every) -> None:
+    config = change(Config(), {"schedule.name": "constant", "train.epochs": 1, **settings})
+    assert make_plan(config, per_epoch, None).signals_every == every
+
+
+def test_a_hook_of_the_settings_looks_while_training(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("hooks.py").write_text(HOOK)
+    settings = {"lens.watch": "conv|Linear", "lens.hook": "hooks.py:shapes", "lens.watch_every": 15}
+    run = loupe.fit("digits", model="net", epochs=1, out="run", settings=settings)
+    lines = Path("seen.txt").read_text().splitlines()
+    assert lines[:2] == ["Conv2d 64 32 8 8 True", "Linear 64 10 True"]
+    assert not any(module._forward_hooks for module in run.model.modules())
+    assert {"conv", "fc"} == set(run.events[-2]["signals"])
+    with pytest.raises(UsageError, match="the hook of run is hooks") as caught:
+        loupe.resume("run")
+    assert "--set lens.hook=file.py:NAME" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"lens.watch": "fc"}, "lens.watch and lens.hook (one needs the other)"),
+        ({"lens.hook": "hooks.py:shapes"}, "lens.watch and lens.hook (one needs the other)"),
+        ({"lens.watch": "fcc", "lens.hook": "hooks.py:shapes"}, "no layer matches 'fcc'"),
+        ({"lens.watch": "fc", "lens.hook": "hooks.py:shaps"}, "defines no 'shaps'"),
+    ],
+)
+def test_a_lens_that_can_not_be_is_refused_before_a_folder_is_made(
+    tmp_path: Path, monkeypatch, settings, text
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("hooks.py").write_text(HOOK)
+    with pytest.raises(UsageError) as caught:
+        loupe.fit("digits", model="net", epochs=1, out="run", settings=settings)
+    assert text in str(caught.value)
+    assert not Path("run").exists()
+
+
+STREAM = """
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+data = TensorDataset(torch.rand(32, 1, 6, 6), torch.arange(32) % 2)
+loader = DataLoader([(image, int(label)) for image, label in data], batch_size=8)
+"""
+
+
+def test_changes_to_a_stream_are_refused_before_a_folder_is_made(
+    tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("own.py").write_text(STREAM)
+    with pytest.raises(UsageError, match="a stream is trained on as it comes"):
+        loupe.fit(
+            "own.py:loader", model="net", epochs=1, out="run", settings={"augment.flip": True}
+        )
+    assert not Path("run").exists()
+
+
+@pytest.mark.parametrize("name", ["saturation", "hue"])
+def test_colours_of_grey_images_are_refused_before_a_folder_is_made(
+    tmp_path: Path, name: str
+) -> None:
+    with pytest.raises(UsageError, match=rf"augment\.{name} is for colour images"):
+        loupe.fit(
+            "digits",
+            model="net",
+            epochs=1,
+            out=tmp_path / "run",
+            settings={f"augment.{name}": 0.1},
+        )
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("epochs", "every"), [(3.0, 20), (0.5, 10), (0.01, 1)])
+def test_a_short_run_also_has_log_lines(epochs: float, every: int) -> None:
+    config = change(Config(), {"schedule.name": "constant", "train.epochs": epochs})
+    assert make_plan(config, 400, None).log_every == every
+
+
+class NeverAsked:
+    """A data set that fails when it is asked anything."""
+
+    def __len__(self) -> int:
+        raise AssertionError("asked for its length")
+
+    def __getitem__(self, row: int) -> None:
+        raise AssertionError("asked for an image")
+
+
+@pytest.mark.parametrize(
+    ("setting", "name"),
+    [
+        ("model.name", "residul"),
+        ("model.name", "timm:resnet19x"),
+        ("model.name", "torchvision:resnet19x"),
+        ("loss.name", "focall"),
+        ("optimizer.name", "adm"),
+    ],
+)
+def test_misspelt_names_are_refused_before_an_image_is_read(setting: str, name: str) -> None:
+    with pytest.raises(UsageError, match=name.rpartition(":")[2]) as caught:
+        loupe.fit(NeverAsked(), settings={setting: name})
+    assert "did you mean" in caught.value.hint
