@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torchloupe.data.feeds.feed import Batch, until
 from torchloupe.distributed.world import ALONE, World
 from torchloupe.errors import DataError
+from torchloupe.evaluation.batches import as_batches
 from torchloupe.evaluation.inference import eval_mode, forward, to_probabilities
 from torchloupe.evaluation.metrics import Scores
 from torchloupe.evaluation.rows import SCORED_AT_ONCE, RowBuffer
@@ -37,7 +38,7 @@ class Scored:
 
 def evaluate(
     model: nn.Module,
-    batches: Iterable[Batch],
+    batches: Iterable[Batch] | Iterable[Sequence[Tensor]],
     *,
     loss: Loss | None = None,
     precision: Precision | None = None,
@@ -45,17 +46,20 @@ def evaluate(
     stop: Callable[[], bool] = lambda: False,
     world: World = ALONE,
 ) -> dict[str, float] | None:
-    """Mean `loss` and `accuracy` over all samples; None when `stop()` cut it short.
+    """Mean `loss` and `accuracy` over all samples, in eval mode and without gradients.
 
-    With several labels an image, accuracy is the share of images whose labels are all right.
-    Sums stay on the device; the host waits once, at the end. Each rank of `world` brings batches of
-    its own, and all get the numbers of all. Raises DataError for no samples.
+    `batches` is a scan, or any iterable of (images [B, C, H, W], labels [B] or [B, K]), such as a
+    DataLoader; they are moved to the model's device. With several labels an image, accuracy is the
+    fraction of images whose labels are all right. Returns None when `stop()` cut it short.
+
+    Sums stay on the device; the host waits once, at the end. Each rank of `world` brings its own
+    batches, and all get the numbers of all. Raises DataError for no samples.
     """
     loss_sum: Tensor | float = 0.0
     correct: Tensor | int = 0
     count, micro_limit = 0, MicroBatchLimit()
     with eval_mode(model):
-        for batch in until(stop, batches):
+        for batch in until(stop, as_batches(batches, model)):
             logits = forward(model, batch.images, precision, micro_limit)
             if loss is not None:
                 loss_sum = loss_sum + loss(logits, batch.labels).float() * len(logits)

@@ -1,11 +1,11 @@
 """Recipes: which settings suit which data, as functions that return a frozen Config.
 
-A recipe of one's own is the same thing in a file: `--recipe my_recipe.py:recipe`, a function
-without arguments that returns a Config. What was typed always wins over a recipe, and a recipe
+A recipe of the user's is a function without arguments that returns a mapping of dotted names, or a
+Config: `--recipe my_recipe.py:recipe`. What was typed always wins over a recipe, and a recipe
 over the defaults. `fill_in` decides what is still "auto" once the data are known.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -67,16 +67,20 @@ class Facts:
     class_names: tuple[str, ...] = ()
 
 
-def load_recipe(spec: str) -> Config:
-    """The Config that a recipe function returns; UsageError where it returns something else."""
+def load_recipe(spec: str) -> dict[str, Any] | Config:
+    """What a recipe function returns, checked: a mapping of dotted names, or a Config."""
     made = load_object(spec, "recipe")
-    config = made() if callable(made) else made
-    if not isinstance(config, Config):
+    recipe = made() if callable(made) else made
+    if isinstance(recipe, Mapping):
+        change(Config(), recipe)
+        return dict(recipe)
+    if not isinstance(recipe, Config):
         raise UsageError(
-            f"recipe {printable(spec)} gave a {type(config).__name__}, not a torchloupe Config",
-            "return torchloupe.Config(...) from it",
+            f"recipe {printable(spec)} returned a {printable(type(recipe).__name__)}; wanted a "
+            "mapping of settings or a torchloupe Config",
+            'return a dict such as {"optimizer.name": "sgd", "optimizer.lr": 0.05}',
         )
-    return change(config, {})  # checks the ranges
+    return change(recipe, {})  # checks the ranges
 
 
 def fill_in(settings: Settings, facts: Facts) -> Settings:

@@ -17,7 +17,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from torch import nn
 
-from torchloupe.config.schema import Config
 from torchloupe.config.settings import read_settings
 from torchloupe.display.terminal import make_display
 from torchloupe.errors import Interrupted, Terminated, UsageError, printable
@@ -33,6 +32,7 @@ from torchloupe.system.user_code import PYTHON_OBJECT
 from torchloupe.train.start import (
     LossLike,
     OptimizerLike,
+    Recipe,
     SettingsLike,
     continue_run,
     decide,
@@ -84,7 +84,7 @@ def cross_validate(
 def train_folds(
     source: Any,
     typed: Mapping[str, Any],
-    recipe: str | Config | None = None,
+    recipe: Recipe = None,
     out: str | Path | None = None,
     *,
     objects: UserObjects = NO_OBJECTS,

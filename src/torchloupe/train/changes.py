@@ -91,7 +91,7 @@ def refuse_new_names(folder: Path, config: Config, data: Data, contract: Contrac
     if not known.compare(DataRecord.of(data.samples)):
         return
     own = replace(contract, class_names=data.samples.class_names)
-    run_data = prepare_data(config.data, data, seed=config.train.seed, contract=own)
+    run_data = prepare_data(data, config.data, seed=config.train.seed, contract=own)
     note_changed_data(folder, run_data, accept=False)
 
 
