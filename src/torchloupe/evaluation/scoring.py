@@ -1,7 +1,7 @@
-"""Judging a model: every sample once, in eval mode, without gradients.
+"""Evaluation of a model: every sample once, in eval mode, without gradients.
 
-`evaluate` gives a few numbers and is what runs between epochs; `score` gives all of them and
-the predictions, once, at the end. Both work on any module and any iterable of batches.
+`evaluate` returns loss and accuracy and runs between epochs; `score` returns all metrics and the
+predictions, once, at the end. Both take any module and any iterable of batches.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -28,7 +28,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Scored:
-    """All metrics of one split, and its predictions in the order of the scan."""
+    """All metrics of a split, and its predictions in the order of the scan."""
 
     metrics: dict[str, Any]
     rows: NDArray[np.int64]  # [N] rows of the samples table
@@ -87,7 +87,7 @@ def score(
 ) -> Scored:
     """Every metric of `Scores`, the mean loss, and each sample's probabilities.
 
-    Each rank of `world` brings batches of its own; all get what is said of all samples.
+    Each rank of `world` brings its own batches; all get the metrics of all samples.
     """
     device = next(model.parameters()).device
     logits_seen, labels_seen, rows_seen = RowBuffer(), RowBuffer(), RowBuffer()

@@ -1,4 +1,4 @@
-"""Two runs compared: settings, the first step where they part, and their last states."""
+"""Two runs compared: settings, the first step at which they differ, and their last states."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -27,7 +27,7 @@ class Difference:
 
     @property
     def is_none(self) -> bool:
-        """Whether the same steps were done with the same losses and weights to the last bit."""
+        """Whether both did the same steps, with bit-equal losses and weights."""
         return (
             self.first_loss_step is None
             and self.first_weights_step is None
@@ -43,10 +43,9 @@ class Difference:
 
 
 def compare_runs(one: str | Path, other: str | Path) -> Difference:
-    """Settings that differ, the first step where losses or weights part, and the last states.
+    """Settings that differ, the first step with different losses or weights, and the last states.
 
-    Only steps that both runs logged are compared; the last states only where both are of the
-    same step.
+    Compares steps that both runs logged, and the last states where both are of the same step.
     """
     first, second = find_run(Path(one)), find_run(Path(other))
     settings = [flatten(read_settings(path / "config.json").config) for path in (first, second)]

@@ -17,7 +17,7 @@ from torchloupe.prepare.data import prepare_data
 from torchloupe.prepare.run_data import RunData
 from torchloupe.run.data_record import DataChange, DataRecord
 
-# What the checkpoint, the split or the contract already decided.
+# Settings that the checkpoint, the split or the contract depend on.
 _FIXED = (
     *("data.mode", "data.size", "data.fit", "data.kernel", "data.layout", "data.class_names"),
     *("data.image_column", "data.label_column", "data.val_fraction", "data.test_fraction"),
@@ -33,7 +33,7 @@ def changed_settings(before: Config, after: Config) -> dict[str, tuple[Any, Any]
 
 
 def refuse_fixed_settings(before: Config, after: Config) -> None:
-    """UsageError, with a list, where a setting changed that a begun run can't change."""
+    """Raises UsageError that lists changed settings which a started run can't change."""
     changed = changed_settings(before, after)
     wrong = [name for name in _FIXED if name in changed]
     if bool(before.train.average) != bool(after.train.average):
@@ -58,7 +58,7 @@ def describe_settings(before: Config, after: Config) -> list[str]:
 
 
 def describe_machine(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """A note where versions or hardware that decide the last bits are others than at the start."""
+    """A note where versions or hardware that affect the last bits differ from the start."""
     names = [
         *(("versions", name) for name in ("torch", "pillow", "simplejpeg")),
         *(("hardware", name) for name in ("device", "gpu", "ranks", "cpu_capability", "threads")),
@@ -83,9 +83,9 @@ def record_data(run_data: RunData) -> DataRecord:
 
 
 def refuse_new_names(folder: Path, config: Config, data: Data, contract: Contract) -> None:
-    """DataError where images or classes came, went or have other names.
+    """Raises DataError for added, removed or renamed images or classes.
 
-    Asked before the classes are matched with the model's, and costs nothing where none did.
+    Called before classes are matched with the model's; costs nothing where nothing changed.
     """
     known = DataRecord.read(folder / "data.npz")
     if not known.compare(DataRecord.of(data.samples)):
