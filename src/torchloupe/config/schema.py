@@ -172,6 +172,12 @@ def flatten(config: Config) -> dict[str, Any]:
     return flat
 
 
+def differing(before: Config, after: Config) -> dict[str, tuple[Any, Any]]:
+    """Settings that differ, by dotted name: (before, after)."""
+    old, new = flatten(before), flatten(after)
+    return {name: (old[name], new[name]) for name in new if old[name] != new[name]}
+
+
 _CHOICES: dict[str, tuple[str, ...]] = {
     "data.mode": ("auto", "L", "RGB"),
     "data.fit": ("auto", "crop", "pad", "stretch"),

@@ -22,8 +22,7 @@ from torchloupe.evaluation.metrics import Scores
 from torchloupe.evaluation.rows import SCORED_AT_ONCE, RowBuffer
 from torchloupe.hardware.memory import MicroBatchLimit
 from torchloupe.hardware.precision import Precision
-
-Loss = Callable[[Tensor, Tensor], Tensor]
+from torchloupe.hardware.step import LossFunction
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ def evaluate(
     model: nn.Module,
     batches: Iterable[Batch] | Iterable[Sequence[Tensor]],
     *,
-    loss: Loss | None = None,
+    loss: LossFunction | None = None,
     precision: Precision | None = None,
     multi_label: bool = False,
     stop: Callable[[], bool] = lambda: False,
@@ -81,7 +80,7 @@ def score(
     *,
     class_names: Sequence[str],
     multi_label: bool = False,
-    loss: Loss | None = None,
+    loss: LossFunction | None = None,
     precision: Precision | None = None,
     world: World = ALONE,
 ) -> Scored:

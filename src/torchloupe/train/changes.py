@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from torchloupe.config.schema import Config, flatten
+from torchloupe.config.schema import Config, differing
 from torchloupe.data.contract import Contract
 from torchloupe.data.sources import Data
 from torchloupe.errors import CheckpointError, DataError, UsageError, printable
@@ -26,15 +26,9 @@ _FIXED = (
 )
 
 
-def changed_settings(before: Config, after: Config) -> dict[str, tuple[Any, Any]]:
-    """Settings that differ, by dotted name: (before, after)."""
-    old, new = flatten(before), flatten(after)
-    return {name: (old[name], new[name]) for name in new if old[name] != new[name]}
-
-
 def refuse_fixed_settings(before: Config, after: Config) -> None:
     """Raises UsageError that lists changed settings which a started run can't change."""
-    changed = changed_settings(before, after)
+    changed = differing(before, after)
     wrong = [name for name in _FIXED if name in changed]
     if bool(before.train.average) != bool(after.train.average):
         wrong.append("train.average")
@@ -53,7 +47,7 @@ def describe_settings(before: Config, after: Config) -> list[str]:
     """A note on each setting that differs."""
     return [
         f"from here on {name} is {printable(new)}; it was {printable(old)}"
-        for name, (old, new) in changed_settings(before, after).items()
+        for name, (old, new) in differing(before, after).items()
     ]
 
 
