@@ -13,7 +13,7 @@ from torchloupe.config.schema import DataConfig
 from torchloupe.data.augmentation.augment import Augment
 from torchloupe.hardware.device import choose_device
 from torchloupe.hardware.precision import Precision, choose_precision, formats_of
-from torchloupe.prepare.data import prepare
+from torchloupe.prepare.data import prepare_data
 
 
 def main() -> None:
@@ -27,7 +27,7 @@ def main() -> None:
     print(f"{name} ({why}) on {device}, which has {', '.join(formats_of(device))}")
     precision = Precision(name, device)
 
-    data = prepare(DataConfig(), "digits", seed=0)
+    data = prepare_data(DataConfig(), "digits", seed=0)
     feed = data.feed(batch_total=64, seed=0, augment=Augment(), device=device)
     model = loupe.models.CNN(in_channels=1, classes=10).to(device)
     optimizer = torch.optim.AdamW(model.parameters())

@@ -13,7 +13,7 @@ from torchloupe.config.schema import DataConfig
 from torchloupe.data.augmentation.augment import Augment
 from torchloupe.hardware.device import choose_device
 from torchloupe.hardware.precision import Precision
-from torchloupe.prepare.data import prepare
+from torchloupe.prepare.data import prepare_data
 
 
 def main() -> None:
@@ -22,7 +22,7 @@ def main() -> None:
     epochs = parser.parse_args().epochs
 
     place = choose_device("auto")
-    data = prepare(DataConfig(), "digits", seed=0)  # opened, decoded, split
+    data = prepare_data(DataConfig(), "digits", seed=0)  # opened, decoded, split
     feed = data.feed(batch_total=64, seed=0, augment=Augment(translate=0.1), device=place.device)
     precision = Precision("fp32", place.device)  # or bf16; fp16 on a GPU scales by itself
 

@@ -19,7 +19,7 @@ from torchloupe.distributed.rank import find_rank
 from torchloupe.distributed.world import join
 from torchloupe.hardware.device import choose_device
 from torchloupe.hardware.precision import Precision
-from torchloupe.prepare.data import prepare
+from torchloupe.prepare.data import prepare_data
 
 
 def main() -> None:
@@ -29,7 +29,7 @@ def main() -> None:
 
     device = choose_device("auto", find_rank()).device  # each rank has a GPU of its own
     with join(device) as world:  # of one, where torchrun did not start this
-        data = prepare(DataConfig(), "digits", seed=0)
+        data = prepare_data(DataConfig(), "digits", seed=0)
         data = replace(data, rank_share=RankShare(world.rank, world.size))  # of each batch and scan
         feed = data.feed(batch_total=64, seed=0, augment=Augment(mixup=0.1), device=device)
         torch.manual_seed(0)

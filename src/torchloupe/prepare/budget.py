@@ -5,27 +5,24 @@ What preparing took and what the last tests will take is taken off; training get
 
 import copy
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
-from torchloupe.config.schema import Config
-from torchloupe.config.text import Source
-from torchloupe.data.feeds.feed import Batch, Feed, PixelFeed
-from torchloupe.data.feeds.loader import LoaderFeed
-from torchloupe.data.feeds.stream import Stream
+from torchloupe.config.settings import Settings
+from torchloupe.data.feeds.feed import Batch, Feed
 from torchloupe.evaluation.scoring import evaluate
 from torchloupe.hardware.device import wait_for
 from torchloupe.hardware.memory import MicroBatchLimit, is_out_of_memory, shrink_micro_batches
 from torchloupe.hardware.precision import Precision
+from torchloupe.hardware.step import LossFunction, forward_backward
 from torchloupe.model.losses import Loss
-from torchloupe.prepare.data import RunData
+from torchloupe.prepare.run_data import RunData, TrainingFeed
 from torchloupe.recipes.choice import Facts
 from torchloupe.speed.choice import measuring_seconds, open_variants, time_step
-from torchloupe.speed.trial import LossFunction, MakeOptimizer
+from torchloupe.speed.trial import MakeOptimizer
 
 LEAST_FRACTION = 0.5  # of the budget that training gets, however long preparing took
 WRITING_SECONDS = 0.7  # the last checkpoint, metrics and tables, about
@@ -74,19 +71,18 @@ def plan_budget(
 
 def time_evaluation(model: nn.Module, run_data: RunData, precision: Precision) -> float:
     """Seconds to evaluate one image, in batches; 0 where there is nothing to evaluate."""
-    part = next((part for part in ("val", "test") if len(run_data.rows(part))), None)
-    if part is None:
+    split = next((name for name in ("val", "test") if len(run_data.rows(name))), None)
+    if split is None:
         return 0.0
     count = TIMED_SAMPLES if run_data.pixels is None else TIMED_IMAGES
-    rows = run_data.rows(part)[:count]
+    rows = run_data.rows(split)[:count]
     start = time.perf_counter()
-    evaluate(model, run_data.scan_rows(rows, precision.device, part), precision=precision)
+    evaluate(model, run_data.scan_rows(rows, precision.device, split), precision=precision)
     return (time.perf_counter() - start) / len(rows)
 
 
 def choose_network(
-    config: Config,
-    sources: Mapping[str, Source],
+    settings: Settings,
     facts: Facts,
     began: float,
     model: nn.Module,
@@ -97,10 +93,11 @@ def choose_network(
 
     Only where nobody asked for a network, and minutes decide. Times some steps of `model`.
     """
-    is_open = config.model.name == "residual" and sources["model.name"] == "recipe"
+    config = settings.config
+    is_open = config.model.name == "residual" and settings.origin("model.name") == "recipe"
     if not is_open or config.model.options or config.train.epochs or not config.train.minutes:
         return {}
-    variants = open_variants(config, sources, batch.images.device)
+    variants = open_variants(settings, batch.images.device)
     variant = next((variant for variant in variants if variant.precision == "bf16"), variants[0])
     seconds = 60 * config.train.minutes - (time.perf_counter() - began)
     images = seconds * len(batch) / time_step(model, loss, batch, variant)
@@ -112,7 +109,7 @@ def choose_network(
 def guess_epochs(
     budget: Budget,
     model: nn.Module,
-    feed: PixelFeed | LoaderFeed | Stream,
+    feed: TrainingFeed,
     loss: LossFunction,
     make_optimizer: MakeOptimizer,
     precision: Precision,
@@ -161,17 +158,15 @@ def _take_step(
     micro_limit: MicroBatchLimit,
 ) -> bool:
     """One step; False where memory ran out, and `micro_limit` are smaller from now on."""
-    parts = micro_limit.count(len(batch))
+    count = micro_limit.count(len(batch))
     try:
-        for micro, weight, _ in batch.micro(parts):
-            with precision.autocast():
-                value = loss(model(micro.images), micro.labels) * weight
-            precision.backward(value)
+        for micro, weight in batch.micro(count):
+            value = forward_backward(model, micro.images, micro.labels, loss, precision, weight)
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        shrink_micro_batches(micro_limit, -(-len(batch) // parts), str(error))
+        shrink_micro_batches(micro_limit, -(-len(batch) // count), str(error))
         optimizer.zero_grad(set_to_none=True)
         return False
-    precision.step(optimizer, value.detach())
+    precision.step(optimizer, value)
     return True

@@ -7,7 +7,7 @@ content of the images, the number format), so that stale ones are never found.
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from torchloupe.config.schema import Config
-from torchloupe.config.text import Source
+from torchloupe.config.settings import Settings
 from torchloupe.data.feeds.feed import Batch
 from torchloupe.errors import LoupeError, printable
 from torchloupe.evaluation.rows import RowBuffer
@@ -28,7 +28,7 @@ from torchloupe.hardware.precision import Precision
 from torchloupe.model.folding import fold_norms
 from torchloupe.model.transfer import Transfer
 from torchloupe.model.weights import digest_weights
-from torchloupe.prepare.data import RunData
+from torchloupe.prepare.run_data import RunData
 from torchloupe.speed.choice import has_fast_bf16
 from torchloupe.speed.trial import WORTH_IT
 from torchloupe.system.cache import Kept, find_cache, read_kept, write_kept
@@ -36,6 +36,8 @@ from torchloupe.system.cache import Kept, find_cache, read_kept, write_kept
 FORMAT = 2  # raised when the same weights begin to give other features
 BATCH_ON_CPU, BATCH_ON_GPU = 8, 256  # on a CPU small batches stay in its caches
 LEAST_COSINE = 0.99  # cosine of the features of an image in another number format with fp32's
+
+MIRRORED_AT_MOST = 10_000  # images; with more, mirrored views cost more than they give
 
 Progress = Callable[[int, int], None]
 
@@ -119,7 +121,7 @@ def compute_features(
 
 
 def choose_feature_format(
-    config: Config, typed: Mapping[str, Source], model: Transfer, batch: Batch
+    settings: Settings, model: Transfer, batch: Batch
 ) -> tuple[dict[str, Any], list[str]]:
     """The number format for features, measured where it is open; the setting, and a line of why.
 
@@ -127,8 +129,8 @@ def choose_feature_format(
     every image point where those in fp32 do.
     """
     device = batch.images.device
-    is_open = typed.get("hardware.precision", "default") == "default"
-    if not is_open or config.hardware.precision != "fp32" or not has_fast_bf16(device):
+    is_fp32 = settings.config.hardware.precision == "fp32"
+    if not settings.is_open("hardware.precision") or not is_fp32 or not has_fast_bf16(device):
         return {}, []
     images = batch.images.contiguous(memory_format=torch.channels_last)
     body = fold_norms(model.body, images[:2]).to(memory_format=torch.channels_last)
@@ -167,9 +169,6 @@ def _name_features(
     hashed.update(digest_weights(model.body).encode())
     hashed.update(run_data.pixels.content[rows].astype("<u8").tobytes())
     return hashed.hexdigest()[:40]
-
-
-MIRRORED_AT_MOST = 10_000  # from here on mirrored views cost more than they give
 
 
 def count_views(config: Config, train_count: int) -> int:

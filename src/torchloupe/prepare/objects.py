@@ -1,7 +1,7 @@
 """Single objects out of settings: the model, the loss, the optimizer, the plan."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -13,8 +13,8 @@ from torchloupe.model.backbones import load_pretrained
 from torchloupe.model.catalog import make_model
 from torchloupe.model.schedules import make_schedule
 from torchloupe.model.transfer import Transfer, make_transfer
-from torchloupe.prepare.data import RunData
 from torchloupe.prepare.plan import Plan
+from torchloupe.prepare.run_data import RunData
 from torchloupe.recipes.choice import PRETRAINED, Facts
 from torchloupe.units import plural
 
@@ -30,6 +30,10 @@ class UserObjects:
     model: nn.Module | Callable[..., nn.Module] | None = None
     loss: Callable[..., Any] | None = None
     optimizer: Callable[..., Any] | None = None
+
+    def without_optimizer(self) -> "UserObjects":
+        """The same, with the optimizer of the settings: for trials on copies of the model."""
+        return replace(self, optimizer=None)
 
 
 NO_OBJECTS = UserObjects()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from torchloupe.config.schema import Config
-from torchloupe.config.text import Source, change, sources_of
+from torchloupe.config.settings import Settings
 from torchloupe.data.sources import Data
 from torchloupe.data.survey import Survey, look_at, measure_plain_fraction, parse_size
 from torchloupe.errors import UsageError, printable
@@ -25,33 +25,31 @@ PLAIN_FRACTION = 0.5  # of images on a plain ground, from which on the whole ima
 class Decision:
     """The settings with the strategy decided, and how the backbone wants to see images."""
 
-    config: Config
-    sources: dict[str, Source]
+    settings: Settings
     input_spec: InputSpec | None = None  # None: from scratch, with the statistics of the data
     notes: list[str] = field(default_factory=list)
 
 
-def decide_strategy(
-    config: Config, sources: Mapping[str, Source], data: Data, has_object: bool
-) -> Decision:
+def decide_strategy(settings: Settings, data: Data, has_object: bool) -> Decision:
     """Head, finetune or scratch, and what the backbone wants of the images.
 
     Nothing that was typed is changed. `has_object`: the model is a Python object. UsageError
     where what was asked for can't be had from these data.
     """
+    config = settings.config
     asked = config.train.strategy in PRETRAINED or config.model.weights not in ("auto", "none")
     if config.train.strategy == "scratch" or config.model.weights == "none":
         _refuse_contradiction(config)
-        return _decided(config, sources, {"train.strategy": "scratch"})
+        return _decided(settings, {"train.strategy": "scratch"})
     if asked:
         _refuse_own(config, data, has_object)
     elif has_object or config.model.name != "auto" or data.kind in ("dataset", "stream"):
-        return _decided(config, sources, {"train.strategy": "scratch"})
+        return _decided(settings, {"train.strategy": "scratch"})
     survey = look_at(data)
     size = parse_size(config.data.size) if config.data.size != "auto" else None
     side = min(size) if size else survey.shorter_side
     if not asked and (side <= SMALL_SIDE or survey.is_float or not survey.channels <= {1, 3, 4}):
-        return _decided(config, sources, {"train.strategy": "scratch"})
+        return _decided(settings, {"train.strategy": "scratch"})
     spec = LITE if config.model.name == "auto" else config.model.name
     input_spec = input_spec_of(spec)
     wanted = {
@@ -65,13 +63,13 @@ def decide_strategy(
     open_still = {
         name: value
         for name, value in wanted.items()
-        if sources.get(name, "default") == "default" and not (name == "model.name" and has_object)
+        if settings.is_open(name) and not (name == "model.name" and has_object)
     }
     note = ""
     if config.model.name == "auto":
         why = "a pretrained one was asked for" if asked else f"images are {side} pixels a side"
         note = f"model: {spec} with weights from ImageNet, since {why}"
-    return _decided(config, sources, open_still, input_spec, note)
+    return _decided(settings, open_still, input_spec, note)
 
 
 def _choose_strategy(config: Config, data: Data) -> str:
@@ -81,15 +79,12 @@ def _choose_strategy(config: Config, data: Data) -> str:
 
 
 def _decided(
-    config: Config,
-    sources: Mapping[str, Source],
+    settings: Settings,
     values: Mapping[str, Any],
     input_spec: InputSpec | None = None,
     note: str = "",
 ) -> Decision:
-    filled = change(config, values)
-    found = sources_of(config, filled, "recipe", dict(sources))
-    return Decision(filled, found, input_spec, [note] if note else [])
+    return Decision(settings.changed(values, "recipe"), input_spec, [note] if note else [])
 
 
 def _choose_fit(data: Data, survey: Survey) -> str:

@@ -6,10 +6,9 @@ classes have to do, and where they leave it open nothing is mirrored.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from torchloupe.config.schema import AugmentConfig
-from torchloupe.config.text import Source
 
 FEWEST_SIGNS = 8  # classes named by single digits or letters that are taken for what they show
 _SIDES = {"left", "right", "links", "rechts"}
@@ -30,7 +29,7 @@ def why_not_mirrored(channels: int, class_names: Sequence[str]) -> str:
 
 
 def describe_augmentation(
-    settings: AugmentConfig, sources: Mapping[str, Source], unchanged: str, unmirrored: str
+    settings: AugmentConfig, is_typed: bool, unchanged: str, unmirrored: str
 ) -> str:
     """What is done to training images, and why, in one line.
 
@@ -38,7 +37,6 @@ def describe_augmentation(
     what was typed has no other reason.
     """
     done = [*_moves(settings), *_colours(settings), *_mixes(settings)]
-    is_typed = any(sources.get(f"augment.{name}", "default") == "typed" for name in vars(settings))
     if is_typed:
         why = "as typed"
     elif not done:

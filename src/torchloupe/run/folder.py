@@ -39,7 +39,11 @@ FILES = (
 
 
 class RunFolder:
-    """One run on disk, locked while it is open. Use as a context manager."""
+    """One run on disk, locked while it is open. Use as a context manager.
+
+    With `writes` False, as on every rank but the first, nothing is locked or written; the rank
+    still takes part in what all ranks decide, and hands over its share of a sharded state.
+    """
 
     def __init__(
         self,
@@ -49,8 +53,10 @@ class RunFolder:
         keep: int = 2,
         save_every_seconds: float = 0.0,
         ranks: int = 1,
+        writes: bool = True,
     ) -> None:
         self.path = path
+        self.writes = writes
         self.listeners = list(listeners)
         self.keep = keep
         self.requests = StopRequests(save_every_seconds, ranks)
@@ -64,6 +70,8 @@ class RunFolder:
         return self.path / "checkpoints"
 
     def __enter__(self) -> "RunFolder":
+        if not self.writes:
+            return self
         try:
             if (self.path / ".lock").is_symlink():
                 (self.path / ".lock").unlink()  # planted: locking would write to where it leads
@@ -82,6 +90,8 @@ class RunFolder:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if not self.writes:
+            return
         if self._writing is not None:
             wait([self._writing])
         # The name goes first, so that it can't be that of a lock which another process took.
@@ -101,10 +111,13 @@ class RunFolder:
 
     def write_json(self, name: str, content: Any) -> None:
         """Write RUN/name, as `write_json` does."""
-        write_json(self.path / name, content)
+        if self.writes:
+            write_json(self.path / name, content)
 
     def record(self, event: Mapping[str, Any]) -> None:
         """Append one event to events.jsonl, as one whole line, and tell the listeners."""
+        if not self.writes:
+            return
         line = json.dumps(_finite(event)) + "\n"
         try:
             files.append_line(self.path / "events.jsonl", line.encode())
@@ -124,7 +137,7 @@ class RunFolder:
     def forget_events_after(self, step: int) -> None:
         """Drop the events of steps that a resumed run will do again, and a line cut short."""
         path = self.path / "events.jsonl"
-        if not path.exists() and not path.is_symlink():
+        if not self.writes or (not path.exists() and not path.is_symlink()):
             return
         kept = [event for event in read_events(self.path) if event.get("step", 0) <= step]
         lines = "".join(json.dumps(event) + "\n" for event in kept)
@@ -138,7 +151,11 @@ class RunFolder:
         """
         self.finish_saving()
         start = time.perf_counter()
-        trees = checkpoint.to_cpu(state.trees())
+        trees = state.trees()
+        if not self.writes:
+            self.requests.forget_save()
+            return
+        trees = checkpoint.to_cpu(trees)
         is_best = state.best_step == state.step and state.best_value is not None
         writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         self._writing = writer.submit(
@@ -185,32 +202,3 @@ class RunFolder:
     def stopping_on_signals(self) -> AbstractContextManager[None]:
         """Inside, signals are wishes; see StopRequests.listening."""
         return self.requests.listening(lambda text: self.tell({"note": text}))
-
-
-def is_writable(path: Path) -> bool:
-    """Whether files can be made in `path`."""
-    return os.access(path, os.W_OK | os.X_OK)
-
-
-class Follower(RunFolder):
-    """A RunFolder that leaves the folder to rank 0."""
-
-    def __enter__(self) -> "Follower":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Nothing was opened."""
-
-    def write_json(self, name: str, content: Any) -> None:
-        """Leave it to rank 0."""
-
-    def record(self, event: Mapping[str, Any]) -> None:
-        """Leave it to rank 0."""
-
-    def forget_events_after(self, step: int) -> None:
-        """Leave it to rank 0."""
-
-    def save(self, state: State) -> None:
-        """Hand over this rank's part of a state that is spread over the ranks."""
-        state.trees()
-        self.requests.forget_save()

@@ -1,7 +1,7 @@
 """Which way of computing this run takes: typed, or measured where that pays, or a rule of thumb."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
 from typing import Any
@@ -11,12 +11,13 @@ import torch
 from torch import nn
 
 from torchloupe.config.schema import Config
-from torchloupe.config.text import Source
+from torchloupe.config.settings import Settings
 from torchloupe.data.feeds.feed import Batch
 from torchloupe.data.pack.decoding import thread_count
 from torchloupe.hardware.device import wait_for
 from torchloupe.hardware.memory import is_out_of_memory
-from torchloupe.hardware.precision import Precision
+from torchloupe.hardware.precision import Buffers, Precision
+from torchloupe.hardware.step import forward_backward
 from torchloupe.model.losses import Loss
 from torchloupe.speed.trial import MakeOptimizer, Trial, Variant, choose_variant, probe
 from torchloupe.units import format_count, format_seconds
@@ -40,17 +41,17 @@ def default_variant(config: Config) -> Variant:
 
 
 def open_variants(
-    config: Config, typed: Mapping[str, Source], device: torch.device, *, everything: bool = False
+    settings: Settings, device: torch.device, *, everything: bool = False
 ) -> list[Variant]:
     """The variants that are open, the usual one first; `everything` opens what was settled too.
 
     Compiling takes many seconds, so it is tried only where it was asked for, and beside it the
     same variant uncompiled.
     """
-    usual = default_variant(config)
+    usual = default_variant(settings.config)
 
     def choices(name: str, own: object, others: list[object]) -> list[object]:
-        is_open = everything or typed.get(name, "default") == "default"
+        is_open = everything or settings.is_open(name)
         return [own, *(other for other in others if other != own)] if is_open else [own]
 
     on_cpu = device.type == "cpu"
@@ -74,8 +75,7 @@ def open_variants(
 
 
 def choose_speed(
-    config: Config,
-    typed: Mapping[str, Source],
+    settings: Settings,
     model: nn.Module,
     loss: Loss,
     make_optimizer: MakeOptimizer,
@@ -87,13 +87,14 @@ def choose_speed(
     They are written into config.json as measured, so that a resumed run does not ask again. Where
     a batch does not fit into memory at once, the rules of thumb stay.
     """
-    variants = open_variants(config, typed, batch.images.device)
+    variants = open_variants(settings, batch.images.device)
     if len(variants) == 1:
         return {}, []
     start = time.perf_counter()
     try:
         step = time_step(model, loss, batch, variants[0])
-        seconds = config.train.epochs * steps_per_epoch * step or 60 * config.train.minutes
+        train = settings.config.train
+        seconds = train.epochs * steps_per_epoch * step or 60 * train.minutes
         allowed = measuring_seconds(seconds)
         if allowed < WORTH_MEASURING:
             return {}, []
@@ -122,7 +123,7 @@ def choose_speed(
         "hardware.channels_last": best.variant.channels_last,
         "hardware.threads": best.variant.threads,
     }
-    found = {k: value for k, value in chosen.items() if typed.get(k, "default") == "default"}
+    found = {name: value for name, value in chosen.items() if settings.is_open(name)}
     return found, [describe_choice(trials, best, time.perf_counter() - start)]
 
 
@@ -146,24 +147,22 @@ def describe_choice(trials: list[Trial], best: Trial, seconds: float) -> str:
 
 def time_step(model: nn.Module, loss: Loss, batch: Batch, variant: Variant) -> float:
     """Seconds of one forward and backward, roughly; the model's weights and buffers stay."""
-    buffers = [buffer.clone() for buffer in model.buffers()]
+    buffers = Buffers(model)
+    buffers.remember()
+    precision = Precision(variant.precision, batch.images.device)
     took: list[float] = []
     try:
         with torch.random.fork_rng(devices=[batch.images.device] if batch.images.is_cuda else []):
             while len(took) < 3 and sum(took) < LONG_STEP_SECONDS:
                 wait_for(batch.images.device)
                 start = time.perf_counter()
-                with Precision(variant.precision, batch.images.device).autocast():
-                    value = loss(model(batch.images), batch.labels)
-                value.backward()
+                forward_backward(model, batch.images, batch.labels, loss, precision)
                 wait_for(batch.images.device)
                 took.append(time.perf_counter() - start)
                 model.zero_grad(set_to_none=True)
     finally:
         model.zero_grad(set_to_none=True)
-        with torch.no_grad():
-            for buffer, copied in zip(model.buffers(), buffers, strict=True):
-                buffer.copy_(copied)
+        buffers.settle(applied=False)
     return min(took)
 
 

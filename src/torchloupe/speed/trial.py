@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from torchloupe.data.feeds.feed import Batch
 from torchloupe.hardware.device import seed_step, wait_for
-from torchloupe.hardware.precision import Precision, total_norm
+from torchloupe.hardware.precision import Buffers, Precision, total_norm
+from torchloupe.hardware.step import LossFunction, take_step
 
 # The largest relative difference of the loss, and of all gradients together (2-norm), from fp32.
 # Gradients of two batches of 128 differ by 0.7 to 1.3, so 0.35 adds a tenth to their variance at
@@ -31,7 +32,6 @@ _SLOT_SECONDS = 0.05
 _ROUNDS = 5
 
 MakeOptimizer = Callable[[nn.Module], torch.optim.Optimizer]
-LossFunction = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,8 @@ class _Bench:
     def gradients(self, variant: Variant) -> list[Tensor]:
         """The loss and all gradients of one batch, in fp32; the model stays as it is."""
         precision, forward = self._prepare(variant)
-        buffers = [buffer.clone() for buffer in self.model.buffers()]
+        buffers = Buffers(self.model)
+        buffers.remember()
         seed_step(self.device, 0)
         try:
             with precision.autocast():
@@ -156,9 +157,7 @@ class _Bench:
             grads = [p.grad.float() for p in self.model.parameters() if p.grad is not None]
         finally:
             self.model.zero_grad(set_to_none=True)
-            with torch.no_grad():
-                for buffer, copied in zip(self.model.buffers(), buffers, strict=True):
-                    buffer.copy_(copied)
+            buffers.settle(applied=False)
         return [value.detach().float(), *(grad.contiguous() for grad in grads)]
 
     def compare(self, trial: Trial, reference: list[Tensor]) -> None:
@@ -179,11 +178,9 @@ class _Bench:
         precision, forward = self._prepare(variant)
         wait_for(self.device)
         start = time.perf_counter()
+        images, labels = self.batch.images, self.batch.labels
         for _ in range(count):
-            with precision.autocast():
-                value = self.loss(forward(self.batch.images), self.batch.labels)
-            precision.backward(value)
-            precision.step(self.optimizer, value.detach())
+            take_step(forward, images, labels, self.loss, precision, self.optimizer)
         wait_for(self.device)
         return time.perf_counter() - start
 

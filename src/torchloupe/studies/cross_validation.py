@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from torch import nn
 
 from torchloupe.config.schema import Config
-from torchloupe.config.text import from_json, to_json
+from torchloupe.config.settings import read_settings
 from torchloupe.display.terminal import make_display
 from torchloupe.errors import Interrupted, Terminated, UsageError, printable
 from torchloupe.evaluation.metrics import wilson_interval
@@ -29,8 +29,17 @@ from torchloupe.run.json_files import read_json, write_json
 from torchloupe.run.listener import Listener
 from torchloupe.run.places import FOLDS, create_run
 from torchloupe.system import files
-from torchloupe.system.user_code import PYTHON_OBJECT, trusted_name
-from torchloupe.train.start import LossLike, OptimizerLike, decide, resume, sort_arguments, train
+from torchloupe.system.user_code import PYTHON_OBJECT
+from torchloupe.train.start import (
+    LossLike,
+    OptimizerLike,
+    SettingsLike,
+    continue_run,
+    decide,
+    refuse_untrusted,
+    sort_arguments,
+    train,
+)
 from torchloupe.trained.run import Run
 
 Listening = Callable[[], AbstractContextManager[Sequence[Listener]]]
@@ -51,10 +60,14 @@ def cross_validate(
     folds: int = 5,
     model: str | nn.Module | Callable[..., nn.Module] = "auto",
     loss: LossLike = "auto",
-    optimizer: OptimizerLike | None = None,
+    optimizer: OptimizerLike = "auto",
     epochs: float | None = None,
+    batch_size: int | None = None,
+    lr: float | None = None,
+    seed: int | None = None,
+    device: str | None = None,
     out: str | Path | None = None,
-    settings: Mapping[str, Any] | None = None,
+    settings: SettingsLike = None,
 ) -> CrossValidation:
     """Train and test `folds` times, each time with another of so many equal parts held back.
 
@@ -62,9 +75,10 @@ def cross_validate(
     of them, and each image is tested once, by a model that never saw it. A model given as an
     object begins each fold as it was given.
     """
-    typed, objects = sort_arguments(model, loss, optimizer, epochs, settings)
+    given = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed, "device": device}
+    typed, recipe, objects = sort_arguments(model, loss, optimizer, given, settings)
     typed["data.folds"] = folds
-    return train_folds(data, typed, None, out, objects=objects, listening=_showing)
+    return train_folds(data, typed, recipe, out, objects=objects, listening=_showing)
 
 
 def train_folds(
@@ -82,7 +96,8 @@ def train_folds(
     """
     named = {"data.source": str(source) if isinstance(source, (str, Path)) else PYTHON_OBJECT}
     typed = {**named, **typed}
-    config, sources = decide(typed, recipe)
+    settings = decide(typed, recipe)
+    config = settings.config
     data = open_source(config.data, source)  # read once; and refused before a folder is made
     if data.kind == "stream":
         raise UsageError(
@@ -91,13 +106,13 @@ def train_folds(
         )
     folder = create_run(None if out is None else Path(out), f"{data.name}-folds")
     write_json(folder / FOLDS, {"folds": config.data.folds})
-    write_json(folder / "config.json", to_json(config, sources))
+    write_json(folder / "config.json", settings.to_json())
 
     def begin(fold: Mapping[str, Any], run: Path, listeners: Sequence[Listener]) -> Run:
         own = copy.deepcopy(objects)
         return train(data, {**typed, **fold}, recipe, run, objects=own, listeners=listeners)
 
-    return _go_through(folder, listening, begin, partial(resume, data=data))
+    return _go_through(folder, listening, begin, partial(continue_run, objects=UserObjects(data)))
 
 
 def resume_folds(
@@ -108,18 +123,14 @@ def resume_folds(
 ) -> CrossValidation:
     """Go on with a cross-validation that was stopped; folds that are finished stay as they are."""
     path = Path(folder)
-    config, _ = from_json(path / "config.json")
-    named = {"data": config.data.source, "model": config.model.name, "loss": config.loss.name}
-    for what, name in {**named, "optimizer": config.optimizer.name}.items():
-        trusted_name(name, what, path, trust_code)
-    if config.lens.hook:
-        trusted_name(config.lens.hook, "hook", path, trust_code)
+    config = read_settings(path / "config.json").config
+    refuse_untrusted(config, path, NO_OBJECTS, trust_code, asked=set())
     data = open_source(config.data, config.data.source)
 
     def begin(fold: Mapping[str, Any], run: Path, listeners: Sequence[Listener]) -> Run:
         return train(data, fold, str(path / "config.json"), run, listeners=listeners)
 
-    go_on = partial(resume, data=data, trust_code=trust_code)
+    go_on = partial(continue_run, objects=UserObjects(data), trust_code=trust_code)
     return _go_through(path, listening, begin, go_on)
 
 
@@ -137,7 +148,7 @@ def _go_through(
                 listener.record({"about": f"fold {number} of {count}"})
             try:
                 if (run / "config.json").exists():
-                    go_on(run, listeners=listeners)
+                    go_on(run, {}, listeners=listeners)
                 else:
                     begin({"data.fold": number}, run, listeners)
             except (Interrupted, Terminated) as error:

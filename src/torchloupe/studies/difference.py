@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from torchloupe.config.schema import flatten
-from torchloupe.config.text import from_json
+from torchloupe.config.settings import read_settings
 from torchloupe.errors import CheckpointError
 from torchloupe.run import checkpoint
 from torchloupe.run.events import read_events
@@ -49,7 +49,7 @@ def compare_runs(one: str | Path, other: str | Path) -> Difference:
     same step.
     """
     first, second = find_run(Path(one)), find_run(Path(other))
-    settings = [flatten(from_json(path / "config.json")[0]) for path in (first, second)]
+    settings = [flatten(read_settings(path / "config.json").config) for path in (first, second)]
     differing = {
         name: (settings[0][name], settings[1][name])
         for name in settings[0]

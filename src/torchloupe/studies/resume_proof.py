@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from torchloupe.config.schema import flatten
-from torchloupe.config.text import from_json
+from torchloupe.config.settings import read_settings
 from torchloupe.errors import LoupeError
 from torchloupe.studies.difference import compare_runs
 
@@ -108,11 +108,11 @@ def verify_resume(
 
 def _repeat_measured(run: Path) -> list[str]:
     """Options for the ways of computing that `run` measured: another run might choose others."""
-    config, sources = from_json(run / "config.json")
+    settings = read_settings(run / "config.json")
     return [
         word
-        for name, value in flatten(config).items()
-        if sources[name] == "measured" and name.startswith("hardware.")
+        for name, value in flatten(settings.config).items()
+        if settings.origin(name) == "measured" and name.startswith("hardware.")
         for word in ("--set", f"{name}={value}")
     ]
 

@@ -13,7 +13,8 @@ from torchloupe.config.schema import Config, flatten
 from torchloupe.data.contract import Contract
 from torchloupe.data.sources import Data
 from torchloupe.errors import CheckpointError, DataError, UsageError, printable
-from torchloupe.prepare.data import RunData, prepare
+from torchloupe.prepare.data import prepare_data
+from torchloupe.prepare.run_data import RunData
 from torchloupe.run.data_record import DataChange, DataRecord
 
 # What the checkpoint, the split or the contract already decided.
@@ -90,7 +91,7 @@ def refuse_new_names(folder: Path, config: Config, data: Data, contract: Contrac
     if not known.compare(DataRecord.of(data.samples)):
         return
     own = replace(contract, class_names=data.samples.class_names)
-    run_data = prepare(config.data, data, seed=config.train.seed, contract=own)
+    run_data = prepare_data(config.data, data, seed=config.train.seed, contract=own)
     note_changed_data(folder, run_data, accept=False)
 
 

@@ -13,8 +13,8 @@ from torchloupe.errors import UsageError
 from torchloupe.hardware.precision import Precision
 from torchloupe.model.head import Head, balanced_weights, fit_head
 from torchloupe.model.transfer import Transfer
-from torchloupe.prepare.data import RunData
 from torchloupe.prepare.features import count_views, open_features
+from torchloupe.prepare.run_data import RunData
 from torchloupe.run.folder import RunFolder
 from torchloupe.run.state import State
 from torchloupe.units import format_seconds, plural

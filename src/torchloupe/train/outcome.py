@@ -17,7 +17,7 @@ from torchloupe.hardware.footprint import measure_footprint, state_bytes
 from torchloupe.hardware.memory import is_out_of_memory, release_cached
 from torchloupe.hardware.peaks import Peaks
 from torchloupe.hardware.precision import Precision
-from torchloupe.prepare.data import RunData
+from torchloupe.prepare.run_data import RunData
 from torchloupe.prepare.session import Session
 from torchloupe.run import checkpoint
 from torchloupe.run.events import read_events
