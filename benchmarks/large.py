@@ -86,7 +86,7 @@ def measure(root: str, cache: str) -> Answer:
     index_bytes = peak_bytes() - before
     begin = time.perf_counter()
     config = DataConfig(mode="L", size=str(SIDE))
-    feed = prepare_data(config, root, seed=0).feed(64, 0, Augment(), torch.device("cpu"))
+    feed = prepare_data(root, config, seed=0).feed(64, 0, Augment(), torch.device("cpu"))
     next(feed.batches())
     return {
         "listed": listed,

@@ -211,7 +211,7 @@ def open_photos(photos: Path, fit: str, fold: int = 0, folds: int = 0) -> RunDat
     config = DataConfig(
         size=size, mode="RGB", fit=fit, kernel=input_spec.kernel, fold=fold, folds=folds
     )
-    return prepare_data(config, photos, seed=0, input_spec=input_spec)
+    return prepare_data(photos, config, seed=0, input_spec=input_spec)
 
 
 def make_backbone() -> Transfer:

@@ -28,7 +28,7 @@ def photos(tmp_path):
 
 def show(source, seed=0, **options):
     found = prepare_data(
-        DataConfig(mode="RGB", size="6", bad_fraction=0.5, **options), source, seed=seed
+        source, DataConfig(mode="RGB", size="6", bad_fraction=0.5, **options), seed=seed
     )
     rows = [getattr(found.splits, part).tolist() for part in ("train", "val", "test")]
     return rows, found.splits.notes, found.fingerprint, found.contract.mean, found.contract.std

@@ -26,7 +26,7 @@ STEPS = 50
 
 @pytest.fixture(scope="module")
 def feed():
-    run_data = prepare_data(DataConfig(), "digits", seed=0)
+    run_data = prepare_data("digits", DataConfig(), seed=0)
     return run_data.feed(32, 0, Augment(), CPU)
 
 

@@ -36,7 +36,7 @@ class Dropping(CNN):
 
 @pytest.fixture(scope="module")
 def feed():
-    return prepare_data(DataConfig(), "digits", seed=0).feed(32, 0, Augment(translate=0.1), CPU)
+    return prepare_data("digits", DataConfig(), seed=0).feed(32, 0, Augment(translate=0.1), CPU)
 
 
 def train_steps(folder, feed, model, *, precision="fp32", signals_every=0):

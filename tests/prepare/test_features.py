@@ -37,7 +37,7 @@ def photos(tmp_path, monkeypatch):
 
 
 def find(backbone, photos):
-    run_data = prepare_data(DataConfig(mode="RGB", size="32"), photos, seed=0)
+    run_data = prepare_data(photos, DataConfig(mode="RGB", size="32"), seed=0)
     return open_features(backbone, run_data, PRECISION, views=2)
 
 

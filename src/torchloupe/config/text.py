@@ -85,7 +85,7 @@ def _replace(config: Config, owner: str, name: str, value: Any) -> Config:
 
 
 def _parse(value: Any, annotation: Any, is_key: bool) -> Any:
-    """`value` as the annotated type; text is read as JSON where that fits. ValueError if not."""
+    """`value` as the annotated type, text read as JSON where that fits; raises ValueError."""
     if is_key:
         return _from_text(value)
     origin = typing.get_origin(annotation)

@@ -1,6 +1,6 @@
 """A budget in minutes, from the first moment of a command to its last.
 
-What preparing took and what the last tests will take is taken off; training gets the rest.
+Training gets what the preparation and the final test leave.
 """
 
 import copy
@@ -24,18 +24,18 @@ from torchloupe.recipes.choice import Facts
 from torchloupe.speed.choice import measuring_seconds, open_variants, time_step
 from torchloupe.speed.trial import MakeOptimizer
 
-LEAST_FRACTION = 0.5  # of the budget that training gets, however long preparing took
+LEAST_FRACTION = 0.5  # of the budget is for training, however long the preparation took
 WRITING_SECONDS = 0.7  # the last checkpoint, metrics and tables, about
-FEW_EPOCHS = 3.0  # with fewer, a narrower network gets further (docs/LOG.md)
+FEW_EPOCHS = 3.0  # with fewer, a narrower network is more accurate (docs/LOG.md)
 NARROW: dict[str, Any] = {"model.options": {"width": 16, "last": 2}}
-TIMED_STEPS = 200  # at most, for finding out how many epochs fit into the budget
+TIMED_STEPS = 200  # at most, to estimate the epochs that fit into the budget
 TIMED_IMAGES = 512  # of an evaluation
-TIMED_SAMPLES = 64  # where each comes from a Dataset of the user's, which may take its time
+TIMED_SAMPLES = 64  # of a Dataset, whose items may be slow
 
 
 @dataclass(frozen=True)
 class Budget:
-    """The seconds that a person gave, and what of them is not for training."""
+    """A budget in seconds, and the part of it that is not for training."""
 
     seconds: float
     began: float  # `time.perf_counter()` when the command, or the call, began
@@ -43,11 +43,11 @@ class Budget:
     ending: float  # seconds from the last step to the end
 
     def left(self) -> float:
-        """Seconds for training from now on; LEAST_FRACTION of the budget where less is left."""
+        """Seconds left for training; LEAST_FRACTION of the budget at least."""
         return max(LEAST_FRACTION * self.seconds, self._rest())
 
     def notes(self) -> list[str]:
-        """What to say where preparing and testing take more than they may."""
+        """A note where preparation and testing take too much of the budget."""
         if self._rest() >= LEAST_FRACTION * self.seconds:
             return []
         return [
@@ -62,10 +62,10 @@ class Budget:
 def plan_budget(
     minutes: float, began: float, model: nn.Module, run_data: RunData, precision: Precision
 ) -> Budget:
-    """The budget of a run, with what its evaluations will take, as measured on a few images."""
+    """The budget of a run; the time of its evaluations is measured on a few images."""
     image = time_evaluation(model, run_data, precision)
     val, test = len(run_data.splits.val), len(run_data.splits.test)
-    # After the last step val is judged once more, and then both once with all their scores.
+    # After the last step val is evaluated once more, then both splits with all metrics.
     return Budget(60 * minutes, began, val * image, (2 * val + test) * image + WRITING_SECONDS)
 
 
@@ -89,9 +89,9 @@ def choose_network(
     loss: Loss,
     batch: Batch,
 ) -> dict[str, Any]:
-    """Settings for a narrower network where the usual one, `model`, would see too few images.
+    """Settings for a narrower network where `model` would see too few images in the time.
 
-    Only where nobody asked for a network, and minutes decide. Times some steps of `model`.
+    Only where no network was asked for and minutes were given. Times some steps of `model`.
     """
     config = settings.config
     is_open = config.model.name == "residual" and settings.origin("model.name") == "recipe"
@@ -114,9 +114,9 @@ def guess_epochs(
     make_optimizer: MakeOptimizer,
     precision: Precision,
 ) -> float:
-    """How many epochs, evaluations included, fit into what is left of `budget`.
+    """How many epochs, evaluations included, fit into the rest of `budget`.
 
-    Times real steps on a copy of the model. The loop corrects the guess as it goes.
+    Times real steps on a copy of the model; the loop corrects the estimate as it goes.
     """
     allowed = measuring_seconds(budget.seconds)
     step = time_steps(copy.deepcopy(model), feed, loss, make_optimizer, precision, allowed)
@@ -132,7 +132,7 @@ def time_steps(
     precision: Precision,
     allowed: float,
 ) -> float:
-    """Seconds of a step of training, the reading of its batch included; `model` is trained."""
+    """Seconds of a training step, reading its batch included; `model` is trained."""
     optimizer, device, micro_limit = make_optimizer(model), precision.device, MicroBatchLimit()
     began, start, timed = time.perf_counter(), 0.0, 0
     model.train()
@@ -157,7 +157,7 @@ def _take_step(
     precision: Precision,
     micro_limit: MicroBatchLimit,
 ) -> bool:
-    """One step; False where memory ran out, and `micro_limit` are smaller from now on."""
+    """Take one step; False where memory ran out, after shrinking `micro_limit`."""
     count = micro_limit.count(len(batch))
     try:
         for micro, weight in batch.micro(count):

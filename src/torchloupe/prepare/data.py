@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 
 from torchloupe.config.schema import DataConfig
 from torchloupe.data.contract import Contract, choose_contract
+from torchloupe.data.feeds.rank_share import RankShare
 from torchloupe.data.pack.pixels import Pixels, open_pixels, sound_rows
 from torchloupe.data.sources import Data, open_data
 from torchloupe.data.sources.source import count_ignored
 from torchloupe.data.split import TEST, Splits
 from torchloupe.data.split_cache import divide, find_statistics
+from torchloupe.distributed.world import ALONE, World
 from torchloupe.errors import DataError, UsageError, printable
 from torchloupe.model.backbones import InputSpec
 from torchloupe.prepare.run_data import DatasetData, PackedData, RunData, StreamData
@@ -29,23 +31,26 @@ NO_ROWS = np.zeros(0, dtype=np.int64)
 
 
 def prepare_data(
-    config: DataConfig,
     source: Any,
+    config: DataConfig | None = None,
     *,
-    seed: int,
+    seed: int = 0,
     contract: Contract | None = None,
     input_spec: InputSpec | None = None,
     progress: Progress | None = None,
     announce: Callable[[str], None] | None = None,
+    world: World = ALONE,
 ) -> RunData:
-    """Open `source` as the settings say, and make it ready for training.
+    """Open `source` (anything `open_data` takes), decode and split it: feeds and scans for a loop.
 
-    `contract` is that of a run to resume; else it is made from the data. With the `input_spec` of
-    a pretrained backbone, its mean and standard deviation normalise the images.
+    `seed` decides the split. `contract` is that of a run to resume; else it is made from the data.
+    With the `input_spec` of a pretrained backbone, its mean and standard deviation normalise the
+    images. Of several ranks in `world` each gets its own share of every batch.
 
     Raises DataError for data that can't be learned from, and where more than
     `config.bad_fraction` of the images can't be read.
     """
+    config = config or DataConfig()
     data = open_source(config, source)
     if contract is not None:
         data = align_classes(data, contract.class_names)
@@ -69,6 +74,7 @@ def prepare_data(
         workers=config.workers,
         notes=(*_notes_on(data, pixels), *splits.notes),
         pixels=pixels,
+        rank_share=RankShare(world.rank, world.size),
     )
 
 

@@ -18,7 +18,6 @@ from torchloupe.config.schema import Config
 from torchloupe.config.settings import Settings
 from torchloupe.data.augmentation.augment import Augment
 from torchloupe.data.contract import Contract
-from torchloupe.data.feeds.rank_share import RankShare
 from torchloupe.distributed.parallel import Parallel, make_parallel
 from torchloupe.distributed.rank import find_rank
 from torchloupe.distributed.world import ALONE, World, join
@@ -139,8 +138,7 @@ def prepare_rank(
         torch.use_deterministic_algorithms(True)
     settings = settings.with_default({"hardware.precision": name})
 
-    decision, opened = open_run_data(settings, objects, listeners, contract)
-    run_data = replace(opened, rank_share=RankShare(world.rank, world.size))
+    decision, run_data = open_run_data(settings, objects, listeners, contract, world)
     config = settle(decision.settings, run_data, {}).config
     set_threads(config)
     loss = build_loss(config, objects, run_data).to(place.device)
@@ -181,6 +179,7 @@ def open_run_data(
     objects: UserObjects,
     listeners: Sequence[Listener],
     contract: Contract | None,
+    world: World,
 ) -> tuple[Decision, RunData]:
     """What is trained from these data, and the data, opened and decoded.
 
@@ -198,13 +197,14 @@ def open_run_data(
         decision = decide_strategy(settings, source, objects.model is not None)
     config = decision.settings.config
     run_data = prepare_data(
-        config.data,
         source,
+        config.data,
         seed=config.train.seed,
         contract=contract,
         input_spec=decision.input_spec,
         progress=lambda done, total: tell({"phase": "pack", "done": done, "total": total}),
         announce=lambda text: tell({"about": text}),
+        world=world,
     )
     return decision, run_data
 

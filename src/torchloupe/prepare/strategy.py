@@ -1,6 +1,6 @@
-"""Whether a run begins from a pretrained backbone, from which, and how far it is then trained.
+"""From random weights or a pretrained backbone, and how much of that is trained.
 
-It decides before pixels are decoded, since the backbone says how images are to be seen.
+Decided before images are decoded, since a backbone determines their preprocessing.
 """
 
 from collections.abc import Mapping
@@ -18,12 +18,14 @@ from torchloupe.model.transfer import LITE
 from torchloupe.recipes.choice import FINETUNE_IMAGES, PRETRAINED
 
 SMALL_SIDE = 64  # images up to this size are learned from scratch
-PLAIN_FRACTION = 0.5  # of images on a plain ground, from which on the whole image is padded
+PLAIN_FRACTION = (
+    0.5  # of images with a plain background, from which on images are padded, not cropped
+)
 
 
 @dataclass(frozen=True)
 class Decision:
-    """The settings with the strategy decided, and how the backbone wants to see images."""
+    """The settings with the strategy decided, and the backbone's preprocessing."""
 
     settings: Settings
     input_spec: InputSpec | None = None  # None: from scratch, with the statistics of the data
@@ -31,10 +33,10 @@ class Decision:
 
 
 def decide_strategy(settings: Settings, data: Data, has_object: bool) -> Decision:
-    """Head, finetune or scratch, and what the backbone wants of the images.
+    """Decide between head, finetune and scratch; the preprocessing follows from the backbone.
 
-    Nothing that was typed is changed. `has_object`: the model is a Python object. UsageError
-    where what was asked for can't be had from these data.
+    What the user typed is never changed. `has_object`: the model is a Python object. Raises
+    UsageError where the strategy asked for does not work with these data.
     """
     config = settings.config
     asked = config.train.strategy in PRETRAINED or config.model.weights not in ("auto", "none")
@@ -73,7 +75,7 @@ def decide_strategy(settings: Settings, data: Data, has_object: bool) -> Decisio
 
 
 def _choose_strategy(config: Config, data: Data) -> str:
-    """finetune where a time or a number of epochs was given, or there are few images."""
+    """finetune for a given budget or for few images, else head."""
     has_budget = config.train.epochs > 0 or config.train.minutes > 0
     return "finetune" if has_budget or len(data.samples) <= FINETUNE_IMAGES else "head"
 
@@ -88,7 +90,7 @@ def _decided(
 
 
 def _choose_fit(data: Data, survey: Survey) -> str:
-    """The whole image where its ground is plain or it is long, else its middle."""
+    """Pad elongated images and those with a plain background; crop others."""
     if survey.is_one_size:
         return "stretch"
     is_whole = survey.long_fraction > 0.25 or measure_plain_fraction(data) >= PLAIN_FRACTION

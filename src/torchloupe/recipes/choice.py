@@ -1,11 +1,12 @@
-"""Recipes: which settings suit which data, as functions that return a frozen Config.
+"""Recipes: which settings suit which data.
 
-A recipe of one's own is the same thing in a file: `--recipe my_recipe.py:recipe`, a function
-without arguments that returns a Config. What was typed always wins over a recipe, and a recipe
-over the defaults. `fill_in` decides what is still "auto" once the data are known.
+A recipe of the user's is a function without arguments that returns a mapping of dotted names, or a
+Config: `--recipe my_recipe.py:recipe`. What the user typed overrides a
+recipe, and a recipe overrides the defaults. `fill_in` chooses what is still open once the data are
+known.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -16,13 +17,13 @@ from torchloupe.errors import UsageError, printable
 from torchloupe.recipes.augmentation import describe_augmentation, why_not_mirrored
 from torchloupe.system.user_code import load_object
 
-HAS_FUSED = ("adam", "adamw", "sgd", "adagrad")  # a step of all weights at once
-SMALL_BATCH_PIXELS = 64 * 16 * 16  # below, a second thread costs more than it gives
+HAS_FUSED = ("adam", "adamw", "sgd", "adagrad")  # optimizers of torch with a fused implementation
+SMALL_BATCH_PIXELS = 64 * 16 * 16  # pixels; smaller batches are faster in one thread
 PRETRAINED = ("head", "finetune")
-FINETUNE_IMAGES = 2400  # that pass through in training, where neither epochs nor minutes were given
-UNEVEN = 5  # times as many images in one class as in another, from which on that is said
-LARGE_SET_IMAGES = 20_000  # so many are varied enough by themselves
-MANY_EPOCHS = 10  # with fewer, changed images cost more than they give (docs/LOG.md)
+FINETUNE_IMAGES = 2400  # seen in training, where neither epochs nor minutes were given
+UNEVEN = 5  # ratio of class sizes from which on a note is given
+LARGE_SET_IMAGES = 20_000  # training images; as many are varied enough without rotation and scaling
+MANY_EPOCHS = 10  # with fewer, augmentation costs accuracy (docs/LOG.md)
 
 # Optimization of any network from random weights; docs/LOG.md says what each line brings.
 ANY_NET: dict[str, Any] = {
@@ -56,7 +57,7 @@ FINETUNE: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Facts:
-    """What a recipe may look at."""
+    """What a recipe may depend on."""
 
     train_count: int
     classes: int
@@ -67,20 +68,24 @@ class Facts:
     class_names: tuple[str, ...] = ()
 
 
-def load_recipe(spec: str) -> Config:
-    """The Config that a recipe function returns; UsageError where it returns something else."""
+def load_recipe(spec: str) -> dict[str, Any] | Config:
+    """What a recipe function returns, checked: a mapping of dotted names, or a Config."""
     made = load_object(spec, "recipe")
-    config = made() if callable(made) else made
-    if not isinstance(config, Config):
+    recipe = made() if callable(made) else made
+    if isinstance(recipe, Mapping):
+        change(Config(), recipe)
+        return dict(recipe)
+    if not isinstance(recipe, Config):
         raise UsageError(
-            f"recipe {printable(spec)} gave a {type(config).__name__}, not a torchloupe Config",
-            "return torchloupe.Config(...) from it",
+            f"recipe {printable(spec)} returned a {printable(type(recipe).__name__)}; wanted a "
+            "mapping of settings or a torchloupe Config",
+            'return a dict such as {"optimizer.name": "sgd", "optimizer.lr": 0.05}',
         )
-    return change(config, {})  # checks the ranges
+    return change(recipe, {})  # checks the ranges
 
 
 def fill_in(settings: Settings, facts: Facts) -> Settings:
-    """The settings with every choice made that was left open; never one that was typed."""
+    """The settings with every open one chosen; what the user typed stays."""
     config = settings.config
     is_pretrained = config.train.strategy in PRETRAINED
     chosen = _from_pretrained(config, facts) if is_pretrained else _from_scratch(config, facts)
@@ -133,7 +138,7 @@ def _optimization(config: Config, facts: Facts) -> dict[str, Any]:
 
 
 def _from_pretrained(config: Config, facts: Facts) -> dict[str, Any]:
-    """For a backbone whose head is solved first: what follows goes gently (docs/LOG.md)."""
+    """For a pretrained backbone, finetuned gently after its head was solved (docs/LOG.md)."""
     values: dict[str, Any] = {
         "loss.name": "binary" if facts.multi_label else "cross_entropy",
         "train.batch_total": min(32, choose_batch(facts)),
@@ -154,7 +159,7 @@ def _from_pretrained(config: Config, facts: Facts) -> dict[str, Any]:
 
 
 def choose_finetune_epochs(facts: Facts) -> float:
-    """Passes over a training set of this size with a backbone that is trained on."""
+    """Epochs of finetuning for a training set of this size."""
     return float(max(1, min(6, FINETUNE_IMAGES // max(1, facts.train_count))))
 
 
@@ -167,15 +172,15 @@ def choose_batch(facts: Facts) -> int:
 
 
 def choose_epochs(facts: Facts) -> float:
-    """Enough passes for about 330 steps, from 5 to 20."""
+    """Epochs for about 330 steps, from 5 to 20."""
     steps_per_epoch = max(1, -(-facts.train_count // choose_batch(facts)))
     return float(min(20, max(5, 330 // steps_per_epoch)))
 
 
 def choose_augmentation(facts: Facts) -> dict[str, Any]:
-    """Changes that keep the label: what may be digits, letters or scans is never mirrored."""
+    """Augmentation that keeps labels; possible digits, letters and scans are not mirrored."""
     if facts.channels != 3 and facts.train_count >= LARGE_SET_IMAGES:
-        return {"augment.translate": 0.04}  # turning and zooming as well cost more (docs/LOG.md)
+        return {"augment.translate": 0.04}  # rotating and scaling too costs accuracy (docs/LOG.md)
     if facts.channels != 3:
         return {
             "augment.translate": 0.1,
@@ -189,7 +194,7 @@ def choose_augmentation(facts: Facts) -> dict[str, Any]:
 
 
 def explain_imbalance(config: Config, names: Sequence[str], counts: Sequence[int]) -> str:
-    """A note where classes are very uneven, with what was done; empty where they are not."""
+    """A note on very uneven classes, and how they are weighted; empty where they are even."""
     present = [(count, name) for count, name in zip(counts, names, strict=True) if count]
     if not present or config.loss.weights != "none":
         return ""
@@ -204,7 +209,7 @@ def explain_imbalance(config: Config, names: Sequence[str], counts: Sequence[int
 
 
 def explain_augmentation(settings: Settings, facts: Facts) -> str:
-    """What is done to training images, and why, in one line."""
+    """The augmentation of training images and its reason, in one line."""
     if facts.own_data:
         unchanged = "the Dataset has transforms of its own"
     elif settings.config.augment.policy != "auto":

@@ -1,8 +1,7 @@
 """The run folder: the only thing with side effects during training, and all that is left after it.
 
-It owns the lock, the log of events, the checkpoints and the wish to stop. What is written here
-is the interface of everything after training (DESIGN: config, contract, environment, events,
-metrics, predictions, checkpoints).
+It owns the lock, the log of events, the checkpoints and the requests to stop or save. The files
+written here are the interface of everything after training; docs/run-folder.md lists them.
 """
 
 import json
@@ -102,7 +101,7 @@ class RunFolder:
             (self.path / ".lock").unlink(missing_ok=True)
 
     def _clear_unfinished(self) -> None:
-        """Remove what was being written when the last owner was killed."""
+        """Remove files that an interrupted process left half written."""
         checkpoint.clear_unfinished(self.checkpoints)
         for name in FILES:
             path = self.path / f".{name}.writing"
@@ -115,7 +114,7 @@ class RunFolder:
             write_json(self.path / name, content)
 
     def record(self, event: Mapping[str, Any]) -> None:
-        """Append one event to events.jsonl, as one whole line, and tell the listeners."""
+        """Append an event to events.jsonl, as one line, and pass it to the listeners."""
         if not self.writes:
             return
         line = json.dumps(_finite(event)) + "\n"
@@ -126,16 +125,16 @@ class RunFolder:
         self.tell(event)
 
     def note(self, text: str) -> None:
-        """Leave a remark in the log and tell the listeners."""
+        """Record a note."""
         self.record({"note": text})
 
     def tell(self, event: Mapping[str, Any]) -> None:
-        """Tell the listeners without writing."""
+        """Pass an event to the listeners without writing it."""
         for listener in self.listeners:
             listener.record(event)
 
     def forget_events_after(self, step: int) -> None:
-        """Drop the events of steps that a resumed run will do again, and a line cut short."""
+        """Drop the events of steps that a resumed run repeats, and an incomplete line."""
         path = self.path / "events.jsonl"
         if not self.writes or (not path.exists() and not path.is_symlink()):
             return
@@ -146,8 +145,8 @@ class RunFolder:
     def save(self, state: State) -> None:
         """Take a snapshot of `state` now, and write it as a checkpoint while training goes on.
 
-        Waits for the save before, if it is still being written: there are never two at once.
-        An error of that one is raised here, or by `finish_saving`.
+        Waits for the previous save, so that there are never two at once. An error of that save is
+        raised here, or by `finish_saving`.
         """
         self.finish_saving()
         start = time.perf_counter()
@@ -168,7 +167,7 @@ class RunFolder:
         self.pause_seconds += time.perf_counter() - start
 
     def finish_saving(self) -> None:
-        """Wait until the checkpoint being written is on disk; raises what went wrong with it."""
+        """Wait until the checkpoint being written is on disk; raises its error."""
         if self._writing is not None:
             start = time.perf_counter()
             writing, self._writing = self._writing, None
@@ -183,15 +182,15 @@ class RunFolder:
         checkpoint.prune_checkpoints(self.checkpoints, self.keep, spare={best})
 
     def save_wanted(self) -> bool:
-        """Whether a checkpoint is due by time, or was asked for with SIGUSR1."""
+        """Whether a checkpoint is due by time, or was requested by SIGUSR1."""
         return self.requests.save
 
     def stop_requested(self) -> bool:
-        """Whether a signal asked for a stop at the next step boundary."""
+        """Whether a signal requested a stop after the current step."""
         return self.requests.stop_signal != 0
 
     def stop_error(self, step: int) -> LoupeError:
-        """The error that ends a run which was asked to stop, once its checkpoint is written."""
+        """The error that ends a run after a requested stop, once its checkpoint is written."""
         kind = Interrupted if self.requests.stop_signal == signal.SIGINT else Terminated
         what = "Ctrl-C" if kind is Interrupted else "SIGTERM"
         return kind(
@@ -200,5 +199,5 @@ class RunFolder:
         )
 
     def stopping_on_signals(self) -> AbstractContextManager[None]:
-        """Inside, signals are wishes; see StopRequests.listening."""
+        """A context in which signals are requests; see StopRequests.listening."""
         return self.requests.listening(lambda text: self.tell({"note": text}))

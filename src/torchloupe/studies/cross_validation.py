@@ -1,7 +1,7 @@
-"""Cross-validation: a run for each fold, tested on images that it never saw, and their summary.
+"""Cross-validation: one run for each fold, and a summary of all.
 
-Each fold is a run like any other, in a folder of its own. What is said of all of them comes from
-their metrics and predictions on disk, so that a summary can be made again at any time.
+Each fold is an ordinary run in its own folder. The summary reads their metrics and predictions
+from disk, so that it can be made again at any time.
 """
 
 import copy
@@ -17,7 +17,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from torch import nn
 
-from torchloupe.config.schema import Config
 from torchloupe.config.settings import read_settings
 from torchloupe.display.terminal import make_display
 from torchloupe.errors import Interrupted, Terminated, UsageError, printable
@@ -33,6 +32,7 @@ from torchloupe.system.user_code import PYTHON_OBJECT
 from torchloupe.train.start import (
     LossLike,
     OptimizerLike,
+    Recipe,
     SettingsLike,
     continue_run,
     decide,
@@ -69,11 +69,11 @@ def cross_validate(
     out: str | Path | None = None,
     settings: SettingsLike = None,
 ) -> CrossValidation:
-    """Train and test `folds` times, each time with another of so many equal parts held back.
+    """Train and test `folds` times, each time with another fold held out.
 
-    Everything but `folds` is as in `fit`. The folds are stratified, identical images are in one
-    of them, and each image is tested once, by a model that never saw it. A model given as an
-    object begins each fold as it was given.
+    Everything but `folds` is as in `fit`. Folds are stratified; identical images are in the same
+    fold; each image is tested once, by a model that was not trained on it. A model given as an
+    object starts each fold from the weights it was given with.
     """
     given = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed, "device": device}
     typed, recipe, objects = sort_arguments(model, loss, optimizer, given, settings)
@@ -84,7 +84,7 @@ def cross_validate(
 def train_folds(
     source: Any,
     typed: Mapping[str, Any],
-    recipe: str | Config | None = None,
+    recipe: Recipe = None,
     out: str | Path | None = None,
     *,
     objects: UserObjects = NO_OBJECTS,
@@ -121,7 +121,7 @@ def resume_folds(
     trust_code: bool = False,
     listening: Listening = lambda: nullcontext(()),
 ) -> CrossValidation:
-    """Go on with a cross-validation that was stopped; folds that are finished stay as they are."""
+    """Resume a cross-validation; finished folds stay as they are."""
     path = Path(folder)
     config = read_settings(path / "config.json").config
     refuse_untrusted(config, path, NO_OBJECTS, trust_code, asked=set())
@@ -137,7 +137,7 @@ def resume_folds(
 def _go_through(
     folder: Path, listening: Listening, begin: Callable[..., Run], go_on: Callable[..., Run]
 ) -> CrossValidation:
-    """Begin the folds that have not begun, go on with those not finished, and sum all up."""
+    """Start or resume every unfinished fold, and write the summary."""
     count = int(read_json(folder / FOLDS)["folds"])
     runs = tuple(folder / f"fold-{number}" for number in range(1, count + 1))
     for number, run in enumerate(runs, start=1):
@@ -160,7 +160,7 @@ def _go_through(
 
 
 def sum_up(folder: Path, runs: Sequence[Path]) -> dict[str, Any]:
-    """Mean and spread over the folds, and all their predictions as one table in `folder`."""
+    """Mean and standard deviation over the folds; all predictions as one table in `folder`."""
     tests = [read_json(run / "metrics.json")["test"] for run in runs]
     tables = [pq.read_table(run / "predictions.parquet") for run in runs]
     right = sum(
@@ -200,7 +200,7 @@ def sum_up(folder: Path, runs: Sequence[Path]) -> dict[str, Any]:
 
 
 def _training_seconds(run: Path) -> float:
-    """Of the steps, and of the head that was solved before them."""
+    """Seconds of the steps, and of solving the head before them."""
     heads = sum(event.get("stage_seconds", 0.0) for event in read_events(run))
     return float(read_json(run / "metrics.json")["train"]["seconds"] + heads)
 
@@ -212,7 +212,7 @@ def _spread(name: str, tests: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 @contextmanager
 def _showing() -> Iterator[list[Listener]]:
-    """The listeners of one fold: a display of its own on stderr."""
+    """The listeners of one fold: a display on stderr."""
     display = make_display(quiet=False)
     try:
         yield [display]

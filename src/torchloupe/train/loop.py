@@ -36,7 +36,7 @@ def train(
     evaluate: Evaluate | None = None,
     parallel: Parallel | None = None,
 ) -> None:
-    """Advance `state` to `plan.total_steps` and leave every fact in `run`. Every rank calls this.
+    """Advance `state` to `plan.total_steps` and record everything in `run`. Every rank calls this.
 
     With a budget of time the last step is moved to where the pace so far will end with it.
     Ends early when `plan.patience` runs out or a signal asks for it; a checkpoint of the last
@@ -173,7 +173,7 @@ class Bookkeeping:
 
 
 def validate(state: State, plan: Plan, run: RunFolder, evaluate: Evaluate) -> None:
-    """Evaluate, record the numbers, and keep track of the best; does nothing a second time."""
+    """Evaluate, record the values, and keep track of the best; does nothing a second time."""
     if state.evaluated_step == state.step:
         return
     require_finite(state)
@@ -183,7 +183,7 @@ def validate(state: State, plan: Plan, run: RunFolder, evaluate: Evaluate) -> No
     state.evaluated_step = state.step
     value = values[plan.monitor]
     gains = plan.is_better(value, state.best_value)
-    if gains or value == state.best_value:  # of equals the later one has been trained for longer
+    if gains or value == state.best_value:  # of equal ones the later was trained for longer
         state.best_value, state.best_step = value, state.step
     if gains:
         state.evaluations_without_gain = 0
@@ -209,9 +209,9 @@ def validate(state: State, plan: Plan, run: RunFolder, evaluate: Evaluate) -> No
 
 
 def count_steps(state: State, plan: Plan, run: RunFolder, unread: list[Step]) -> None:
-    """Read what became of the steps in `unread`, and empty it.
+    """Read the outcome of the steps in `unread`, and empty it.
 
-    A step that was not applied is recorded; after `plan.bad_steps` in a row NumericError.
+    A step that was not applied is recorded; raises NumericError after `plan.bad_steps` in a row.
     """
     window = state.window
     for step in read_steps(unread):

@@ -31,6 +31,7 @@ from torchloupe.trained.run import Run, read_contract
 
 LossLike = str | type[nn.Module] | Callable[[Tensor, Tensor], Tensor]
 OptimizerLike = str | type[torch.optim.Optimizer] | Callable[..., torch.optim.Optimizer]
+Recipe = str | Config | Mapping[str, Any] | None
 SettingsLike = Mapping[str, Any] | Config | str | None
 
 # Arguments of `fit` that are settings, with their dotted names.
@@ -68,7 +69,7 @@ def fit(
 
     `batch_size` is that of a step, over all ranks. `epochs` and `minutes` exclude each other.
     `settings` takes the dotted names of docs/settings.md; a recipe (`file.py:function`, a
-    config.json or a Config) stands there alone, or beside settings under the name "recipe".
+    config.json, a mapping or a Config) stands there alone, or beside settings as "recipe".
 
     Under torchrun every rank must call this. Progress goes to stderr.
     """
@@ -149,7 +150,7 @@ def sort_arguments(
 def train(
     source: Any,
     typed: Mapping[str, Any],
-    recipe: str | Config | None = None,
+    recipe: Recipe = None,
     out: str | Path | None = None,
     *,
     objects: UserObjects = NO_OBJECTS,
@@ -170,7 +171,7 @@ def train(
 def new_session(
     source: Any,
     typed: Mapping[str, Any],
-    recipe: str | Config | None,
+    recipe: Recipe,
     out: str | Path | None,
     objects: UserObjects,
     listeners: Sequence[Listener],
@@ -195,15 +196,16 @@ def new_session(
         yield session, world.first(folder)
 
 
-def decide(typed: Mapping[str, Any], recipe: str | Config | None) -> Settings:
+def decide(typed: Mapping[str, Any], recipe: Recipe) -> Settings:
     """The settings so far: defaults, then the recipe, then what was `typed`."""
     settings = Settings()
     if isinstance(recipe, str) and recipe.endswith(".json"):
-        found = read_settings(Path(recipe))
-        names = [name for name in found.origins if not found.is_open(name)]
-        settings = Settings(found.config, dict.fromkeys(names, "recipe"))
+        earlier = read_settings(Path(recipe))
+        names = [name for name in earlier.origins if not earlier.is_open(name)]
+        settings = Settings(earlier.config, dict.fromkeys(names, "recipe"))
     elif recipe is not None:
-        config = load_recipe(recipe) if isinstance(recipe, str) else change(recipe, {})
+        found = load_recipe(recipe) if isinstance(recipe, str) else recipe
+        config = change(found, {}) if isinstance(found, Config) else change(Config(), found)
         settings = settings.replaced(config, "recipe")
     return settings.with_typed(typed)
 

@@ -44,7 +44,7 @@ def audit_run(run: Run) -> Audit:
         return Audit()
     config = run.config
     run_data = prepare_data(
-        config.data, config.data.source, seed=config.train.seed, contract=run.contract
+        config.data.source, config.data, seed=config.train.seed, contract=run.contract
     )
     if len(run_data.samples) > MOST_IMAGES:
         return Audit(note=f"neighbours are not looked at in more than {MOST_IMAGES:,} images")

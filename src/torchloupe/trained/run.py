@@ -146,7 +146,7 @@ class Run:
         if data is None:
             source = trusted_name(config.data.source, "data", self.folder, trust_code)
             run_data = prepare_data(
-                config.data, source, seed=config.train.seed, contract=self.contract
+                source, config.data, seed=config.train.seed, contract=self.contract
             )
             part = "test" if run_data.has("test") else "val"
         else:

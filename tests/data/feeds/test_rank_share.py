@@ -37,7 +37,7 @@ def make_materials(kind: str) -> RunData:
         return prepare_data(config, ((images() * 255).byte().numpy(), labels().numpy()), seed=0)
     dataset = TensorDataset(images(), labels())
     if kind == "dataset":
-        return prepare_data(config, dataset, seed=0)
+        return prepare_data(dataset, config, seed=0)
     loader = DataLoader(dataset, batch_size=7)
     return prepare_data(replace(config, class_names=("a", "b", "c")), (loader, loader), seed=0)
 
