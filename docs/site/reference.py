@@ -44,14 +44,17 @@ def public_rooms() -> Iterator[tuple[str, ModuleType]]:
             yield f"torchloupe.{name}", value
 
 
+@cache
 def public_objects() -> dict[str, Any]:
-    """Everything public that is no module, by its full name."""
-    return {
-        f"{room}::{name}": value
-        for room, module in public_rooms()
-        for name in public_names(module)
-        if not inspect.ismodule(value := getattr(module, name))
-    }
+    """Everything public that is no module, by its full name: the first, if it has several."""
+    found: dict[str, Any] = {}
+    for room, module in public_rooms():
+        for name in public_names(module):
+            value = getattr(module, name)
+            is_known = not is_data(value) and any(other is value for other in found.values())
+            if not inspect.ismodule(value) and not is_known:
+                found[f"{room}::{name}"] = value
+    return found
 
 
 @cache
@@ -78,13 +81,16 @@ def make_page(room: str, module: ModuleType) -> str:
     for name, value in values.items():
         if inspect.ismodule(value):
             lines.append(f"- :doc:`{room}.{name}`: {first_line(value)}")
+        elif f"{room}::{name}" not in public_objects():
+            owner = next(p for p, other in public_objects().items() if other is value)
+            lines.append(f"- ``{name}`` is :py:obj:`{owner.replace('::', '.')}`.")
     for is_wanted, describe in (
         (inspect.isroutine, describe_function),
         (inspect.isclass, describe_class),
         (is_data, describe_data),
     ):
         for name, value in values.items():
-            if is_wanted(value):
+            if is_wanted(value) and f"{room}::{name}" in public_objects():
                 lines += ["", *describe(f"{room}::{name}", value)]
     return "\n".join([*lines, ""])
 
