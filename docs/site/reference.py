@@ -150,8 +150,10 @@ def to_rst(text: str) -> list[str]:
     parts, end = [], 0
     for code in CODE.finditer(text):
         parts.append(to_plain(text[end : code.start()]))
-        place = known.get(code["text"])
-        parts.append(f":py:obj:`{code['text']} <{place}>`" if place else f"``{code['text']}``")
+        shown = " ".join(code["text"].split())
+        place = known.get(shown)
+        # "\\ " ends markup where a letter follows, as in `step`s.
+        parts.append(f":py:obj:`{shown} <{place}>`\\ " if place else f"``{shown}``\\ ")
         end = code.end()
     return "".join([*parts, to_plain(text[end:])]).splitlines() or [""]
 
