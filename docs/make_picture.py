@@ -1,6 +1,7 @@
 """Draw docs/train-digits.svg from a real run: `python docs/make_picture.py`."""
 
 import io
+import re
 import subprocess
 import sys
 import tempfile
@@ -10,6 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 PICTURE = Path(__file__).with_name("train-digits.svg")
+REMOTE_FONT = re.compile(r"\n *@font-face \{.*?\}", re.DOTALL)  # a picture asks no other host
 
 
 def main() -> None:
@@ -26,7 +28,8 @@ def main() -> None:
     console.print(Text("$ loupe train digits", style="bold"))
     console.print(Text(done.stderr.rstrip(), style="dim"))
     console.print(Text(done.stdout.rstrip()))
-    PICTURE.write_text(console.export_svg(title="loupe train digits"), encoding="utf-8")
+    picture = console.export_svg(title="loupe train digits")
+    PICTURE.write_text(REMOTE_FONT.sub("", picture), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
-"""Write docs/settings.md from src/torchloupe/config.py: `python docs/make_settings.py`.
+"""Write docs/settings.md from the settings in the code: `python docs/make_settings.py`.
 
-What stands after a setting as a comment is its description. A law holds the page to the code.
+The comment behind a setting in src/torchloupe/config/schema.py is its description. With --check
+nothing is written, and a page that differs from the code is an error; CI runs that.
 """
 
 import dataclasses
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,7 @@ TABLE = "| setting | default | what it is |\n|---|---|---|"
 def describe_fields() -> dict[tuple[str, str], str]:
     """The comment behind each setting, by class and field."""
     found, owner = {}, ""
-    for line in Path(str(settings.__file__)).read_text().splitlines():
+    for line in Path(str(settings.__file__)).read_text(encoding="utf-8").splitlines():
         if named := re.match(r"class (\w+)", line):
             owner = named[1]
         if field := re.match(r"    (\w+): .*?#\s*(.*)$", line):
@@ -63,5 +65,17 @@ def make_row(name: str, default: Any, what: str) -> str:
     return f"| `{name}` | `{json.dumps(default)}` | {what} |"
 
 
+def main(arguments: list[str]) -> int:
+    """Write the page, or compare it; 1 if it differs."""
+    page = make_page()
+    if "--check" not in arguments:
+        PAGE.write_text(page, encoding="utf-8")
+    elif PAGE.read_text(encoding="utf-8") != page:
+        print("error: docs/settings.md differs from the settings in the code", file=sys.stderr)
+        print("hint: python docs/make_settings.py", file=sys.stderr)
+        return 1
+    return 0
+
+
 if __name__ == "__main__":
-    PAGE.write_text(make_page())
+    sys.exit(main(sys.argv[1:]))
