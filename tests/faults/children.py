@@ -28,10 +28,15 @@ class Child:
     """A running command, in a process group of its own; what it says lands in a file."""
 
     def __init__(
-        self, arguments: Sequence[str], said: Path, before: Callable[[], Any] | None = None
+        self,
+        arguments: Sequence[str],
+        said: Path,
+        before: Callable[[], Any] | None = None,
+        variables: Mapping[str, str] | None = None,
     ) -> None:
         self.said = said
-        self._process = _SERVER.Process(target=_be_loupe, args=(list(arguments), said, before))
+        given = (list(arguments), said, before, dict(variables or {}))
+        self._process = _SERVER.Process(target=_be_loupe, args=given)
         self._process.start()
         self.pid: int = self._process.pid or 0
 
@@ -78,9 +83,15 @@ def _become_a_program(out: Path, err: Path) -> None:
     torch.set_num_threads(1)
 
 
-def _be_loupe(arguments: list[str], said: Path, before: Callable[[], Any] | None) -> None:
+def _be_loupe(
+    arguments: list[str],
+    said: Path,
+    before: Callable[[], Any] | None,
+    variables: Mapping[str, str],
+) -> None:
     from torchloupe.cli.main import run
 
+    os.environ.update(variables)
     _become_a_program(said, said)
     if before is not None:
         before()

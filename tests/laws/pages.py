@@ -91,6 +91,7 @@ def commands_of(block: Block) -> list[tuple[int, str]]:
 
 def words_of(command: str) -> list[str] | None:
     """The arguments that bash gives to a plain `loupe` command; None for any other command."""
+    command = command.strip()
     lexer = shlex.shlex(command, posix=True, punctuation_chars=True)
     if not command.startswith("loupe ") or any(set(word) <= set("();<>|&") for word in lexer):
         return None
