@@ -15,6 +15,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -222,11 +223,21 @@ def _be_interpreter(
 
 def run_function(target: Callable[..., Any], *arguments: Any) -> int:
     """Call a function in a child; its exit code, negative for the signal that ended it."""
-    process = _SERVER.Process(target=target, args=arguments)
-    process.start()
-    process.join(120)
-    assert process.exitcode is not None
-    return process.exitcode
+    return run_functions([partial(target, *arguments)])[0]
+
+
+def run_functions(targets: Sequence[Callable[[], Any]]) -> list[int]:
+    """Call functions in children at the same time; their exit codes."""
+    processes = [_SERVER.Process(target=target) for target in targets]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+    codes = [process.exitcode for process in processes]
+    for process in processes:
+        process.kill()
+    assert None not in codes, codes
+    return [int(code or 0) for code in codes]
 
 
 def wait_until(is_so: Callable[[], bool], child: Child, seconds: float = 60) -> bool:
