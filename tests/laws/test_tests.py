@@ -18,6 +18,38 @@ def cases_of(tree: ast.Module) -> Iterator[ast.FunctionDef]:
             yield node
 
 
+# Modules without a test file of their own: the file that holds what they do, and why there.
+HELD_ELSEWHERE = {
+    "__main__": ("cli/test_main.py", "started as a process there"),
+    "cli.evaluate": ("cli/test_end_to_end.py", "needs a trained run, which is shared there"),
+    "cli.gpus": ("faults/test_ranks.py", "starts ranks of real runs"),
+    "cli.info": ("cli/test_machine.py", "its rendering, apart for the sake of torch"),
+    "cli.options": ("laws/test_frozen.py", "the options of every command, one by one"),
+    "cli.summary": ("cli/test_layers.py", "its rendering, apart for the sake of torch"),
+    "cli.verify": ("studies/test_resume_proof.py", "prints that study's findings"),
+    "data.feeds.heartbeats": ("data/feeds/test_loader.py", "workers that die, hang or are slow"),
+    "data.feeds.items": ("data/feeds/test_loader.py", "items as they come through the loader"),
+    "data.pack.decoding": ("data/pack/test_format.py", "packs as they are decoded and written"),
+    "data.pack.location": ("data/pack/test_pixels.py", "where pixels go, by room"),
+    "data.sources.archives": ("data/sources/test_arrays.py", "arrays in files of every kind"),
+    "data.sources.columns": ("data/sources/test_tables.py", "tables with such columns"),
+    "data.sources.labels": ("data/sources/test_tables.py", "labels as tables give them"),
+    "data.sources.objects": ("data/sources/test_datasets.py", "objects handed over"),
+    "data.sources.source": ("data/sources/test_kinds.py", "every kind is opened through it"),
+    "data.sources.walk": ("data/sources/test_index.py", "folders as they are listed"),
+    "data.survey": ("prepare/test_strategy.py", "what is decided by it"),
+    "lens.costs": ("lens/test_summary.py", "counts compared with published ones"),
+    "model.foreign": ("model/test_weights.py", "read in a child, as there"),
+    "prepare.measured": ("prepare/test_session.py", "settled settings, as the run folder has them"),
+    "prepare.run_data": ("prepare/test_data.py", "splits and facts, as the run folder has them"),
+    "report.look": ("report/test_picture.py", "looks are drawn there"),
+    "run.listener": ("run/test_folder.py", "a protocol: events that reach listeners"),
+    "train.execution": ("train/test_changes.py", "begun, stopped and resumed runs"),
+    "train.outcome": ("cli/test_end_to_end.py", "the files of a finished run"),
+    "train.start": ("laws/test_exact_resume.py", "fit and resume are what all laws call"),
+    "train.validation": ("train/test_loop.py", "validation as the loop calls it"),
+    "trained.prediction": ("trained/test_run.py", "plain values that `predict` gives"),
+}
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 FAILING_CALL = re.compile(r"^pytest\.(raises|warns|fail)$|\.assert_\w+$")
 
@@ -129,6 +161,21 @@ def test_tests_mirror_the_source() -> None:
     folders = {path.name for path in house.TESTS.iterdir() if path.is_dir()} - {"__pycache__"}
     assert folders - rooms <= {"laws", "faults"}
     assert rooms <= folders
+
+
+def test_every_module_has_a_test_file() -> None:
+    own, elsewhere = set(), set()
+    for module in house.modules():
+        path = module.path.relative_to(house.SOURCE)
+        if path.name == "__init__.py":
+            continue
+        has_file = (house.TESTS / path.with_name(f"test_{path.name}")).is_file()
+        (own if has_file else elsewhere).add(module.name)
+    assert elsewhere - set(HELD_ELSEWHERE) == set()  # write the file, or say which one holds it
+    assert set(HELD_ELSEWHERE) - elsewhere == set()  # take it out of the table
+    missing = {file for file, _ in HELD_ELSEWHERE.values() if not (house.TESTS / file).is_file()}
+    assert missing == set()
+    assert [name for name, (_, reason) in HELD_ELSEWHERE.items() if len(reason.split()) < 3] == []
 
 
 def test_skipped_tests_give_their_reason() -> None:

@@ -79,7 +79,7 @@ def test_uneven_classes_are_noted(tmp_path: Path, capsys: Capture) -> None:
 def test_contradictions_are_refused_before_the_first_step(
     tmp_path: Path, capsys: Capture, words: list[str], said: str
 ) -> None:
-    train("digits", tmp_path / "run", *words, code=2)
+    train("digits", tmp_path / "run", "--model", "net", *words, code=2)
     lines = capsys.readouterr().err.splitlines()
     assert said in lines[-2]
     assert [line.partition(":")[0] for line in lines[-2:]] == ["error", "hint"]
