@@ -15,6 +15,7 @@ from files import FAULTS, FileLayer, fail_with
 from runs import finish, is_bit_equal, stray_files, train_words, write_model
 from saves import begin, check_intact, save, save_and_die_at
 
+from steps import log_line
 from torchloupe.errors import ResourceError
 from torchloupe.hardware.precision import Precision
 from torchloupe.run import checkpoint
@@ -124,7 +125,7 @@ def test_run_whose_disk_fails_once_ends_in_two_lines_and_goes_on(home: Path, at:
 def test_events_cut_short_are_whole_lines_for_every_reader(tmp_path: Path) -> None:
     with RunFolder(tmp_path) as run:
         for step in range(20):
-            run.record({"step": step, "train_loss": 0.5})
+            run.record(log_line(step, 0.5))
     content = (tmp_path / "events.jsonl").read_bytes()
     for end in range(0, len(content), 7):
         (tmp_path / "events.jsonl").write_bytes(content[:end])
@@ -141,10 +142,10 @@ def test_events_that_the_disk_refuses_do_not_stop_the_training(tmp_path: Path) -
         record = staticmethod(heard.append)
 
     with RunFolder(tmp_path, [Ear()]) as run:
-        run.record({"step": 1})
+        run.record(log_line(1))
         with FileLayer(tmp_path, 2, fail_with(FAULTS["ENOSPC"])):
-            run.record({"step": 2})
-        run.record({"step": 3})
+            run.record(log_line(2))
+        run.record(log_line(3))
     for line in (tmp_path / "events.jsonl").read_text().splitlines():
         json.loads(line)
     assert [event["step"] for event in read_events(tmp_path)] == [1, 3]

@@ -10,6 +10,7 @@ import pytest
 from children import Child, run_function, wait_until
 from runs import write_model
 
+from steps import log_line
 from torchloupe.run.events import read_events
 from torchloupe.run.folder import RunFolder
 
@@ -96,11 +97,11 @@ def test_log_has_only_whole_lines_for_those_who_read_it_while_it_is_written(tmp_
                 problems.append(str(steps[-5:]))
 
     with RunFolder(tmp_path) as run:
-        run.record({"step": 0})
+        run.record(log_line(0))
         reader = threading.Thread(target=read)
         reader.start()
         for step in range(1, count):
-            run.record({"step": step, "train_loss": 1 / step})
+            run.record(log_line(step, 1 / step))
         is_over.set()
         reader.join()
     assert problems == []

@@ -59,7 +59,6 @@ THIRD_PARTY = [
     "torchvision",
     "timm",
     "sklearn.datasets",
-    "torchmetrics",
     "pyarrow.parquet",
 ]
 

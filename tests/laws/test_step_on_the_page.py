@@ -28,8 +28,18 @@ class Recorder(torch.optim.SGD):
         return super().step(closure)
 
 
+def test_optimizer_whose_step_calls_its_parents_step_is_trained_with(tmp_path: Path) -> None:
+    """torch runs the hooks of both steps once an instance of the parent was made."""
+    torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+    settings: dict[str, Any] = {"train.epochs": 0.05, "optimizer.lr": 0.1}
+    run = loupe.fit("digits", model="net", optimizer=Recorder, out=tmp_path, settings=settings)
+    (line,) = [event for event in run.events if "signals" in event]
+    assert line["signals"]["fc"]["update_ratio"] > 0
+
+
 def test_few_frames_lie_between_fit_and_the_optimizer(tmp_path: Path) -> None:
     settings: dict[str, Any] = {"train.epochs": 0.05, "optimizer.lr": 0.1}
+    Recorder.frames = ()
     loupe.fit("digits", model="net", optimizer=Recorder, out=tmp_path / "run", settings=settings)
     assert Recorder.frames == ("fit", "run_session", "train", "step")
     assert len(Recorder.frames) <= MOST_FRAMES

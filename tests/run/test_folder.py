@@ -11,10 +11,12 @@ import time
 import pytest
 import torch
 
+from steps import log_line
 from torchloupe.errors import Interrupted, ResourceError, Terminated
 from torchloupe.hardware.precision import Precision
 from torchloupe.run import folder as runs
 from torchloupe.run.checkpoint import read_newest
+from torchloupe.run.events import Progress
 from torchloupe.run.state import State
 
 
@@ -74,14 +76,16 @@ def test_read_only_folder_is_refused(tmp_path):
 def test_events_are_whole_lines_and_reach_the_listeners(tmp_path):
     ear = Ear()
     with runs.RunFolder(tmp_path, [ear]) as run:
-        run.record({"step": 1, "train_loss": float("nan")})
-        run.record({"step": 2, "train_loss": 0.5})
+        run.record(log_line(1, float("nan")))
+        run.record(log_line(2, 0.5))
+        run.record(Progress("pack", 1, 2))  # is passed on, and not kept
     lines = (tmp_path / "events.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == [
-        {"step": 1, "train_loss": None},
-        {"step": 2, "train_loss": 0.5},
+        {"step": 1, "scale": None, "overflow": True},
+        {"step": 2, "scale": 0.5, "overflow": True},
     ]
-    assert ear.heard[1] == {"step": 2, "train_loss": 0.5}
+    assert ear.heard[1] == {"step": 2, "scale": 0.5, "overflow": True}
+    assert ear.heard[2:] == [{"phase": "pack", "done": 1, "total": 2}]
 
 
 def test_events_cut_short_or_to_be_done_again_are_forgotten(tmp_path):
@@ -90,8 +94,8 @@ def test_events_cut_short_or_to_be_done_again_are_forgotten(tmp_path):
     )
     with runs.RunFolder(tmp_path) as run:
         run.forget_events_after(5)
-        run.record({"step": 2})
-    assert runs.read_events(tmp_path) == [{"step": 1}, {"note": "x"}, {"step": 2}]
+        run.record(log_line(2))
+    assert runs.read_events(tmp_path) == [{"step": 1}, {"note": "x"}, dict(log_line(2))]
 
 
 def test_save_keeps_the_newest_and_the_best(tmp_path):

@@ -94,6 +94,7 @@ def _build(source: str, typed: dict[str, Any], quiet: bool, as_json: bool) -> No
     with results_only():
         from torchloupe.data.pack.pixels import sound_rows
         from torchloupe.prepare.data import describe_bad, open_ahead
+        from torchloupe.run.events import Note
         from torchloupe.train.start import decide
 
         config = decide(typed, None).config
@@ -102,7 +103,7 @@ def _build(source: str, typed: dict[str, Any], quiet: bool, as_json: bool) -> No
         try:
             name, pixels = open_ahead(config.data, source, display.record)
             for note in describe_bad(pixels):
-                display.record({"note": note})
+                display.record(Note(note))
         finally:
             display.close()
         seconds = time.perf_counter() - started

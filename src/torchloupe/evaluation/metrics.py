@@ -1,32 +1,22 @@
 """Metrics of a classifier: accuracy with its interval, scores of each class, calibration.
 
-torchmetrics keeps the sums on the model's device; only `result` waits for it.
+Sums stay on the model's device; only `result` waits for it.
 """
 
 import math
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics.classification import (
-    BinaryCalibrationError,
-    MulticlassAccuracy,
-    MulticlassCalibrationError,
-    MulticlassConfusionMatrix,
-    MulticlassStatScores,
-    MultilabelAveragePrecision,
-    MultilabelExactMatch,
-    MultilabelStatScores,
-)
 
 from torchloupe.errors import DataError, NumericError, UsageError
 from torchloupe.model.targets import as_labels, spell_shape
 from torchloupe.units import plural
 
-LARGEST_CONFUSION = 1000  # classes; beyond it the matrix is larger than all else in a run folder
+LARGEST_CONFUSION = 1000  # classes; with more, the matrix would dominate the run folder
 CALIBRATION_BINS = 15
+TOP = 5
 
 
 class Scores:
@@ -53,33 +43,57 @@ class Scores:
             raise UsageError("two classes have the same name", "give each class a name of its own")
         self.multi_label = multi_label
         self.count = 0
-        self.odd_images = torch.zeros((), dtype=torch.int64, device=device)
-        self._parts = _several(classes) if multi_label else _single(classes)
-        for part in self._parts.values():
-            part.to(device)
+        self.device = torch.device(device)
+        self._odd_images = self._zeros()
+        self._correct = self._zeros()
+        self._in_top = self._zeros()
+        self._counts = self._zeros(3, classes)  # of each class: hits, predictions, labels
+        has_matrix = not multi_label and classes <= LARGEST_CONFUSION
+        self._confusion = self._zeros(classes, classes) if has_matrix else None
+        self._calibration = Calibration(self.device)
+        self._seen: list[tuple[Tensor, Tensor]] = []  # logits and labels, for average precision
+
+    def _zeros(self, *shape: int) -> Tensor:
+        return torch.zeros(shape, dtype=torch.int64, device=self.device)
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
-        """Add a batch: logits [B, K]; labels [B], or rows [B, K] whose largest share counts."""
+        """Add a batch: logits [B, K]; labels [B], or rows [B, K] whose largest entry counts."""
         if logits.ndim != 2 or logits.shape[1] != len(self.class_names):
             raise UsageError(
                 f"logits are {spell_shape(logits)}, scores want [batch, {len(self.class_names)}]",
                 "the model must give one number per class",
             )
-        device = self.odd_images.device
-        logits, labels = logits.detach().to(device).float(), labels.detach().to(device)
+        logits, labels = logits.detach().to(self.device).float(), labels.detach().to(self.device)
         labels = as_labels(logits, labels)
-        if self.multi_label:
-            probabilities, labels = logits.sigmoid(), labels.round().long()
-        else:
-            probabilities = logits.softmax(dim=1)
-            labels = labels.argmax(dim=1) if labels.ndim == 2 else labels
         self.count += len(logits)
-        self.odd_images += (~torch.isfinite(logits).all(dim=1)).sum()
-        for name, part in self._parts.items():
-            if name == "ece" and self.multi_label:
-                part.update(probabilities.flatten(), labels.flatten())
-            else:
-                part.update(logits if name in _FROM_LOGITS else probabilities, labels)
+        self._odd_images += (~torch.isfinite(logits).all(dim=1)).sum()
+        if self.multi_label:
+            self._add_several(logits, labels.round().long())
+        else:
+            self._add_single(logits, labels.argmax(dim=1) if labels.ndim == 2 else labels.long())
+
+    def _add_single(self, logits: Tensor, labels: Tensor) -> None:
+        classes = len(self.class_names)
+        predicted = logits.argmax(dim=1)  # of logits: softmax may round two of them to one number
+        right = predicted == labels
+        self._correct += right.sum()
+        counted = (labels[right], predicted, labels)
+        self._counts += torch.stack([torch.bincount(c, minlength=classes) for c in counted])
+        if self._confusion is not None:
+            pairs = torch.bincount(labels * classes + predicted, minlength=classes**2)
+            self._confusion += pairs.view(classes, classes)
+        if classes > TOP:
+            top = logits.topk(TOP, dim=1).indices
+            self._in_top += (top == labels[:, None]).any(dim=1).sum()
+        self._calibration.add(logits.softmax(dim=1).amax(dim=1), right)
+
+    def _add_several(self, logits: Tensor, labels: Tensor) -> None:
+        predicted = (logits > 0).long()
+        self._correct += (predicted == labels).all(dim=1).sum()
+        counted = (predicted * labels, predicted, labels)
+        self._counts += torch.stack([part.sum(dim=0) for part in counted])
+        self._calibration.add(logits.sigmoid().flatten(), labels.flatten())
+        self._seen.append((logits.clone(), labels))
 
     def result(self) -> dict[str, Any]:
         """All numbers as plain Python, for `metrics.json`; waits for the device.
@@ -88,85 +102,90 @@ class Scores:
         """
         if not self.count:
             raise DataError("there is nothing to score: no images", "give more images")
-        odd = int(self.odd_images)
+        odd = int(self._odd_images)
         if odd:
             raise NumericError(
                 f"the model gave NaN or infinity for {odd:,} of {plural(self.count, 'image')}",
                 "its weights or statistics are damaged: take an earlier checkpoint, or train with "
                 "a lower learning rate",
             )
-        with warnings.catch_warnings():  # torchmetrics warns of classes without an image
-            warnings.simplefilter("ignore")
-            parts = {name: part.compute() for name, part in self._parts.items()}
-        hits, false_hits, _, misses, supports = parts.pop("stats").long().T.tolist()
-        correct = round(float(parts.pop("exact")) * self.count) if self.multi_label else sum(hits)
+        correct = int(self._correct)
+        counts = self._counts.T.tolist()
         per_class = {
             name: _per_class(*numbers)
-            for name, *numbers in zip(
-                self.class_names, hits, false_hits, misses, supports, strict=True
-            )
+            for name, numbers in zip(self.class_names, counts, strict=True)
         }
-        seen = [
-            numbers["f1"]
-            for numbers, *found in zip(per_class.values(), hits, false_hits, misses, strict=True)
-            if any(found)
-        ]
+        seen = [per_class[name]["f1"] for name, n in zip(per_class, counts, strict=True) if any(n)]
         scores: dict[str, Any] = {
             "accuracy": correct / self.count,
             "accuracy_ci95": list(wilson_interval(correct, self.count)),
         }
-        if "top5" in parts:
-            scores["top5_accuracy"] = float(parts["top5"])
-        if "average_precision" in parts:
-            values = parts["average_precision"].tolist()
-            known = [value for value, there in zip(values, supports, strict=True) if there]
-            scores["mean_average_precision"] = sum(known) / len(known) if known else None
-        confusion = parts.get("confusion")
+        if self.multi_label:
+            scores["mean_average_precision"] = self._mean_average_precision()
+        elif len(self.class_names) > TOP:
+            scores["top5_accuracy"] = int(self._in_top) / self.count
         return scores | {
             "macro_f1": sum(seen) / len(seen) if seen else 0.0,
-            "ece": float(parts["ece"]),
+            "ece": self._calibration.error(),
             "count": self.count,
             "per_class": per_class,
-            "confusion": None if confusion is None else confusion.tolist(),
+            "confusion": None if self._confusion is None else self._confusion.tolist(),
         }
 
-
-_FROM_LOGITS = ("stats", "confusion", "top5")  # softmax may round two logits to one number
-
-
-# Whoever has several ranks brings together what they saw: torchmetrics would, unasked.
-_LOCAL: dict[str, Any] = {"validate_args": False, "sync_on_compute": False}
-
-
-def _single(classes: int) -> dict[str, Any]:
-    parts = {
-        "stats": MulticlassStatScores(classes, average=None, **_LOCAL),
-        "ece": MulticlassCalibrationError(classes, n_bins=CALIBRATION_BINS, **_LOCAL),
-    }
-    if classes > 5:
-        parts["top5"] = MulticlassAccuracy(classes, top_k=5, average="micro", **_LOCAL)
-    if classes <= LARGEST_CONFUSION:
-        parts["confusion"] = MulticlassConfusionMatrix(classes, **_LOCAL)
-    return parts
+    def _mean_average_precision(self) -> float | None:
+        """The mean over the classes that have an image; None where none has."""
+        logits, labels = (torch.cat(parts) for parts in zip(*self._seen, strict=True))
+        found = [
+            average_precision(logits[:, k], labels[:, k])
+            for k in range(labels.shape[1])
+            if bool(labels[:, k].any())
+        ]
+        return sum(found) / len(found) if found else None
 
 
-def _several(classes: int) -> dict[str, Any]:
-    return {
-        "stats": MultilabelStatScores(classes, average=None, **_LOCAL),
-        "exact": MultilabelExactMatch(classes, **_LOCAL),
-        "average_precision": MultilabelAveragePrecision(classes, average=None, **_LOCAL),
-        "ece": BinaryCalibrationError(n_bins=CALIBRATION_BINS, **_LOCAL),
-    }
+class Calibration:
+    """Sums of confidence and correctness in equal bins of confidence."""
+
+    def __init__(self, device: torch.device) -> None:
+        # float32 sums would lose counts above 2**24 samples
+        self._sums = torch.zeros((3, CALIBRATION_BINS), dtype=torch.float64, device=device)
+
+    def add(self, confidences: Tensor, right: Tensor) -> None:
+        """Add predictions: their confidences in [0, 1] and whether they were right, both [N]."""
+        bins = (confidences * CALIBRATION_BINS).long().clamp_(0, CALIBRATION_BINS - 1)
+        rows = (torch.ones_like(confidences), confidences, right)
+        for sums, row in zip(self._sums, rows, strict=True):
+            sums.index_add_(0, bins, row.double())
+
+    def error(self) -> float:
+        """The expected calibration error: Guo et al. 2017, equation 3."""
+        counts, confidences, right = self._sums
+        return float((right - confidences).abs().sum() / counts.sum())
 
 
-def _per_class(hits: int, false_hits: int, misses: int, support: int) -> dict[str, float | int]:
+def average_precision(scores: Tensor, labels: Tensor) -> float:
+    """The area under precision over recall, as a sum over the distinct `scores` [N].
+
+    `labels` [N] are 0 or 1, with at least one 1. AP = sum of (R_n - R_(n-1)) P_n, without
+    interpolation, as scikit-learn defines it.
+    """
+    ordered, order = scores.sort(descending=True, stable=True)
+    hits = labels[order].double().cumsum(0)
+    is_last = torch.ones_like(ordered, dtype=torch.bool)
+    is_last[:-1] = ordered[1:] != ordered[:-1]
+    places = is_last.nonzero().flatten()
+    recall = hits[places] / hits[-1]
+    precision = hits[places] / (places + 1)
+    return float((recall.diff(prepend=recall.new_zeros(1)) * precision).sum())
+
+
+def _per_class(hits: int, predictions: int, labels: int) -> dict[str, float | int]:
     """Precision, recall and F1; 0 where the denominator is 0."""
-    found, wanted = hits + false_hits, hits + misses
     return {
-        "precision": hits / found if found else 0.0,
-        "recall": hits / wanted if wanted else 0.0,
-        "f1": 2 * hits / (found + wanted) if found + wanted else 0.0,
-        "count": support,
+        "precision": hits / predictions if predictions else 0.0,
+        "recall": hits / labels if labels else 0.0,
+        "f1": 2 * hits / (predictions + labels) if predictions + labels else 0.0,
+        "count": labels,
     }
 
 

@@ -58,6 +58,7 @@ class Signals:
         self.optimizer = optimizer
         self._moments: dict[str, _Moments] = {}
         self._steps: list[Tensor] = []  # norms of gradients, updates and weights [3, P]
+        self._depth = 0  # of nested calls of the optimizer's step
         self._before: list[Tensor] = []  # the weights, and
         self._gradients = torch.zeros(0)  # their gradients' norms, while the optimizer steps
         self._owners: list[tuple[str, nn.Parameter]] = []
@@ -83,6 +84,7 @@ class Signals:
             layer.register_forward_hook(partial(self._look, name, _device_of(layer)))
             for name, layer in self._layers.items()
         ]
+        self._depth = 0
         handles.append(self.optimizer.register_step_pre_hook(self._before_step))
         handles.append(self.optimizer.register_step_post_hook(self._after_step))
         try:
@@ -95,7 +97,7 @@ class Signals:
     def read(self) -> dict[str, dict[str, float]]:
         """What was seen since the last `read`, by layer; empty if nothing was looked at.
 
-        `mean` and `spread` (standard deviation) of what the layer gave; `dead_fraction`, the share
+        `mean` and `std` of what the layer gave; `dead_fraction`, the fraction
         of its units (channels, features) that never gave more than 0, which a ReLU behind them
         turns to nothing; `gradient_norm` of its parameters as the optimizer took them, clipped
         where that was asked for; and `update_ratio`, the norm of the step over that of the
@@ -158,11 +160,17 @@ class Signals:
 
     @torch.no_grad()
     def _before_step(self, *_: Any) -> None:
+        self._depth += 1
+        if self._depth > 1:  # a subclass's step calls its parent's: torch runs the hooks of both
+            return
         self._before = [p.detach().clone() for _, p in self._owners]
         self._gradients = _norms([p.grad for _, p in self._owners])
 
     @torch.no_grad()
     def _after_step(self, *_: Any) -> None:
+        self._depth -= 1
+        if self._depth:
+            return
         pairs = zip(self._owners, self._before, strict=True)
         weights = _norms(self._before)
         updates = _norms([p.detach() - before for (_, p), before in pairs])

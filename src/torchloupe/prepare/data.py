@@ -23,6 +23,8 @@ from torchloupe.distributed.world import ALONE, World
 from torchloupe.errors import DataError, UsageError, printable
 from torchloupe.model.backbones import InputSpec
 from torchloupe.prepare.run_data import DatasetData, PackedData, RunData, StreamData
+from torchloupe.run.events import Announcement, Event
+from torchloupe.run.events import Progress as PackProgress
 from torchloupe.units import plural
 
 Rows = NDArray[np.int64]
@@ -102,11 +104,11 @@ def prepare_evaluation_data(config: DataConfig, source: Any, contract: Contract)
 
 
 def open_ahead(
-    config: DataConfig, source: Any, tell: Callable[[Mapping[str, Any]], None]
+    config: DataConfig, source: Any, record: Callable[[Event], None]
 ) -> tuple[str, Pixels]:
     """The name and the pixels of `source`, in a pack on disk that later runs will find.
 
-    `tell` gets events as a listener does: progress, and what is about to be done.
+    `record` gets events as a listener does: progress, and what is about to be done.
     """
     if config.pack not in ("auto", "disk"):
         raise UsageError(
@@ -125,8 +127,8 @@ def open_ahead(
         data,
         contract,
         pack="disk",
-        progress=lambda done, total: tell({"phase": "pack", "done": done, "total": total}),
-        announce=lambda text: tell({"about": text}),
+        progress=lambda done, total: record(PackProgress("pack", done, total)),
+        announce=lambda text: record(Announcement(text)),
     )
     return data.name, pixels
 

@@ -6,10 +6,9 @@ refused here, before a run folder is made.
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import torch
 from torch import nn
@@ -42,6 +41,7 @@ from torchloupe.prepare.plan import Plan
 from torchloupe.prepare.run_data import RunData, TrainingFeed
 from torchloupe.prepare.strategy import Decision, decide_strategy
 from torchloupe.recipes.choice import PRETRAINED, explain_imbalance
+from torchloupe.run.events import Announcement, Event, Progress
 from torchloupe.run.listener import Listener
 from torchloupe.run.state import State
 from torchloupe.system.heap import keep_freed_blocks
@@ -186,7 +186,7 @@ def open_run_data(
     The listeners hear of long work. With a `contract` the decision stands in the settings already.
     """
 
-    def tell(event: Mapping[str, Any]) -> None:
+    def record(event: Event) -> None:
         for listener in listeners:
             listener.record(event)
 
@@ -202,8 +202,8 @@ def open_run_data(
         seed=config.train.seed,
         contract=contract,
         input_spec=decision.input_spec,
-        progress=lambda done, total: tell({"phase": "pack", "done": done, "total": total}),
-        announce=lambda text: tell({"about": text}),
+        progress=lambda done, total: record(Progress("pack", done, total)),
+        announce=lambda text: record(Announcement(text)),
         world=world,
     )
     return decision, run_data

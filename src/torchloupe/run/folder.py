@@ -24,7 +24,7 @@ from torchloupe.errors import (
     printable,
 )
 from torchloupe.run import checkpoint
-from torchloupe.run.events import read_events
+from torchloupe.run.events import Event, Note, read_events
 from torchloupe.run.json_files import _finite, write_json
 from torchloupe.run.listener import Listener
 from torchloupe.run.state import State
@@ -113,23 +113,23 @@ class RunFolder:
         if self.writes:
             write_json(self.path / name, content)
 
-    def record(self, event: Mapping[str, Any]) -> None:
-        """Append an event to events.jsonl, as one line, and pass it to the listeners."""
+    def record(self, event: Event) -> None:
+        """Pass an event to the listeners; one to be kept becomes a line of events.jsonl."""
         if not self.writes:
             return
-        line = json.dumps(_finite(event)) + "\n"
-        try:
-            files.append_line(self.path / "events.jsonl", line.encode())
-        except OSError as error:  # a full disk must not stop the training that made the event
-            self.tell({"note": f"an event was not written to events.jsonl ({error.strerror})"})
-        self.tell(event)
+        if event.is_kept:
+            line = json.dumps(_finite(event.as_json())) + "\n"
+            try:
+                files.append_line(self.path / "events.jsonl", line.encode())
+            except OSError as error:  # a full disk must not stop the training
+                self._pass_on(Note(f"an event was not written to events.jsonl ({error.strerror})"))
+        self._pass_on(event)
 
     def note(self, text: str) -> None:
         """Record a note."""
-        self.record({"note": text})
+        self.record(Note(text))
 
-    def tell(self, event: Mapping[str, Any]) -> None:
-        """Pass an event to the listeners without writing it."""
+    def _pass_on(self, event: Event) -> None:
         for listener in self.listeners:
             listener.record(event)
 
@@ -200,4 +200,4 @@ class RunFolder:
 
     def stopping_on_signals(self) -> AbstractContextManager[None]:
         """A context in which signals are requests; see StopRequests.listening."""
-        return self.requests.listening(lambda text: self.tell({"note": text}))
+        return self.requests.listening(lambda text: self._pass_on(Note(text)))

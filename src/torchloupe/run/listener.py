@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from torchloupe.run.events import Event
+
 
 class Listener(Protocol):
     """A display or tracker that follows a run. Calls come from the training thread."""
@@ -10,8 +12,8 @@ class Listener(Protocol):
     def start(self, facts: Mapping[str, Any]) -> None:
         """Called once, before the first step, with what is known of the run."""
 
-    def record(self, event: Mapping[str, Any]) -> None:
-        """Called with each event: an object of events.jsonl, `{"note": ...}` or a phase."""
+    def record(self, event: Event) -> None:
+        """Called with each event."""
 
     def close(self) -> None:
         """Called once, whatever happened."""

@@ -23,7 +23,7 @@ from torchloupe.errors import Interrupted, Terminated, UsageError, printable
 from torchloupe.evaluation.metrics import wilson_interval
 from torchloupe.prepare.data import open_source
 from torchloupe.prepare.objects import NO_OBJECTS, UserObjects
-from torchloupe.run.events import read_events
+from torchloupe.run.events import Announcement, read_events
 from torchloupe.run.json_files import read_json, write_json
 from torchloupe.run.listener import Listener
 from torchloupe.run.places import FOLDS, create_run
@@ -145,7 +145,7 @@ def _go_through(
             continue
         with listening() as listeners:
             for listener in listeners:
-                listener.record({"about": f"fold {number} of {count}"})
+                listener.record(Announcement(f"fold {number} of {count}"))
             try:
                 if (run / "config.json").exists():
                     go_on(run, {}, listeners=listeners)

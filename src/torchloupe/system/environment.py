@@ -18,7 +18,7 @@ import torch
 
 _PACKAGES = (
     *("torchloupe", "torch", "torchvision", "timm", "numpy", "pillow", "simplejpeg"),
-    *("safetensors", "torchmetrics", "scikit-learn"),
+    *("safetensors", "scikit-learn"),
 )
 
 

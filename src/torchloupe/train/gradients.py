@@ -21,6 +21,7 @@ from torchloupe.hardware.memory import (
 )
 from torchloupe.hardware.precision import Buffers
 from torchloupe.prepare.plan import Plan
+from torchloupe.run.events import OutOfMemory
 from torchloupe.run.folder import RunFolder
 from torchloupe.run.state import State
 from torchloupe.system.counter_rng import torch_seed
@@ -106,15 +107,12 @@ def attempts(
         shortage = attempt.shortage or "on another rank"
         reason = describe_shortage(device, tried, shortage)
         shrink_micro_batches(state.micro_limit, tried, reason)
-        run.record(
-            {
-                "step": state.step + 1,
-                "images_at_once": state.micro_limit.most,
-                "note": f"out of memory in step {state.step + 1:,}: {reason}; from here on at most "
-                f"{state.micro_limit.most} go through at once, in steps of the same "
-                f"{batch.step_total} images (BatchNorm then averages over fewer)",
-            }
+        note = (
+            f"out of memory in step {state.step + 1:,}: {reason}; from here on at most "
+            f"{state.micro_limit.most} go through at once, in steps of the same "
+            f"{batch.step_total} images (BatchNorm then averages over fewer)"
         )
+        run.record(OutOfMemory(state.step + 1, state.micro_limit.most, note))
 
 
 def raise_shortage(device: torch.device, shortage: str) -> None:

@@ -15,6 +15,7 @@ from torchloupe.model.head import Head, balanced_weights, fit_head
 from torchloupe.model.transfer import Transfer
 from torchloupe.prepare.features import count_views, open_features
 from torchloupe.prepare.run_data import RunData
+from torchloupe.run.events import HeadStage, Progress
 from torchloupe.run.folder import RunFolder
 from torchloupe.run.state import State
 from torchloupe.units import format_seconds, plural
@@ -58,7 +59,7 @@ def solve_head(
         run_data,
         precision,
         views=views,
-        progress=lambda done, total: run.tell({"phase": "features", "done": done, "total": total}),
+        progress=lambda done, total: run.record(Progress("features", done, total)),
     )
     for note in features.notes:
         run.note(note)
@@ -85,16 +86,7 @@ def solve_head(
     if head.accuracy is not None:
         text += f"; {head.accuracy:.1%} of training images right when left out"
     run.note(text)
-    run.record(
-        {
-            "stage": "head",
-            "stage_seconds": seconds,
-            "feature_seconds": features.seconds,
-            "views": views,
-            "penalty": head.penalty,
-            "left_out_accuracy": head.accuracy,
-        }
-    )
+    run.record(HeadStage(seconds, features.seconds, views, head.penalty, head.accuracy))
     return head
 
 

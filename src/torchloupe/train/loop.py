@@ -7,7 +7,6 @@ bit-equal to those of a bare torch loop over the same batches (tests/laws/test_b
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import torch
 from torch import nn
@@ -19,6 +18,7 @@ from torchloupe.hardware.precision import Buffers, Precision, StepResult
 from torchloupe.lens.signals import Signals
 from torchloupe.model.norms import steady_norms
 from torchloupe.prepare.plan import Plan
+from torchloupe.run import events
 from torchloupe.run.folder import RunFolder
 from torchloupe.run.state import State, Step, Window, checksum_weights, read_steps
 from torchloupe.train.gradients import attempts
@@ -129,8 +129,7 @@ class Bookkeeping:
         if result.applied is False or logs or validates or saves:
             count_steps(state, plan, run, self._unread)  # not each step: it may wait for the device
         if logs:  # once in a while: a line in events.jsonl
-            seen = {"lr": lr, "grad_norm": float(result.grad_norm), "signals": signals.read()}
-            self._log(seen)
+            self._log(result, lr, signals)
         if self.evaluate and validates:  # once in a while: the validation split
             validate(state, plan, run, self.evaluate)
             state.model.train()
@@ -153,20 +152,22 @@ class Bookkeeping:
         self.run.save(self.state)
         self._saved_step = self.state.step
 
-    def _log(self, seen: Mapping[str, Any]) -> None:
-        """Record what happened since the last log line, and what was `seen`; start a new window."""
+    def _log(self, result: StepResult, lr: float, signals: Signals) -> None:
+        """Record what happened since the last log line; start a new window."""
         state, window = self.state, self.state.window
         self.run.record(
-            {
-                "step": state.step,
-                "epoch": state.step / self.plan.steps_per_epoch,
-                "seconds": state.seconds,
-                "train_loss": window.loss_sum / max(window.steps, 1),
-                **{name: value for name, value in seen.items() if value != {}},
-                "weights": checksum_weights(state.model),
-                "images_per_second": window.images / max(state.seconds - self._window_start, 1e-9),
-                **({"total_steps": self.total_steps} if self.plan.seconds else {}),
-            }
+            events.Step(
+                step=state.step,
+                epoch=state.step / self.plan.steps_per_epoch,
+                seconds=state.seconds,
+                train_loss=window.loss_sum / max(window.steps, 1),
+                lr=lr,
+                grad_norm=float(result.grad_norm),
+                signals=signals.read() or None,
+                weights=checksum_weights(state.model),
+                images_per_second=window.images / max(state.seconds - self._window_start, 1e-9),
+                total_steps=self.total_steps if self.plan.seconds else None,
+            )
         )
         state.window = Window(bad_steps_in_row=window.bad_steps_in_row)
         self._window_start = state.seconds
@@ -192,15 +193,8 @@ def validate(state: State, plan: Plan, run: RunFolder, evaluate: Evaluate) -> No
         state.stopped_early = 0 < plan.patience <= state.evaluations_without_gain
     if state.schedule is not None:
         state.schedule.update(value)
-    run.record(
-        {
-            "step": state.step,
-            "epoch": state.step / plan.steps_per_epoch,
-            "seconds": state.seconds,
-            **values,
-            "best": state.best_step == state.step,
-        }
-    )
+    epoch, is_best = state.step / plan.steps_per_epoch, state.best_step == state.step
+    run.record(events.Evaluation(state.step, epoch, state.seconds, values, is_best))
     if state.stopped_early:
         run.note(
             f"stopped early: {plan.monitor} has not gained for {plan.patience} evaluations; "
@@ -222,11 +216,11 @@ def count_steps(state: State, plan: Plan, run: RunFolder, unread: list[Step]) ->
             window.bad_steps_in_row = 0
             continue
         if step.overflowed:
-            run.record({"step": step.number, "overflow": True, "scale": state.precision.scale})
+            run.record(events.Overflow(step.number, state.precision.scale))
             continue
         window.bad_steps_in_row += 1
         rows = [int(row) for row in step.rows[:8]]
-        run.record({"step": step.number, "bad_step": True, "loss": str(step.loss), "rows": rows})
+        run.record(events.BadStep(step.number, str(step.loss), rows))
         if window.bad_steps_in_row >= plan.bad_steps:
             unread.clear()
             require_finite(state)
