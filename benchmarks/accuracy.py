@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from fashion import FOLDER, normalise, read_part
 from images import best_settings, make_loader
-from peers import PEERS, Forward, Session, train
+from peers import PEERS, Forward, Work, train
 from table import Table, ratio
 from turns import (
     Answer,
@@ -126,7 +126,7 @@ def measure(contender: str, seed: int, wanted: float, count: int, workers: int =
     images, labels = read_part("train")
     loader = make_loader(images[:count], labels[:count], BATCH, workers)
     torch.manual_seed(seed)
-    train(contender, Session(loupe.models.CNN(1, 10), loader, MOST_EPOCHS, judge))
+    train(contender, Work(loupe.models.CNN(1, 10), loader, MOST_EPOCHS, judge))
     return {"seconds": seconds, "accuracy": history[-1], "epochs": len(history)}
 
 

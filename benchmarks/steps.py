@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from peers import LEARNING_RATE, PEERS, BatchList, Session, call_in_training, train
+from peers import LEARNING_RATE, PEERS, BatchList, Work, call_in_training, train
 from table import Table
 from torch import Tensor, nn
 from turns import Answer, Failure, answer, ask, in_turns, spread_of
@@ -114,7 +114,7 @@ def time_steps(contender: str, batches: list[tuple[Tensor, Tensor]], steps: int)
     def tick() -> None:
         ticks.append(time.perf_counter())
 
-    work = Session(model, BatchList(batches), tick=tick)
+    work = Work(model, BatchList(batches), tick=tick)
     if contender in (OURS, OURS_UNFUSED):
         call_in_training(model, tick)
         train_ours(model, batches, fused=contender == OURS)

@@ -10,6 +10,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from children import run_python
 from PIL import Image
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -18,13 +19,18 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="memory is read from 
 
 
 def measure(script: str, **case: object) -> dict[str, float]:
-    """What a benchmark's script answers for one case, as it asks itself."""
-    done = subprocess.run(
-        [sys.executable, str(BENCHMARKS / script), json.dumps(case)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    """What a benchmark's script answers for one case, with torch loaded already."""
+    return answer_of(run_python([str(BENCHMARKS / script), json.dumps(case)]))
+
+
+def measure_memory(script: str, **case: object) -> dict[str, float]:
+    """The same from an interpreter of its own, whose memory nothing else has used."""
+    command = [sys.executable, str(BENCHMARKS / script), json.dumps(case)]
+    return answer_of(subprocess.run(command, capture_output=True, text=True, check=False))
+
+
+def answer_of(done: subprocess.CompletedProcess[str]) -> dict[str, float]:
+    """The answer among the lines that a benchmark printed."""
     assert done.returncode == 0, done.stderr
     lines = [line for line in done.stdout.splitlines() if line.startswith(ANSWER)]
     return json.loads(lines[-1].removeprefix(ANSWER))
@@ -65,6 +71,14 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def test_every_benchmark_can_be_imported() -> None:
+    """Those that need minutes or peers aren't run by any test; their names are checked at least."""
+    names = [path.stem for path in sorted(BENCHMARKS.glob("*.py"))]
+    code = f"import importlib\nfor name in {names!r}:\n    importlib.import_module(name)"
+    done = run_python(["-c", code], BENCHMARKS)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+
+
 def test_steps_times_the_loop_and_a_bare_one() -> None:
     found = measure("steps.py", contender="torchloupe", steps=40)
     assert found["whole"] > 0
@@ -85,7 +99,7 @@ def test_folder_gives_a_rate(photographs: Path) -> None:
 
 @linux
 def test_large_counts_seconds_and_bytes(tmp_path: Path, photographs: Path) -> None:
-    found = measure("large.py", root=str(photographs), cache=str(tmp_path))
+    found = measure_memory("large.py", root=str(photographs), cache=str(tmp_path))
     assert found["listed"] > 0
     assert found["first_batch"] > 0
     assert 0 <= found["index_bytes"] < found["peak_bytes"]
@@ -93,7 +107,7 @@ def test_large_counts_seconds_and_bytes(tmp_path: Path, photographs: Path) -> No
 
 @linux
 def test_memory_is_flat_below_a_cap(photographs: Path) -> None:
-    found = measure("memory.py", root=str(photographs), cap_bytes=200 * 10**6, epochs=3)
+    found = measure_memory("memory.py", root=str(photographs), cap_bytes=200 * 10**6, epochs=3)
     assert found["growth"] < 50 * 2**20
 
 
@@ -162,12 +176,7 @@ def test_versions_are_pinned_without_addresses() -> None:
 
 
 def test_signals_are_timed_with_and_without() -> None:
-    done = subprocess.run(
-        [sys.executable, str(BENCHMARKS / "signals.py"), "--rounds", "1", "--steps", "2"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_python([str(BENCHMARKS / "signals.py"), "--rounds", "1", "--steps", "2"])
     assert done.returncode == 0, done.stderr
     lines = [line.split() for line in done.stdout.splitlines() if line.startswith("default")]
     assert len(lines) == 2

@@ -6,20 +6,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from children import run_python
 
 EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_example_runs(path, tmp_path):
-    done = subprocess.run(
-        [sys.executable, str(path), "--epochs", "1"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = run_python([str(path), "--epochs", "1"], tmp_path)
     assert done.returncode == 0, done.stderr
     assert "accuracy" in done.stdout
 
@@ -32,19 +26,19 @@ def test_example_fits_on_a_page(path):
 def test_example_of_several_gpus_is_the_same_under_torchrun(tmp_path):
     """Two ranks print the lines of one process: rank 0 alone speaks, for all."""
     path = next(path for path in EXAMPLES if path.name == "several_gpus.py")
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    said = [
-        subprocess.run(
-            [*start, str(path), "--epochs", "1"],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=180,
-            check=True,
-            env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
-        ).stdout.splitlines()
-        for start in ([sys.executable], torchrun)
-    ]
-    assert said[0] == said[1]
-    assert len(said[0]) == 1
-    assert said[0][0].startswith("step 22: loss ")
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    words = [str(path), "--epochs", "1"]
+    alone = run_python(words, tmp_path, environment)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", *words]
+    ranks = subprocess.run(
+        torchrun,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=True,
+        env=environment,
+    )
+    assert alone.stdout == ranks.stdout, alone.stderr
+    assert len(alone.stdout.splitlines()) == 1
+    assert alone.stdout.startswith("step 22: loss ")

@@ -5,14 +5,12 @@ import io
 import json
 import re
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from children import Child, wait_until
+from pages import words_of
 from PIL import Image
 from sklearn.datasets import load_digits
 
@@ -142,10 +140,10 @@ def test_commands_that_train_proposes_work(photos: Path, tmp_path: Path, capsys:
     lines = capsys.readouterr().out.partition("next:\n")[2].splitlines()
     assert len(lines) == 3
     for line in lines:
-        command = line.replace("loupe ", f"{sys.executable} -m torchloupe ", 1)
-        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, f"{line}\n{done.stderr}"
-        assert done.stdout
+        words = words_of(line)  # as bash reads them
+        assert words, line
+        assert main.run(words) == 0, line
+        assert capsys.readouterr().out
 
 
 def test_train_sends_events_to_tensorboard_when_asked(photos: Path, tmp_path: Path) -> None:
@@ -253,29 +251,17 @@ def test_resume_trains_a_finished_run_for_longer(tmp_path: Path, capsys: Capture
     assert result["metrics"]["train"]["steps"] == first * 3 // 2
 
 
-def start(arguments: list[str], **options: Any) -> subprocess.Popen[str]:
-    """The command as a process of its own."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "torchloupe", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        **options,
-    )
-
-
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_train_stops_with_a_checkpoint_and_resume_finishes(
     number: int, code: int, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
-    process = start(["train", "digits", "--model", "cnn", "--epochs", "400", "--out", str(out)])
-    deadline = time.monotonic() + 60
-    while not (out / "last").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == code, errors
+    words = ["train", "digits", "--model", "cnn", "--epochs", "400", "--out", str(out)]
+    child = Child(words, tmp_path / "said.txt")
+    assert wait_until((out / "last").exists, child)
+    child.send(number)
+    assert child.end() == code
+    errors = (tmp_path / "said.txt").read_text()
     message, hint = errors.splitlines()[-2:]
     assert message.startswith("error: stopped by ")
     assert hint == f"hint: loupe resume {out} goes on from there"

@@ -3,14 +3,12 @@
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from children import Child, wait_until
 from PIL import Image
 
 from torchloupe.cli import main
@@ -187,20 +185,15 @@ def test_pack_that_is_stopped_by_a_signal_goes_on_later(
         path = tmp_path / "large" / "ab"[k % 2] / f"{k:03d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(rng.integers(0, 256, (400, 400, 3), np.uint8)).save(path)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "torchloupe", "pack", str(tmp_path / "large")],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    deadline = time.monotonic() + 60
-    while not list(cache.glob("torchloupe/packs/.*building*/journal")):
-        assert time.monotonic() < deadline and process.poll() is None
-        time.sleep(0.002)
-    process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=60)
-    assert (process.returncode, out) == (143, "") and "error: stopped by SIGTERM" in err
+    said = tmp_path / "said.txt"
+    child = Child(["pack", str(tmp_path / "large")], said, variables={"XDG_CACHE_HOME": str(cache)})
+    journals = "torchloupe/packs/.*building*/journal"
+    assert wait_until(lambda: bool(list(cache.glob(journals))), child)
+    child.send(signal.SIGTERM)
+    assert child.end() == 143
+    text = said.read_text()
+    assert "error: stopped by SIGTERM" in text and "pack    " not in text
     assert [entry["state"] for entry in run_json(capsys, "--list")["packs"]] == ["unfinished"]
-    out, err = run(capsys, str(tmp_path / "large"))
+    _, err = run(capsys, str(tmp_path / "large"))
     assert "of them are there already, from a build that was stopped" in err
     assert [entry["state"] for entry in run_json(capsys, "--list")["packs"]] == ["whole"]

@@ -2,12 +2,12 @@
 
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from children import Child
+from children import Child, run_functions
 
 from torchloupe.run.events import read_events
 
@@ -131,3 +131,19 @@ def losses(run: Path) -> dict[int, float]:
 def accuracies(run: Path) -> dict[int, float]:
     """The validation accuracy at each step that it was taken at."""
     return {e["step"]: e["val_accuracy"] for e in read_events(run) if "val_accuracy" in e}
+
+
+def _take_part(target: Callable[[Path], object], folder: Path, *seat: int) -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    take_seat(*seat)
+    target(folder)
+
+
+def run_on_ranks(target: Callable[[Path], object], folder: Path, size: int = 2) -> list[int]:
+    """Call a function of a test file on each rank, with `folder`; their exit codes."""
+    port = free_port()
+    return run_functions(
+        [partial(_take_part, target, folder, rank, size, port) for rank in range(size)]
+    )

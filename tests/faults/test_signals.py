@@ -216,7 +216,7 @@ def test_second_ctrl_c_stops_at_once_and_the_checkpoint_before_is_whole(home: Pa
         slow.unlink()
     text = (home / "twice.txt").read_text()
     assert child.end() == 130, text
-    assert seconds < 5
+    assert seconds < 30  # a run that went on would take minutes
     assert "Traceback" not in text
     assert wait_for_the_end_of(child.pid) == []
     trees, _, passed_over = checkpoint.read_newest(run / "checkpoints")

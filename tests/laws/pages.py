@@ -1,21 +1,25 @@
 """Pages of documentation as programs: their blocks, and a folder in which they can run.
 
-Blocks of one page run in order, in one folder, in one interpreter:
+Blocks of one page run in order, in one folder:
 
-- ```python is executed, all blocks of a page in one namespace;
-- ```console: each line after `$ ` is run by bash; the other lines show output and are not compared;
+- ```python is executed, all blocks of a page in one interpreter and one namespace;
+- ```console: each line after `$ ` is run as bash reads it; the other lines show output and are not
+  compared;
 - `<!-- file: NAME -->` before a block writes it to NAME instead;
 - `<!-- not run: REASON -->` before a block leaves it out.
 """
 
 import os
 import re
+import shlex
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from children import Interpreter, run_python
 from PIL import Image
 
 FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w*)[^\n]*$")
@@ -85,43 +89,79 @@ def commands_of(block: Block) -> list[tuple[int, str]]:
     return commands
 
 
-def script_of(page: Path) -> str:
-    """A Python program that does what the page says, its lines where they are in the page."""
-    program = [
-        "import os, subprocess, sys",
-        "from pathlib import Path",
-        "space = {'__name__': '__main__'}",
-        "def console(line, command):",
-        "    done = subprocess.run(['bash', '-c', command], stdin=subprocess.DEVNULL)",
-        f"    assert done.returncode == 0, f'{page.name}:{{line}}: exit {{done.returncode}}'",
-        "def code(line, text):",
-        f"    exec(compile('\\n' * (line - 1) + text, {str(page)!r}, 'exec'), space)",
-    ]
-    for block in blocks_of(page.read_text(encoding="utf-8")):
-        if not block.is_run:
-            continue
-        if block.file:
-            program.append(f"Path({block.file!r}).write_text({block.text!r})")
-        elif block.language == "python":
-            program.append(f"code({block.line}, {block.text!r})")
-        else:
-            program += [f"console({line}, {text!r})" for line, text in commands_of(block)]
-    return "\n".join(program) + "\n"
+def words_of(command: str) -> list[str] | None:
+    """The arguments that bash gives to a plain `loupe` command; None for any other command."""
+    command = command.strip()
+    lexer = shlex.shlex(command, posix=True, punctuation_chars=True)
+    if not command.startswith("loupe ") or any(set(word) <= set("();<>|&") for word in lexer):
+        return None
+    shown = 'loupe() { printf "%s\\0" "$@"; }; ' + command
+    done = subprocess.run(["bash", "-c", shown], capture_output=True, text=True, check=True)
+    return done.stdout.split("\0")[:-1]
 
 
-def run_page(page: Path, folder: Path, seconds: float = 600) -> subprocess.CompletedProcess[str]:
-    """Run all blocks of a page in `folder`, with the command `loupe` of this interpreter."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    environment = {**os.environ, "PATH": path, "XDG_CACHE_HOME": str(folder / ".cache")}
+def run_command(
+    command: str, folder: Path, environment: dict[str, str], seconds: float
+) -> subprocess.CompletedProcess[str]:
+    """Run a line of a console block; `loupe` alone in a child that needn't load torch anew."""
+    words = words_of(command)
+    if words is not None:
+        return run_python(["-m", "torchloupe", *words], folder, environment, seconds)
     return subprocess.run(
-        [sys.executable, "-c", script_of(page)],
+        ["bash", "-c", command],
         cwd=folder,
         env=environment,
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=seconds,
         check=False,
     )
+
+
+def run_page(page: Path, folder: Path, seconds: float = 600) -> subprocess.CompletedProcess[str]:
+    """Run all blocks of a page in `folder` until one fails, with `loupe` of this interpreter."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    environment = {**os.environ, "PATH": path, "XDG_CACHE_HOME": str(folder / ".cache")}
+    with tempfile.TemporaryDirectory(prefix="loupe-page-") as kept:
+        out, err = Path(kept, "out"), Path(kept, "err")
+        code = run_blocks(page, folder, environment, (out, err), seconds)
+        said = [file.read_text(errors="replace") if file.exists() else "" for file in (out, err)]
+    return subprocess.CompletedProcess([str(page)], code, *said)
+
+
+def run_blocks(
+    page: Path, folder: Path, environment: dict[str, str], said: tuple[Path, Path], seconds: float
+) -> int:
+    """Run the blocks of a page; what they say is appended to two files. 0, or the exit code."""
+    out, err = said
+    interpreter: Interpreter | None = None
+    try:
+        for block in blocks_of(page.read_text(encoding="utf-8")):
+            code = 0
+            if not block.is_run:
+                continue
+            if block.file:
+                (folder / block.file).write_text(block.text)
+            elif block.language == "python":
+                interpreter = interpreter or Interpreter(folder, environment, out, err)
+                code = interpreter.run(block.text, str(page), block.line, seconds)
+            else:
+                for line, command in commands_of(block):
+                    done = run_command(command, folder, environment, seconds)
+                    code = done.returncode
+                    note = f"{page.name}:{line}: exit {code}\n" if code else ""
+                    for file, text in ((out, done.stdout), (err, done.stderr + note)):
+                        with file.open("a") as whole:
+                            whole.write(text)
+                    if code:
+                        break
+            if code:
+                return code
+        return 0
+    finally:
+        if interpreter is not None:
+            interpreter.end()
 
 
 def lay_out(folder: Path) -> None:

@@ -16,6 +16,7 @@ from torchloupe.model.schedules import make_schedule
 from torchloupe.model.zoo import CNN, ResidualNet
 from torchloupe.prepare.data import prepare_data
 from torchloupe.prepare.plan import Plan
+from torchloupe.run.events import read_events
 from torchloupe.run.folder import RunFolder
 from torchloupe.run.state import State
 from torchloupe.train.loop import train
@@ -72,10 +73,10 @@ def test_loop_is_bit_equal_to_a_bare_torch_loop(tmp_path, feed, make, name, opti
         log_every=1,
     )
     with RunFolder(tmp_path) as run:
-        ear = []
-        run.tell = ear.append
         train(state, feed, plan, run, precision)
-    assert [event["train_loss"] for event in ear if "train_loss" in event] == losses
+    assert [
+        event["train_loss"] for event in read_events(tmp_path) if "train_loss" in event
+    ] == losses
     for (key, ours), theirs in zip(
         model.state_dict().items(), twin.state_dict().values(), strict=True
     ):

@@ -4,11 +4,10 @@ A change here breaks somebody's script. Make it on purpose, and say it in CHANGE
 """
 
 import importlib
-import subprocess
-import sys
 
 import pytest
 import typer
+from children import run_python
 
 import torchloupe
 from torchloupe.cli.main import app
@@ -104,8 +103,8 @@ def test_an_unknown_name_of_the_package_is_an_attribute_error() -> None:
 
 def test_star_import_gives_the_exports() -> None:
     code = "from torchloupe import *; import torchloupe as t; print(set(t.__all__) <= set(dir()))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "True\n"
+    done = run_python(["-c", code])
+    assert (done.stdout, done.stderr) == ("True\n", "")
 
 
 @pytest.mark.parametrize(

@@ -39,3 +39,10 @@ def test_read_events_skips_an_incomplete_last_line(tmp_path: Path) -> None:
 
 def test_read_events_of_a_run_without_any_is_empty(tmp_path: Path) -> None:
     assert events.read_events(tmp_path) == []
+
+
+def test_lines_that_are_no_events_are_left_out(tmp_path: Path) -> None:
+    lines = [b'{"step": 1}', b"", b"[1, 2]", b"nonsense", b"[" * 20_000, b"\xff\xfe", b"3"]
+    cut = b'{"step": 2, "train_lo'
+    (tmp_path / "events.jsonl").write_bytes(b"\n".join([*lines, b'{"step": 3}', cut]))
+    assert events.read_events(tmp_path) == [{"step": 1}, {"step": 3}]

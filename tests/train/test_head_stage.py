@@ -170,8 +170,9 @@ def test_one_class_of_one_image_is_refused_by_name(tmp_path):
         train(folder, QUICK, out=tmp_path / "run")
 
 
-def test_thousands_of_classes_with_two_images_each(tmp_path):
-    classes, each = 200, 2
+@pytest.mark.parametrize("classes", [40, pytest.param(200, marks=pytest.mark.slow)])
+def test_many_classes_with_two_images_each(tmp_path, classes):
+    each = 2
     images = np.random.default_rng(0).integers(0, 255, (classes * each, 40, 40, 3), np.uint8)
     labels = np.arange(classes * each) % classes
     np.savez(tmp_path / "many.npz", images=images, labels=labels)

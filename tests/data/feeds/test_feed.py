@@ -174,21 +174,20 @@ def test_micro_batches_hold_each_sample_once_and_none_is_empty(total, count):
     )
     parts = list(batch.micro(count))
     assert len(parts) == min(count, total)
-    assert torch.equal(torch.cat([part.images for part, _, _ in parts]), batch.images)
-    assert torch.equal(torch.cat([part.labels for part, _, _ in parts]), batch.labels)
-    assert np.concatenate([part.rows for part, _, _ in parts]).tolist() == list(range(total))
-    sizes = [len(part) for part, _, _ in parts]
+    assert torch.equal(torch.cat([part.images for part, _ in parts]), batch.images)
+    assert torch.equal(torch.cat([part.labels for part, _ in parts]), batch.labels)
+    assert np.concatenate([part.rows for part, _ in parts]).tolist() == list(range(total))
+    sizes = [len(part) for part, _ in parts]
     assert max(sizes) - min(sizes) <= 1
-    assert [weight for _, weight, _ in parts] == [size / total for size in sizes]
-    assert sum(weight for _, weight, _ in parts) == pytest.approx(1, abs=1e-12)
-    assert [last for _, _, last in parts] == [False] * (len(parts) - 1) + [True]
-    assert all(part.epoch == 3 for part, _, _ in parts)
+    assert [weight for _, weight in parts] == [size / total for size in sizes]
+    assert sum(weight for _, weight in parts) == pytest.approx(1, abs=1e-12)
+    assert all(part.epoch == 3 for part, _ in parts)
 
 
 def test_micro_batch_of_one_part_is_the_batch_itself_with_weight_one():
     batch = Batch(torch.zeros(3, 1, 2, 2), torch.arange(3), np.arange(3))
-    ((part, weight, is_last),) = batch.micro(1)
-    assert part is batch and weight == 1.0 and is_last
+    ((part, weight),) = batch.micro(1)
+    assert part is batch and weight == 1.0
 
 
 def test_micro_batches_weighted_give_the_loss_of_the_whole():
@@ -198,7 +197,7 @@ def test_micro_batches_weighted_give_the_loss_of_the_whole():
     whole = torch.nn.functional.cross_entropy(images, batch.labels)
     parts = sum(
         torch.nn.functional.cross_entropy(part.images, part.labels) * weight
-        for part, weight, _ in batch.micro(5)
+        for part, weight in batch.micro(5)
     )
     assert torch.allclose(parts, whole, rtol=1e-12)
 

@@ -34,12 +34,12 @@ def make_materials(kind: str) -> RunData:
     """Data of each kind there is; nothing is set aside for validation but in a stream."""
     config = DataConfig(val_fraction=0.2, test_fraction=0.0)
     if kind == "arrays":
-        return prepare_data(config, ((images() * 255).byte().numpy(), labels().numpy()), seed=0)
+        return prepare_data(((images() * 255).byte().numpy(), labels().numpy()), config, seed=0)
     dataset = TensorDataset(images(), labels())
     if kind == "dataset":
         return prepare_data(dataset, config, seed=0)
     loader = DataLoader(dataset, batch_size=7)
-    return prepare_data(replace(config, class_names=("a", "b", "c")), (loader, loader), seed=0)
+    return prepare_data((loader, loader), replace(config, class_names=("a", "b", "c")), seed=0)
 
 
 def batches(run_data: RunData, part: RankShare, steps: int, total: int) -> list[Batch]:
@@ -81,7 +81,7 @@ def test_parts_of_a_scan_give_every_sample_once(kind: str, size: int) -> None:
 
 
 def shares(batch: Batch, count: int) -> Iterator[float]:
-    for part, share, _ in batch.micro(count):
+    for part, share in batch.micro(count):
         assert len(part) >= 1
         yield share
 
@@ -103,7 +103,7 @@ def test_rank_without_a_sample_gets_one_that_counts_nothing() -> None:
     )
     last = list(islice(feed.batches(), 2))[1]
     assert (last.is_padding, len(last), last.step_total) == (True, 1, 1)
-    assert [share for _, share, _ in last.micro(1)] == [0.0]
+    assert [share for _, share in last.micro(1)] == [0.0]
 
 
 def test_spans_cover_everything_and_the_first_is_largest() -> None:
