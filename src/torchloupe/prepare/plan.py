@@ -48,7 +48,7 @@ class Plan:
         return max(step, round(step * self.seconds / max(seconds, 1e-9)))
 
     def is_better(self, value: float, best: float | None) -> bool:
-        """Whether `value` of the monitored metric heartbeats `best`; losses count downwards."""
+        """Whether `value` of the monitored metric beats `best`; losses count downwards."""
         if best is None:
             return True
         return value < best if self.monitor.endswith("loss") else value > best
