@@ -23,10 +23,11 @@ import memory
 import minutes
 import precision
 import start
-import steps
 from peers import PEERS
 from table import Table, describe_hardware, describe_versions
 from turns import say
+
+import steps
 
 TABLES: dict[str, Callable[..., Table]] = {
     "start": start.make_table,
