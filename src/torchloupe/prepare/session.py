@@ -17,7 +17,7 @@ from torchloupe.config.schema import Config
 from torchloupe.config.text import Source, change
 from torchloupe.data.augmentation.augment import Augment
 from torchloupe.data.contract import Contract
-from torchloupe.data.feeds.feed import Feed
+from torchloupe.data.feeds.feed import Batch, Feed
 from torchloupe.data.feeds.rank_share import RankShare
 from torchloupe.distributed.parallel import Parallel, make_parallel
 from torchloupe.distributed.rank import find_rank
@@ -27,8 +27,10 @@ from torchloupe.hardware.device import DeviceChoice, choose_device, count_gpus
 from torchloupe.hardware.precision import Precision, choose_precision
 from torchloupe.lens.anatomy import explain_forward
 from torchloupe.lens.watch import watch
+from torchloupe.model.losses import Loss
 from torchloupe.model.muon import Muon
 from torchloupe.model.optimizers import make_average
+from torchloupe.model.outputs import describe_outputs
 from torchloupe.model.schedules import Plateau
 from torchloupe.model.transfer import Transfer
 from torchloupe.prepare.budget import Budget, choose_network, guess_epochs, plan_budget
@@ -51,7 +53,7 @@ from torchloupe.run.listener import Listener
 from torchloupe.run.state import State
 from torchloupe.speed.choice import choose_speed, repeat_batch
 from torchloupe.system.heap import keep_freed_blocks
-from torchloupe.system.user_code import load_object
+from torchloupe.system.user_code import load_object, naming_errors
 
 FORMAT_IMAGES = 8  # that number formats are compared on
 
@@ -168,7 +170,7 @@ def draw_up(
         model = build_model(config, objects, facts).to(place.device)
     if isinstance(model, Transfer) and contract is None:
         decision.notes.extend(load_backbone(config, model))
-    explain_forward(model, batch.images[:2], facts.classes)  # also gives lazy layers their shapes
+    decision.notes.extend(try_forward(model, loss, batch, facts))
     with watching(config, model):
         pass  # refuses layers and a hook that are not there
     make_trial_optimizer = partial(build_optimizer, config, replace(objects, optimizer=None))
@@ -213,6 +215,13 @@ def draw_up(
     uneven = note_imbalance(config, facts, run_data)
     told = (*run_data.notes, *decision.notes, *uneven, *notes)
     return Prepared(config, filled, run_data, feed, place, precision, plan, model, told, budget)
+
+
+def try_forward(model: nn.Module, loss: Loss, batch: Batch, facts: Facts) -> list[str]:
+    """Refuse a model that can't take the images; notes on what of its output is used."""
+    explain_forward(model, batch.images[:2], facts.classes)  # also gives lazy layers their shapes
+    loss.follow(model)
+    return describe_outputs(model, facts.class_names)
 
 
 def prepare_data(
@@ -324,6 +333,6 @@ def watching(config: Config, model: nn.Module) -> Iterator[None]:
     if not settings.watch:
         yield
         return
-    hook = load_object(settings.hook, "hook")
+    hook = naming_errors(load_object(settings.hook, "hook"), settings.hook, "hook")
     with watch(model, settings.watch, hook, every=settings.watch_every):
         yield

@@ -13,7 +13,8 @@ from torchloupe.data.sources import Data
 from torchloupe.data.survey import Survey, look_at, measure_plain_fraction, parse_size
 from torchloupe.errors import UsageError, printable
 from torchloupe.model.backbones import InputSpec, input_spec_of
-from torchloupe.model.catalog import ZOO
+from torchloupe.model.catalog import ZOO, is_library_model
+from torchloupe.model.image_sizes import fit_size
 from torchloupe.model.transfer import LITE
 from torchloupe.recipes.choice import FINETUNE_IMAGES, PRETRAINED
 
@@ -42,11 +43,11 @@ def decide_strategy(
     asked = config.train.strategy in PRETRAINED or config.model.weights not in ("auto", "none")
     if config.train.strategy == "scratch" or config.model.weights == "none":
         _refuse_contradiction(config)
-        return _decided(config, sources, {"train.strategy": "scratch"})
+        return _from_scratch(config, sources, data, has_object)
     if asked:
         _refuse_own(config, data, has_object)
     elif has_object or config.model.name != "auto" or data.kind in ("dataset", "stream"):
-        return _decided(config, sources, {"train.strategy": "scratch"})
+        return _from_scratch(config, sources, data, has_object)
     survey = look_at(data)
     size = parse_size(config.data.size) if config.data.size != "auto" else None
     side = min(size) if size else survey.shorter_side
@@ -72,6 +73,20 @@ def decide_strategy(
         why = "a pretrained one was asked for" if asked else f"images are {side} pixels a side"
         note = f"model: {spec} with weights from ImageNet, since {why}"
     return _decided(config, sources, open_still, input_spec, note)
+
+
+def _from_scratch(
+    config: Config, sources: Mapping[str, Source], data: Data, has_object: bool
+) -> Decision:
+    """No pretrained weights; images of the network's own size where it takes no other."""
+    values, note = {"train.strategy": "scratch"}, ""
+    name, is_typed = config.model.name, config.data.size != "auto"
+    if is_library_model(name) and not has_object and data.kind not in ("dataset", "stream"):
+        typed = parse_size(config.data.size) if is_typed else None
+        size = typed or look_at(data).choose_size(SMALL_SIDE, is_own=False)
+        chosen, note = fit_size(name, size, config.model.options, is_typed=is_typed)
+        values |= chosen
+    return _decided(config, sources, values, note=note)
 
 
 def _choose_strategy(config: Config, data: Data) -> str:
