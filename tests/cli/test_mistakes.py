@@ -213,7 +213,8 @@ def test_train_refuses_a_model_with_the_wrong_output_size(capsys: Capture) -> No
     assert lines[1].split() == ["layer", "type", "input", "output", "parameters"]
     assert "[2, 7]" in lines[-1]
     assert hint == (
-        "make 1 Linear(64, 10), or let its constructor take `classes`, which is filled in"
+        "make layer 1 a Linear(64, 10), or let the model's constructor take `classes`, "
+        "which is filled in"
     )
 
 
@@ -229,7 +230,7 @@ def test_train_shows_the_layers_up_to_the_one_that_fails(capsys: Capture) -> Non
     assert lines[0] == "layer 1 (Linear) takes 100 features (in_features), it got 64"
     assert lines[1].split() == ["layer", "type", "input", "output", "parameters"]
     assert [line.split()[1] for line in lines[2:]] == ["Flatten", "Linear"]
-    assert hint == "make 1 Linear(64, 10)"
+    assert hint == "make layer 1 a Linear(64, 10)"
 
 
 def test_train_names_the_row_of_a_table_whose_image_is_missing(

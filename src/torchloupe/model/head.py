@@ -4,7 +4,6 @@ A pure function of features and labels: the same head for the same input, with n
 resume. It knows nothing of images.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -147,8 +146,3 @@ def balanced_weights(counts: Sequence[int]) -> Tensor:
     """Weights [K] that let every class count alike; their mean over the images is 1."""
     total, present = sum(counts), sum(count > 0 for count in counts)
     return torch.tensor([total / (present * count) if count else 0.0 for count in counts])
-
-
-def chance_accuracy(counts: Sequence[int]) -> float:
-    """What always naming the largest class would score."""
-    return max(counts) / max(1, math.fsum(counts))

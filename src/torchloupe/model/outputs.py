@@ -53,7 +53,7 @@ class LogitsHook:
         """What to tell the user, once a forward has been tried."""
         found = []
         if self.taken:
-            rest = f"; {self.rest} is not trained on" if self.rest else ""
+            rest = f" (not trained on: {self.rest})" if self.rest else ""
             found.append(f"the model's logits are {self.taken}{rest}")
         if self.one_logit is not None:
             found.append(

@@ -9,9 +9,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from torch import Tensor
-from torch.optim import Optimizer
-
 from torchloupe.errors import UsageError, did_you_mean, printable
 
 _OPTIONS: dict[str, dict[str, Any]] = {
@@ -136,17 +133,6 @@ def make_schedule(
     if name == "step" and not values["step_size"]:
         values["step_size"] = max(1, math.ceil(total_steps / 3))
     return Schedule(name, warmup_fraction, values)
-
-
-def set_lr(optimizer: Optimizer, factor: float) -> float:
-    """Set every group's rate to `factor` times its `initial_lr`; gives the first group's."""
-    for group in optimizer.param_groups:
-        value = group.setdefault("initial_lr", float(group["lr"])) * factor
-        if isinstance(group["lr"], Tensor):  # a captured graph reads the tensor
-            group["lr"].fill_(value)
-        else:
-            group["lr"] = value
-    return float(optimizer.param_groups[0]["lr"])
 
 
 def _after_warmup(step: int, total_steps: int, fraction: float) -> tuple[float, int, int]:

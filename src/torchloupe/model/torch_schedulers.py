@@ -291,7 +291,7 @@ def _as_plateau(scheduler: ReduceLROnPlateau, mode: Literal["max", "min"]) -> Pl
             + ("the loss: --set train.monitor=val_loss" if mode == "max" else "val_accuracy"),
         )
     floors = {
-        float(least) / float(group["lr"])
+        round(float(least) / float(group["lr"]), 12)
         for least, group in zip(scheduler.min_lrs, scheduler.optimizer.param_groups, strict=True)
     }
     if scheduler.threshold_mode != "rel" or len(floors) > 1:

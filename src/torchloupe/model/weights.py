@@ -22,7 +22,10 @@ from torchloupe.errors import CheckpointError, ResourceError, UsageError, printa
 from torchloupe.units import plural
 
 CHILD_SECONDS = 300
-PREFIXES = ("module.", "body.", "backbone.", "model.", "encoder.", "_orig_mod.")
+PREFIXES = (
+    "module.", "body.", "body.network.", "backbone.", "model.", "encoder.", "network.",
+    "_orig_mod.",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)

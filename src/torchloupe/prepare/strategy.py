@@ -54,15 +54,16 @@ def decide_strategy(
     if not asked and (side <= SMALL_SIDE or survey.is_float or not survey.channels <= {1, 3, 4}):
         return _decided(config, sources, {"train.strategy": "scratch"})
     spec = LITE if config.model.name == "auto" else config.model.name
-    input_spec = input_spec_of(spec)
-    wanted = {
-        "model.name": spec,
-        "data.size": str(input_spec.size),
-        "data.mode": "RGB",
-        "data.kernel": input_spec.kernel,
-        "data.fit": _choose_fit(data, survey),
-        "train.strategy": _choose_strategy(config, data),
-    }
+    wanted = {"model.name": spec, "train.strategy": _choose_strategy(config, data)}
+    input_spec = None  # of the zoo's networks: they take images as they are
+    if spec.lower() not in ZOO:
+        input_spec = input_spec_of(spec)
+        wanted |= {
+            "data.size": str(input_spec.size),
+            "data.mode": "RGB",
+            "data.kernel": input_spec.kernel,
+            "data.fit": _choose_fit(data, survey),
+        }
     open_still = {
         name: value
         for name, value in wanted.items()
@@ -137,7 +138,8 @@ def _refuse_own(config: Config, data: Data, has_object: bool) -> None:
             "own may give other images at each look",
             "give the images as a folder, table or array, or use --strategy scratch",
         )
-    if has_object or config.model.name.lower() in ZOO:
+    has_file = config.model.weights not in ("auto", "none")
+    if has_object or (config.model.name.lower() in ZOO and not has_file):
         raise UsageError(
             f"there are no pretrained weights for {printable(config.model.name)}",
             "leave --model out, or give timm:NAME, or file.py:Class with --weights",

@@ -12,7 +12,7 @@ import re
 import sys
 import sysconfig
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
@@ -76,17 +76,34 @@ def _unpack(files: list[str], pickled: bytes) -> Carried:
     return Carried(pickle.loads(pickled))
 
 
-def where_raised(error: BaseException) -> str:
+def where_raised(error: BaseException, folders: Iterable[Path] = (Path("/"),)) -> str:
     """`/path/net.py, line 12`: the last line of the user's own code that `error` passed.
 
-    That is code which belongs neither to Python, nor to an installed package, nor to torchloupe;
-    empty where there is none.
+    That is code in `folders` which belongs neither to Python, nor to an installed package, nor
+    to torchloupe; empty where there is none.
     """
+    inside = [folder.resolve() for folder in folders]
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         file = Path(frame.filename)
-        if file.is_file() and not any(file.resolve().is_relative_to(place) for place in _NOT_OWN):
+        if file.is_file() and _is_below(file, inside) and not _is_below(file, _NOT_OWN):
             return f"{printable(frame.filename)}, line {frame.lineno}"
     return ""
+
+
+def is_from_named_code(error: BaseException) -> bool:
+    """Whether `error` passed through code that was loaded by name, or that lies beside it."""
+    marks = {"__loupe_state__", "__loupe_named__"}
+    files = [
+        module.__file__
+        for module in list(sys.modules.values())
+        if marks & getattr(module, "__dict__", {}).keys() and getattr(module, "__file__", None)
+    ]
+    return bool(where_raised(error, {Path(str(file)).parent for file in files}))
+
+
+def _is_below(file: Path, folders: Iterable[Path]) -> bool:
+    resolved = file.resolve()
+    return any(resolved.is_relative_to(folder) for folder in folders)
 
 
 def naming_errors(function: Callable[..., Any], spec: str, what: str) -> Callable[..., Any]:
@@ -202,7 +219,7 @@ def _load_file(path: Path, spec: str, what: str) -> ModuleType:
 def _load(name: str, spec: str, what: str) -> ModuleType:
     try:
         with _importable(Path.cwd(), first=False):
-            return importlib.import_module(name)
+            module = importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name and (name == error.name or name.startswith(error.name + ".")):
             raise UsageError(
@@ -214,6 +231,8 @@ def _load(name: str, spec: str, what: str) -> ModuleType:
         raise
     except (Exception, SystemExit) as error:
         raise explain(error, spec, what) from error
+    vars(module)["__loupe_named__"] = True
+    return module
 
 
 @contextmanager
@@ -299,7 +318,7 @@ def trusted_name(name: str, what: str, run: Path, trust_code: bool) -> str:
 _NOT_OWN = tuple(
     Path(str(place)).resolve()
     for place in (
-        *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
+        *map(sysconfig.get_path, ("stdlib", "platstdlib", "purelib", "platlib", "scripts")),
         Path(__file__).parents[1],
     )
 )
