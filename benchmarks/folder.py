@@ -38,7 +38,7 @@ from torchloupe.data.augmentation.augment import Augment
 from torchloupe.data.contract import Contract, choose_contract
 from torchloupe.data.pack.pixels import open_pixels
 from torchloupe.data.sources import open_data
-from torchloupe.prepare.data import prepare
+from torchloupe.prepare.data import prepare_data
 from torchloupe.system.heap import keep_freed_blocks
 
 SIZE, BATCH = 224, 64
@@ -187,7 +187,7 @@ def measure_passes(root: str, *, is_changed: bool) -> float:
         os.environ["XDG_CACHE_HOME"] = cache
         keep_freed_blocks()
         config = DataConfig(mode="RGB", size=str(SIZE), val_fraction=0, test_fraction=0)
-        run_data = prepare(config, root, seed=0)
+        run_data = prepare_data(root, config, seed=0)
         augment = Augment(resized_crop=SMALLEST_CROP, flip=True) if is_changed else Augment()
         feed = run_data.feed(BATCH, 0, augment, torch.device("cpu"))
         batches = feed.batches()

@@ -23,7 +23,7 @@ from turns import Answer, Failure, answer, ask, in_turns, say, spread_of
 from torchloupe.config.schema import DataConfig
 from torchloupe.data.augmentation.augment import Augment
 from torchloupe.data.sources import open_data
-from torchloupe.prepare.data import prepare
+from torchloupe.prepare.data import prepare_data
 
 COUNT, CLASSES, SIDE = 1_000_000, 100, 8
 GOAL_SECONDS, GOAL_MB = 1.0, 300
@@ -86,7 +86,7 @@ def measure(root: str, cache: str) -> Answer:
     index_bytes = peak_bytes() - before
     begin = time.perf_counter()
     config = DataConfig(mode="L", size=str(SIDE))
-    feed = prepare(config, root, seed=0).feed(64, 0, Augment(), torch.device("cpu"))
+    feed = prepare_data(root, config, seed=0).feed(64, 0, Augment(), torch.device("cpu"))
     next(feed.batches())
     return {
         "listed": listed,

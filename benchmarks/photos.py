@@ -49,8 +49,9 @@ from torchloupe.config.text import change
 from torchloupe.hardware.precision import Precision
 from torchloupe.model.backbones import input_spec_of, load_pretrained
 from torchloupe.model.transfer import LITE, LiteBody, Transfer, make_transfer
-from torchloupe.prepare.data import RunData, prepare
+from torchloupe.prepare.data import prepare_data
 from torchloupe.prepare.features import choose_feature_format, compute_features
+from torchloupe.prepare.run_data import RunData
 
 STAMPS = Path("/usr/share/tuxpaint/stamps")
 FEWEST = 20
@@ -210,7 +211,7 @@ def open_photos(photos: Path, fit: str, fold: int = 0, folds: int = 0) -> RunDat
     config = DataConfig(
         size=size, mode="RGB", fit=fit, kernel=input_spec.kernel, fold=fold, folds=folds
     )
-    return prepare(config, photos, seed=0, input_spec=input_spec)
+    return prepare_data(photos, config, seed=0, input_spec=input_spec)
 
 
 def make_backbone() -> Transfer:

@@ -9,11 +9,6 @@ import torch
 from torch import nn
 
 import torchloupe as loupe
-from torchloupe.config.schema import DataConfig
-from torchloupe.data.augmentation.augment import Augment
-from torchloupe.hardware.device import choose_device
-from torchloupe.hardware.precision import Precision, choose_precision, formats_of
-from torchloupe.prepare.data import prepare
 
 
 def main() -> None:
@@ -22,13 +17,13 @@ def main() -> None:
     parser.add_argument("--format", default="bf16")
     asked = parser.parse_args()
 
-    device = choose_device("auto").device
-    name, why = choose_precision(asked.format, device)
-    print(f"{name} ({why}) on {device}, which has {', '.join(formats_of(device))}")
-    precision = Precision(name, device)
+    device = loupe.choose_device().device
+    name, why = loupe.hardware.choose_precision(asked.format, device)
+    print(f"{name} ({why}) on {device}, which has {', '.join(loupe.hardware.formats_of(device))}")
+    precision = loupe.Precision(name, device)
 
-    data = prepare(DataConfig(), "digits", seed=0)
-    feed = data.feed(batch_total=64, seed=0, augment=Augment(), device=device)
+    data = loupe.prepare_data("digits", seed=0)
+    feed = data.feed(batch_total=64, seed=0, device=device)
     model = loupe.models.CNN(in_channels=1, classes=10).to(device)
     optimizer = torch.optim.AdamW(model.parameters())
     criterion = nn.CrossEntropyLoss()

@@ -9,11 +9,6 @@ import torch
 from torch import nn
 
 import torchloupe as loupe
-from torchloupe.config.schema import DataConfig
-from torchloupe.data.augmentation.augment import Augment
-from torchloupe.hardware.device import choose_device
-from torchloupe.hardware.precision import Precision
-from torchloupe.prepare.data import prepare
 
 
 def main() -> None:
@@ -21,12 +16,13 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=3)
     epochs = parser.parse_args().epochs
 
-    place = choose_device("auto")
-    data = prepare(DataConfig(), "digits", seed=0)  # opened, decoded, split
-    feed = data.feed(batch_total=64, seed=0, augment=Augment(translate=0.1), device=place.device)
-    precision = Precision("fp32", place.device)  # or bf16; fp16 on a GPU scales by itself
+    device = loupe.choose_device().device
+    data = loupe.prepare_data("digits", seed=0)  # opened, decoded, split
+    augment = loupe.data.Augment(translate=0.1)
+    feed = data.feed(batch_total=64, seed=0, augment=augment, device=device)
+    precision = loupe.Precision("fp32", device)  # or bf16; fp16 on a GPU scales by itself
 
-    model = loupe.models.CNN(in_channels=1, classes=10).to(place.device)
+    model = loupe.models.CNN(in_channels=1, classes=10).to(device)
     optimizer = torch.optim.Adam(model.parameters())
     criterion = nn.CrossEntropyLoss()
 
@@ -39,7 +35,7 @@ def main() -> None:
         precision.backward(loss)
         precision.step(optimizer, loss.detach(), max_norm=1.0)  # unscale, clip, step, zero
         if (step + 1) % feed.steps_per_epoch == 0:
-            values = loupe.evaluate(model, data.scan("val", place.device), loss=criterion)
+            values = loupe.evaluate(model, data.scan("val", device), loss=criterion)
             print(f"step {step + 1}: loss {loss.item():.3f}, val accuracy {values['accuracy']:.1%}")
 
 

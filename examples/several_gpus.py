@@ -5,21 +5,12 @@ or: torchrun --nproc-per-node 2 examples/several_gpus.py; about 15 seconds on tw
 """
 
 import argparse
-from dataclasses import replace
 
 import torch
 from torch import nn
 
 import torchloupe as loupe
-from torchloupe.config.schema import DataConfig
-from torchloupe.data.augmentation.augment import Augment
-from torchloupe.data.feeds.rank_share import RankShare
-from torchloupe.distributed.parallel import make_parallel
-from torchloupe.distributed.rank import find_rank
-from torchloupe.distributed.world import join
-from torchloupe.hardware.device import choose_device
-from torchloupe.hardware.precision import Precision
-from torchloupe.prepare.data import prepare
+from torchloupe.distributed import find_rank, join, make_parallel
 
 
 def main() -> None:
@@ -27,20 +18,20 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=3)
     epochs = parser.parse_args().epochs
 
-    device = choose_device("auto", find_rank()).device  # each rank has a GPU of its own
+    device = loupe.choose_device("auto", find_rank()).device  # each rank has a GPU of its own
     with join(device) as world:  # of one, where torchrun did not start this
-        data = prepare(DataConfig(), "digits", seed=0)
-        data = replace(data, rank_share=RankShare(world.rank, world.size))  # of each batch and scan
-        feed = data.feed(batch_total=64, seed=0, augment=Augment(mixup=0.1), device=device)
+        data = loupe.prepare_data("digits", seed=0, world=world)  # its share of each batch and scan
+        augment = loupe.data.Augment(mixup=0.1)
+        feed = data.feed(batch_total=64, seed=0, augment=augment, device=device)
         torch.manual_seed(0)
         model = loupe.models.CNN(in_channels=1, classes=10).to(device)
         parallel = make_parallel(model, world)  # or "fsdp"; every rank gets rank 0's weights
         optimizer = torch.optim.Adam(model.parameters())
-        criterion, precision = nn.CrossEntropyLoss(), Precision("fp32", device)
+        criterion, precision = nn.CrossEntropyLoss(), loupe.Precision("fp32", device)
 
         batches = feed.batches()
         for step in range(1, epochs * feed.steps_per_epoch + 1):
-            for micro, share, _ in next(batches).micro(1):  # its share of the whole step
+            for micro, share in next(batches).micro(1):  # its share of the whole step
                 loss = criterion(parallel.module(micro.images), micro.labels) * share
                 precision.backward(loss)
             total = parallel.share(loss.detach())  # gradients and loss of all ranks, added up

@@ -12,11 +12,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from torchloupe import data, errors, hardware, lens
+    from torchloupe import config, data, distributed, errors, hardware, lens
     from torchloupe.config.schema import Config
     from torchloupe.data.sources import open_data
     from torchloupe.evaluation.scoring import evaluate
+    from torchloupe.hardware.device import choose_device
+    from torchloupe.hardware.precision import Precision
     from torchloupe.model import zoo as models
+    from torchloupe.prepare.data import prepare_data
     from torchloupe.studies.cross_validation import CrossValidation, cross_validate
     from torchloupe.train.start import fit, resume
     from torchloupe.trained.prediction import Prediction
@@ -25,6 +28,11 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _PLACES = {
+    "config": "torchloupe.config",
+    "distributed": "torchloupe.distributed",
+    "Precision": "torchloupe.hardware.precision:Precision",
+    "choose_device": "torchloupe.hardware.device:choose_device",
+    "prepare_data": "torchloupe.prepare.data:prepare_data",
     "Config": "torchloupe.config.schema:Config",
     "CrossValidation": "torchloupe.studies.cross_validation:CrossValidation",
     "Prediction": "torchloupe.trained.prediction:Prediction",
@@ -45,10 +53,14 @@ _PLACES = {
 __all__ = [
     "Config",
     "CrossValidation",
+    "Precision",
     "Prediction",
     "Run",
+    "choose_device",
+    "config",
     "cross_validate",
     "data",
+    "distributed",
     "errors",
     "evaluate",
     "fit",
@@ -57,6 +69,7 @@ __all__ = [
     "models",
     "open_data",
     "open_run",
+    "prepare_data",
     "resume",
 ]
 

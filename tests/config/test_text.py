@@ -1,11 +1,9 @@
 """Settings: text to values and back, all mistakes at once, and where each value came from."""
 
-import json
-
 import pytest
 
-from torchloupe.config.schema import Config, flatten
-from torchloupe.config.text import change, from_json, parse_assignments, sources_of, to_json
+from torchloupe.config.schema import Config
+from torchloupe.config.text import change, parse_assignments
 from torchloupe.errors import UsageError
 
 
@@ -85,38 +83,3 @@ def test_parse_assignments_keeps_equals_signs_in_the_value():
         "model.name": "a.py:B",
         "data.source": "x=y",
     }
-
-
-def test_config_json_gives_back_the_same_settings_and_sources(tmp_path):
-    typed = change(Config(), {"optimizer.lr": 0.1, "model.options.depth": 3, "track": ["wandb"]})
-    sources = sources_of(Config(), typed, "typed", {})
-    path = tmp_path / "config.json"
-    path.write_text(to_json(typed, sources))
-    again, read = from_json(path)
-    assert again == typed
-    assert read["optimizer.lr"] == "typed"
-    assert read["train.epochs"] == "default"
-    assert set(read) == set(flatten(typed))
-
-
-@pytest.mark.parametrize("text", ["", "{}", "[]", '{"format": 1, "settings": 3}', "\x80"])
-def test_from_json_refuses_what_is_not_a_config(tmp_path, text):
-    path = tmp_path / "config.json"
-    path.write_text(text, encoding="latin-1")
-    with pytest.raises(UsageError, match=r"is not a torchloupe config\.json"):
-        from_json(path)
-
-
-def test_from_json_refuses_another_format(tmp_path):
-    path = tmp_path / "config.json"
-    path.write_text(json.dumps({"format": 99, "settings": {}}))
-    with pytest.raises(UsageError, match="format 99"):
-        from_json(path)
-
-
-def test_from_json_treats_code_in_a_value_as_text(tmp_path):
-    content = json.loads(to_json(Config(), {}))
-    content["settings"]["model.name"]["value"] = "__import__('os').system('false')"
-    path = tmp_path / "config.json"
-    path.write_text(json.dumps(content))
-    assert from_json(path)[0].model.name == "__import__('os').system('false')"

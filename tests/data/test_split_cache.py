@@ -6,7 +6,7 @@ from pictures import encode, noise
 
 from torchloupe.config.schema import DataConfig
 from torchloupe.data import split_cache
-from torchloupe.prepare.data import prepare
+from torchloupe.prepare.data import prepare_data
 from torchloupe.system import cache
 
 
@@ -27,8 +27,8 @@ def photos(tmp_path):
 
 
 def show(source, seed=0, **options):
-    found = prepare(
-        DataConfig(mode="RGB", size="6", bad_fraction=0.5, **options), source, seed=seed
+    found = prepare_data(
+        source, DataConfig(mode="RGB", size="6", bad_fraction=0.5, **options), seed=seed
     )
     rows = [getattr(found.splits, part).tolist() for part in ("train", "val", "test")]
     return rows, found.splits.notes, found.fingerprint, found.contract.mean, found.contract.std

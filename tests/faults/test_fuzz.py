@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 from saves import begin, forge_manifest, make_state
 
-from torchloupe.config.schema import Config
-from torchloupe.config.text import from_json, to_json
+from torchloupe.config.settings import Settings, read_settings
 from torchloupe.data.contract import Contract
 from torchloupe.errors import CheckpointError, LoupeError
 from torchloupe.run import checkpoint
@@ -112,7 +111,7 @@ def write_the_rest(run: Path) -> None:
     """The other files of a run folder that are read again."""
     contract = Contract("L", 1, (8, 8), class_names=("a", "b"), mean=(0.5,), std=(0.2,))
     (run / "contract.json").write_text(contract.to_json())
-    (run / "config.json").write_text(to_json(Config(), {}))
+    (run / "config.json").write_text(Settings().to_json())
     keys = np.arange(9, dtype=np.uint64)
     DataRecord(("a", "b"), keys, np.arange(9) % 2, keys).write(run / "data.npz")
     events = [{"step": step, "train_loss": 0.5} for step in range(20)]
@@ -132,7 +131,7 @@ def test_mutated_files_of_a_run_are_refused_or_read_and_nothing_else(
     path, state, chance = run / "checkpoints" / "step-00000002", make_state(1), random.Random(0)
     readers: dict[str, Callable[[Path], object]] = {
         "contract.json": read_contract,
-        "config.json": lambda run: from_json(run / "config.json"),
+        "config.json": lambda run: read_settings(run / "config.json"),
         "data.npz": lambda run: DataRecord.read(run / "data.npz"),
         "events.jsonl": read_events,
         **dict.fromkeys(

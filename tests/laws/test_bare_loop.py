@@ -14,7 +14,7 @@ from torchloupe.model.losses import make_loss
 from torchloupe.model.optimizers import make_optimizer
 from torchloupe.model.schedules import make_schedule
 from torchloupe.model.zoo import CNN, ResidualNet
-from torchloupe.prepare.data import prepare
+from torchloupe.prepare.data import prepare_data
 from torchloupe.prepare.plan import Plan
 from torchloupe.run.folder import RunFolder
 from torchloupe.run.state import State
@@ -26,7 +26,7 @@ STEPS = 50
 
 @pytest.fixture(scope="module")
 def feed():
-    run_data = prepare(DataConfig(), "digits", seed=0)
+    run_data = prepare_data("digits", DataConfig(), seed=0)
     return run_data.feed(32, 0, Augment(), CPU)
 
 

@@ -48,7 +48,7 @@ def test_earlier_run_predicts_and_evaluates(earlier: Path) -> None:
 
 @pytest.mark.usefixtures("own_cache")
 def test_earlier_run_resumes_as_it_would_have(earlier: Path) -> None:
-    run = loupe.resume("run", typed={"train.epochs": 4})
+    run = loupe.resume("run", settings={"train.epochs": 4})
     losses = [event["val_loss"] for event in run.events if "val_loss" in event]
     assert len(losses) == 4
     assert losses[-1] == pytest.approx(LOSS_AFTER_RESUME, abs=1e-5)

@@ -8,7 +8,7 @@ import pytest
 from torchloupe.errors import Terminated
 from torchloupe.run import checkpoint
 from torchloupe.run.events import read_events
-from torchloupe.train.start import resume, train
+from torchloupe.train.start import continue_run, resume, train
 
 SETTINGS = {
     "model.name": "torch.nn:Module",  # replaced by the fixture
@@ -101,7 +101,7 @@ def test_resumed_run_is_bit_equal_to_an_uninterrupted_one(
         train("digits", settings, out=out, listeners=[StopAt(stops[0])])
     for stop in stops[1:]:
         with pytest.raises(Terminated):
-            resume(out, trust_code=True, listeners=[StopAt(stop)])
+            continue_run(out, {}, trust_code=True, listeners=[StopAt(stop)])
     resume(out, trust_code=True)
     assert facts(out) == facts(whole)
     record_property("bit_equal", 1)

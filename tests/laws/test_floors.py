@@ -1,6 +1,7 @@
 """Imports go downward only, rooms keep to themselves, and nothing goes round."""
 
 import ast
+import re
 
 import house
 
@@ -82,7 +83,7 @@ def test_architecture_page_shows_each_room_on_its_floor() -> None:
     drawn = {
         int(line.split()[0]): set(line.replace("/", " ").split())
         for line in page.splitlines()
-        if line[:1] in (" ", "1") and line.strip()[:1].isdigit()
+        if re.match(r"[ 1]\d  ", line)
     }
     missing = [
         room

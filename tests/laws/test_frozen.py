@@ -68,6 +68,7 @@ EXPORTS = [
         "evaluate",
     ),
     *("fit", "hardware", "lens", "models", "open_data", "open_run", "resume"),
+    *("Precision", "choose_device", "config", "distributed", "prepare_data"),
 ]
 
 

@@ -16,7 +16,7 @@ from torchloupe.model.losses import make_loss
 from torchloupe.model.optimizers import make_optimizer
 from torchloupe.model.schedules import make_schedule
 from torchloupe.model.zoo import CNN, ResidualNet
-from torchloupe.prepare.data import prepare
+from torchloupe.prepare.data import prepare_data
 from torchloupe.prepare.plan import Plan
 from torchloupe.run.events import read_events
 from torchloupe.run.folder import RunFolder
@@ -36,7 +36,7 @@ class Dropping(CNN):
 
 @pytest.fixture(scope="module")
 def feed():
-    return prepare(DataConfig(), "digits", seed=0).feed(32, 0, Augment(translate=0.1), CPU)
+    return prepare_data("digits", DataConfig(), seed=0).feed(32, 0, Augment(translate=0.1), CPU)
 
 
 def train_steps(folder, feed, model, *, precision="fp32", signals_every=0):

@@ -10,6 +10,7 @@ MEDIAN_LINES = 200
 MOST_CLASS_LINES = 200
 MOST_PUBLIC_METHODS = 12
 MOST_ARGUMENTS = 8
+MOST_OF_ENTRY_POINTS = {"fit": 12, "cross_validate": 12}  # what people set every day
 
 
 def test_files_are_short() -> None:
@@ -54,6 +55,7 @@ def test_public_functions_take_few_arguments() -> None:
                 if arg.arg not in ("self", "cls")
             ]
             is_public = not function.name.startswith("_") or function.name == "__init__"
-            if is_public and len(arguments) > MOST_ARGUMENTS and not is_command(module, function):
+            most = MOST_OF_ENTRY_POINTS.get(function.name, MOST_ARGUMENTS)
+            if is_public and len(arguments) > most and not is_command(module, function):
                 wrong.append(f"{module.name}.{function.name}: {len(arguments)}")
     assert not wrong

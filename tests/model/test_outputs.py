@@ -12,7 +12,7 @@ import torchloupe as loupe
 from torchloupe.errors import UsageError
 from torchloupe.lens.anatomy import explain_forward
 from torchloupe.model.losses import make_loss
-from torchloupe.model.outputs import describe_outputs, release, take_logits
+from torchloupe.model.outputs import describe_outputs, hook_of, release, take_logits
 from torchloupe.model.zoo import Net
 from torchloupe.system.seeding import seed_all
 
@@ -47,7 +47,7 @@ def taken(give, outputs=3, **keywords):
     """The model, and the note on its output after a trial forward."""
     model = take_logits(Giving(give, outputs), len(NAMES), **keywords)
     explain_forward(model, images(), len(NAMES))
-    return model, describe_outputs(model, NAMES)
+    return model, describe_outputs(hook_of(model), NAMES)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_transformer_output_and_googlenet_are_trained(tmp_path):
     model = torchvision.models.googlenet(num_classes=3, init_weights=False, aux_logits=True)
     take_logits(model, 3)
     model.train()(torch.rand(2, 3, 96, 96))
-    assert describe_outputs(model, NAMES) == [
+    assert describe_outputs(hook_of(model), NAMES) == [
         "the model's logits are the .logits of its output (not trained on: aux_logits2, "
         "aux_logits1)"
     ]
@@ -118,7 +118,7 @@ def test_one_logit_for_two_classes_is_a_pair_with_the_same_probability(shape):
     z = model.fc(images().flatten(1))[:, 0]
     assert torch.equal(logits, torch.stack([torch.zeros(4), z], 1))
     assert torch.allclose(logits.softmax(1)[:, 1], z.sigmoid())
-    assert describe_outputs(model, ("cat", "dog")) == [
+    assert describe_outputs(hook_of(model), ("cat", "dog")) == [
         "the model gives one logit an image: above 0 means 'dog', and cross entropy is then the "
         "binary loss of that logit"
     ]

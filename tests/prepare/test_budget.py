@@ -13,7 +13,7 @@ from torchloupe.hardware.precision import Precision
 from torchloupe.prepare import budget as budget_module
 from torchloupe.prepare.budget import Budget, time_steps
 from torchloupe.prepare.objects import UserObjects
-from torchloupe.prepare.session import build
+from torchloupe.prepare.session import prepare_session
 from torchloupe.train.start import decide, train
 
 
@@ -59,9 +59,9 @@ def test_little_time_gets_a_narrower_network_unless_one_was_named(
     typed: dict[str, object], options: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(budget_module, "time_step", lambda *_: 0.05)
-    monkeypatch.setattr("torchloupe.prepare.session.choose_speed", lambda *_: ({}, []))
-    config, sources = decide({"data.source": "digits", **typed}, None)
-    work = build(config, sources, UserObjects("digits"))
+    monkeypatch.setattr("torchloupe.prepare.measured.choose_speed", lambda *_: ({}, []))
+    settings = decide({"data.source": "digits", **typed}, None)
+    work = prepare_session(settings, UserObjects("digits"))
     assert work.config.model.options == options
     assert work.config.optimizer.lr == 0.02
 

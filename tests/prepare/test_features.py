@@ -12,7 +12,7 @@ from torchloupe.config.schema import DataConfig
 from torchloupe.data.sources import index
 from torchloupe.errors import DataError
 from torchloupe.hardware.precision import Precision
-from torchloupe.prepare.data import prepare
+from torchloupe.prepare.data import prepare_data
 from torchloupe.prepare.features import open_features
 from torchloupe.system import cache
 
@@ -37,7 +37,7 @@ def photos(tmp_path, monkeypatch):
 
 
 def find(backbone, photos):
-    run_data = prepare(DataConfig(mode="RGB", size="32"), photos, seed=0)
+    run_data = prepare_data(photos, DataConfig(mode="RGB", size="32"), seed=0)
     return open_features(backbone, run_data, PRECISION, views=2)
 
 

@@ -3,6 +3,7 @@
 import pytest
 
 from torchloupe.config.schema import AugmentConfig, Config
+from torchloupe.config.settings import Settings
 from torchloupe.recipes.augmentation import describe_augmentation, why_not_mirrored
 from torchloupe.recipes.choice import Facts, choose_augmentation, explain_augmentation
 
@@ -64,12 +65,12 @@ def test_recipe_mirrors_photographs_only(side: int) -> None:
 )
 def test_line_says_what_is_done_and_why(settings: dict[str, float], line: str) -> None:
     made = AugmentConfig(**settings)  # type: ignore[arg-type]
-    assert describe_augmentation(made, {}, "U", "M") == f"augmentation: {line}"
+    assert describe_augmentation(made, False, "U", "M") == f"augmentation: {line}"
 
 
 def test_line_says_what_was_typed() -> None:
     made = AugmentConfig(policy="none")
-    typed = describe_augmentation(made, {"augment.policy": "typed"}, "U", "M")
+    typed = describe_augmentation(made, True, "U", "M")
     assert typed == "augmentation: none (as typed)"
 
 
@@ -83,7 +84,7 @@ def test_line_says_what_was_typed() -> None:
 )
 def test_line_gives_the_reason_for_nothing(policy: str, own_data: bool, reason: str) -> None:
     config = Config(augment=AugmentConfig(policy=policy))
-    found = explain_augmentation(config, facts(own_data=own_data), {})
+    found = explain_augmentation(Settings(config), facts(own_data=own_data))
     assert found == f"augmentation: none ({reason})"
 
 

@@ -4,8 +4,7 @@ from typing import Any
 
 import pytest
 
-from torchloupe.config.schema import Config
-from torchloupe.config.text import change
+from torchloupe.config.settings import Settings
 from torchloupe.recipes.choice import Facts, fill_in
 
 FACTS = Facts(1000, 2, 3, (224, 224), own_data=False, multi_label=False)
@@ -21,10 +20,10 @@ FACTS = Facts(1000, 2, 3, (224, 224), own_data=False, multi_label=False)
     ],
 )
 def test_optimizer_suits_network_and_strategy(settings: dict[str, Any], name: str) -> None:
-    typed = change(Config(), settings)
-    filled, sources = fill_in(typed, FACTS, dict.fromkeys(settings, "typed"))
-    assert (filled.optimizer.name, sources["optimizer.name"]) == (name, "recipe")
-    assert filled.optimizer.options == ({} if name == "muon" else {"fused": True})
+    filled = fill_in(Settings().with_typed(settings), FACTS)
+    found = (filled.config.optimizer.name, filled.origin("optimizer.name"))
+    assert found == (name, "recipe")
+    assert filled.config.optimizer.options == ({} if name == "muon" else {"fused": True})
 
 
 @pytest.mark.parametrize("strategy", ["scratch", "finetune"])
@@ -41,6 +40,5 @@ def test_optimizer_suits_network_and_strategy(settings: dict[str, Any], name: st
 def test_optimizer_is_fused_where_torch_can_and_nothing_else_was_asked_for(
     strategy: str, settings: dict[str, Any], options: dict[str, Any]
 ) -> None:
-    typed = change(Config(), {**settings, "train.strategy": strategy})
-    filled, _ = fill_in(typed, FACTS, dict.fromkeys(settings, "typed"))
-    assert filled.optimizer.options == options
+    filled = fill_in(Settings().with_typed({**settings, "train.strategy": strategy}), FACTS)
+    assert filled.config.optimizer.options == options

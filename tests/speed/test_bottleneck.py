@@ -9,7 +9,7 @@ import torch
 
 from torchloupe.config.schema import DataConfig
 from torchloupe.data.feeds.feed import Batch
-from torchloupe.prepare.data import prepare
+from torchloupe.prepare.data import prepare_data
 from torchloupe.speed.bottleneck import (
     Rates,
     describe_rates,
@@ -74,9 +74,9 @@ def test_time_decoding_counts_files_only(tmp_path) -> None:
         for number in range(4):
             pixels = np.random.default_rng(number).integers(0, 255, (20, 20, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(tmp_path / name / f"{number}.png")
-    run_data = prepare(DataConfig(pack="memory"), str(tmp_path), seed=0)
-    images, size = time_decoding(run_data.data.reader.read, range(8), run_data.contract)
+    run_data = prepare_data(str(tmp_path), DataConfig(pack="memory"), seed=0)
+    images, size = time_decoding(run_data.source.reader.read, range(8), run_data.contract)
     assert images > 0
     assert size > 1000 * images  # noise does not compress
-    digits = prepare(DataConfig(), "digits", seed=0)
-    assert time_decoding(digits.data.reader.read, range(4), digits.contract) == (0.0, 0.0)
+    digits = prepare_data("digits", DataConfig(), seed=0)
+    assert time_decoding(digits.source.reader.read, range(4), digits.contract) == (0.0, 0.0)

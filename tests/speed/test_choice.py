@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from torchloupe.config.schema import Config
-from torchloupe.config.text import change
+from torchloupe.config.settings import Settings
 from torchloupe.data.feeds.feed import Batch
 from torchloupe.errors import LoupeError
 from torchloupe.speed import choice
@@ -19,23 +18,23 @@ CPU = torch.device("cpu")
 
 
 def test_open_ways_leaves_what_was_typed() -> None:
-    config = change(Config(), {"hardware.threads": 3, "hardware.precision": "fp32"})
+    settings = Settings().with_default({"hardware.threads": 3, "hardware.precision": "fp32"})
     usual = Variant("fp32", channels_last=True, threads=3)
-    assert choice.open_variants(config, {}, CPU)[0] == usual
-    typed = dict.fromkeys(["hardware.threads", "hardware.channels_last"], "typed")
-    assert {variant.threads for variant in choice.open_variants(config, typed, CPU)} == {3}
-    typed["hardware.precision"] = "typed"
-    assert choice.open_variants(config, typed, CPU) == [usual]
-    assert len(choice.open_variants(config, typed, CPU, everything=True)) > 3
+    assert choice.open_variants(settings, CPU)[0] == usual
+    settings = settings.with_typed({"hardware.threads": 3, "hardware.channels_last": True})
+    assert {variant.threads for variant in choice.open_variants(settings, CPU)} == {3}
+    settings = settings.with_typed({"hardware.precision": "fp32"})
+    assert choice.open_variants(settings, CPU) == [usual]
+    assert len(choice.open_variants(settings, CPU, everything=True)) > 3
 
 
 def test_compiling_is_tried_only_where_asked_for() -> None:
     assert not any(
-        variant.compiled for variant in choice.open_variants(Config(), {}, CPU, everything=True)
+        variant.compiled for variant in choice.open_variants(Settings(), CPU, everything=True)
     )
-    config = change(Config(), {"hardware.compile": True})
+    settings = Settings().with_default({"hardware.compile": True})
     compiled = [
-        variant.compiled for variant in choice.open_variants(config, {}, CPU, everything=True)
+        variant.compiled for variant in choice.open_variants(settings, CPU, everything=True)
     ]
     assert compiled[0]
     assert sum(compiled) == 1
@@ -75,7 +74,7 @@ def test_long_run_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         raise LoupeError("measured again", "don't")
 
     monkeypatch.setattr(choice, "probe", refuse)
-    resume(run, typed={"train.epochs": 0.3})
+    resume(run, settings={"train.epochs": 0.3})
     after = settings_of(run)
     assert after["hardware.threads"] == before["hardware.threads"]
 
@@ -105,11 +104,11 @@ def test_short_run_is_measured_less(minutes: float, asked_for: list, monkeypatch
     monkeypatch.setattr(choice, "time_step", lambda *_: 0.03)
     monkeypatch.setattr(choice, "has_fast_bf16", lambda _: True)
     monkeypatch.setattr(choice, "thread_count", lambda: 2)
-    settings = {"train.minutes": minutes, "hardware.threads": 2, "hardware.precision": "fp32"}
-    config = change(Config(), settings)
+    named = {"train.minutes": minutes, "hardware.threads": 2, "hardware.precision": "fp32"}
+    settings = Settings().with_default(named)
     batch = Batch(torch.zeros(64, 1, 4, 4), torch.zeros(64, dtype=torch.long), np.arange(64))
     model, loss = torch.nn.Flatten(), torch.nn.CrossEntropyLoss()
-    choice.choose_speed(config, {"hardware.threads": "default"}, model, loss, list, batch, 100)
+    choice.choose_speed(settings, model, loss, list, batch, 100)
     assert asked == asked_for
 
 
@@ -133,12 +132,11 @@ def test_slow_model_is_measured_on_as_many_images_as_fit_into_the_time(
     monkeypatch.setattr(choice, "probe", count)
     monkeypatch.setattr(choice, "time_step", lambda *_: step_seconds)
     monkeypatch.setattr(choice, "has_fast_bf16", lambda _: False)
-    config = change(
-        Config(), {"train.minutes": 10.0, "hardware.threads": 4, "hardware.precision": "fp32"}
-    )
+    named = {"train.minutes": 10.0, "hardware.threads": 4, "hardware.precision": "fp32"}
+    settings = Settings().with_default(named)
     batch = Batch(torch.zeros(64, 1, 4, 4), torch.zeros(64, dtype=torch.long), np.arange(64))
     model, loss = torch.nn.Flatten(), torch.nn.CrossEntropyLoss()
-    choice.choose_speed(config, {"hardware.threads": "default"}, model, loss, list, batch, 100)
+    choice.choose_speed(settings, model, loss, list, batch, 100)
     ((seen, threads),) = asked
     assert seen == images
     assert threads == ({1, 2, 4} if step_seconds < 0.3 else {4})

@@ -102,7 +102,7 @@ def all_of_it(photos: Path) -> None:
 def test_resume_refuses_changed_data_with_a_count_of_each(home, change, said):
     change(home / "photos")
     with pytest.raises(DataError) as caught:
-        resume(home / "run", typed={"train.epochs": 2})
+        resume(home / "run", settings={"train.epochs": 2})
     assert caught.value.message == (
         f"the data of {home / 'run'} changed since the run was started: {said}"
     )
@@ -112,9 +112,9 @@ def test_resume_refuses_changed_data_with_a_count_of_each(home, change, said):
 @pytest.mark.parametrize("change", [add, remove, edit])
 def test_accepted_data_are_recorded_and_then_known(home, change):
     change(home / "photos")
-    resume(home / "run", typed={"train.epochs": 2}, accept_new_data=True)
+    resume(home / "run", settings={"train.epochs": 2}, accept_new_data=True)
     assert sum(note.startswith("new data accepted: ") for note in notes_of(home / "run")) == 1
-    resume(home / "run", typed={"train.epochs": 3})  # no longer a change
+    resume(home / "run", settings={"train.epochs": 3})  # no longer a change
     environment = json.loads((home / "run" / "environment.json").read_text())
     count = sum(1 for _ in (home / "photos").rglob("*.png"))
     assert environment["data"]["images"] == count
@@ -125,7 +125,7 @@ def test_accepted_data_are_seen_by_the_contract_of_the_run(home):
     for k in range(10):
         path = home / "photos" / "ant" / f"{k}.png"
         Image.new("RGB", (40, 30), "white").save(path)
-    run = resume(home / "run", typed={"train.epochs": 2}, accept_new_data=True)
+    run = resume(home / "run", settings={"train.epochs": 2}, accept_new_data=True)
     assert run.contract.to_json() == before == (home / "run" / "contract.json").read_text()
 
 
@@ -136,7 +136,7 @@ def test_a_renamed_class_can_not_be_accepted_since_the_model_does_not_know_it(ho
 
 
 def test_unchanged_data_are_taken_up_without_a_word(home):
-    resume(home / "run", typed={"train.epochs": 2})
+    resume(home / "run", settings={"train.epochs": 2})
     assert not [note for note in notes_of(home / "run") if "data accepted" in note]
 
 
@@ -152,13 +152,14 @@ def test_unchanged_data_are_taken_up_without_a_word(home):
 )
 def test_settings_that_a_begun_run_can_not_change_are_refused(begun, typed, said):
     with pytest.raises(UsageError) as caught:
-        resume(begun / "run", typed=typed)
+        resume(begun / "run", settings=typed)
     assert said in caught.value.message
 
 
 def test_settings_changed_on_resume_are_noted_and_have_their_effect(home):
     resume(
-        home / "run", typed={"train.epochs": 2, "optimizer.lr": 0.0625, "schedule.name": "constant"}
+        home / "run",
+        settings={"train.epochs": 2, "optimizer.lr": 0.0625, "schedule.name": "constant"},
     )
     notes = notes_of(home / "run")
     assert [
@@ -177,7 +178,7 @@ def test_resume_on_another_machine_says_that_bits_may_differ(home):
     environment = json.loads(path.read_text())
     environment["hardware"]["threads"] += 3
     path.write_text(json.dumps(environment))
-    resume(home / "run", typed={"train.epochs": 2})
+    resume(home / "run", settings={"train.epochs": 2})
     assert [
         note for note in notes_of(home / "run") if "bits may differ" in note and "threads" in note
     ]
@@ -191,10 +192,10 @@ def test_partial_run_folder_is_refused_by_the_name_of_the_file(home, name, conte
     if content is not None:
         path.write_bytes(content)
     if (name, content) == ("environment.json", b"{}"):
-        resume(home / "run", typed={"train.epochs": 2})
+        resume(home / "run", settings={"train.epochs": 2})
         return
     with pytest.raises(CheckpointError) as caught:
-        resume(home / "run", typed={"train.epochs": 2})
+        resume(home / "run", settings={"train.epochs": 2})
     assert name in caught.value.message
     assert caught.value.hint
 

@@ -172,7 +172,7 @@ def test_resume_out_of_memory_goes_on_in_the_pieces_it_had(tmp_path: Path) -> No
     """The first step after a resume does not have to find out again, and has the same bits."""
     whole = train("digits", settings(tmp_path, train_most=80), out=tmp_path / "whole")
     train("digits", {**settings(tmp_path, train_most=80), "train.epochs": 1}, out=tmp_path / "two")
-    again = resume(tmp_path / "two", typed={"train.epochs": 2}, trust_code=True)
+    again = resume(tmp_path / "two", settings={"train.epochs": 2}, trust_code=True)
     states = [checkpoint.read_newest(run.folder / "checkpoints")[0] for run in (whole, again)]
     assert states[0]["state"]["images_at_once"] == states[1]["state"]["images_at_once"] == 75
     assert checkpoint.hash_tensors(states[0]["model"]) == checkpoint.hash_tensors(
@@ -184,6 +184,6 @@ def test_resume_out_of_memory_goes_on_in_the_pieces_it_had(tmp_path: Path) -> No
 def test_resume_where_there_is_less_memory_splits_there(tmp_path: Path) -> None:
     train("digits", {**settings(tmp_path), "train.epochs": 1}, out=tmp_path / "run")
     small = {"train.epochs": 2, "model.options.train_most": 200}
-    done = resume(tmp_path / "run", typed=small, trust_code=True)
+    done = resume(tmp_path / "run", settings=small, trust_code=True)
     (split,) = [event for event in done.events if "images_at_once" in event]
     assert (split["step"], split["images_at_once"]) == (6, 150)

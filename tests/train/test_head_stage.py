@@ -132,7 +132,7 @@ def test_resumed_run_is_bit_equal_to_an_uninterrupted_one(
 def test_finished_head_goes_on_into_finetuning(photos, head, tmp_path):
     train(photos, QUICK, out=tmp_path / "run")
     typed = {"train.strategy": "finetune", "train.epochs": 1}
-    done = resume(tmp_path / "run", typed=typed)
+    done = resume(tmp_path / "run", settings=typed)
     assert done.metrics["train"]["steps"] > 0
 
 

@@ -96,7 +96,7 @@ def _build(source: str, typed: dict[str, Any], quiet: bool, as_json: bool) -> No
         from torchloupe.prepare.data import describe_bad, open_ahead
         from torchloupe.train.start import decide
 
-        config, _ = decide(typed, None)
+        config = decide(typed, None).config
         display = make_display(quiet=quiet)
         started = time.perf_counter()
         try:

@@ -37,11 +37,10 @@ def probe(
     )
     with display(quiet) as listeners:
         from torchloupe.prepare.objects import UserObjects
-        from torchloupe.prepare.session import build
+        from torchloupe.prepare.session import prepare_session
         from torchloupe.train.start import decide
 
-        config, sources = decide(typed, None)
-        findings = _look(build(config, sources, UserObjects(data), listeners))
+        findings = _look(prepare_session(decide(typed, None), UserObjects(data), listeners))
     from torchloupe.cli.text import print_text, to_json
 
     if as_json:
@@ -74,14 +73,14 @@ def _look(work: Any) -> dict[str, Any]:
         work.plan.loss,
         lambda model: _make_optimizer(config, model),
         repeat_batch(batch, config.train.batch_total),
-        open_variants(config, work.sources, device, everything=True),
+        open_variants(work.settings, device, everything=True),
         seconds=10.0,
     )
     best = choose_variant(trials)
     usual = max(trials[0].images_per_second, 1e-9)
     decode = (0.0, 0.0)
     if run_data.pixels is not None:
-        decode = time_decoding(run_data.data.reader.read, rows[:64].tolist(), run_data.contract)
+        decode = time_decoding(run_data.source.reader.read, rows[:64].tolist(), run_data.contract)
 
     def batches() -> Iterator[Any]:
         return iter(work.feed.batches())

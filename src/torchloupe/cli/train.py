@@ -173,7 +173,7 @@ def train(
         from torchloupe.train.start import decide
         from torchloupe.train.start import train as begin
 
-        config = decide(typed, recipe)[0]
+        config = decide(typed, recipe).config
         all_folds = config.data.folds and not config.data.fold
         if all_folds:
             refuse_ranks(config)
@@ -241,18 +241,20 @@ def resume(
         _print_folds(found, as_json)
         return
     with display(quiet) as listeners:
-        from torchloupe.train.start import read_settings
-        from torchloupe.train.start import resume as go_on
+        from torchloupe.config.settings import read_settings
+        from torchloupe.run.places import find_run
+        from torchloupe.train.start import continue_run
 
         asked = "hardware.gpus" in typed
-        if run_on_ranks(context, read_settings(run, typed), at_most=not asked):
+        before = read_settings(find_run(Path(run)) / "config.json")
+        if run_on_ranks(context, before.changed(typed, "typed").config, at_most=not asked):
             return
-        done = go_on(
+        done = continue_run(
             run,
+            typed,
+            model_name=model,
             trust_code=trust_code,
-            model=model,
             accept_new_data=accept_new_data,
-            typed=typed,
             listeners=listeners,
             began=context.find_root().obj["began"],
         )

@@ -1,1 +1,29 @@
-"""The settings: their schema and their text form."""
+"""The settings: their schema, their origins and their text form."""
+
+from torchloupe.config.schema import (
+    AugmentConfig,
+    Config,
+    DataConfig,
+    HardwareConfig,
+    LensConfig,
+    LossConfig,
+    ModelConfig,
+    OptimizerConfig,
+    ScheduleConfig,
+    TrainConfig,
+)
+from torchloupe.config.settings import Settings
+
+__all__ = [
+    "AugmentConfig",
+    "Config",
+    "DataConfig",
+    "HardwareConfig",
+    "LensConfig",
+    "LossConfig",
+    "ModelConfig",
+    "OptimizerConfig",
+    "ScheduleConfig",
+    "Settings",
+    "TrainConfig",
+]

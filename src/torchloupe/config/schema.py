@@ -1,6 +1,6 @@
-"""What a run was asked to do: every setting with its default, frozen.
+"""Every setting of a run with its default, frozen.
 
-A Config is plain data and knows nothing of files or of the command line (settings.py does).
+A Config is plain data; config/text.py has its text form, config/settings.py each value's origin.
 The text "auto", or 0 where the comment says so, stands for a choice that is made and recorded
 when the data and the machine are known.
 """
@@ -14,7 +14,7 @@ from torchloupe.errors import UsageError, did_you_mean, printable
 
 @dataclass(frozen=True)
 class DataConfig:
-    """What to read and how to see it."""
+    """What to read and how to preprocess it."""
 
     source: str = ""  # a folder, file, set name or file.py:name, as typed
     image_column: str = "auto"  # manifests: the column of paths
@@ -25,13 +25,13 @@ class DataConfig:
     size: str = "auto"  # "64" or "48x64" (height x width)
     fit: str = "auto"  # crop, pad or stretch
     kernel: str = "bilinear"  # nearest, bilinear, bicubic or lanczos
-    val_fraction: float = 0.1  # share set aside to choose the best weights by
-    test_fraction: float = 0.15  # share kept away from training, judged once at the end
+    val_fraction: float = 0.1  # fraction set aside to choose the best checkpoint
+    test_fraction: float = 0.15  # fraction set aside for the test at the end
     folds: int = 0  # cross-validation: how many equal parts the images are dealt into; 0 is off
     fold: int = 0  # which of the folds, from 1, is the test split; 0 where `--folds` takes them all
-    bad_fraction: float = 0.01  # up to this share of unreadable images is set aside
+    bad_fraction: float = 0.01  # up to this fraction of unreadable images is set aside
     pack: str = "auto"  # disk, memory, off (decode on the fly)
-    workers: int = 0  # worker processes for a Dataset of one's own
+    workers: int = 0  # worker processes for a Dataset
     download: bool = False  # let a named set be fetched
 
 
@@ -49,10 +49,10 @@ class LossConfig:
     """Which loss, and how it weighs classes."""
 
     name: str = "auto"  # cross_entropy, binary, focal, nll, or file.py:Loss
-    smoothing: float = 0.0  # share of the target spread over the other classes
+    smoothing: float = 0.0  # fraction of the target spread over the other classes
     weights: tuple[float, ...] | str = "none"  # none, balanced, or a number a class, in order
     gamma: float = 2.0  # focal loss: how much easy samples are played down
-    options: dict[str, Any] = field(default_factory=dict)  # arguments of a loss of one's own
+    options: dict[str, Any] = field(default_factory=dict)  # arguments of your own loss
 
 
 @dataclass(frozen=True)
@@ -70,13 +70,13 @@ class ScheduleConfig:
     """How the learning rate moves."""
 
     name: str = "auto"  # constant, cosine, onecycle, step, plateau
-    warmup_fraction: float = 0.0  # share of all steps over which the rate rises
+    warmup_fraction: float = 0.0  # fraction of all steps over which the rate rises
     options: dict[str, Any] = field(default_factory=dict)  # e.g. schedule.options.gamma=0.1
 
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """Changes made to training images, each drawn anew for each sample and epoch."""
+    """Augmentation of training images, drawn for each sample and epoch."""
 
     policy: str = "auto"  # by the kind of data; or none, randaugment, trivialaugment
     policy_count: int = 2  # randaugment: how many operations for each sample
@@ -131,18 +131,18 @@ class HardwareConfig:
     threads: int = 0  # 0: measured where the run is long enough, else torch's own choice
     compile: bool = False  # torch.compile the model; give it to `loupe probe` to see if it pays
     timeout_seconds: float = 60.0  # how long a rank waits for the others in a step
-    deterministic: bool = False  # refuse GPU operations whose result varies between runs
+    deterministic: bool = False  # refuse GPU operations whose results vary between runs
 
 
 @dataclass(frozen=True)
 class LensConfig:
-    """What is looked at while training; nothing of it changes the weights."""
+    """What is observed while training; none of it changes the weights."""
 
-    signals: bool = True  # mean, spread, dead units, gradient and update of each layer, logged
+    signals: bool = True  # mean, std, dead units, gradient and update of each layer, logged
     signals_every_steps: int = 0  # 0: about each fiftieth step, when a log line is due
-    watch: str = ""  # layers to look at with a hook of one's own, such as conv*|fc1
+    watch: str = ""  # layers to watch with your own hook, such as conv*|fc1
     hook: str = ""  # file.py:function, called with (module, inputs, output) of those layers
-    watch_every: int = 100  # forwards from one look to the next
+    watch_every: int = 100  # forwards between two calls of the hook
 
 
 @dataclass(frozen=True)
@@ -170,6 +170,12 @@ def flatten(config: Config) -> dict[str, Any]:
         else:
             flat[section] = value
     return flat
+
+
+def differing(before: Config, after: Config) -> dict[str, tuple[Any, Any]]:
+    """Settings that differ, by dotted name: (before, after)."""
+    old, new = flatten(before), flatten(after)
+    return {name: (old[name], new[name]) for name in new if old[name] != new[name]}
 
 
 _CHOICES: dict[str, tuple[str, ...]] = {

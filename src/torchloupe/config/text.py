@@ -1,7 +1,6 @@
-"""Settings as text: dotted names, `--set a.b=v`, `config.json`, and where each value came from.
+"""Settings as text: dotted names and `--set a.b=v`.
 
-A run can be started again from its `config.json`. Unknown names and values out of range are
-all reported at once.
+Unknown names and values out of range are all reported at once.
 """
 
 import json
@@ -9,14 +8,10 @@ import types
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import is_dataclass, replace
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from torchloupe.config.schema import Config, check, flatten
+from torchloupe.config.schema import Config, check
 from torchloupe.errors import UsageError, did_you_mean, printable
-
-Source = Literal["typed", "recipe", "default", "measured"]
-FORMAT = 1
 
 
 def change(config: Config, values: Mapping[str, Any]) -> Config:
@@ -59,44 +54,6 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, str]:
     return values
 
 
-def sources_of(
-    before: Config, after: Config, source: Source, was: Mapping[str, Source]
-) -> dict[str, Source]:
-    """Where each value came from, after a step that turned `before` into `after`."""
-    old, new = flatten(before), flatten(after)
-    return {name: source if new[name] != old[name] else was.get(name, "default") for name in new}
-
-
-def to_json(config: Config, sources: Mapping[str, Source]) -> str:
-    """The text of `config.json`: each setting with its value and where the value came from."""
-    settings = {
-        name: {"value": value, "source": sources.get(name, "default")}
-        for name, value in flatten(config).items()
-    }
-    return json.dumps({"format": FORMAT, "settings": settings}, indent=1)
-
-
-def from_json(path: Path) -> tuple[Config, dict[str, Source]]:
-    """The Config in a `config.json`, with the source of each value."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        settings = content["settings"]
-        version = content["format"]
-        values = {name: entry["value"] for name, entry in settings.items()}
-        sources = {name: entry["source"] for name, entry in settings.items()}
-    except (*(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError),) as error:
-        raise UsageError(
-            f"{printable(path)} is not a torchloupe config.json ({printable(error)})",
-            "give a run's config.json, or --recipe file.py:function",
-        ) from None
-    if version != FORMAT:
-        raise UsageError(
-            f"{printable(path)} has format {version}; this version reads format {FORMAT}",
-            "use the torchloupe version that wrote it",
-        )
-    return change(Config(), values), sources
-
-
 def _annotations() -> dict[str, Any]:
     """The annotation of every dotted name."""
     found: dict[str, Any] = {}
@@ -128,7 +85,7 @@ def _replace(config: Config, owner: str, name: str, value: Any) -> Config:
 
 
 def _parse(value: Any, annotation: Any, is_key: bool) -> Any:
-    """`value` as the annotated type; text is read as JSON where that fits. ValueError if not."""
+    """`value` as the annotated type, text read as JSON where that fits; raises ValueError."""
     if is_key:
         return _from_text(value)
     origin = typing.get_origin(annotation)

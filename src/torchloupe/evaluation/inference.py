@@ -9,18 +9,18 @@ from torch import Tensor, nn
 from torchloupe.hardware.memory import MicroBatchLimit, in_micro_batches
 from torchloupe.hardware.precision import Precision
 
-BATCH_MULTIPLE = 16  # forwards have a multiple of so many images: below, other kernels compute them
+BATCH_MULTIPLE = 16  # batch sizes are padded to a multiple of it: smaller ones use other kernels
 
 
-LARGEST_BATCH = 256  # and not more: above, threads may divide a sum among themselves
+LARGEST_BATCH = 256  # images; in larger batches threads may split a sum
 
 
-LARGE_IMAGE = 2**20  # values of an image from which on each goes through by itself
+LARGE_IMAGE = 2**20  # values; images at least this large go one by one
 
 
 @contextmanager
 def eval_mode(model: nn.Module) -> Iterator[None]:
-    """Eval mode and inference mode inside; every module's own mode is put back afterwards."""
+    """A context in eval and inference mode; each module's own mode is restored at its end."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
@@ -43,7 +43,7 @@ def forward(
     So batches are padded to a multiple of BATCH_MULTIPLE and split into micro-batches of up to
     LARGEST_BATCH images; large images go one by one. An image then gets the same logits alone, in
     a full batch and in the last, smaller one. docs/LOG.md says on which CPUs this was needed.
-    Where memory runs out the images go through in pieces, which `micro_limit` remembers.
+    Where memory runs out, images go in smaller micro-batches, which `micro_limit` remembers.
     """
     micro_limit = micro_limit or MicroBatchLimit()
     at_once = 1 if images[0].numel() >= LARGE_IMAGE else LARGEST_BATCH

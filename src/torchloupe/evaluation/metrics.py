@@ -1,7 +1,6 @@
-"""What a classifier's answers are worth: accuracy with its interval, per class, and calibration.
+"""Metrics of a classifier: accuracy with its interval, scores of each class, calibration.
 
-Sums are kept by torchmetrics on the model's device; the host waits in `result` alone. It knows
-logits, labels and class names, nothing of where they come from.
+torchmetrics keeps the sums on the model's device; only `result` waits for it.
 """
 
 import math
@@ -31,10 +30,10 @@ CALIBRATION_BINS = 15
 
 
 class Scores:
-    """Everything that is said of a model on a set of images; feed it batches, then ask once.
+    """All metrics of a model on a set of images: `update` with each batch, then `result`.
 
-    With several labels an image, accuracy is the share of images whose labels are all right,
-    a label being given where its logit is above 0.
+    With several labels an image, accuracy is the fraction of images whose labels are all right;
+    a label is predicted where its logit is above 0.
     """
 
     def __init__(
@@ -161,7 +160,7 @@ def _several(classes: int) -> dict[str, Any]:
 
 
 def _per_class(hits: int, false_hits: int, misses: int, support: int) -> dict[str, float | int]:
-    """Precision, recall and F1, each 0 where nothing was there to be divided."""
+    """Precision, recall and F1; 0 where the denominator is 0."""
     found, wanted = hits + false_hits, hits + misses
     return {
         "precision": hits / found if found else 0.0,
@@ -174,7 +173,7 @@ def _per_class(hits: int, false_hits: int, misses: int, support: int) -> dict[st
 def wilson_interval(
     successes: int, count: int, z: float = 1.959963984540054
 ) -> tuple[float, float]:
-    """The interval that holds the true share with 95 % confidence (`z` standard deviations).
+    """The 95 % confidence interval of a proportion (`z` standard deviations).
 
     Wilson 1927, "Probable inference, the law of succession, and statistical inference": with
     p = successes / count, (p + z^2/2n -+ z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n).

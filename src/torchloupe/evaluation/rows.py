@@ -5,24 +5,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-SCORED_AT_ONCE = 4096  # images whose logits are scored together, and that a pile has room for
+SCORED_AT_ONCE = 4096  # images whose logits are scored together
 
 
 class RowBuffer:
-    """Arrays of the same kind, put one on another in one block of memory.
+    """Rows of equal dtype and shape, appended into one growing array.
 
-    Kept one by one, the small ones that outlive their batch would lie between the large ones that
-    don't, and glibc does not use such a gap for the next batch: memory would grow by every image.
+    Small arrays kept one by one would fragment the heap between the large ones of a batch, and
+    glibc does not reuse such gaps for the next batch: memory would grow with every image.
     """
 
     def __init__(self, room: int = SCORED_AT_ONCE) -> None:
-        """`room` for so many rows is made at first; it grows where more come."""
+        """Allocates `room` rows at first, and more when they are needed."""
         self._room = room
         self._rows: NDArray[Any] | None = None
         self._count = 0
 
     def add(self, more: NDArray[Any]) -> None:
-        """Copy in `more` [B, ...]."""
+        """Append a copy of `more` [B, ...]."""
         end = self._count + len(more)
         if self._rows is None or end > len(self._rows):
             grown = np.empty((max(end, 2 * self._count, self._room), *more.shape[1:]), more.dtype)
@@ -33,5 +33,5 @@ class RowBuffer:
         self._count = end
 
     def array(self) -> NDArray[Any]:
-        """All that was added [N, ...]; of nothing, an array [0]."""
+        """All rows added so far [N, ...]; an array [0] if none were."""
         return np.empty(0) if self._rows is None else self._rows[: self._count]

@@ -1,7 +1,7 @@
-"""Judging a model: every sample once, in eval mode, without gradients.
+"""Evaluation of a model: every sample once, in eval mode, without gradients.
 
-`evaluate` gives a few numbers and is what runs between epochs; `score` gives all of them and
-the predictions, once, at the end. Both work on any module and any iterable of batches.
+`evaluate` returns loss and accuracy and runs between epochs; `score` returns all metrics and the
+predictions, once, at the end. Both take any module and any iterable of batches.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -16,18 +16,18 @@ from torch import Tensor, nn
 from torchloupe.data.feeds.feed import Batch, until
 from torchloupe.distributed.world import ALONE, World
 from torchloupe.errors import DataError
+from torchloupe.evaluation.batches import as_batches
 from torchloupe.evaluation.inference import eval_mode, forward, to_probabilities
 from torchloupe.evaluation.metrics import Scores
 from torchloupe.evaluation.rows import SCORED_AT_ONCE, RowBuffer
 from torchloupe.hardware.memory import MicroBatchLimit
 from torchloupe.hardware.precision import Precision
-
-Loss = Callable[[Tensor, Tensor], Tensor]
+from torchloupe.hardware.step import LossFunction
 
 
 @dataclass(frozen=True)
 class Scored:
-    """All metrics of one split, and its predictions in the order of the scan."""
+    """All metrics of a split, and its predictions in the order of the scan."""
 
     metrics: dict[str, Any]
     rows: NDArray[np.int64]  # [N] rows of the samples table
@@ -37,25 +37,28 @@ class Scored:
 
 def evaluate(
     model: nn.Module,
-    batches: Iterable[Batch],
+    batches: Iterable[Batch] | Iterable[Sequence[Tensor]],
     *,
-    loss: Loss | None = None,
+    loss: LossFunction | None = None,
     precision: Precision | None = None,
     multi_label: bool = False,
     stop: Callable[[], bool] = lambda: False,
     world: World = ALONE,
 ) -> dict[str, float] | None:
-    """Mean `loss` and `accuracy` over all samples; None when `stop()` cut it short.
+    """Mean `loss` and `accuracy` over all samples, in eval mode and without gradients.
 
-    With several labels an image, accuracy is the share of images whose labels are all right.
-    Sums stay on the device; the host waits once, at the end. Each rank of `world` brings batches of
-    its own, and all get the numbers of all. Raises DataError for no samples.
+    `batches` is a scan, or any iterable of (images [B, C, H, W], labels [B] or [B, K]), such as a
+    DataLoader; they are moved to the model's device. With several labels an image, accuracy is the
+    fraction of images whose labels are all right. Returns None when `stop()` cut it short.
+
+    Sums stay on the device; the host waits once, at the end. Each rank of `world` brings its own
+    batches, and all get the numbers of all. Raises DataError for no samples.
     """
     loss_sum: Tensor | float = 0.0
     correct: Tensor | int = 0
     count, micro_limit = 0, MicroBatchLimit()
     with eval_mode(model):
-        for batch in until(stop, batches):
+        for batch in until(stop, as_batches(batches, model)):
             logits = forward(model, batch.images, precision, micro_limit)
             if loss is not None:
                 loss_sum = loss_sum + loss(logits, batch.labels).float() * len(logits)
@@ -77,13 +80,13 @@ def score(
     *,
     class_names: Sequence[str],
     multi_label: bool = False,
-    loss: Loss | None = None,
+    loss: LossFunction | None = None,
     precision: Precision | None = None,
     world: World = ALONE,
 ) -> Scored:
     """Every metric of `Scores`, the mean loss, and each sample's probabilities.
 
-    Each rank of `world` brings batches of its own; all get what is said of all samples.
+    Each rank of `world` brings its own batches; all get the metrics of all samples.
     """
     device = next(model.parameters()).device
     logits_seen, labels_seen, rows_seen = RowBuffer(), RowBuffer(), RowBuffer()

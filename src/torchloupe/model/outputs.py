@@ -93,9 +93,8 @@ def hook_of(model: nn.Module) -> LogitsHook | None:
     return None
 
 
-def describe_outputs(model: nn.Module, class_names: tuple[str, ...]) -> list[str]:
-    """Notes on which part of the model's output is used; none where that is all of it."""
-    hook = hook_of(model)
+def describe_outputs(hook: LogitsHook | None, class_names: tuple[str, ...]) -> list[str]:
+    """Notes on which part of a model's output is used, after a forward of it."""
     return [] if hook is None else hook.notes(class_names)
 
 

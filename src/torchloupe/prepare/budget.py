@@ -1,44 +1,41 @@
 """A budget in minutes, from the first moment of a command to its last.
 
-What preparing took and what the last tests will take is taken off; training gets the rest.
+Training gets what the preparation and the final test leave.
 """
 
 import copy
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
-from torchloupe.config.schema import Config
-from torchloupe.config.text import Source
-from torchloupe.data.feeds.feed import Batch, Feed, PixelFeed
-from torchloupe.data.feeds.loader import LoaderFeed
-from torchloupe.data.feeds.stream import Stream
+from torchloupe.config.settings import Settings
+from torchloupe.data.feeds.feed import Batch, Feed
 from torchloupe.evaluation.scoring import evaluate
 from torchloupe.hardware.device import wait_for
 from torchloupe.hardware.memory import MicroBatchLimit, is_out_of_memory, shrink_micro_batches
 from torchloupe.hardware.precision import Precision
+from torchloupe.hardware.step import LossFunction, forward_backward
 from torchloupe.model.losses import Loss
-from torchloupe.prepare.data import RunData
+from torchloupe.prepare.run_data import RunData, TrainingFeed
 from torchloupe.recipes.choice import Facts
 from torchloupe.speed.choice import measuring_seconds, open_variants, time_step
-from torchloupe.speed.trial import LossFunction, MakeOptimizer
+from torchloupe.speed.trial import MakeOptimizer
 
-LEAST_FRACTION = 0.5  # of the budget that training gets, however long preparing took
+LEAST_FRACTION = 0.5  # of the budget is for training, however long the preparation took
 WRITING_SECONDS = 0.7  # the last checkpoint, metrics and tables, about
-FEW_EPOCHS = 3.0  # with fewer, a narrower network gets further (docs/LOG.md)
+FEW_EPOCHS = 3.0  # with fewer, a narrower network is more accurate (docs/LOG.md)
 NARROW: dict[str, Any] = {"model.options": {"width": 16, "last": 2}}
-TIMED_STEPS = 200  # at most, for finding out how many epochs fit into the budget
+TIMED_STEPS = 200  # at most, to estimate the epochs that fit into the budget
 TIMED_IMAGES = 512  # of an evaluation
-TIMED_SAMPLES = 64  # where each comes from a Dataset of the user's, which may take its time
+TIMED_SAMPLES = 64  # of a Dataset, whose items may be slow
 
 
 @dataclass(frozen=True)
 class Budget:
-    """The seconds that a person gave, and what of them is not for training."""
+    """A budget in seconds, and the part of it that is not for training."""
 
     seconds: float
     began: float  # `time.perf_counter()` when the command, or the call, began
@@ -46,11 +43,11 @@ class Budget:
     ending: float  # seconds from the last step to the end
 
     def left(self) -> float:
-        """Seconds for training from now on; LEAST_FRACTION of the budget where less is left."""
+        """Seconds left for training; LEAST_FRACTION of the budget at least."""
         return max(LEAST_FRACTION * self.seconds, self._rest())
 
     def notes(self) -> list[str]:
-        """What to say where preparing and testing take more than they may."""
+        """A note where preparation and testing take too much of the budget."""
         if self._rest() >= LEAST_FRACTION * self.seconds:
             return []
         return [
@@ -65,42 +62,42 @@ class Budget:
 def plan_budget(
     minutes: float, began: float, model: nn.Module, run_data: RunData, precision: Precision
 ) -> Budget:
-    """The budget of a run, with what its evaluations will take, as measured on a few images."""
+    """The budget of a run; the time of its evaluations is measured on a few images."""
     image = time_evaluation(model, run_data, precision)
     val, test = len(run_data.splits.val), len(run_data.splits.test)
-    # After the last step val is judged once more, and then both once with all their scores.
+    # After the last step val is evaluated once more, then both splits with all metrics.
     return Budget(60 * minutes, began, val * image, (2 * val + test) * image + WRITING_SECONDS)
 
 
 def time_evaluation(model: nn.Module, run_data: RunData, precision: Precision) -> float:
     """Seconds to evaluate one image, in batches; 0 where there is nothing to evaluate."""
-    part = next((part for part in ("val", "test") if len(run_data.rows(part))), None)
-    if part is None:
+    split = next((name for name in ("val", "test") if len(run_data.rows(name))), None)
+    if split is None:
         return 0.0
     count = TIMED_SAMPLES if run_data.pixels is None else TIMED_IMAGES
-    rows = run_data.rows(part)[:count]
+    rows = run_data.rows(split)[:count]
     start = time.perf_counter()
-    evaluate(model, run_data.scan_rows(rows, precision.device, part), precision=precision)
+    evaluate(model, run_data.scan_rows(rows, precision.device, split), precision=precision)
     return (time.perf_counter() - start) / len(rows)
 
 
 def choose_network(
-    config: Config,
-    sources: Mapping[str, Source],
+    settings: Settings,
     facts: Facts,
     began: float,
     model: nn.Module,
     loss: Loss,
     batch: Batch,
 ) -> dict[str, Any]:
-    """Settings for a narrower network where the usual one, `model`, would see too few images.
+    """Settings for a narrower network where `model` would see too few images in the time.
 
-    Only where nobody asked for a network, and minutes decide. Times some steps of `model`.
+    Only where no network was asked for and minutes were given. Times some steps of `model`.
     """
-    is_open = config.model.name == "residual" and sources["model.name"] == "recipe"
+    config = settings.config
+    is_open = config.model.name == "residual" and settings.origin("model.name") == "recipe"
     if not is_open or config.model.options or config.train.epochs or not config.train.minutes:
         return {}
-    variants = open_variants(config, sources, batch.images.device)
+    variants = open_variants(settings, batch.images.device)
     variant = next((variant for variant in variants if variant.precision == "bf16"), variants[0])
     seconds = 60 * config.train.minutes - (time.perf_counter() - began)
     images = seconds * len(batch) / time_step(model, loss, batch, variant)
@@ -112,14 +109,14 @@ def choose_network(
 def guess_epochs(
     budget: Budget,
     model: nn.Module,
-    feed: PixelFeed | LoaderFeed | Stream,
+    feed: TrainingFeed,
     loss: LossFunction,
     make_optimizer: MakeOptimizer,
     precision: Precision,
 ) -> float:
-    """How many epochs, evaluations included, fit into what is left of `budget`.
+    """How many epochs, evaluations included, fit into the rest of `budget`.
 
-    Times real steps on a copy of the model. The loop corrects the guess as it goes.
+    Times real steps on a copy of the model; the loop corrects the estimate as it goes.
     """
     allowed = measuring_seconds(budget.seconds)
     step = time_steps(copy.deepcopy(model), feed, loss, make_optimizer, precision, allowed)
@@ -135,7 +132,7 @@ def time_steps(
     precision: Precision,
     allowed: float,
 ) -> float:
-    """Seconds of a step of training, the reading of its batch included; `model` is trained."""
+    """Seconds of a training step, reading its batch included; `model` is trained."""
     optimizer, device, micro_limit = make_optimizer(model), precision.device, MicroBatchLimit()
     began, start, timed = time.perf_counter(), 0.0, 0
     model.train()
@@ -160,18 +157,16 @@ def _take_step(
     precision: Precision,
     micro_limit: MicroBatchLimit,
 ) -> bool:
-    """One step; False where memory ran out, and `micro_limit` are smaller from now on."""
-    parts = micro_limit.count(len(batch))
+    """Take one step; False where memory ran out, after shrinking `micro_limit`."""
+    count = micro_limit.count(len(batch))
     try:
-        for micro, weight, _ in batch.micro(parts):
-            with precision.autocast():
-                value = loss(model(micro.images), micro.labels) * weight
-            precision.backward(value)
+        for micro, weight in batch.micro(count):
+            value = forward_backward(model, micro.images, micro.labels, loss, precision, weight)
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        shrink_micro_batches(micro_limit, -(-len(batch) // parts), str(error))
+        shrink_micro_batches(micro_limit, -(-len(batch) // count), str(error))
         optimizer.zero_grad(set_to_none=True)
         return False
-    precision.step(optimizer, value.detach())
+    precision.step(optimizer, value)
     return True

@@ -5,221 +5,106 @@ before the split, so that the split is one of sound images.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from torchloupe.config.schema import DataConfig
-from torchloupe.data.augmentation.augment import Augment
 from torchloupe.data.contract import Contract, choose_contract
-from torchloupe.data.feeds.feed import PixelFeed, PixelScan
-from torchloupe.data.feeds.loader import LoaderFeed, LoaderScan
-from torchloupe.data.feeds.rank_share import WHOLE, RankShare
-from torchloupe.data.feeds.stream import Stream
+from torchloupe.data.feeds.rank_share import RankShare
 from torchloupe.data.pack.pixels import Pixels, open_pixels, sound_rows
-from torchloupe.data.samples import Samples
 from torchloupe.data.sources import Data, open_data
 from torchloupe.data.sources.source import count_ignored
 from torchloupe.data.split import TEST, Splits
 from torchloupe.data.split_cache import divide, find_statistics
+from torchloupe.distributed.world import ALONE, World
 from torchloupe.errors import DataError, UsageError, printable
-from torchloupe.evaluation.inference import BATCH_MULTIPLE, LARGEST_BATCH
 from torchloupe.model.backbones import InputSpec
+from torchloupe.prepare.run_data import DatasetData, PackedData, RunData, StreamData
 from torchloupe.units import plural
 
 Rows = NDArray[np.int64]
 Progress = Callable[[int, int], None]
-
-EVALUATION_PIXELS = 2**20  # values in one evaluation batch, of 16 to 256 images
-
-
-@dataclass(frozen=True)
-class RunData:
-    """Everything the loop and the evaluation need of the data."""
-
-    data: Data
-    splits: Splits
-    contract: Contract
-    pixels: Pixels | None  # None: a Dataset of the user's, read through a DataLoader
-    fingerprint: str
-    workers: int
-    notes: tuple[str, ...]
-    rank_share: RankShare = WHOLE  # this rank's, of every batch and every scan of a split
-
-    @property
-    def samples(self) -> Samples:
-        """The table of all samples; rows of the splits point into it."""
-        return self.data.samples
-
-    def rows(self, part: str) -> Rows:
-        """The rows of "train", "val" or "test"; empty for a stream, which has none."""
-        found: Rows = getattr(self.splits, part)
-        return found
-
-    def some_rows(self, most: int) -> Rows:
-        """Up to `most` training rows from all over them; two where each costs a Dataset's time."""
-        rows = self.splits.train
-        count = min(most, len(rows)) if self.pixels is not None else min(2, len(rows))
-        return rows[np.arange(count) * len(rows) // max(count, 1)]
-
-    def has(self, part: str) -> bool:
-        """Whether there is anything in "train", "val" or "test"."""
-        if self.data.kind == "stream":
-            return part in self.data.reader.loaders  # type: ignore[attr-defined]
-        return len(self.rows(part)) > 0
-
-    @property
-    def train_count(self) -> int:
-        """Training images; for a stream what its loader says, 0 where it doesn't."""
-        if self.data.kind != "stream":
-            return len(self.splits.train)
-        loader = self.data.reader.loaders["train"]  # type: ignore[attr-defined]
-        try:
-            return len(getattr(loader, "dataset", loader))
-        except TypeError:
-            return 0
-
-    def class_counts(self) -> NDArray[np.int64] | None:
-        """Training images a class [K]; None for a stream."""
-        if self.data.kind == "stream":
-            return None
-        return self.samples.class_counts(self.splits.train)
-
-    def facts(self) -> dict[str, Any]:
-        """What identifies the data, for environment.json and for refusing changed data."""
-        counts = self.samples.class_counts()
-        return {
-            "name": self.data.name,
-            "kind": self.data.kind,
-            "fingerprint": self.fingerprint,
-            "images": len(self.samples),
-            "set_aside": len(self.pixels.bad) if self.pixels else 0,
-            "ignored_files": dict(self.data.ignored),
-            "train": self.train_count,
-            "val": len(self.splits.val),
-            "test": len(self.splits.test),
-            "images_of_class": dict(zip(self.samples.class_names, map(int, counts), strict=True)),
-        }
-
-    def feed(
-        self, batch_total: int, seed: int, augment: Augment, device: torch.device
-    ) -> PixelFeed | LoaderFeed | Stream:
-        """Training batches, endless, from any step; of each this rank's part."""
-        feed: PixelFeed | LoaderFeed | Stream
-        rows = self.splits.train
-        if self.data.kind == "stream":
-            if not augment.is_off:
-                raise UsageError(
-                    "a stream is trained on as it comes, and can't be augmented here",
-                    "put the changes into the stream, and leave out the augment. settings",
-                )
-            feed = Stream(self.data, "train", self.contract, batch_total, seed, device)
-        elif self.pixels is None:
-            workers = self.workers
-            feed = LoaderFeed(
-                self.data, rows, self.contract, batch_total, seed, device, workers, augment
-            )
-        else:
-            feed = PixelFeed(
-                self.pixels, self.samples, rows, self.contract, augment, batch_total, seed, device
-            )
-        feed.rank_share = self.rank_share
-        return feed
-
-    def scan(self, part: str, device: torch.device) -> PixelScan | LoaderScan | Stream:
-        """This rank's samples of "train", "val" or "test": each once over all ranks."""
-        rows = self.rows(part)
-        scan = self.scan_rows(rows[self.rank_share.span(len(rows))], device, part)
-        if isinstance(scan, Stream):
-            scan.rank_share = self.rank_share
-        return scan
-
-    def scan_rows(
-        self, rows: Rows, device: torch.device, part: str = "train"
-    ) -> PixelScan | LoaderScan | Stream:
-        """The samples at `rows`, each once, in that order; of a stream always a whole part."""
-        height, width = self.contract.size
-        each = height * width * self.contract.channels
-        batch = max(
-            BATCH_MULTIPLE,
-            min(LARGEST_BATCH, EVALUATION_PIXELS // each // BATCH_MULTIPLE * BATCH_MULTIPLE),
-        )
-        if self.data.kind == "stream":
-            return Stream(self.data, part, self.contract, batch, 0, device)
-        if self.pixels is None:
-            return LoaderScan(self.data, rows, self.contract, batch, device, self.workers)
-        return PixelScan(self.pixels, self.samples, rows, self.contract, batch, device)
+NO_ROWS = np.zeros(0, dtype=np.int64)
 
 
-def prepare(
-    config: DataConfig,
+def prepare_data(
     source: Any,
+    config: DataConfig | None = None,
     *,
-    seed: int,
+    seed: int = 0,
     contract: Contract | None = None,
     input_spec: InputSpec | None = None,
     progress: Progress | None = None,
     announce: Callable[[str], None] | None = None,
+    world: World = ALONE,
 ) -> RunData:
-    """Open `source` as the settings say; `contract` is that of a run to follow, else it is made.
+    """Open `source` (anything `open_data` takes), decode and split it: feeds and scans for a loop.
 
-    `input_spec` is that of a pretrained backbone, whose mean and standard deviation are then used.
+    `seed` decides the split. `contract` is that of a run to resume; else it is made from the data.
+    With the `input_spec` of a pretrained backbone, its mean and standard deviation normalise the
+    images. Of several ranks in `world` each gets its own share of every batch.
 
     Raises DataError for data that can't be learned from, and where more than
     `config.bad_fraction` of the images can't be read.
     """
+    config = config or DataConfig()
     data = open_source(config, source)
     if contract is not None:
         data = align_classes(data, contract.class_names)
     chosen = contract or choose_contract(
         data, mode=config.mode, size=config.size, fit=config.fit, kernel=config.kernel
     )
-    notes = [*data.notes, *describe_ignored(data.ignored)]
-    pixels = None
+    pixels, sound = _read_pixels(config, data, chosen, progress, announce)
     if data.kind == "stream":
-        none = np.zeros(0, dtype=np.int64)
-        splits, fingerprint = Splits(none, none, none), data.samples.fingerprint()
+        splits, fingerprint = Splits(NO_ROWS, NO_ROWS, NO_ROWS), data.samples.fingerprint()
     else:
-        sound = np.arange(len(data.samples))
-        if data.kind != "dataset":
-            pixels = open_pixels(
-                data, chosen, pack=config.pack, progress=progress, announce=announce
-            )
-            sound = sound_rows(pixels, config.bad_fraction)
-            notes += [*pixels.notes, *describe_bad(pixels)]
-        splits, fingerprint = divide(
-            data,
-            pixels,
-            sound,
-            fractions=(config.val_fraction, config.test_fraction),
-            seed=seed,
-            fold=(config.fold, config.folds) if config.fold else None,
-        )
-    notes += splits.notes
-    if contract is None and input_spec is not None:
-        chosen = chosen.with_statistics(*input_spec.statistics(chosen.channels))
-    elif contract is None and pixels is not None:
-        chosen = chosen.with_statistics(*find_statistics(pixels, splits.train))
-    elif contract is None and not chosen.mean:
-        chosen = chosen.with_statistics((0.5,) * chosen.channels, (0.25,) * chosen.channels)
-    return RunData(
-        data=data,
+        fractions = (config.val_fraction, config.test_fraction)
+        fold = (config.fold, config.folds) if config.fold else None
+        splits, fingerprint = divide(data, pixels, sound, fractions=fractions, seed=seed, fold=fold)
+    if contract is None:
+        chosen = _with_statistics(chosen, input_spec, pixels, splits)
+    return _kind_of(data)(
+        source=data,
         splits=splits,
         contract=chosen,
-        pixels=pixels,
         fingerprint=fingerprint,
         workers=config.workers,
+        notes=(*_notes_on(data, pixels), *splits.notes),
+        pixels=pixels,
+        rank_share=RankShare(world.rank, world.size),
+    )
+
+
+def prepare_evaluation_data(config: DataConfig, source: Any, contract: Contract) -> RunData:
+    """Data to evaluate a trained model on: its test split where the source names one, else all.
+
+    Classes are aligned with the contract's by name. Unreadable images are set aside as in
+    training.
+    """
+    data = align_classes(open_source(config, source), contract.class_names)
+    pixels, rows = _read_pixels(config, data, contract)
+    notes = _notes_on(data, pixels)
+    if data.given is not None and (data.given == TEST).any():
+        rows = rows[data.given[rows] == TEST]
+        notes.append("the data names a test split; that is what is evaluated")
+    return _kind_of(data)(
+        source=data,
+        splits=Splits(NO_ROWS, NO_ROWS, rows),
+        contract=contract,
+        fingerprint=data.samples.fingerprint(pixels.content if pixels else None),
+        workers=config.workers,
         notes=tuple(notes),
+        pixels=pixels,
     )
 
 
 def open_ahead(
     config: DataConfig, source: Any, tell: Callable[[Mapping[str, Any]], None]
 ) -> tuple[str, Pixels]:
-    """The name and the pixels of `source`, on disk, as a run with these settings will find them.
+    """The name and the pixels of `source`, in a pack on disk that later runs will find.
 
     `tell` gets events as a listener does: progress, and what is about to be done.
     """
@@ -228,7 +113,7 @@ def open_ahead(
             f"data.pack={config.pack} asks for no pack on disk", "leave it out to build one"
         )
     data = open_source(config, source)
-    if data.kind in ("dataset", "stream"):
+    if _kind_of(data) is not PackedData:
         raise UsageError(
             f"{printable(data.name)} is a Dataset of your own, which is read anew each time",
             "its own transforms decide its images; only files and arrays are packed",
@@ -246,33 +131,42 @@ def open_ahead(
     return data.name, pixels
 
 
-def prepare_evaluation_data(config: DataConfig, source: Any, contract: Contract) -> RunData:
-    """Data to evaluate a trained model on: its test split where the source names one, else all.
+def _kind_of(data: Data) -> type[RunData]:
+    """How images of this source are read: from a pack, item by item, or in sequence."""
+    return {"dataset": DatasetData, "stream": StreamData}.get(data.kind, PackedData)
 
-    Classes are aligned with the contract's by name. Unreadable images are set aside as in
-    training.
-    """
-    data = align_classes(open_source(config, source), contract.class_names)
-    none = np.zeros(0, dtype=np.int64)
-    rows, pixels, content = np.arange(len(data.samples)), None, None
+
+def _read_pixels(
+    config: DataConfig,
+    data: Data,
+    contract: Contract,
+    progress: Progress | None = None,
+    announce: Callable[[str], None] | None = None,
+) -> tuple[Pixels | None, Rows]:
+    """The pixels of files and arrays, and the rows of all samples that can be read."""
+    if _kind_of(data) is not PackedData:
+        return None, np.arange(len(data.samples))
+    pixels = open_pixels(data, contract, pack=config.pack, progress=progress, announce=announce)
+    return pixels, sound_rows(pixels, config.bad_fraction)
+
+
+def _with_statistics(
+    contract: Contract, input_spec: InputSpec | None, pixels: Pixels | None, splits: Splits
+) -> Contract:
+    """`contract` with mean and standard deviation: the backbone's, or of the training images."""
+    if input_spec is not None:
+        return contract.with_statistics(*input_spec.statistics(contract.channels))
+    if pixels is not None:
+        return contract.with_statistics(*find_statistics(pixels, splits.train))
+    if not contract.mean:
+        return contract.with_statistics((0.5,) * contract.channels, (0.25,) * contract.channels)
+    return contract
+
+
+def _notes_on(data: Data, pixels: Pixels | None) -> list[str]:
+    """What a person should know of the source and of images that can't be read."""
     notes = [*data.notes, *describe_ignored(data.ignored)]
-    if data.kind not in ("dataset", "stream"):
-        pixels = open_pixels(data, contract, pack=config.pack)
-        rows = sound_rows(pixels, config.bad_fraction)
-        content = pixels.content
-        notes += [*pixels.notes, *describe_bad(pixels)]
-    if data.given is not None and (data.given == TEST).any():
-        rows = rows[data.given[rows] == TEST]
-        notes.append("the data names a test split; that is what is evaluated")
-    return RunData(
-        data=data,
-        splits=Splits(none, none, rows),
-        contract=contract,
-        pixels=pixels,
-        fingerprint=data.samples.fingerprint(content),
-        workers=config.workers,
-        notes=tuple(notes),
-    )
+    return notes if pixels is None else [*notes, *pixels.notes, *describe_bad(pixels)]
 
 
 def open_source(config: DataConfig, source: Any) -> Data:

@@ -1,13 +1,13 @@
-"""What a pretrained backbone makes of every image: computed once, and kept in the cache folder.
+"""Features of a pretrained backbone: computed once for every image, and cached.
 
-Features are named by everything they come from (the backbone's weights, the contract, the
-content of the images, the number format), so that stale ones are never found.
+Their key is a hash of everything they depend on (the backbone's weights, the contract, the content
+of the images, the number format), so that stale ones are never used.
 """
 
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from torchloupe.config.schema import Config
-from torchloupe.config.text import Source
+from torchloupe.config.settings import Settings
 from torchloupe.data.feeds.feed import Batch
 from torchloupe.errors import LoupeError, printable
 from torchloupe.evaluation.rows import RowBuffer
@@ -28,14 +28,16 @@ from torchloupe.hardware.precision import Precision
 from torchloupe.model.folding import fold_norms
 from torchloupe.model.transfer import Transfer
 from torchloupe.model.weights import digest_weights
-from torchloupe.prepare.data import RunData
+from torchloupe.prepare.run_data import RunData
 from torchloupe.speed.choice import has_fast_bf16
 from torchloupe.speed.trial import WORTH_IT
 from torchloupe.system.cache import Kept, find_cache, read_kept, write_kept
 
 FORMAT = 2  # raised when the same weights begin to give other features
-BATCH_ON_CPU, BATCH_ON_GPU = 8, 256  # on a CPU small batches stay in its caches
+BATCH_ON_CPU, BATCH_ON_GPU = 8, 256  # small batches stay in a CPU's caches
 LEAST_COSINE = 0.99  # cosine of the features of an image in another number format with fp32's
+
+MIRRORED_AT_MOST = 10_000  # images; with more, mirrored views cost more than they give
 
 Progress = Callable[[int, int], None]
 
@@ -119,16 +121,16 @@ def compute_features(
 
 
 def choose_feature_format(
-    config: Config, typed: Mapping[str, Source], model: Transfer, batch: Batch
+    settings: Settings, model: Transfer, batch: Batch
 ) -> tuple[dict[str, Any], list[str]]:
-    """The number format for features, measured where it is open; the setting, and a line of why.
+    """The number format for features, measured where it is open; the setting, and a note.
 
-    bf16 is taken where the device has instructions for it, it is 10 % faster, and the features of
-    every image point where those in fp32 do.
+    bf16 is chosen where the device has instructions for it, it is 10 % faster, and the features of
+    every image have a cosine of at least LEAST_COSINE with those in fp32.
     """
     device = batch.images.device
-    is_open = typed.get("hardware.precision", "default") == "default"
-    if not is_open or config.hardware.precision != "fp32" or not has_fast_bf16(device):
+    is_fp32 = settings.config.hardware.precision == "fp32"
+    if not settings.is_open("hardware.precision") or not is_fp32 or not has_fast_bf16(device):
         return {}, []
     images = batch.images.contiguous(memory_format=torch.channels_last)
     body = fold_norms(model.body, images[:2]).to(memory_format=torch.channels_last)
@@ -169,9 +171,6 @@ def _name_features(
     return hashed.hexdigest()[:40]
 
 
-MIRRORED_AT_MOST = 10_000  # from here on mirrored views cost more than they give
-
-
 def count_views(config: Config, train_count: int) -> int:
-    """In how many views each image is seen: 2 with its mirror image, where that keeps its label."""
+    """Views of each image: 2 with its mirror image, where that keeps the label."""
     return 2 if config.augment.flip and train_count <= MIRRORED_AT_MOST else 1

@@ -1,7 +1,7 @@
 """Single objects out of settings: the model, the loss, the optimizer, the plan."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -14,30 +14,34 @@ from torchloupe.model.catalog import make_model
 from torchloupe.model.outputs import take_logits
 from torchloupe.model.schedules import make_schedule
 from torchloupe.model.transfer import Transfer, make_transfer
-from torchloupe.prepare.data import RunData
 from torchloupe.prepare.plan import Plan
+from torchloupe.prepare.run_data import RunData
 from torchloupe.recipes.choice import PRETRAINED, Facts
 from torchloupe.units import plural
 
-ONLY_AT_THE_END = 2**62  # a number of steps that no run reaches
+ONLY_AT_THE_END = 2**62  # steps; more than any run has
 SIGNALS_EVERY_STEPS = 50  # a look costs about a step, so this one in fifty stays below 3 %
 
 
 @dataclass(frozen=True)
 class UserObjects:
-    """What the user handed over as Python objects; None where the settings' name counts."""
+    """Python objects given by the user; None where the name in the settings counts."""
 
     source: Any = None
     model: nn.Module | Callable[..., nn.Module] | None = None
     loss: Callable[..., Any] | None = None
     optimizer: Callable[..., Any] | None = None
 
+    def without_optimizer(self) -> "UserObjects":
+        """The same, with the optimizer of the settings: for trials on copies of the model."""
+        return replace(self, optimizer=None)
+
 
 NO_OBJECTS = UserObjects()
 
 
 def refuse_misspelt(config: Config, objects: UserObjects) -> None:
-    """UsageError for a model, loss or optimizer that there is none of, before images are read."""
+    """Raises UsageError for an unknown model, loss or optimizer, before images are read."""
     for given, name, refuse in (
         (objects.model, config.model.name, catalog.refuse_unknown),
         (objects.loss, config.loss.name, losses.refuse_unknown),
@@ -48,7 +52,7 @@ def refuse_misspelt(config: Config, objects: UserObjects) -> None:
 
 
 def build_model(config: Config, objects: UserObjects, facts: Facts) -> nn.Module:
-    """The model, its weights drawn from the seed; one handed over is taken as it is."""
+    """The model, initialised from the seed; a module given by the user is used as it is."""
     if isinstance(objects.model, nn.Module):
         return take_logits(objects.model, facts.classes, multi_label=facts.multi_label)
     with torch.random.fork_rng(devices=[]):
@@ -101,7 +105,7 @@ def build_optimizer(
 
 
 def facts_of(run_data: RunData) -> Facts:
-    """What recipes may look at."""
+    """The facts that recipes depend on."""
     contract = run_data.contract
     return Facts(
         train_count=run_data.train_count,
@@ -154,5 +158,5 @@ def steps_of(epochs: float, steps_per_epoch: int) -> int:
 
 
 def network_maker(strategy: str) -> Callable[..., nn.Module]:
-    """What makes the network of a run from its settings: `make_model`, or `make_transfer`."""
+    """The function that builds the network: `make_model`, or `make_transfer` for a backbone."""
     return make_transfer if strategy in PRETRAINED else make_model

@@ -1,88 +1,82 @@
-"""From settings to objects: data, model, loss, optimizer, plan, ready for the loop.
+"""From settings to a session: data, model, loss, optimizer and plan, ready for the loop.
 
-Everything that can be refused is refused here, before a run folder is made.
+Four stages, each from value to value: open the data, settle what is open by the recipe and by
+measurements, make the objects of this rank, and join the ranks. Everything that can be refused is
+refused here, before a run folder is made.
 """
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
 from torchloupe.config.schema import Config
-from torchloupe.config.text import Source, change
+from torchloupe.config.settings import Settings
 from torchloupe.data.augmentation.augment import Augment
 from torchloupe.data.contract import Contract
-from torchloupe.data.feeds.feed import Batch, Feed
-from torchloupe.data.feeds.rank_share import RankShare
 from torchloupe.distributed.parallel import Parallel, make_parallel
 from torchloupe.distributed.rank import find_rank
 from torchloupe.distributed.world import ALONE, World, join
 from torchloupe.errors import UsageError
 from torchloupe.hardware.device import DeviceChoice, choose_device, count_gpus
 from torchloupe.hardware.precision import Precision, choose_precision
-from torchloupe.lens.anatomy import explain_forward
 from torchloupe.lens.watch import watch
-from torchloupe.model.losses import Loss
 from torchloupe.model.muon import Muon
 from torchloupe.model.optimizers import make_average
-from torchloupe.model.outputs import describe_outputs
 from torchloupe.model.schedules import Plateau
-from torchloupe.model.transfer import Transfer
-from torchloupe.prepare.budget import Budget, choose_network, guess_epochs, plan_budget
-from torchloupe.prepare.data import RunData, open_source, prepare
-from torchloupe.prepare.features import choose_feature_format
+from torchloupe.prepare.budget import Budget
+from torchloupe.prepare.data import open_source, prepare_data
+from torchloupe.prepare.measured import measure, set_threads, settle
 from torchloupe.prepare.objects import (
     UserObjects,
     build_loss,
-    build_model,
     build_optimizer,
-    facts_of,
-    load_backbone,
     make_plan,
     refuse_misspelt,
 )
 from torchloupe.prepare.plan import Plan
+from torchloupe.prepare.run_data import RunData, TrainingFeed
 from torchloupe.prepare.strategy import Decision, decide_strategy
-from torchloupe.recipes.choice import PRETRAINED, Facts, explain_imbalance, fill_in
+from torchloupe.recipes.choice import PRETRAINED, explain_imbalance
 from torchloupe.run.listener import Listener
 from torchloupe.run.state import State
-from torchloupe.speed.choice import choose_speed, repeat_batch
 from torchloupe.system.heap import keep_freed_blocks
 from torchloupe.system.user_code import load_object, naming_errors
-
-FORMAT_IMAGES = 8  # that number formats are compared on
 
 
 @dataclass(frozen=True)
 class Prepared:
     """What every rank makes by itself."""
 
-    config: Config
-    sources: Mapping[str, Source]
+    settings: Settings
     run_data: RunData
-    feed: Feed
+    feed: TrainingFeed
     place: DeviceChoice
     precision: Precision
     plan: Plan
     model: nn.Module
-    notes: tuple[str, ...] = ()  # for the person, of the data and of what was measured
+    notes: tuple[str, ...] = ()  # on the data, and on what was chosen and why
     budget: Budget | None = None  # where a time, not a number of epochs, was given
+
+    @property
+    def config(self) -> Config:
+        """The values of the settings."""
+        return self.settings.config
 
 
 @dataclass(frozen=True)
 class Session(Prepared):
-    """A run ready to be trained."""
+    """A run ready to be trained, its model joined with those of the other ranks."""
 
     parallel: Parallel = field(kw_only=True)
     state: State = field(kw_only=True)
 
-    def spend_rest(self) -> Plan:
-        """The plan, with all that is left now of a budget in minutes for training."""
+    def plan_now(self) -> Plan:
+        """The plan; of a budget in minutes, training gets all that is left at this moment."""
         if self.budget is None:
             return self.plan
         return replace(self.plan, seconds=self.parallel.world.first(self.budget.left()))
@@ -103,9 +97,8 @@ def refuse_missing_ranks(config: Config) -> None:
         )
 
 
-def build(
-    config: Config,
-    sources: Mapping[str, Source],
+def prepare_session(
+    settings: Settings,
     objects: UserObjects,
     listeners: Sequence[Listener] = (),
     contract: Contract | None = None,
@@ -114,155 +107,114 @@ def build(
 ) -> Session:
     """Open the data, make the model and everything around it, and try one forward.
 
-    Everything that can be refused is refused here, before a folder is made. `contract` is that
-    of the run to go on with; else it is made from the data. Every rank must call this: what is
-    left open is decided by rank 0, while the others wait. A budget in minutes counts from `began`
-    (`time.perf_counter()`), or from now.
+    `contract` is that of a run to resume; else it is made from the data. Every rank must call
+    this: rank 0 decides what is open while the others wait. A budget in minutes counts from
+    `began` (`time.perf_counter()`), or from now.
     """
     began = time.perf_counter() if began is None else began
     if world.leads:
-        draft = draw_up(config, sources, objects, listeners, contract, world, began)
-        world.first((draft.config, draft.sources, draft.run_data.contract))
+        prepared = prepare_rank(settings, objects, listeners, contract, world, began)
+        world.first((prepared.settings.closed(), prepared.run_data.contract))
     else:
-        decided: tuple[Config, dict[str, Source], Contract] = world.first(None)
-        config, sources, contract = decided
-        sources = {  # nothing is open any more, and nothing is measured a second time
-            name: "measured" if source == "default" else source for name, source in sources.items()
-        }
-        draft = draw_up(config, sources, objects, (), contract, world, began)
-    return attach_ranks(draft, objects, world)
+        decided: tuple[Settings, Contract] = world.first(None)
+        prepared = prepare_rank(decided[0], objects, (), decided[1], world, began)
+    return attach_ranks(prepared, objects, world)
 
 
-def draw_up(
-    config: Config,
-    sources: Mapping[str, Source],
+def prepare_rank(
+    settings: Settings,
     objects: UserObjects,
     listeners: Sequence[Listener],
     contract: Contract | None,
     world: World,
     began: float,
 ) -> Prepared:
-    """Everything that may be refused: data, model, loss, plan."""
+    """What this rank needs of a run; everything that can be refused is refused here."""
     keep_freed_blocks()
-    place = choose_device(config.hardware.device, world.launched)
-    precision_name, _ = choose_precision(config.hardware.precision, place.device)
-    if config.hardware.deterministic:
+    place = choose_device(settings.config.hardware.device, world.launched)
+    name, _ = choose_precision(settings.config.hardware.precision, place.device)
+    Precision(name, place.device)  # refuses what the device can't do
+    if settings.config.hardware.deterministic:
         torch.use_deterministic_algorithms(True)
+    settings = settings.with_default({"hardware.precision": name})
 
-    decision, run_data = prepare_data(config, sources, objects, listeners, contract)
-    config, sources = decision.config, decision.sources
-    run_data = replace(run_data, rank_share=RankShare(world.rank, world.size))
-    facts = facts_of(run_data)
-    was_open = config
-    config, filled = fill_in(config, facts, sources)
-    config = change(config, {"hardware.precision": precision_name})
-    Precision(precision_name, place.device)  # refuses what the device can't do
+    decision, run_data = open_run_data(settings, objects, listeners, contract, world)
+    config = settle(decision.settings, run_data, {}).config
     set_threads(config)
-
     loss = build_loss(config, objects, run_data).to(place.device)
-    share = -(-config.train.batch_total // world.size)
-    batch = next(iter(run_data.scan_rows(run_data.some_rows(share), place.device)))
-    trial = repeat_batch(batch, share)
-    model = build_model(config, objects, facts).to(place.device)
-    network = choose_network(config, filled, facts, began, model, loss, trial)
-    if network:
-        config, filled = take_measured(config, filled, network)
-        model = build_model(config, objects, facts).to(place.device)
-    if isinstance(model, Transfer) and contract is None:
-        decision.notes.extend(load_backbone(config, model))
-    decision.notes.extend(try_forward(model, loss, batch, facts))
-    with watching(config, model):
-        pass  # refuses layers and a hook that are not there
-    make_trial_optimizer = partial(build_optimizer, config, replace(objects, optimizer=None))
-    feeding = (config.train.batch_total, config.train.seed)
-    if isinstance(model, Transfer) and config.train.strategy == "head":
-        chosen, notes = choose_feature_format(
-            config, sources, model, repeat_batch(batch, FORMAT_IMAGES)
-        )
-    else:
-        chosen, notes = choose_speed(
-            config,
-            sources,
-            model,
-            loss,
-            make_trial_optimizer,
-            trial,
-            run_data.train_count // config.train.batch_total,
-        )
-    chosen = {**network, **chosen}
-    config, filled = take_measured(config, filled, chosen)
-    set_threads(config)
-    precision = Precision(config.hardware.precision, place.device)
-    if config.hardware.channels_last:
-        model = model.to(memory_format=torch.channels_last)
-    if config.hardware.compile:
-        model.compile()
-    budget = None
-    if config.train.minutes and (not config.train.epochs or filled["train.epochs"] == "measured"):
-        budget = plan_budget(config.train.minutes, began, model, run_data, precision)
-    if budget and not config.train.epochs:
-        unchanged = run_data.feed(*feeding, Augment(), place.device)
-        epochs = guess_epochs(budget, model, unchanged, loss, make_trial_optimizer, precision)
-        chosen["train.epochs"] = epochs
-        config = change(was_open, {"train.epochs": epochs, "hardware.precision": precision_name})
-        config, filled = fill_in(config, facts, {**sources, "train.epochs": "measured"})
-        config, filled = take_measured(config, filled, chosen)
+    measured = measure(
+        decision.settings,
+        run_data,
+        objects,
+        loss,
+        device=place.device,
+        ranks=world.size,
+        began=began,
+        is_new=contract is None,
+    )
+    config = measured.settings.config
     refuse_epochs(config, world)
-    feed = run_data.feed(*feeding, Augment.from_settings(config.augment), place.device)
-    plan = make_plan(config, feed.steps_per_epoch, loss)
-    if budget:
-        notes = [*notes, *budget.notes()]
-    uneven = note_imbalance(config, facts, run_data)
-    told = (*run_data.notes, *decision.notes, *uneven, *notes)
-    return Prepared(config, filled, run_data, feed, place, precision, plan, model, told, budget)
+    with watching(config, measured.model):
+        pass  # refuses a hook or layers that do not exist
+    augment = Augment.from_settings(config.augment)
+    feed = run_data.feed(config.train.batch_total, config.train.seed, augment, place.device)
+    return Prepared(
+        settings=measured.settings,
+        run_data=run_data,
+        feed=feed,
+        place=place,
+        precision=measured.precision,
+        plan=make_plan(config, feed.steps_per_epoch, loss),
+        model=measured.model,
+        notes=(
+            *(*run_data.notes, *decision.notes, *note_imbalance(config, run_data)),
+            *(*measured.notes, *(measured.budget.notes() if measured.budget else ())),
+        ),
+        budget=measured.budget,
+    )
 
 
-def try_forward(model: nn.Module, loss: Loss, batch: Batch, facts: Facts) -> list[str]:
-    """Refuse a model that can't take the images; notes on what of its output is used."""
-    explain_forward(model, batch.images[:2], facts.classes)  # also gives lazy layers their shapes
-    loss.follow(model)
-    return describe_outputs(model, facts.class_names)
-
-
-def prepare_data(
-    config: Config,
-    sources: Mapping[str, Source],
+def open_run_data(
+    settings: Settings,
     objects: UserObjects,
     listeners: Sequence[Listener],
     contract: Contract | None,
+    world: World,
 ) -> tuple[Decision, RunData]:
-    """What is trained from these data, and the run_data; the listeners hear what packing costs.
+    """What is trained from these data, and the data, opened and decoded.
 
-    With a `contract` the decision stands in the settings already.
+    The listeners hear of long work. With a `contract` the decision stands in the settings already.
     """
 
     def tell(event: Mapping[str, Any]) -> None:
         for listener in listeners:
             listener.record(event)
 
-    refuse_misspelt(config, objects)
-    source, decision = objects.source, Decision(config, dict(sources))
+    refuse_misspelt(settings.config, objects)
+    source, decision = objects.source, Decision(settings)
     if contract is None:
-        source = open_source(config.data, source)
-        decision = decide_strategy(config, sources, source, objects.model is not None)
-    run_data = prepare(
-        decision.config.data,
+        source = open_source(settings.config.data, source)
+        decision = decide_strategy(settings, source, objects.model is not None)
+    config = decision.settings.config
+    run_data = prepare_data(
         source,
-        seed=decision.config.train.seed,
+        config.data,
+        seed=config.train.seed,
         contract=contract,
         input_spec=decision.input_spec,
         progress=lambda done, total: tell({"phase": "pack", "done": done, "total": total}),
         announce=lambda text: tell({"about": text}),
+        world=world,
     )
     return decision, run_data
 
 
-def note_imbalance(config: Config, facts: Facts, run_data: RunData) -> list[str]:
+def note_imbalance(config: Config, run_data: RunData) -> list[str]:
     """What to know where some classes have many more images than others; else nothing."""
-    counts = None if facts.multi_label else run_data.class_counts()
+    counts = None if run_data.contract.multi_label else run_data.class_counts()
     if counts is None:
         return []
-    uneven = explain_imbalance(config, facts.class_names, counts.tolist())
+    uneven = explain_imbalance(config, run_data.contract.class_names, counts.tolist())
     return [uneven] if uneven else []
 
 
@@ -285,10 +237,10 @@ def refuse_epochs(config: Config, world: World) -> None:
         )
 
 
-def attach_ranks(draft: Prepared, objects: UserObjects, world: World) -> Session:
+def attach_ranks(prepared: Prepared, objects: UserObjects, world: World) -> Session:
     """Join the models of all ranks, and make what hangs on their weights. Every rank calls this."""
-    config, model = draft.config, draft.model
-    kind, is_gpu = config.hardware.parallel, draft.place.device.type == "cuda"
+    config, model = prepared.config, prepared.model
+    kind, is_gpu = config.hardware.parallel, prepared.place.device.type == "cuda"
     count = count_gpus(config.hardware.gpus) if kind == "dp" and is_gpu else 0
     devices = [torch.device("cuda", number) for number in range(count)]
     parallel = make_parallel(model, world, kind, devices)
@@ -306,24 +258,11 @@ def attach_ranks(draft: Prepared, objects: UserObjects, world: World) -> Session
     state = State(
         model=model,
         optimizer=optimizer,
-        precision=draft.precision,
+        precision=prepared.precision,
         average=make_average(model, config.train.average) if config.train.average else None,
-        schedule=draft.plan.schedule if isinstance(draft.plan.schedule, Plateau) else None,
+        schedule=prepared.plan.schedule if isinstance(prepared.plan.schedule, Plateau) else None,
     )
-    return Session(**vars(draft), parallel=parallel, state=state)
-
-
-def set_threads(config: Config) -> None:
-    """Let torch use as many threads as the settings say."""
-    if config.hardware.threads:
-        torch.set_num_threads(config.hardware.threads)
-
-
-def take_measured(
-    config: Config, sources: Mapping[str, Source], values: Mapping[str, Any]
-) -> tuple[Config, dict[str, Source]]:
-    """The settings with what was measured, and where each came from."""
-    return change(config, values), {**sources, **dict.fromkeys(values, "measured")}
+    return Session(**vars(prepared), parallel=parallel, state=state)
 
 
 @contextmanager

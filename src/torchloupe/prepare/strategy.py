@@ -1,6 +1,6 @@
-"""Whether a run begins from a pretrained backbone, from which, and how far it is then trained.
+"""From random weights or a pretrained backbone, and how much of that is trained.
 
-It decides before pixels are decoded, since the backbone says how images are to be seen.
+Decided before images are decoded, since a backbone determines their preprocessing.
 """
 
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from torchloupe.config.schema import Config
-from torchloupe.config.text import Source, change, sources_of
+from torchloupe.config.settings import Settings
 from torchloupe.data.sources import Data
 from torchloupe.data.survey import Survey, look_at, measure_plain_fraction, parse_size
 from torchloupe.errors import UsageError, printable
@@ -19,43 +19,43 @@ from torchloupe.model.transfer import LITE
 from torchloupe.recipes.choice import FINETUNE_IMAGES, PRETRAINED
 
 SMALL_SIDE = 64  # images up to this size are learned from scratch
-PLAIN_FRACTION = 0.5  # of images on a plain ground, from which on the whole image is padded
+PLAIN_FRACTION = (
+    0.5  # of images with a plain background, from which on images are padded, not cropped
+)
 
 
 @dataclass(frozen=True)
 class Decision:
-    """The settings with the strategy decided, and how the backbone wants to see images."""
+    """The settings with the strategy decided, and the backbone's preprocessing."""
 
-    config: Config
-    sources: dict[str, Source]
+    settings: Settings
     input_spec: InputSpec | None = None  # None: from scratch, with the statistics of the data
     notes: list[str] = field(default_factory=list)
 
 
-def decide_strategy(
-    config: Config, sources: Mapping[str, Source], data: Data, has_object: bool
-) -> Decision:
-    """Head, finetune or scratch, and what the backbone wants of the images.
+def decide_strategy(settings: Settings, data: Data, has_object: bool) -> Decision:
+    """Decide between head, finetune and scratch; the preprocessing follows from the backbone.
 
-    Nothing that was typed is changed. `has_object`: the model is a Python object. UsageError
-    where what was asked for can't be had from these data.
+    What the user typed is never changed. `has_object`: the model is a Python object. Raises
+    UsageError where the strategy asked for does not work with these data.
     """
+    config = settings.config
     asked = config.train.strategy in PRETRAINED or config.model.weights not in ("auto", "none")
     if config.train.strategy == "scratch" or config.model.weights == "none":
         _refuse_contradiction(config)
-        return _from_scratch(config, sources, data, has_object)
+        return _from_scratch(settings, data, has_object)
     if asked:
         _refuse_own(config, data, has_object)
     elif has_object or config.model.name != "auto" or data.kind in ("dataset", "stream"):
-        return _from_scratch(config, sources, data, has_object)
+        return _from_scratch(settings, data, has_object)
     survey = look_at(data)
     size = parse_size(config.data.size) if config.data.size != "auto" else None
     side = min(size) if size else survey.shorter_side
     if not asked and (side <= SMALL_SIDE or survey.is_float or not survey.channels <= {1, 3, 4}):
-        return _decided(config, sources, {"train.strategy": "scratch"})
+        return _decided(settings, {"train.strategy": "scratch"})
     spec = LITE if config.model.name == "auto" else config.model.name
     wanted = {"model.name": spec, "train.strategy": _choose_strategy(config, data)}
-    input_spec = None  # of the zoo's networks: they take images as they are
+    input_spec = None  # the zoo's networks take images as they are
     if spec.lower() not in ZOO:
         input_spec = input_spec_of(spec)
         wanted |= {
@@ -67,49 +67,45 @@ def decide_strategy(
     open_still = {
         name: value
         for name, value in wanted.items()
-        if sources.get(name, "default") == "default" and not (name == "model.name" and has_object)
+        if settings.is_open(name) and not (name == "model.name" and has_object)
     }
     note = ""
     if config.model.name == "auto":
         why = "a pretrained one was asked for" if asked else f"images are {side} pixels a side"
         note = f"model: {spec} with weights from ImageNet, since {why}"
-    return _decided(config, sources, open_still, input_spec, note)
+    return _decided(settings, open_still, input_spec, note)
 
 
-def _from_scratch(
-    config: Config, sources: Mapping[str, Source], data: Data, has_object: bool
-) -> Decision:
+def _from_scratch(settings: Settings, data: Data, has_object: bool) -> Decision:
     """No pretrained weights; images of the network's own size where it takes no other."""
     values, note = {"train.strategy": "scratch"}, ""
+    config = settings.config
     name, is_typed = config.model.name, config.data.size != "auto"
     if is_library_model(name) and not has_object and data.kind not in ("dataset", "stream"):
         typed = parse_size(config.data.size) if is_typed else None
         size = typed or look_at(data).choose_size(SMALL_SIDE, is_own=False)
         chosen, note = fit_size(name, size, config.model.options, is_typed=is_typed)
         values |= chosen
-    return _decided(config, sources, values, note=note)
+    return _decided(settings, values, note=note)
 
 
 def _choose_strategy(config: Config, data: Data) -> str:
-    """finetune where a time or a number of epochs was given, or there are few images."""
+    """finetune for a given budget or for few images, else head."""
     has_budget = config.train.epochs > 0 or config.train.minutes > 0
     return "finetune" if has_budget or len(data.samples) <= FINETUNE_IMAGES else "head"
 
 
 def _decided(
-    config: Config,
-    sources: Mapping[str, Source],
+    settings: Settings,
     values: Mapping[str, Any],
     input_spec: InputSpec | None = None,
     note: str = "",
 ) -> Decision:
-    filled = change(config, values)
-    found = sources_of(config, filled, "recipe", dict(sources))
-    return Decision(filled, found, input_spec, [note] if note else [])
+    return Decision(settings.changed(values, "recipe"), input_spec, [note] if note else [])
 
 
 def _choose_fit(data: Data, survey: Survey) -> str:
-    """The whole image where its ground is plain or it is long, else its middle."""
+    """Pad elongated images and those with a plain background; crop others."""
     if survey.is_one_size:
         return "stretch"
     is_whole = survey.long_fraction > 0.25 or measure_plain_fraction(data) >= PLAIN_FRACTION

@@ -1,22 +1,21 @@
-"""Which changes keep a label, by what is known of the data; and a line that says what is done.
+"""Which augmentations keep a label, and a line that describes them.
 
-A mirror image of a cat is a cat, that of a digit or of a word is nothing, and that of a left
-turn is another class. What the images show is not known: their channels and the names of their
-classes have to do, and where they leave it open nothing is mirrored.
+A mirrored cat is a cat; a mirrored digit or word has no class, and a mirrored left turn has
+another one. Only the channels and the class names are known here. Where they leave the question
+open, images are not mirrored.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from torchloupe.config.schema import AugmentConfig
-from torchloupe.config.text import Source
 
-FEWEST_SIGNS = 8  # classes named by single digits or letters that are taken for what they show
+FEWEST_SIGNS = 8  # classes named by single characters, from which on images may show characters
 _SIDES = {"left", "right", "links", "rechts"}
 
 
 def why_not_mirrored(channels: int, class_names: Sequence[str]) -> str:
-    """Why a mirror image may not keep its label; empty where it does."""
+    """Why a mirrored image may lose its label; empty where it keeps it."""
     if channels != 3:
         return "grey images may show digits or letters" if channels == 1 else "not photographs"
     words = {word.lower() for name in class_names for word in re.split(r"[\W_]+", name)}
@@ -30,15 +29,14 @@ def why_not_mirrored(channels: int, class_names: Sequence[str]) -> str:
 
 
 def describe_augmentation(
-    settings: AugmentConfig, sources: Mapping[str, Source], unchanged: str, unmirrored: str
+    settings: AugmentConfig, is_typed: bool, unchanged: str, unmirrored: str
 ) -> str:
-    """What is done to training images, and why, in one line.
+    """The augmentation of training images and its reason, in one line.
 
-    `unchanged` says why nothing is done where nothing is, `unmirrored` why nothing is mirrored;
-    what was typed has no other reason.
+    `unchanged` is the reason for no augmentation, `unmirrored` the reason for no mirroring; what
+    the user typed needs no other reason.
     """
     done = [*_moves(settings), *_colours(settings), *_mixes(settings)]
-    is_typed = any(sources.get(f"augment.{name}", "default") == "typed" for name in vars(settings))
     if is_typed:
         why = "as typed"
     elif not done:

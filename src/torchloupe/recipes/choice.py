@@ -1,32 +1,63 @@
-"""Recipes: which settings suit which data, as functions that return a frozen Config.
+"""Recipes: which settings suit which data.
 
-A recipe of one's own is the same thing in a file: `--recipe my_recipe.py:recipe`, a function
-without arguments that returns a Config. What was typed always wins over a recipe, and a recipe
-over the defaults. `fill_in` decides what is still "auto" once the data are known.
+A recipe of the user's is a function without arguments that returns a mapping of dotted names, or a
+Config: `--recipe my_recipe.py:recipe`. What the user typed overrides a
+recipe, and a recipe overrides the defaults. `fill_in` chooses what is still open once the data are
+known.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
-from torchloupe.config.schema import Config
-from torchloupe.config.text import Source, change, sources_of
+from torchloupe.config.schema import AugmentConfig, Config
+from torchloupe.config.settings import Settings
+from torchloupe.config.text import change
 from torchloupe.errors import UsageError, printable
 from torchloupe.recipes.augmentation import describe_augmentation, why_not_mirrored
 from torchloupe.system.user_code import load_object
 
-HAS_FUSED = ("adam", "adamw", "sgd", "adagrad")  # a step of all weights at once
-SMALL_BATCH_PIXELS = 64 * 16 * 16  # below, a second thread costs more than it gives
+HAS_FUSED = ("adam", "adamw", "sgd", "adagrad")  # optimizers of torch with a fused implementation
+SMALL_BATCH_PIXELS = 64 * 16 * 16  # pixels; smaller batches are faster in one thread
 PRETRAINED = ("head", "finetune")
-FINETUNE_IMAGES = 2400  # that pass through in training, where neither epochs nor minutes were given
-UNEVEN = 5  # times as many images in one class as in another, from which on that is said
-LARGE_SET_IMAGES = 20_000  # so many are varied enough by themselves
-MANY_EPOCHS = 10  # with fewer, changed images cost more than they give (docs/LOG.md)
+FINETUNE_IMAGES = 2400  # seen in training, where neither epochs nor minutes were given
+UNEVEN = 5  # ratio of class sizes from which on a note is given
+LARGE_SET_IMAGES = 20_000  # training images; as many are varied enough without rotation and scaling
+MANY_EPOCHS = 10  # with fewer, augmentation costs accuracy (docs/LOG.md)
+
+# Optimization of any network from random weights; docs/LOG.md says what each line brings.
+ANY_NET: dict[str, Any] = {
+    "optimizer.name": "adamw",
+    "optimizer.lr": 1e-3,
+    "optimizer.weight_decay": 0.05,
+    "schedule.name": "onecycle",
+    "schedule.warmup_fraction": 0.2,
+}
+# Of the residual net of the zoo. Sharded (fsdp) no rank has the whole matrices that Muon needs.
+RESIDUAL_SHARDED: dict[str, Any] = {
+    **ANY_NET,
+    "optimizer.lr": 5e-3,
+    "loss.smoothing": 0.1,
+    "train.clip_norm": 2.0,
+}
+RESIDUAL: dict[str, Any] = {
+    **RESIDUAL_SHARDED,
+    "optimizer.name": "muon",
+    "optimizer.lr": 2e-2,
+    "schedule.options": {"anneal": "linear"},
+}
+# Of a pretrained backbone, after its head was solved.
+FINETUNE: dict[str, Any] = {
+    "optimizer.name": "adamw",
+    "optimizer.lr": 2e-4,
+    "optimizer.weight_decay": 0.05,
+    "train.clip_norm": 2.0,
+}
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What a recipe may look at."""
+    """What a recipe may depend on."""
 
     train_count: int
     classes: int
@@ -37,91 +68,86 @@ class Facts:
     class_names: tuple[str, ...] = ()
 
 
-def load_recipe(spec: str) -> Config:
-    """The Config that a recipe function returns; UsageError where it returns something else."""
+def load_recipe(spec: str) -> dict[str, Any] | Config:
+    """What a recipe function returns, checked: a mapping of dotted names, or a Config."""
     made = load_object(spec, "recipe")
-    config = made() if callable(made) else made
-    if not isinstance(config, Config):
+    recipe = made() if callable(made) else made
+    if isinstance(recipe, Mapping):
+        change(Config(), recipe)
+        return dict(recipe)
+    if not isinstance(recipe, Config):
         raise UsageError(
-            f"recipe {printable(spec)} gave a {type(config).__name__}, not a torchloupe Config",
-            "return torchloupe.Config(...) from it",
+            f"recipe {printable(spec)} returned a {printable(type(recipe).__name__)}; wanted a "
+            "mapping of settings or a torchloupe Config",
+            'return a dict such as {"optimizer.name": "sgd", "optimizer.lr": 0.05}',
         )
-    return change(config, {})  # checks the ranges
+    return change(recipe, {})  # checks the ranges
 
 
-def fill_in(
-    config: Config, facts: Facts, sources: Mapping[str, Source]
-) -> tuple[Config, dict[str, Source]]:
-    """The Config with every choice made that was left open, and where each value came from."""
-    chosen = choose(config, facts, sources)
-    filled = change(config, chosen)
-    return filled, sources_of(config, filled, "recipe", sources)
-
-
-def choose(config: Config, facts: Facts, sources: Mapping[str, Source]) -> dict[str, Any]:
-    """Values for the settings that are still open; never for one that was typed."""
-    values = _open_values(config, facts)
-    optimizer = values.get("optimizer.name", config.optimizer.name)
+def fill_in(settings: Settings, facts: Facts) -> Settings:
+    """The settings with every open one chosen; what the user typed stays."""
+    config = settings.config
+    is_pretrained = config.train.strategy in PRETRAINED
+    chosen = _from_pretrained(config, facts) if is_pretrained else _from_scratch(config, facts)
+    if settings.is_open("optimizer.name"):
+        optimizer = chosen.get("optimizer.name", config.optimizer.name)
+    else:
+        optimizer = config.optimizer.name
     if optimizer.lower() in HAS_FUSED and not config.optimizer.options:
-        values["optimizer.options"] = {"fused": True}
-    return {
-        name: value for name, value in values.items() if sources.get(name, "default") == "default"
+        chosen["optimizer.options"] = {"fused": True}
+    return settings.with_recipe(chosen)
+
+
+def _from_scratch(config: Config, facts: Facts) -> dict[str, Any]:
+    """For random weights."""
+    epochs = config.train.epochs
+    if epochs == 0 and config.train.minutes == 0:
+        epochs = choose_epochs(facts)
+    batch = config.train.batch_total or choose_batch(facts)
+    values: dict[str, Any] = {
+        "loss.name": "binary" if facts.multi_label else "cross_entropy",
+        **_optimization(config, facts),
+        "train.batch_total": batch,
+        "train.epochs": epochs,
+        "hardware.channels_last": True,
     }
-
-
-def _open_values(config: Config, facts: Facts) -> dict[str, Any]:
-    if config.train.strategy in PRETRAINED:
-        return _open_values_pretrained(config, facts)
-    auto_model = config.model.name in ("auto", "residual")
-    values: dict[str, Any] = {}
     if config.model.name == "auto":
         values["model.name"] = "residual"
-    if config.loss.name == "auto":
-        values["loss.name"] = "binary" if facts.multi_label else "cross_entropy"
-        if auto_model and not facts.multi_label and config.optimizer.name == "auto":
-            values["loss.smoothing"] = 0.1
-    if config.optimizer.name == "auto":
-        # Muon needs whole matrices, which fsdp gives no rank (docs/LOG.md on what it brings).
-        takes_muon = auto_model and config.hardware.parallel != "fsdp"
-        values["optimizer.name"] = "muon" if takes_muon else "adamw"
-        values["optimizer.weight_decay"] = 0.05
-        values["optimizer.lr"] = 2e-2 if takes_muon else 5e-3 if auto_model else 1e-3
-        if config.schedule.name == "auto":
-            values |= {"schedule.name": "onecycle", "schedule.warmup_fraction": 0.2}
-            if takes_muon and not config.schedule.options:
-                values["schedule.options"] = {"anneal": "linear"}
-        if auto_model:
-            values["train.clip_norm"] = 2.0
-    elif config.schedule.name == "auto":
-        values["schedule.name"] = "constant"
-    if config.train.batch_total == 0:
-        values["train.batch_total"] = choose_batch(facts)
-    if config.train.epochs == 0 and config.train.minutes == 0:
-        values["train.epochs"] = choose_epochs(facts)
-    epochs = config.train.epochs or values.get("train.epochs", 0.0)
     if config.augment.policy == "auto" and not facts.own_data and epochs >= MANY_EPOCHS:
         values |= choose_augmentation(facts)
-    batch = config.train.batch_total or values["train.batch_total"]
-    if config.hardware.threads == 0 and batch * facts.size[0] * facts.size[1] <= SMALL_BATCH_PIXELS:
+    if batch * facts.size[0] * facts.size[1] <= SMALL_BATCH_PIXELS:
         values["hardware.threads"] = 1
-    if config.hardware.channels_last == "auto":
-        values["hardware.channels_last"] = True
     return values
 
 
-def _open_values_pretrained(config: Config, facts: Facts) -> dict[str, Any]:
-    """For a backbone whose head is solved first: what follows goes gently (docs/LOG.md)."""
-    values: dict[str, Any] = {}
-    if config.loss.name == "auto":
-        values["loss.name"] = "binary" if facts.multi_label else "cross_entropy"
+def _optimization(config: Config, facts: Facts) -> dict[str, Any]:
+    """Optimizer, schedule, smoothing and clipping, where no optimizer was named."""
+    if config.optimizer.name != "auto":
+        return {"schedule.name": "constant"} if config.schedule.name == "auto" else {}
+    if config.model.name not in ("auto", "residual"):
+        values = dict(ANY_NET)
+    else:
+        values = dict(RESIDUAL_SHARDED if config.hardware.parallel == "fsdp" else RESIDUAL)
+    if config.schedule.name != "auto":
+        values = {n: value for n, value in values.items() if not n.startswith("schedule.")}
+    if config.schedule.options:
+        values.pop("schedule.options", None)
+    if facts.multi_label or config.loss.name != "auto":
+        values.pop("loss.smoothing", None)
+    return values
+
+
+def _from_pretrained(config: Config, facts: Facts) -> dict[str, Any]:
+    """For a pretrained backbone, finetuned gently after its head was solved (docs/LOG.md)."""
+    values: dict[str, Any] = {
+        "loss.name": "binary" if facts.multi_label else "cross_entropy",
+        "train.batch_total": min(32, choose_batch(facts)),
+        "hardware.channels_last": True,
+    }
     if config.optimizer.name == "auto":
-        values |= {"optimizer.name": "adamw", "optimizer.weight_decay": 0.05}
-        values["optimizer.lr"] = 2e-4
-        values["train.clip_norm"] = 2.0
+        values |= FINETUNE
     if config.schedule.name == "auto":
         values |= {"schedule.name": "cosine", "schedule.warmup_fraction": 0.2}
-    if config.train.batch_total == 0:
-        values["train.batch_total"] = min(32, choose_batch(facts))
     is_open = config.train.epochs == 0 and config.train.minutes == 0
     if config.train.strategy == "finetune" and is_open:
         values |= {"train.epochs": choose_finetune_epochs(facts), "train.patience": 3}
@@ -129,13 +155,11 @@ def _open_values_pretrained(config: Config, facts: Facts) -> dict[str, Any]:
         values |= {"augment.flip": True, "augment.resized_crop": 0.5}
     if "views" not in config.model.options and values.get("augment.flip", config.augment.flip):
         values["model.options"] = {**config.model.options, "views": 2}
-    if config.hardware.channels_last == "auto":
-        values["hardware.channels_last"] = True
     return values
 
 
 def choose_finetune_epochs(facts: Facts) -> float:
-    """Passes over a training set of this size with a backbone that is trained on."""
+    """Epochs of finetuning for a training set of this size."""
     return float(max(1, min(6, FINETUNE_IMAGES // max(1, facts.train_count))))
 
 
@@ -148,15 +172,15 @@ def choose_batch(facts: Facts) -> int:
 
 
 def choose_epochs(facts: Facts) -> float:
-    """Enough passes for about 330 steps, from 5 to 20."""
+    """Epochs for about 330 steps, from 5 to 20."""
     steps_per_epoch = max(1, -(-facts.train_count // choose_batch(facts)))
     return float(min(20, max(5, 330 // steps_per_epoch)))
 
 
 def choose_augmentation(facts: Facts) -> dict[str, Any]:
-    """Changes that keep the label: what may be digits, letters or scans is never mirrored."""
+    """Augmentation that keeps labels; possible digits, letters and scans are not mirrored."""
     if facts.channels != 3 and facts.train_count >= LARGE_SET_IMAGES:
-        return {"augment.translate": 0.04}  # turning and zooming as well cost more (docs/LOG.md)
+        return {"augment.translate": 0.04}  # rotating and scaling too costs accuracy (docs/LOG.md)
     if facts.channels != 3:
         return {
             "augment.translate": 0.1,
@@ -170,7 +194,7 @@ def choose_augmentation(facts: Facts) -> dict[str, Any]:
 
 
 def explain_imbalance(config: Config, names: Sequence[str], counts: Sequence[int]) -> str:
-    """A note where classes are very uneven, with what was done; empty where they are not."""
+    """A note on very uneven classes, and how they are weighted; empty where they are even."""
     present = [(count, name) for count, name in zip(counts, names, strict=True) if count]
     if not present or config.loss.weights != "none":
         return ""
@@ -184,13 +208,14 @@ def explain_imbalance(config: Config, names: Sequence[str], counts: Sequence[int
     )
 
 
-def explain_augmentation(config: Config, facts: Facts, sources: Mapping[str, Source]) -> str:
-    """What is done to training images, and why, in one line."""
+def explain_augmentation(settings: Settings, facts: Facts) -> str:
+    """The augmentation of training images and its reason, in one line."""
     if facts.own_data:
         unchanged = "the Dataset has transforms of its own"
-    elif config.augment.policy != "auto":
+    elif settings.config.augment.policy != "auto":
         unchanged = "the recipe asks for none"
     else:
         unchanged = f"below {MANY_EPOCHS} epochs it costs more than it gives"
     unmirrored = why_not_mirrored(facts.channels, facts.class_names)
-    return describe_augmentation(config.augment, sources, unchanged, unmirrored)
+    is_typed = any(settings.origin(f"augment.{f.name}") == "typed" for f in fields(AugmentConfig))
+    return describe_augmentation(settings.config.augment, is_typed, unchanged, unmirrored)

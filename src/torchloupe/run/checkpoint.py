@@ -1,4 +1,4 @@
-"""Checkpoints on disk: directories of safetensors and JSON, whole or not there at all.
+"""Checkpoints on disk: directories of safetensors and JSON, complete or absent.
 
 A checkpoint is written beside its name, flushed, and renamed; its manifest holds the SHA-256 of
 every file and is what makes it complete. There is no pickle anywhere: reading one runs no code.
@@ -92,9 +92,9 @@ def write_checkpoint(folder: Path, step: int, trees: Mapping[str, Any]) -> Path:
 
 
 def clear_unfinished(folder: Path) -> None:
-    """Remove what a save that was killed left in `folder`; nothing else is touched.
+    """Remove what an interrupted save left in `folder`, and nothing else.
 
-    Only for the owner of the run folder's lock: nobody may be saving meanwhile.
+    Only the owner of the run folder's lock may call this: no save may be in progress.
     """
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         match = _UNFINISHED.fullmatch(path.name)
@@ -113,7 +113,7 @@ def _put_back(replaced: Path, target: Path) -> None:
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """The trees of one checkpoint, each file's hash verified first.
 
-    Raises CheckpointError that names the file which is missing, damaged or not what it says.
+    Raises CheckpointError with the name of a file that is missing or damaged.
     """
     trees: dict[str, Any] = {}
     for name, blob in _verified_files(path).items():
@@ -208,7 +208,7 @@ def _write_manifest(step: int, files: Mapping[str, str]) -> bytes:
 
 
 def _read_manifest(path: Path) -> dict[str, str]:
-    """Files and their SHA-256; a manifest in which even one bit was changed is refused."""
+    """Files and their SHA-256; a manifest with a single changed bit is refused."""
     try:
         blob = path.read_bytes()
         content = json.loads(blob)

@@ -1,4 +1,4 @@
-"""events.jsonl read back."""
+"""Reads events.jsonl."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def read_events(run: Path) -> list[dict[str, Any]]:
-    """The whole lines of RUN/events.jsonl; a last line that was cut short is left out."""
+    """The events of RUN/events.jsonl; an incomplete last line is skipped."""
     try:
         text = (run / "events.jsonl").read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:

@@ -1,8 +1,7 @@
 """The run folder: the only thing with side effects during training, and all that is left after it.
 
-It owns the lock, the log of events, the checkpoints and the wish to stop. What is written here
-is the interface of everything after training (DESIGN: config, contract, environment, events,
-metrics, predictions, checkpoints).
+It owns the lock, the log of events, the checkpoints and the requests to stop or save. The files
+written here are the interface of everything after training; docs/run-folder.md lists them.
 """
 
 import json
@@ -39,7 +38,11 @@ FILES = (
 
 
 class RunFolder:
-    """One run on disk, locked while it is open. Use as a context manager."""
+    """One run on disk, locked while it is open. Use as a context manager.
+
+    With `writes` False, as on every rank but the first, nothing is locked or written; the rank
+    still takes part in what all ranks decide, and hands over its share of a sharded state.
+    """
 
     def __init__(
         self,
@@ -49,8 +52,10 @@ class RunFolder:
         keep: int = 2,
         save_every_seconds: float = 0.0,
         ranks: int = 1,
+        writes: bool = True,
     ) -> None:
         self.path = path
+        self.writes = writes
         self.listeners = list(listeners)
         self.keep = keep
         self.requests = StopRequests(save_every_seconds, ranks)
@@ -64,6 +69,8 @@ class RunFolder:
         return self.path / "checkpoints"
 
     def __enter__(self) -> "RunFolder":
+        if not self.writes:
+            return self
         try:
             if (self.path / ".lock").is_symlink():
                 (self.path / ".lock").unlink()  # planted: locking would write to where it leads
@@ -82,6 +89,8 @@ class RunFolder:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if not self.writes:
+            return
         if self._writing is not None:
             wait([self._writing])
         # The name goes first, so that it can't be that of a lock which another process took.
@@ -92,7 +101,7 @@ class RunFolder:
             (self.path / ".lock").unlink(missing_ok=True)
 
     def _clear_unfinished(self) -> None:
-        """Remove what was being written when the last owner was killed."""
+        """Remove files that an interrupted process left half written."""
         checkpoint.clear_unfinished(self.checkpoints)
         for name in FILES:
             path = self.path / f".{name}.writing"
@@ -101,10 +110,13 @@ class RunFolder:
 
     def write_json(self, name: str, content: Any) -> None:
         """Write RUN/name, as `write_json` does."""
-        write_json(self.path / name, content)
+        if self.writes:
+            write_json(self.path / name, content)
 
     def record(self, event: Mapping[str, Any]) -> None:
-        """Append one event to events.jsonl, as one whole line, and tell the listeners."""
+        """Append an event to events.jsonl, as one line, and pass it to the listeners."""
+        if not self.writes:
+            return
         line = json.dumps(_finite(event)) + "\n"
         try:
             files.append_line(self.path / "events.jsonl", line.encode())
@@ -113,18 +125,18 @@ class RunFolder:
         self.tell(event)
 
     def note(self, text: str) -> None:
-        """Leave a remark in the log and tell the listeners."""
+        """Record a note."""
         self.record({"note": text})
 
     def tell(self, event: Mapping[str, Any]) -> None:
-        """Tell the listeners without writing."""
+        """Pass an event to the listeners without writing it."""
         for listener in self.listeners:
             listener.record(event)
 
     def forget_events_after(self, step: int) -> None:
-        """Drop the events of steps that a resumed run will do again, and a line cut short."""
+        """Drop the events of steps that a resumed run repeats, and an incomplete line."""
         path = self.path / "events.jsonl"
-        if not path.exists() and not path.is_symlink():
+        if not self.writes or (not path.exists() and not path.is_symlink()):
             return
         kept = [event for event in read_events(self.path) if event.get("step", 0) <= step]
         lines = "".join(json.dumps(event) + "\n" for event in kept)
@@ -133,12 +145,16 @@ class RunFolder:
     def save(self, state: State) -> None:
         """Take a snapshot of `state` now, and write it as a checkpoint while training goes on.
 
-        Waits for the save before, if it is still being written: there are never two at once.
-        An error of that one is raised here, or by `finish_saving`.
+        Waits for the previous save, so that there are never two at once. An error of that save is
+        raised here, or by `finish_saving`.
         """
         self.finish_saving()
         start = time.perf_counter()
-        trees = checkpoint.to_cpu(state.trees())
+        trees = state.trees()
+        if not self.writes:
+            self.requests.forget_save()
+            return
+        trees = checkpoint.to_cpu(trees)
         is_best = state.best_step == state.step and state.best_value is not None
         writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         self._writing = writer.submit(
@@ -151,7 +167,7 @@ class RunFolder:
         self.pause_seconds += time.perf_counter() - start
 
     def finish_saving(self) -> None:
-        """Wait until the checkpoint being written is on disk; raises what went wrong with it."""
+        """Wait until the checkpoint being written is on disk; raises its error."""
         if self._writing is not None:
             start = time.perf_counter()
             writing, self._writing = self._writing, None
@@ -166,15 +182,15 @@ class RunFolder:
         checkpoint.prune_checkpoints(self.checkpoints, self.keep, spare={best})
 
     def save_wanted(self) -> bool:
-        """Whether a checkpoint is due by time, or was asked for with SIGUSR1."""
+        """Whether a checkpoint is due by time, or was requested by SIGUSR1."""
         return self.requests.save
 
     def stop_requested(self) -> bool:
-        """Whether a signal asked for a stop at the next step boundary."""
+        """Whether a signal requested a stop after the current step."""
         return self.requests.stop_signal != 0
 
     def stop_error(self, step: int) -> LoupeError:
-        """The error that ends a run which was asked to stop, once its checkpoint is written."""
+        """The error that ends a run after a requested stop, once its checkpoint is written."""
         kind = Interrupted if self.requests.stop_signal == signal.SIGINT else Terminated
         what = "Ctrl-C" if kind is Interrupted else "SIGTERM"
         return kind(
@@ -183,34 +199,5 @@ class RunFolder:
         )
 
     def stopping_on_signals(self) -> AbstractContextManager[None]:
-        """Inside, signals are wishes; see StopRequests.listening."""
+        """A context in which signals are requests; see StopRequests.listening."""
         return self.requests.listening(lambda text: self.tell({"note": text}))
-
-
-def is_writable(path: Path) -> bool:
-    """Whether files can be made in `path`."""
-    return os.access(path, os.W_OK | os.X_OK)
-
-
-class Follower(RunFolder):
-    """A RunFolder that leaves the folder to rank 0."""
-
-    def __enter__(self) -> "Follower":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Nothing was opened."""
-
-    def write_json(self, name: str, content: Any) -> None:
-        """Leave it to rank 0."""
-
-    def record(self, event: Mapping[str, Any]) -> None:
-        """Leave it to rank 0."""
-
-    def forget_events_after(self, step: int) -> None:
-        """Leave it to rank 0."""
-
-    def save(self, state: State) -> None:
-        """Hand over this rank's part of a state that is spread over the ranks."""
-        state.trees()
-        self.requests.forget_save()

@@ -1,4 +1,4 @@
-"""JSON files of a run, written whole, read or refused."""
+"""JSON files of a run, written atomically."""
 
 import json
 import math

@@ -1,11 +1,11 @@
-"""What follows a run: the protocol of displays and trackers."""
+"""The protocol of displays and trackers that follow a run."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
 
 
 class Listener(Protocol):
-    """Whoever follows a run: a display, a tracker. Calls come from the training thread."""
+    """A display or tracker that follows a run. Calls come from the training thread."""
 
     def start(self, facts: Mapping[str, Any]) -> None:
         """Called once, before the first step, with what is known of the run."""

@@ -1,4 +1,4 @@
-"""Where runs lie: a new run folder, or an existing one by its path."""
+"""Run folders on disk: making a new one, finding an existing one."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ BEFORE_THE_FIRST_STEP = {"contract.json", "data.npz", "environment.json"}
 def create_run(out: Path | None, name: str) -> Path:
     """Make a new, empty run folder: `out`, or the next free `runs/NAME-001`.
 
-    Raises UsageError where `out` already holds something, so that no run is ever written over.
+    Raises UsageError where `out` already holds something, so that no run is overwritten.
     """
     try:
         if out is not None:
@@ -57,7 +57,7 @@ def _is_free(folder: Path) -> bool:
 
 
 def find_run(path: Path) -> Path:
-    """`path` if it is a run folder, else UsageError that says what is there instead."""
+    """`path` if it is a run folder; UsageError says what is there instead."""
     if (path / FOLDS).is_file():
         raise UsageError(
             f"{printable(path)} is a cross-validation, which has a run for each fold",

@@ -44,7 +44,7 @@ _WINDOW: dict[str, Kind] = {
 
 
 class Remembered(Protocol):
-    """Anything with a state of plain numbers."""
+    """An object whose state is plain numbers."""
 
     def state_dict(self) -> dict[str, Any]: ...
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
@@ -57,7 +57,7 @@ class Plateau(Remembered, Protocol):
 
 
 class Step(NamedTuple):
-    """What became of one step: its loss and whether it was applied, perhaps still on the device."""
+    """The outcome of a step: its loss and whether it was applied, possibly still on the device."""
 
     number: int
     loss: Tensor | float
@@ -85,7 +85,7 @@ def read_steps(steps: Sequence[Step]) -> list[Step]:
 
 @dataclass
 class Window:
-    """What was summed up since the last log line."""
+    """Sums since the last log line."""
 
     loss_sum: float = 0.0
     images: int = 0
@@ -116,7 +116,7 @@ class State:
 
     @property
     def evaluated_model(self) -> nn.Module:
-        """The model that is judged and kept: the averaged one where there is one."""
+        """The model that is evaluated and kept: the averaged one where there is one."""
         module = self.average.module if self.average is not None else self.model
         assert isinstance(module, nn.Module)  # AveragedModel types it as Tensor | Module
         return module
@@ -177,10 +177,7 @@ class State:
 
 
 def check_parts(trees: Mapping[str, Any]) -> None:
-    """CheckpointError where a checkpoint is sound but not one of this version.
-
-    Says all that is missing, unknown or of another kind.
-    """
+    """Raises CheckpointError for a sound checkpoint of another version; lists what differs."""
     parts = {"model": dict, "optimizer": dict, "state": dict}
     problems = _differences(trees, parts, {"average": dict}, "")
     if not problems:
@@ -201,7 +198,7 @@ def _differences(
     optional: Mapping[str, Kind],
     place: str,
 ) -> list[str]:
-    """What is missing in a part of a checkpoint, unknown, or of another kind; a text each."""
+    """What is missing from a part of a checkpoint, unknown, or of another type; one text each."""
     problems = [f"{place}{name} is missing" for name in wanted if name not in content]
     for name, value in content.items():
         kind = {**wanted, **optional}.get(name)
@@ -215,8 +212,8 @@ def _differences(
 def checksum_weights(model: nn.Module) -> str:
     """A 64-bit checksum of every bit of the model's weights and buffers, as 16 hex digits.
 
-    Any change of one number changes it. Costs one pass over the weights; waits for the device
-    once. A sum of whole words, taken modulo 2**64, each tensor times an odd number of its own.
+    Changing any single number changes it. Costs one pass over the weights and waits for the device
+    once. It is a sum of 64-bit words modulo 2**64, each tensor multiplied by its own odd number.
     """
     sums = [
         _as_words(tensor).sum(dtype=torch.int64) for tensor in whole(model.state_dict()).values()
@@ -231,8 +228,8 @@ def checksum_weights(model: nn.Module) -> str:
 def lay_out(tensor: Tensor, like: Tensor) -> Tensor:
     """`tensor` in the memory layout of `like`, where both have the same shape.
 
-    Fused optimizers walk through memory and not through dimensions: beside a weight that is
-    channels_last they would take each number of a contiguous moment for another one.
+    Fused optimizers iterate over memory, not dimensions: beside a channels_last weight they would
+    read the numbers of a contiguous moment in the wrong order.
     """
     if tensor.shape != like.shape or tensor.stride() == like.stride():
         return tensor

@@ -1,1 +1,1 @@
-"""How fast a step is: trials of its variants, the choice among them, what limits it."""
+"""The speed of a training step: its variants, the choice among them, and what limits it."""

@@ -1,4 +1,4 @@
-"""Which part of a step is the limit: the data alone, the model alone, and both together."""
+"""The bottleneck of training: data, model, or both."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,18 +12,18 @@ from torchloupe.data.image.formats import ImageError
 from torchloupe.hardware.device import wait_for
 from torchloupe.units import format_bytes, format_count
 
-_FEW = 0.15  # below this share of a step the data don't matter
-_MANY = 0.4  # above it they are the limit
+_FEW = 0.15  # of a step: below, the data don't matter
+_MANY = 0.4  # above, they are the bottleneck
 _MATRIX_SIDE = 1024
 _COPY_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
 class Rates:
-    """What was measured; images are counted per second."""
+    """Measured rates, in images a second unless said otherwise."""
 
-    data: float  # batches ready for the model, nothing else going on
-    model: float  # steps on one batch again and again
+    data: float  # batches ready for the model, with no model running
+    model: float  # steps on the same batch
     together: float  # as in training
     decode: float  # decoding files, one core; 0 where nothing is decoded
     decode_bytes: float  # the same in bytes of files a second
@@ -32,7 +32,7 @@ class Rates:
 
     @property
     def data_fraction(self) -> float:
-        """How much of the time of a step goes to its data."""
+        """The fraction of a step's time that its data take."""
         return min(1.0, max(0.0, 1 - self.together / self.model)) if self.model else 0.0
 
 
@@ -75,7 +75,7 @@ def measure_rates(
 def time_decoding(
     read: Callable[[int], object], rows: Sequence[int], contract: Contract
 ) -> tuple[float, float]:
-    """Images and bytes of files a second that one core decodes; zeros where nothing is encoded."""
+    """Images and bytes of files that one core decodes a second; zeros for images in arrays."""
     files = [content for row in rows if isinstance(content := read(row), bytes)]
     done = size = 0
     start = time.perf_counter()
@@ -112,7 +112,7 @@ def describe_rates(rates: Rates) -> list[tuple[str, str]]:
 
 
 def name_bottleneck(rates: Rates, *, where: str, cores: int) -> list[str]:
-    """What the limit is, and what would move it; `where` is where the pixels are kept."""
+    """What limits training, and what would help; `where` is where the pixels are kept."""
     share = f"{100 * rates.data_fraction:.0f} % of a step"
     if rates.data_fraction < _FEW:
         return [

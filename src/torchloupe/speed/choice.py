@@ -1,7 +1,7 @@
-"""Which way of computing this run takes: typed, or measured where that pays, or a rule of thumb."""
+"""The variant of a step that a run uses: as typed, as measured, or by a rule of thumb."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
 from typing import Any
@@ -11,26 +11,27 @@ import torch
 from torch import nn
 
 from torchloupe.config.schema import Config
-from torchloupe.config.text import Source
+from torchloupe.config.settings import Settings
 from torchloupe.data.feeds.feed import Batch
 from torchloupe.data.pack.decoding import thread_count
 from torchloupe.hardware.device import wait_for
 from torchloupe.hardware.memory import is_out_of_memory
-from torchloupe.hardware.precision import Precision
+from torchloupe.hardware.precision import Buffers, Precision
+from torchloupe.hardware.step import forward_backward
 from torchloupe.model.losses import Loss
 from torchloupe.speed.trial import MakeOptimizer, Trial, Variant, choose_variant, probe
 from torchloupe.units import format_count, format_seconds
 
-FRACTION_OF_RUN = 0.02  # that measuring may take
+FRACTION_OF_RUN = 0.02  # spent on measuring, at most
 MOST_SECONDS = 3.0
-WORTH_MEASURING = 0.1  # seconds; for less, the rules of thumb stay
-LITTLE_SECONDS = 1.0  # for less, whole batches are measured, or number formats alone, or nothing
-LONG_STEP_SECONDS = 0.3  # a step that takes longer is shared by all threads in any case
-LEAST_STEPS = 4  # of each variant: compared, set up, timed
+WORTH_MEASURING = 0.1  # seconds of measuring; with less, the rules of thumb stay
+LITTLE_SECONDS = 1.0  # with less, only number formats are measured
+LONG_STEP_SECONDS = 0.3  # longer steps always use all threads
+LEAST_STEPS = 4  # a variant: compared, warmed up, timed
 
 
 def default_variant(config: Config) -> Variant:
-    """The variant that the settings name, with the rules of thumb for what was left open."""
+    """The variant of the settings, with rules of thumb for what is open."""
     return Variant(
         config.hardware.precision,
         bool(config.hardware.channels_last),
@@ -40,17 +41,17 @@ def default_variant(config: Config) -> Variant:
 
 
 def open_variants(
-    config: Config, typed: Mapping[str, Source], device: torch.device, *, everything: bool = False
+    settings: Settings, device: torch.device, *, everything: bool = False
 ) -> list[Variant]:
-    """The variants that are open, the usual one first; `everything` opens what was settled too.
+    """The variants that the settings leave open, the default first; with `everything`, all.
 
-    Compiling takes many seconds, so it is tried only where it was asked for, and beside it the
-    same variant uncompiled.
+    Compiling takes many seconds, so it is tried only on request, beside the same variant
+    uncompiled.
     """
-    usual = default_variant(config)
+    usual = default_variant(settings.config)
 
     def choices(name: str, own: object, others: list[object]) -> list[object]:
-        is_open = everything or typed.get(name, "default") == "default"
+        is_open = everything or settings.is_open(name)
         return [own, *(other for other in others if other != own)] if is_open else [own]
 
     on_cpu = device.type == "cpu"
@@ -74,26 +75,26 @@ def open_variants(
 
 
 def choose_speed(
-    config: Config,
-    typed: Mapping[str, Source],
+    settings: Settings,
     model: nn.Module,
     loss: Loss,
     make_optimizer: MakeOptimizer,
     batch: Batch,
     steps_per_epoch: int,
 ) -> tuple[dict[str, Any], list[str]]:
-    """Measure what was not typed, where the run is long enough; the settings, and a line of why.
+    """Measure the open variants, where the run is long enough; the settings, and a note.
 
-    They are written into config.json as measured, so that a resumed run does not ask again. Where
-    a batch does not fit into memory at once, the rules of thumb stay.
+    They go into config.json as measured, so that a resumed run does not measure again. Where a
+    batch does not fit into memory, the rules of thumb stay.
     """
-    variants = open_variants(config, typed, batch.images.device)
+    variants = open_variants(settings, batch.images.device)
     if len(variants) == 1:
         return {}, []
     start = time.perf_counter()
     try:
         step = time_step(model, loss, batch, variants[0])
-        seconds = config.train.epochs * steps_per_epoch * step or 60 * config.train.minutes
+        train = settings.config.train
+        seconds = train.epochs * steps_per_epoch * step or 60 * train.minutes
         allowed = measuring_seconds(seconds)
         if allowed < WORTH_MEASURING:
             return {}, []
@@ -122,17 +123,17 @@ def choose_speed(
         "hardware.channels_last": best.variant.channels_last,
         "hardware.threads": best.variant.threads,
     }
-    found = {k: value for k, value in chosen.items() if typed.get(k, "default") == "default"}
+    found = {name: value for name, value in chosen.items() if settings.is_open(name)}
     return found, [describe_choice(trials, best, time.perf_counter() - start)]
 
 
 def measuring_seconds(run_seconds: float) -> float:
-    """How long may be measured for a run of that length."""
+    """Seconds that measuring may take in a run of `run_seconds`."""
     return min(MOST_SECONDS, FRACTION_OF_RUN * run_seconds)
 
 
 def describe_choice(trials: list[Trial], best: Trial, seconds: float) -> str:
-    """One line on what was taken and why."""
+    """One line on the chosen variant and its rate."""
     rate = f"{format_count(best.images_per_second)} images/s"
     rest = [trial for trial in trials if trial is not best and trial.rates]
     if not rest:
@@ -145,30 +146,28 @@ def describe_choice(trials: list[Trial], best: Trial, seconds: float) -> str:
 
 
 def time_step(model: nn.Module, loss: Loss, batch: Batch, variant: Variant) -> float:
-    """Seconds of one forward and backward, roughly; the model's weights and buffers stay."""
-    buffers = [buffer.clone() for buffer in model.buffers()]
+    """Seconds of one forward and backward, roughly; weights and buffers stay as they are."""
+    buffers = Buffers(model)
+    buffers.remember()
+    precision = Precision(variant.precision, batch.images.device)
     took: list[float] = []
     try:
         with torch.random.fork_rng(devices=[batch.images.device] if batch.images.is_cuda else []):
             while len(took) < 3 and sum(took) < LONG_STEP_SECONDS:
                 wait_for(batch.images.device)
                 start = time.perf_counter()
-                with Precision(variant.precision, batch.images.device).autocast():
-                    value = loss(model(batch.images), batch.labels)
-                value.backward()
+                forward_backward(model, batch.images, batch.labels, loss, precision)
                 wait_for(batch.images.device)
                 took.append(time.perf_counter() - start)
                 model.zero_grad(set_to_none=True)
     finally:
         model.zero_grad(set_to_none=True)
-        with torch.no_grad():
-            for buffer, copied in zip(model.buffers(), buffers, strict=True):
-                buffer.copy_(copied)
+        buffers.settle(applied=False)
     return min(took)
 
 
 def repeat_batch(batch: Batch, count: int) -> Batch:
-    """A batch of `count` images, made of the few that there are; not copied where it is one."""
+    """A batch of `count` images by repetition; `batch` itself where it has that size."""
     if len(batch) == count:
         return batch
     times = -(-count // len(batch))
@@ -180,7 +179,7 @@ def repeat_batch(batch: Batch, count: int) -> Batch:
 
 
 def has_fast_bf16(device: torch.device) -> bool:
-    """Whether `device` has instructions for bf16, as far as this torch can tell."""
+    """Whether `device` has instructions for bf16, according to torch."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     asks: list[Callable[[], bool] | None] = [

@@ -1,9 +1,8 @@
-"""Measured, not assumed: which way of computing a step is the fastest for this model and machine.
+"""Trials of the variants of a step: number format, memory format, threads, compiled or not.
 
-A variant is a number format, a memory format, a number of threads, and compiled or not. Each is
-first compared with fp32 on the same weights and images: a variant whose loss or gradients differ by
-more than the tolerance of its number format is never taken. Then all are timed in turns, so that
-a busy moment of the machine hits all alike.
+Each variant is first compared with fp32 on the same weights and images; one whose loss or gradients
+differ by more than the tolerance of its number format is never chosen. Then all are timed in
+turns, so that other load on the machine affects all alike.
 """
 
 import copy
@@ -19,19 +18,19 @@ from torch import Tensor, nn
 
 from torchloupe.data.feeds.feed import Batch
 from torchloupe.hardware.device import seed_step, wait_for
-from torchloupe.hardware.precision import Precision, total_norm
+from torchloupe.hardware.precision import Buffers, Precision, total_norm
+from torchloupe.hardware.step import LossFunction, take_step
 
 # The largest relative difference of the loss, and of all gradients together (2-norm), from fp32.
 # Gradients of two batches of 128 differ by 0.7 to 1.3, so 0.35 adds a tenth to their variance at
 # most; with bf16 a CNN differs by 0.01, the residual net by 0.18, ResNet-18 by 0.3 (docs/LOG.md).
 TOLERANCES = {"fp32": (1e-4, 1e-2), "bf16": (2e-2, 0.35), "fp16": (2e-2, 0.1)}
-ABOUT = 1.05  # times as fast says nothing: the next measurement may say the opposite
-WORTH_IT = 1.1  # a variant has to be this much faster to be taken instead of the usual one
+ABOUT = 1.05  # ratios up to this are noise
+WORTH_IT = 1.1  # the ratio from which on a variant replaces the default
 _SLOT_SECONDS = 0.05
 _ROUNDS = 5
 
 MakeOptimizer = Callable[[nn.Module], torch.optim.Optimizer]
-LossFunction = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class Variant:
 
 @dataclass
 class Trial:
-    """What came of trying a variant."""
+    """The result of trying a variant."""
 
     variant: Variant
     loss_gap: float = 0.0  # relative, to fp32
@@ -81,9 +80,9 @@ def probe(
     variants: Sequence[Variant],
     seconds: float,
 ) -> list[Trial]:
-    """Try each of `variants`, the usual one first, for about `seconds` altogether.
+    """Try each of `variants`, the default first, for about `seconds` in all.
 
-    Works on a copy: neither the model nor the generators are changed. Ways that don't agree
+    Works on a copy: neither the model nor the random generators change. Variants that don't agree
     with fp32 are not timed.
     """
     end = time.perf_counter() + seconds
@@ -110,9 +109,9 @@ def probe(
 
 
 def choose_variant(trials: Sequence[Trial]) -> Trial:
-    """The fastest variant that agrees, where it is clearly faster than the first; else the first.
+    """The fastest variant that agrees with fp32, if clearly faster than the first; else the first.
 
-    Of variants that are about as fast as the fastest, the one that is most like the first.
+    Of variants about as fast as the fastest, the one most like the first.
     """
     usual = trials[0]
     fastest = max(trial.images_per_second for trial in trials)
@@ -128,7 +127,7 @@ def choose_variant(trials: Sequence[Trial]) -> Trial:
 
 
 class _Bench:
-    """A model on which steps are computed in any variant."""
+    """A model whose steps can be computed in any variant."""
 
     def __init__(
         self,
@@ -147,7 +146,8 @@ class _Bench:
     def gradients(self, variant: Variant) -> list[Tensor]:
         """The loss and all gradients of one batch, in fp32; the model stays as it is."""
         precision, forward = self._prepare(variant)
-        buffers = [buffer.clone() for buffer in self.model.buffers()]
+        buffers = Buffers(self.model)
+        buffers.remember()
         seed_step(self.device, 0)
         try:
             with precision.autocast():
@@ -156,9 +156,7 @@ class _Bench:
             grads = [p.grad.float() for p in self.model.parameters() if p.grad is not None]
         finally:
             self.model.zero_grad(set_to_none=True)
-            with torch.no_grad():
-                for buffer, copied in zip(self.model.buffers(), buffers, strict=True):
-                    buffer.copy_(copied)
+            buffers.settle(applied=False)
         return [value.detach().float(), *(grad.contiguous() for grad in grads)]
 
     def compare(self, trial: Trial, reference: list[Tensor]) -> None:
@@ -179,11 +177,9 @@ class _Bench:
         precision, forward = self._prepare(variant)
         wait_for(self.device)
         start = time.perf_counter()
+        images, labels = self.batch.images, self.batch.labels
         for _ in range(count):
-            with precision.autocast():
-                value = self.loss(forward(self.batch.images), self.batch.labels)
-            precision.backward(value)
-            precision.step(self.optimizer, value.detach())
+            take_step(forward, images, labels, self.loss, precision, self.optimizer)
         wait_for(self.device)
         return time.perf_counter() - start
 

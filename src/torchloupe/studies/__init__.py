@@ -1,1 +1,1 @@
-"""Several runs, one question."""
+"""Questions that several runs answer: cross-validation, comparison, proof of exact resume."""

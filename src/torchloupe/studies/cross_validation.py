@@ -1,7 +1,7 @@
-"""Cross-validation: a run for each fold, tested on images that it never saw, and their summary.
+"""Cross-validation: one run for each fold, and a summary of all.
 
-Each fold is a run like any other, in a folder of its own. What is said of all of them comes from
-their metrics and predictions on disk, so that a summary can be made again at any time.
+Each fold is an ordinary run in its own folder. The summary reads their metrics and predictions
+from disk, so that it can be made again at any time.
 """
 
 import copy
@@ -17,8 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from torch import nn
 
-from torchloupe.config.schema import Config
-from torchloupe.config.text import from_json, to_json
+from torchloupe.config.settings import read_settings
 from torchloupe.display.terminal import make_display
 from torchloupe.errors import Interrupted, Terminated, UsageError, printable
 from torchloupe.evaluation.metrics import wilson_interval
@@ -29,8 +28,18 @@ from torchloupe.run.json_files import read_json, write_json
 from torchloupe.run.listener import Listener
 from torchloupe.run.places import FOLDS, create_run
 from torchloupe.system import files
-from torchloupe.system.user_code import PYTHON_OBJECT, trusted_name
-from torchloupe.train.start import LossLike, OptimizerLike, decide, resume, sort_arguments, train
+from torchloupe.system.user_code import PYTHON_OBJECT
+from torchloupe.train.start import (
+    LossLike,
+    OptimizerLike,
+    Recipe,
+    SettingsLike,
+    continue_run,
+    decide,
+    refuse_untrusted,
+    sort_arguments,
+    train,
+)
 from torchloupe.trained.run import Run
 
 Listening = Callable[[], AbstractContextManager[Sequence[Listener]]]
@@ -51,26 +60,31 @@ def cross_validate(
     folds: int = 5,
     model: str | nn.Module | Callable[..., nn.Module] = "auto",
     loss: LossLike = "auto",
-    optimizer: OptimizerLike | None = None,
+    optimizer: OptimizerLike = "auto",
     epochs: float | None = None,
+    batch_size: int | None = None,
+    lr: float | None = None,
+    seed: int | None = None,
+    device: str | None = None,
     out: str | Path | None = None,
-    settings: Mapping[str, Any] | None = None,
+    settings: SettingsLike = None,
 ) -> CrossValidation:
-    """Train and test `folds` times, each time with another of so many equal parts held back.
+    """Train and test `folds` times, each time with another fold held out.
 
-    Everything but `folds` is as in `fit`. The folds are stratified, identical images are in one
-    of them, and each image is tested once, by a model that never saw it. A model given as an
-    object begins each fold as it was given.
+    Everything but `folds` is as in `fit`. Folds are stratified; identical images are in the same
+    fold; each image is tested once, by a model that was not trained on it. A model given as an
+    object starts each fold from the weights it was given with.
     """
-    typed, objects = sort_arguments(model, loss, optimizer, epochs, settings)
+    given = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed, "device": device}
+    typed, recipe, objects = sort_arguments(model, loss, optimizer, given, settings)
     typed["data.folds"] = folds
-    return train_folds(data, typed, None, out, objects=objects, listening=_showing)
+    return train_folds(data, typed, recipe, out, objects=objects, listening=_showing)
 
 
 def train_folds(
     source: Any,
     typed: Mapping[str, Any],
-    recipe: str | Config | None = None,
+    recipe: Recipe = None,
     out: str | Path | None = None,
     *,
     objects: UserObjects = NO_OBJECTS,
@@ -82,7 +96,8 @@ def train_folds(
     """
     named = {"data.source": str(source) if isinstance(source, (str, Path)) else PYTHON_OBJECT}
     typed = {**named, **typed}
-    config, sources = decide(typed, recipe)
+    settings = decide(typed, recipe)
+    config = settings.config
     data = open_source(config.data, source)  # read once; and refused before a folder is made
     if data.kind == "stream":
         raise UsageError(
@@ -91,13 +106,13 @@ def train_folds(
         )
     folder = create_run(None if out is None else Path(out), f"{data.name}-folds")
     write_json(folder / FOLDS, {"folds": config.data.folds})
-    write_json(folder / "config.json", to_json(config, sources))
+    write_json(folder / "config.json", settings.to_json())
 
     def begin(fold: Mapping[str, Any], run: Path, listeners: Sequence[Listener]) -> Run:
         own = copy.deepcopy(objects)
         return train(data, {**typed, **fold}, recipe, run, objects=own, listeners=listeners)
 
-    return _go_through(folder, listening, begin, partial(resume, data=data))
+    return _go_through(folder, listening, begin, partial(continue_run, objects=UserObjects(data)))
 
 
 def resume_folds(
@@ -106,27 +121,23 @@ def resume_folds(
     trust_code: bool = False,
     listening: Listening = lambda: nullcontext(()),
 ) -> CrossValidation:
-    """Go on with a cross-validation that was stopped; folds that are finished stay as they are."""
+    """Resume a cross-validation; finished folds stay as they are."""
     path = Path(folder)
-    config, _ = from_json(path / "config.json")
-    named = {"data": config.data.source, "model": config.model.name, "loss": config.loss.name}
-    for what, name in {**named, "optimizer": config.optimizer.name}.items():
-        trusted_name(name, what, path, trust_code)
-    if config.lens.hook:
-        trusted_name(config.lens.hook, "hook", path, trust_code)
+    config = read_settings(path / "config.json").config
+    refuse_untrusted(config, path, NO_OBJECTS, trust_code, asked=set())
     data = open_source(config.data, config.data.source)
 
     def begin(fold: Mapping[str, Any], run: Path, listeners: Sequence[Listener]) -> Run:
         return train(data, fold, str(path / "config.json"), run, listeners=listeners)
 
-    go_on = partial(resume, data=data, trust_code=trust_code)
+    go_on = partial(continue_run, objects=UserObjects(data), trust_code=trust_code)
     return _go_through(path, listening, begin, go_on)
 
 
 def _go_through(
     folder: Path, listening: Listening, begin: Callable[..., Run], go_on: Callable[..., Run]
 ) -> CrossValidation:
-    """Begin the folds that have not begun, go on with those not finished, and sum all up."""
+    """Start or resume every unfinished fold, and write the summary."""
     count = int(read_json(folder / FOLDS)["folds"])
     runs = tuple(folder / f"fold-{number}" for number in range(1, count + 1))
     for number, run in enumerate(runs, start=1):
@@ -137,7 +148,7 @@ def _go_through(
                 listener.record({"about": f"fold {number} of {count}"})
             try:
                 if (run / "config.json").exists():
-                    go_on(run, listeners=listeners)
+                    go_on(run, {}, listeners=listeners)
                 else:
                     begin({"data.fold": number}, run, listeners)
             except (Interrupted, Terminated) as error:
@@ -149,7 +160,7 @@ def _go_through(
 
 
 def sum_up(folder: Path, runs: Sequence[Path]) -> dict[str, Any]:
-    """Mean and spread over the folds, and all their predictions as one table in `folder`."""
+    """Mean and standard deviation over the folds; all predictions as one table in `folder`."""
     tests = [read_json(run / "metrics.json")["test"] for run in runs]
     tables = [pq.read_table(run / "predictions.parquet") for run in runs]
     right = sum(
@@ -189,7 +200,7 @@ def sum_up(folder: Path, runs: Sequence[Path]) -> dict[str, Any]:
 
 
 def _training_seconds(run: Path) -> float:
-    """Of the steps, and of the head that was solved before them."""
+    """Seconds of the steps, and of solving the head before them."""
     heads = sum(event.get("stage_seconds", 0.0) for event in read_events(run))
     return float(read_json(run / "metrics.json")["train"]["seconds"] + heads)
 
@@ -201,7 +212,7 @@ def _spread(name: str, tests: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 @contextmanager
 def _showing() -> Iterator[list[Listener]]:
-    """The listeners of one fold: a display of its own on stderr."""
+    """The listeners of one fold: a display on stderr."""
     display = make_display(quiet=False)
     try:
         yield [display]

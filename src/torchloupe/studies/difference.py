@@ -1,12 +1,12 @@
-"""Two runs compared: settings, the first step where they part, and their last states."""
+"""Two runs compared: settings, the first step at which they differ, and their last states."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torchloupe.config.schema import flatten
-from torchloupe.config.text import from_json
+from torchloupe.config.schema import differing
+from torchloupe.config.settings import read_settings
 from torchloupe.errors import CheckpointError
 from torchloupe.run import checkpoint
 from torchloupe.run.events import read_events
@@ -27,7 +27,7 @@ class Difference:
 
     @property
     def is_none(self) -> bool:
-        """Whether the same steps were done with the same losses and weights to the last bit."""
+        """Whether both did the same steps, with bit-equal losses and weights."""
         return (
             self.first_loss_step is None
             and self.first_weights_step is None
@@ -43,18 +43,14 @@ class Difference:
 
 
 def compare_runs(one: str | Path, other: str | Path) -> Difference:
-    """Settings that differ, the first step where losses or weights part, and the last states.
+    """Settings that differ, the first step with different losses or weights, and the last states.
 
-    Only steps that both runs logged are compared; the last states only where both are of the
-    same step.
+    Compares steps that both runs logged, and the last states where both are of the same step.
     """
     first, second = find_run(Path(one)), find_run(Path(other))
-    settings = [flatten(from_json(path / "config.json")[0]) for path in (first, second)]
-    differing = {
-        name: (settings[0][name], settings[1][name])
-        for name in settings[0]
-        if settings[0][name] != settings[1][name]
-    }
+    one_config, other_config = (
+        read_settings(path / "config.json").config for path in (first, second)
+    )
     logs = [
         {event["step"]: event for event in read_events(path) if "train_loss" in event}
         for path in (first, second)
@@ -67,7 +63,7 @@ def compare_runs(one: str | Path, other: str | Path) -> Difference:
     last = [_hash_last_state(path) for path in (first, second)]
     is_same_step = last[0][0] is not None and last[0][0] == last[1][0]
     return Difference(
-        settings=differing,
+        settings=differing(one_config, other_config),
         first_loss_step=first_parting("train_loss"),
         first_weights_step=first_parting("weights"),
         compared_steps=len(shared),

@@ -1,4 +1,4 @@
-"""Proofs on runs of one's own: what differs between two, and whether a killed one resumes."""
+"""A proof of exact resume on the user's own run: killed, resumed, and compared bit for bit."""
 
 import os
 import random
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from torchloupe.config.schema import flatten
-from torchloupe.config.text import from_json
+from torchloupe.config.settings import read_settings
 from torchloupe.errors import LoupeError
 from torchloupe.studies.difference import compare_runs
 
@@ -32,13 +32,13 @@ class KilledRun:
 
     @property
     def is_exact(self) -> bool:
-        """Whether it ended as if nobody had killed it."""
+        """Whether it ended as an uninterrupted run does."""
         return self.resumed and self.bit_equal and not self.stray_files
 
 
 @dataclass(frozen=True)
 class ResumeProof:
-    """What `verify_resume` found."""
+    """The result of `verify_resume`."""
 
     trials: Sequence[KilledRun]
     seconds: float
@@ -74,10 +74,10 @@ def verify_resume(
 ) -> ResumeProof:
     """Kill real runs with SIGKILL at random instants, resume them, and compare every bit.
 
-    `arguments` are those of `loupe train`, DATA first. One run is left alone; others are killed
-    `kills_per_run` times each until `kills` were sent: one in five at any instant from the start
-    of the process on, the rest while training, saving or judging. Everything is kept in `folder`,
-    which has to be new or empty.
+    `arguments` are those of `loupe train`, DATA first. One run is undisturbed; others are killed
+    `kills_per_run` times each until `kills` were sent: one in five at any time after the start of
+    the process, the rest while training, saving or validating. Everything is kept in `folder`,
+    which must be new or empty.
     """
     start = time.perf_counter()
     chance = random.Random(seed)
@@ -107,18 +107,18 @@ def verify_resume(
 
 
 def _repeat_measured(run: Path) -> list[str]:
-    """Options for the ways of computing that `run` measured: another run might choose others."""
-    config, sources = from_json(run / "config.json")
+    """Options that pin what `run` measured: another run might measure otherwise."""
+    settings = read_settings(run / "config.json")
     return [
         word
-        for name, value in flatten(config).items()
-        if sources[name] == "measured" and name.startswith("hardware.")
+        for name, value in flatten(settings.config).items()
+        if settings.origin(name) == "measured" and name.startswith("hardware.")
         for word in ("--set", f"{name}={value}")
     ]
 
 
 def _time_reference(command: Sequence[str], run: Path) -> tuple[float, float]:
-    """Seconds that a whole run takes, and those of them after its settings were written."""
+    """Seconds of a whole run, and of the part after its settings were written."""
     began, start = time.time(), time.perf_counter()
     _finish(command)
     whole = time.perf_counter() - start
@@ -148,7 +148,7 @@ def _kill_and_compare(
 
 
 def _next_command(arguments: Sequence[str], run: Path) -> list[str]:
-    """What goes on with `run`: a resume, or, where it was killed before it began, the start."""
+    """The command that continues `run`: a resume, or the start if it was killed before that."""
     if not (run / "config.json").is_file():
         return _train_command(arguments, run)
     return [sys.executable, "-m", "torchloupe", "resume", "--trust-code", "--quiet", str(run)]
@@ -159,7 +159,7 @@ def _train_command(arguments: Sequence[str], run: Path) -> list[str]:
 
 
 def _finish(command: Sequence[str]) -> None:
-    """Run a command to its end; its own error, with its exit code, where it fails."""
+    """Run a command to its end; raises its error, with its exit code, if it fails."""
     done = subprocess.run(command, capture_output=True, text=True, check=False, errors="replace")
     if done.returncode:
         raise _error_of(done)

@@ -1,6 +1,6 @@
-"""What signals and the clock ask of a run: to stop after this step, or to save now.
+"""Requests by signals and the clock: to stop after this step, or to save now.
 
-With several ranks a wish counts from when all of them agreed on it, so that none is left behind.
+With several ranks a request takes effect once all have agreed on it, so that all stop together.
 """
 
 import os
@@ -13,7 +13,7 @@ from types import FrameType
 
 
 class StopRequests:
-    """The wishes of one run. `save_every_seconds` 0 means that the clock asks for nothing."""
+    """The requests to one run. With `save_every_seconds` 0 the clock requests no saves."""
 
     def __init__(self, save_every_seconds: float = 0.0, ranks: int = 1) -> None:
         self.save_every_seconds = save_every_seconds
@@ -30,16 +30,16 @@ class StopRequests:
 
     @property
     def save(self) -> bool:
-        """Whether a checkpoint is wanted after this step."""
+        """Whether a checkpoint is requested after this step."""
         return bool(self.pending()[1] if self._is_alone else self._agreed[1])
 
     def pending(self) -> list[int]:
-        """What this process wishes, as numbers for all ranks to take the highest of."""
+        """The requests to this process, as numbers of which the ranks take the highest."""
         late = 0 < self.save_every_seconds <= time.monotonic() - self._last_save
         return [self.received_signal, int(self._save_asked or late)]
 
     def agree_on(self, agreed: Sequence[int]) -> None:
-        """From now on the wishes that all ranks agreed on count."""
+        """Make the requests that all ranks agreed on effective."""
         self._agreed = list(agreed)
 
     def forget_save(self) -> None:
@@ -49,10 +49,10 @@ class StopRequests:
 
     @contextmanager
     def listening(self, tell: Callable[[str], None]) -> Iterator[None]:
-        """Turn a first SIGINT or SIGTERM into a stop at the next step; a second SIGINT is at once.
+        """A context in which SIGINT or SIGTERM stops the run after the step, a second SIGINT now.
 
-        SIGUSR1 asks for a checkpoint.
-        Only the main thread can do this; elsewhere signals stay as they were.
+        SIGUSR1 requests a checkpoint. Only the main thread can handle signals; in others this does
+        nothing.
         """
         if threading.current_thread() is not threading.main_thread():
             yield

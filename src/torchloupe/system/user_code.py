@@ -301,7 +301,7 @@ def _suggest(name: str, known: list[str]) -> str:
 
 
 def trusted_name(name: str, what: str, run: Path, trust_code: bool) -> str:
-    """`name` from a run folder; UsageError where it would run code that was not given again."""
+    """`name` from a run folder; raises UsageError where using it would run the user's own code."""
     is_code = is_object_spec(name) and not name.startswith(("torchvision:", "timm:"))
     if (is_code or name == PYTHON_OBJECT) and not (trust_code and is_code):
         given = "from Python" if name == PYTHON_OBJECT else f"{printable(name)}, someone's own code"

@@ -9,14 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from torchloupe.config.schema import Config, flatten
+from torchloupe.config.schema import Config, differing
 from torchloupe.data.contract import Contract
 from torchloupe.data.sources import Data
 from torchloupe.errors import CheckpointError, DataError, UsageError, printable
-from torchloupe.prepare.data import RunData, prepare
+from torchloupe.prepare.data import prepare_data
+from torchloupe.prepare.run_data import RunData
 from torchloupe.run.data_record import DataChange, DataRecord
 
-# What the checkpoint, the split or the contract already decided.
+# Settings that the checkpoint, the split or the contract depend on.
 _FIXED = (
     *("data.mode", "data.size", "data.fit", "data.kernel", "data.layout", "data.class_names"),
     *("data.image_column", "data.label_column", "data.val_fraction", "data.test_fraction"),
@@ -25,15 +26,9 @@ _FIXED = (
 )
 
 
-def changed_settings(before: Config, after: Config) -> dict[str, tuple[Any, Any]]:
-    """Settings that differ, by dotted name: (before, after)."""
-    old, new = flatten(before), flatten(after)
-    return {name: (old[name], new[name]) for name in new if old[name] != new[name]}
-
-
 def refuse_fixed_settings(before: Config, after: Config) -> None:
-    """UsageError, with a list, where a setting changed that a begun run can't change."""
-    changed = changed_settings(before, after)
+    """Raises UsageError that lists changed settings which a started run can't change."""
+    changed = differing(before, after)
     wrong = [name for name in _FIXED if name in changed]
     if bool(before.train.average) != bool(after.train.average):
         wrong.append("train.average")
@@ -52,12 +47,12 @@ def describe_settings(before: Config, after: Config) -> list[str]:
     """A note on each setting that differs."""
     return [
         f"from here on {name} is {printable(new)}; it was {printable(old)}"
-        for name, (old, new) in changed_settings(before, after).items()
+        for name, (old, new) in differing(before, after).items()
     ]
 
 
 def describe_machine(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """A note where versions or hardware that decide the last bits are others than at the start."""
+    """A note where versions or hardware that affect the last bits differ from the start."""
     names = [
         *(("versions", name) for name in ("torch", "pillow", "simplejpeg")),
         *(("hardware", name) for name in ("device", "gpu", "ranks", "cpu_capability", "threads")),
@@ -82,15 +77,15 @@ def record_data(run_data: RunData) -> DataRecord:
 
 
 def refuse_new_names(folder: Path, config: Config, data: Data, contract: Contract) -> None:
-    """DataError where images or classes came, went or have other names.
+    """Raises DataError for added, removed or renamed images or classes.
 
-    Asked before the classes are matched with the model's, and costs nothing where none did.
+    Called before classes are matched with the model's; costs nothing where nothing changed.
     """
     known = DataRecord.read(folder / "data.npz")
     if not known.compare(DataRecord.of(data.samples)):
         return
     own = replace(contract, class_names=data.samples.class_names)
-    run_data = prepare(config.data, data, seed=config.train.seed, contract=own)
+    run_data = prepare_data(data, config.data, seed=config.train.seed, contract=own)
     note_changed_data(folder, run_data, accept=False)
 
 

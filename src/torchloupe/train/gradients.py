@@ -1,8 +1,11 @@
-"""The gradient of one step: forward and backward, on all ranks, in what memory there is.
+"""What surrounds forward and backward: memory that runs out, and the agreement of ranks.
 
-The batch, its order and the learning rate are never changed. Only how many images go through
-the model at once is.
+The batch, its order and the learning rate are never changed; only how many images go through the
+model at once is.
 """
+
+from collections.abc import Iterator
+from types import TracebackType
 
 import torch
 from torch import Tensor
@@ -11,53 +14,97 @@ from torchloupe.data.feeds.feed import Batch
 from torchloupe.distributed.parallel import Parallel
 from torchloupe.errors import ResourceError
 from torchloupe.hardware.device import seed_step
-from torchloupe.hardware.memory import describe_shortage, is_out_of_memory, shrink_micro_batches
-from torchloupe.hardware.precision import Buffers, Precision
-from torchloupe.model.norms import steady_norms
+from torchloupe.hardware.memory import (
+    describe_shortage,
+    is_out_of_memory,
+    shrink_micro_batches,
+)
+from torchloupe.hardware.precision import Buffers
 from torchloupe.prepare.plan import Plan
 from torchloupe.run.folder import RunFolder
 from torchloupe.run.state import State
 from torchloupe.system.counter_rng import torch_seed
 
 
-def collect_gradients(
+class Attempt:
+    """One attempt at the gradients of a step; a context that catches a shortage of memory.
+
+    `loss` is the weighted sum of what was added; after the last attempt, over all ranks.
+    """
+
+    def __init__(self, batch: Batch, count: int) -> None:
+        self.total: Tensor | None = None
+        self.shortage = ""  # why memory ran out; the error itself would hold on to its tensors
+        self._batch = batch
+        self._count = count
+
+    def __enter__(self) -> "Attempt":
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> bool:
+        if error is None or not is_out_of_memory(error):
+            return False
+        self.total, self.shortage = None, str(error) or "out of memory"
+        return True
+
+    def micro_batches(self) -> Iterator[tuple[Batch, float]]:
+        """Each micro-batch with the fraction of the step's samples, over all ranks, it holds."""
+        return self._batch.micro(self._count)
+
+    def add(self, loss: Tensor) -> None:
+        """Count the weighted loss (0-d) of a micro-batch."""
+        loss = loss.detach()
+        self.total = loss if self.total is None else self.total + loss
+
+    @property
+    def loss(self) -> Tensor:
+        """The loss of the step (0-d)."""
+        assert self.total is not None
+        return self.total
+
+
+def attempts(
     state: State,
     batch: Batch,
     plan: Plan,
-    precision: Precision,
     parallel: Parallel,
     run: RunFolder,
     buffers: Buffers,
-) -> Tensor:
-    """The loss of `batch` over all ranks (0-d); its gradients are left in the parameters.
+) -> Iterator[Attempt]:
+    """Attempts at the gradients of `batch`: one, and further ones while memory is too short.
 
-    Every rank must call this. Where one runs out of memory all start the step again, in smaller
-    pieces from now on. Raises ResourceError where a single image does not fit.
+    Gradients are left in the parameters, the loss in the last attempt. Every rank must iterate
+    over this. Where one rank runs out of memory, all start the step again in smaller
+    micro-batches, which later steps keep. Raises ResourceError where one image does not fit.
     """
-    largest = -(-batch.step_total // parallel.world.size)  # images of the rank that has most
+    device, world = state.precision.device, parallel.world
+    largest = -(-batch.step_total // world.size)  # images of the rank that has most
     while True:
-        parts = state.micro_limit.count(largest, plan.micro_batches)
-        loss: Tensor | None = None
-        shortage = ""
-        try:
-            loss = add_up(state, batch, plan, precision, parallel, parts)
-        except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-            shortage = str(error)  # and not the error, which holds on to its tensors
-            if parallel.is_spread:
-                raise_shortage(precision.device, shortage)
-        if loss is not None and not parallel.world.is_joined:
-            return loss  # nobody to agree with
-        is_short, *pending = parallel.agree([bool(shortage), *run.requests.pending()])
-        run.requests.agree_on(pending)
-        if loss is not None and not is_short:
-            return parallel.share(loss)
-        loss = None
+        count = state.micro_limit.count(largest, plan.micro_batches)
+        seed_step(device, torch_seed(plan.seed, state.step, world.rank))
+        attempt = Attempt(batch, count)
+        yield attempt
+        if attempt.shortage and parallel.is_spread:
+            raise_shortage(device, attempt.shortage)
+        if world.is_joined or attempt.total is None:
+            is_short, *pending = parallel.agree([bool(attempt.shortage), *run.requests.pending()])
+            run.requests.agree_on(pending)
+        else:
+            return  # no other rank to agree with
+        if attempt.total is not None and not is_short:
+            attempt.total = parallel.share(attempt.loss)
+            return
+        attempt.total = None
         state.optimizer.zero_grad(set_to_none=True)
         buffers.settle(applied=False)
-        tried = -(-largest // parts)
-        reason = describe_shortage(precision.device, tried, shortage or "on another rank")
+        tried = -(-largest // count)
+        shortage = attempt.shortage or "on another rank"
+        reason = describe_shortage(device, tried, shortage)
         shrink_micro_batches(state.micro_limit, tried, reason)
         run.record(
             {
@@ -68,22 +115,6 @@ def collect_gradients(
                 f"{batch.step_total} images (BatchNorm then averages over fewer)",
             }
         )
-
-
-def add_up(
-    state: State, batch: Batch, plan: Plan, precision: Precision, parallel: Parallel, parts: int
-) -> Tensor:
-    """Add the gradients of this rank's `batch`, in `parts` pieces; gives its part of the loss."""
-    seed_step(precision.device, torch_seed(plan.seed, state.step, parallel.world.rank))
-    loss_sum: Tensor | None = None
-    for micro, weight, _is_last in batch.micro(parts):
-        with precision.autocast(), steady_norms(state.model, micro.images):
-            loss = plan.loss(parallel.module(micro.images), micro.labels)
-            loss = loss if weight == 1 else loss * weight
-        precision.backward(loss)
-        loss_sum = loss.detach() if loss_sum is None else loss_sum + loss.detach()
-    assert loss_sum is not None
-    return loss_sum
 
 
 def raise_shortage(device: torch.device, shortage: str) -> None:

@@ -1,4 +1,4 @@
-"""How a run from a pretrained backbone begins: its head solved on features, before any step."""
+"""The head stage: the last layer of a pretrained network, fitted on features before any step."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,13 +13,13 @@ from torchloupe.errors import UsageError
 from torchloupe.hardware.precision import Precision
 from torchloupe.model.head import Head, balanced_weights, fit_head
 from torchloupe.model.transfer import Transfer
-from torchloupe.prepare.data import RunData
 from torchloupe.prepare.features import count_views, open_features
+from torchloupe.prepare.run_data import RunData
 from torchloupe.run.folder import RunFolder
 from torchloupe.run.state import State
 from torchloupe.units import format_seconds, plural
 
-SMALL_PRODUCTS = 10**9  # multiplications of a solver's step, below which one thread does them
+SMALL_PRODUCTS = 10**9  # multiplications of a solver's step; with fewer, one thread is used
 
 
 def run_head_stage(
@@ -30,10 +30,10 @@ def run_head_stage(
     run: RunFolder,
     world: World = ALONE,
 ) -> None:
-    """Solve the head of the model for the training images, and note how it went.
+    """Fit the head of the model to the training images (linear probing), and record the result.
 
-    The model has its pretrained weights; nothing is stepped. Every rank must call this; rank 0
-    does the work while the others wait. Waits for the device.
+    The model has its pretrained weights. Every rank must call this; rank 0 does the work while the
+    others wait. Waits for the device.
     """
     model = state.model
     assert isinstance(model, Transfer)
@@ -43,7 +43,7 @@ def run_head_stage(
         model.head.bias.copy_(head.bias)
     if state.average is not None:
         state.evaluated_model.load_state_dict(model.state_dict())
-    state.evaluated_step = -1  # so that the head itself is judged, at step 0
+    state.evaluated_step = -1  # so that the head itself is validated, at step 0
 
 
 def solve_head(
@@ -99,7 +99,7 @@ def solve_head(
 
 
 def describe_stages(events: Sequence[Mapping[str, Any]], monitor: str) -> str:
-    """What the head brought and what finetuning did, and what each cost; empty without both."""
+    """What the head and the finetuning achieved and what each cost; empty without both."""
     judged = [event for event in events if monitor in event]
     stages = [event for event in events if event.get("stage") == "head"]
     if not stages or len(judged) < 2:
@@ -117,7 +117,7 @@ def describe_stages(events: Sequence[Mapping[str, Any]], monitor: str) -> str:
 
 @contextmanager
 def few_threads(products: int) -> Iterator[None]:
-    """Inside, one thread where work is small: waiting for a second one costs more than it does."""
+    """A context with one thread for small work, where a second thread costs more than it saves."""
     before = torch.get_num_threads()
     if products < SMALL_PRODUCTS:
         torch.set_num_threads(1)
@@ -128,7 +128,7 @@ def few_threads(products: int) -> Iterator[None]:
 
 
 def class_weights(config: Config, run_data: RunData) -> torch.Tensor | None:
-    """How much each class counts [K], as `loss.weights` says; None where all count alike."""
+    """The weight of each class [K] by `loss.weights`; None where all are equal."""
     weights: Any = config.loss.weights
     if weights == "none":
         return None

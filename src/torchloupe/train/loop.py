@@ -12,15 +12,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from torchloupe.data.feeds.feed import Feed, until
+from torchloupe.data.feeds.feed import Batch, Feed, until
 from torchloupe.distributed.parallel import Parallel
 from torchloupe.errors import NumericError
-from torchloupe.hardware.precision import Buffers, Precision
+from torchloupe.hardware.precision import Buffers, Precision, StepResult
 from torchloupe.lens.signals import Signals
+from torchloupe.model.norms import steady_norms
 from torchloupe.prepare.plan import Plan
 from torchloupe.run.folder import RunFolder
 from torchloupe.run.state import State, Step, Window, checksum_weights, read_steps
-from torchloupe.train.gradients import collect_gradients
+from torchloupe.train.gradients import attempts
 from torchloupe.units import is_due
 
 Evaluate = Callable[[nn.Module], Mapping[str, float] | None]
@@ -35,105 +36,144 @@ def train(
     evaluate: Evaluate | None = None,
     parallel: Parallel | None = None,
 ) -> None:
-    """Advance `state` to `plan.total_steps` and leave every fact in `run`. Every rank calls this.
+    """Advance `state` to `plan.total_steps` and record everything in `run`. Every rank calls this.
 
     With a budget of time the last step is moved to where the pace so far will end with it.
     Ends early when `plan.patience` runs out or a signal asks for it; a checkpoint of the last
-    finished step is written either way. `evaluate(model)` gives named numbers, or None when it
+    finished step is written either way. `evaluate(model)` returns named numbers, or None when it
     was cut short by a stop. Raises NumericError after `plan.bad_steps` bad steps in a row.
     """
     model, optimizer = state.model, state.optimizer
     parallel = parallel or Parallel(model)
-    clock = time.perf_counter() - state.seconds
-    window_start, saved_step = state.seconds, -1
-    total_steps = plan.fit_steps(state.step, state.seconds)
-    signals = Signals(model, optimizer)
+    book = Bookkeeping(state, plan, run, evaluate, parallel)
+    signals, buffers = Signals(model, optimizer), Buffers(model)
     with run.stopping_on_signals():
-        if evaluate and is_due(state.step, plan.evaluate_every, total_steps) and state.step:
-            validate(state, plan, run, evaluate)  # a stop came between a step and its evaluation
-            if state.best_step == state.step:
-                run.save(state)
-        if evaluate and state.evaluated_step < state.step == 0:
-            validate(state, plan, run, evaluate)  # a head that was solved before the first step
-            run.save(state)
-            saved_step = 0
-        buffers, unread = Buffers(model), list[Step]()
-
-        def is_over() -> bool:
-            return state.step >= total_steps or state.stopped_early or run.stop_requested()
-
+        book.catch_up()
         model.train()
-        for batch in until(is_over, feed.batches(state.step)):
-            lr = plan.set_lr(optimizer, state.step, total_steps)
+        for batch in until(book.is_over, feed.batches(state.step)):
+            lr = plan.set_lr(optimizer, state.step, book.total_steps)
             buffers.remember()
-            with signals.looking(is_due(state.step + 1, plan.signals_every, total_steps)):
-                loss_sum = collect_gradients(state, batch, plan, precision, parallel, run, buffers)
-                result = precision.step(optimizer, loss_sum, max_norm=plan.clip_norm)
+            with signals.looking(is_due(state.step + 1, plan.signals_every, book.total_steps)):
+                # --- the step ------------------------------------------------------------------
+                for attempt in attempts(state, batch, plan, parallel, run, buffers):
+                    with attempt:  # there is a second attempt only where memory ran out
+                        for micro, weight in attempt.micro_batches():
+                            with precision.autocast(), steady_norms(model, micro.images):
+                                logits = parallel.module(micro.images)
+                                loss = plan.loss(logits, micro.labels)
+                            loss = loss if weight == 1 else loss * weight
+                            precision.backward(loss)
+                            attempt.add(loss)
+                    logits = loss = None  # type: ignore[assignment]  # they hold on to a graph
+                result = precision.step(optimizer, attempt.loss, max_norm=plan.clip_norm)
+                # -------------------------------------------------------------------------------
             buffers.settle(result.applied)
             if state.average is not None and result.applied is not False:
                 state.average.update_parameters(model)
             state.step += 1
-            state.seconds = time.perf_counter() - clock
+            book.after_step(batch, result, lr, signals)
+        book.finish()
 
-            if plan.seconds and state.step % plan.log_every == 0:
-                (seconds,) = parallel.world.highest([state.seconds])
-                total_steps = plan.fit_steps(state.step, seconds)
-            facts = (state.step, result.loss, result.applied, batch.rows, batch.step_total)
-            unread.append(Step(*facts, result.overflowed))
-            logs = is_due(state.step, plan.log_every, total_steps)
-            judges = evaluate and is_due(state.step, plan.evaluate_every, total_steps)
-            saves = is_due(state.step, plan.save_every, total_steps) or run.save_wanted()
-            if result.applied is False or logs or judges or saves:
-                count_steps(state, plan, run, unread)  # not each step: it may wait for the device
-            if logs:
-                seen = {"lr": lr, "grad_norm": float(result.grad_norm), "signals": signals.read()}
-                log_window(state, plan, run, total_steps, seen, window_start)
-                window_start = state.seconds
-            if evaluate and judges:
-                validate(state, plan, run, evaluate)
-                model.train()
-                state.seconds = window_start = time.perf_counter() - clock
-            if saves or state.best_step == state.step:
-                require_finite(state)
+
+class Bookkeeping:
+    """What is done once in a while around the steps: count, log, validate, save, stop."""
+
+    def __init__(
+        self,
+        state: State,
+        plan: Plan,
+        run: RunFolder,
+        evaluate: Evaluate | None,
+        parallel: Parallel,
+    ) -> None:
+        self.state, self.plan, self.run, self.evaluate = state, plan, run, evaluate
+        self.world = parallel.world
+        self.total_steps = plan.fit_steps(state.step, state.seconds)
+        self._unread: list[Step] = []  # steps whose loss may still be on the device
+        self._saved_step = -1
+        self._clock = time.perf_counter() - state.seconds
+        self._window_start = state.seconds
+
+    def is_over(self) -> bool:
+        """Whether the last step is done, patience has run out, or a stop was requested."""
+        state = self.state
+        return state.step >= self.total_steps or state.stopped_early or self.run.stop_requested()
+
+    def catch_up(self) -> None:
+        """Validate what a stop left out, or a head that was solved before the first step."""
+        state, plan, run = self.state, self.plan, self.run
+        if self.evaluate is None:
+            return
+        if state.step and is_due(state.step, plan.evaluate_every, self.total_steps):
+            validate(state, plan, run, self.evaluate)
+            if state.best_step == state.step:
                 run.save(state)
-                saved_step = state.step
-                window_start = time.perf_counter() - clock
-        if saved_step != state.step:
-            count_steps(state, plan, run, unread)
-            require_finite(state)
+        if state.evaluated_step < state.step == 0:
+            validate(state, plan, run, self.evaluate)
             run.save(state)
-        run.finish_saving()
-        if run.stop_requested():
-            raise run.stop_error(state.step)
+            self._saved_step = 0
 
+    def after_step(self, batch: Batch, result: StepResult, lr: float, signals: Signals) -> None:
+        """Count the step that was just taken; log, validate and save where that is due."""
+        state, plan, run = self.state, self.plan, self.run
+        state.seconds = time.perf_counter() - self._clock
+        if plan.seconds and state.step % plan.log_every == 0:
+            (seconds,) = self.world.highest([state.seconds])
+            self.total_steps = plan.fit_steps(state.step, seconds)
+        facts = (state.step, result.loss, result.applied, batch.rows, batch.step_total)
+        self._unread.append(Step(*facts, result.overflowed))
 
-def log_window(
-    state: State,
-    plan: Plan,
-    run: RunFolder,
-    total_steps: int,
-    seen: Mapping[str, Any],
-    since: float,
-) -> None:
-    """Record what happened since the last log line, and what was `seen`; start a new window."""
-    window = state.window
-    run.record(
-        {
-            "step": state.step,
-            "epoch": state.step / plan.steps_per_epoch,
-            "seconds": state.seconds,
-            "train_loss": window.loss_sum / max(window.steps, 1),
-            **{name: value for name, value in seen.items() if value != {}},
-            "weights": checksum_weights(state.model),
-            "images_per_second": window.images / max(state.seconds - since, 1e-9),
-            **({"total_steps": total_steps} if plan.seconds else {}),
-        }
-    )
-    state.window = Window(bad_steps_in_row=window.bad_steps_in_row)
+        logs = is_due(state.step, plan.log_every, self.total_steps)
+        validates = self.evaluate and is_due(state.step, plan.evaluate_every, self.total_steps)
+        saves = is_due(state.step, plan.save_every, self.total_steps) or run.save_wanted()
+        if result.applied is False or logs or validates or saves:
+            count_steps(state, plan, run, self._unread)  # not each step: it may wait for the device
+        if logs:  # once in a while: a line in events.jsonl
+            seen = {"lr": lr, "grad_norm": float(result.grad_norm), "signals": signals.read()}
+            self._log(seen)
+        if self.evaluate and validates:  # once in a while: the validation split
+            validate(state, plan, run, self.evaluate)
+            state.model.train()
+            state.seconds = self._window_start = time.perf_counter() - self._clock
+        if saves or state.best_step == state.step:  # once in a while: a checkpoint
+            self._save()
+            self._window_start = time.perf_counter() - self._clock
+
+    def finish(self) -> None:
+        """Save the last step, wait until it is on disk, and raise the stop that was requested."""
+        if self._saved_step != self.state.step:
+            count_steps(self.state, self.plan, self.run, self._unread)
+            self._save()
+        self.run.finish_saving()
+        if self.run.stop_requested():
+            raise self.run.stop_error(self.state.step)
+
+    def _save(self) -> None:
+        require_finite(self.state)
+        self.run.save(self.state)
+        self._saved_step = self.state.step
+
+    def _log(self, seen: Mapping[str, Any]) -> None:
+        """Record what happened since the last log line, and what was `seen`; start a new window."""
+        state, window = self.state, self.state.window
+        self.run.record(
+            {
+                "step": state.step,
+                "epoch": state.step / self.plan.steps_per_epoch,
+                "seconds": state.seconds,
+                "train_loss": window.loss_sum / max(window.steps, 1),
+                **{name: value for name, value in seen.items() if value != {}},
+                "weights": checksum_weights(state.model),
+                "images_per_second": window.images / max(state.seconds - self._window_start, 1e-9),
+                **({"total_steps": self.total_steps} if self.plan.seconds else {}),
+            }
+        )
+        state.window = Window(bad_steps_in_row=window.bad_steps_in_row)
+        self._window_start = state.seconds
 
 
 def validate(state: State, plan: Plan, run: RunFolder, evaluate: Evaluate) -> None:
-    """Evaluate, record the numbers, and keep track of the best; does nothing a second time."""
+    """Evaluate, record the values, and keep track of the best; does nothing a second time."""
     if state.evaluated_step == state.step:
         return
     require_finite(state)
@@ -143,7 +183,7 @@ def validate(state: State, plan: Plan, run: RunFolder, evaluate: Evaluate) -> No
     state.evaluated_step = state.step
     value = values[plan.monitor]
     gains = plan.is_better(value, state.best_value)
-    if gains or value == state.best_value:  # of equals the later one has been trained for longer
+    if gains or value == state.best_value:  # of equal ones the later was trained for longer
         state.best_value, state.best_step = value, state.step
     if gains:
         state.evaluations_without_gain = 0
@@ -169,9 +209,9 @@ def validate(state: State, plan: Plan, run: RunFolder, evaluate: Evaluate) -> No
 
 
 def count_steps(state: State, plan: Plan, run: RunFolder, unread: list[Step]) -> None:
-    """Read what became of the steps in `unread`, and empty it.
+    """Read the outcome of the steps in `unread`, and empty it.
 
-    A step that was not applied is recorded; after `plan.bad_steps` in a row NumericError.
+    A step that was not applied is recorded; raises NumericError after `plan.bad_steps` in a row.
     """
     window = state.window
     for step in read_steps(unread):

@@ -1,4 +1,4 @@
-"""The end of a run: the best weights judged once on every split, and all of it written down."""
+"""The end of a run: the best weights are evaluated on every split, and the results written."""
 
 import copy
 import json
@@ -17,7 +17,7 @@ from torchloupe.hardware.footprint import measure_footprint, state_bytes
 from torchloupe.hardware.memory import is_out_of_memory, release_cached
 from torchloupe.hardware.peaks import Peaks
 from torchloupe.hardware.precision import Precision
-from torchloupe.prepare.data import RunData
+from torchloupe.prepare.run_data import RunData
 from torchloupe.prepare.session import Session
 from torchloupe.run import checkpoint
 from torchloupe.run.events import read_events
@@ -25,14 +25,14 @@ from torchloupe.run.folder import RunFolder
 from torchloupe.run.state import evaluated_weights, load_weights
 from torchloupe.system import files
 
-MOST_PROBABILITIES = 1000  # beyond so many classes, predictions.parquet keeps no full row
+MOST_PROBABILITIES = 1000  # classes; with more, predictions.parquet has no column of probabilities
 
 
 def write_results(run: RunFolder, work: Session, peaks: Peaks) -> None:
     """Load the best weights into the model, and write metrics.json and predictions.parquet.
 
-    The model is left with the weights that were judged. `predictions.parquet` holds the test
-    split where there is one, else val. Every rank must call this; rank 0 writes.
+    The model keeps the best weights. `predictions.parquet` holds the test split where there is
+    one, else val. Every rank must call this; rank 0 writes.
     """
     state, run_data, world = work.state, work.run_data, work.parallel.world
     weights, judged_step = world.first(read_best(run) if world.leads else None)
@@ -73,9 +73,9 @@ def write_results(run: RunFolder, work: Session, peaks: Peaks) -> None:
 
 
 def describe_memory(work: Session) -> dict[str, Any]:
-    """What a step keeps, by kind and by module; the activations of one image, from two of them.
+    """The memory of a step, by kind and by module; activations per image, measured on two.
 
-    Empty where even two images of a copy of the model don't fit beside it.
+    Empty where a copy of the model and two images don't fit into memory.
     """
     if work.parallel.is_spread or not work.parallel.world.leads:
         return {}
@@ -116,12 +116,12 @@ def describe_memory(work: Session) -> dict[str, Any]:
 
 
 def read_best(run: RunFolder) -> tuple[Mapping[str, Tensor], int]:
-    """The best weights that are sound, and the step they are from."""
+    """The best weights in a sound checkpoint, and their step."""
     best = run.path / "best"
     start = best.resolve() if best.exists() else None
     trees, path, passed_over = checkpoint.read_newest(run.checkpoints, start)
     for line in passed_over:
-        run.note(f"{line}; {path.name} is judged instead")
+        run.note(f"{line}; {path.name} is evaluated instead")
     return evaluated_weights(trees), int(trees["state"]["step"])
 
 

@@ -1,11 +1,9 @@
-"""From settings to a trained run: the one place that knows every room.
-
-`train` and `resume` are what the command calls; `fit` is the same in Python.
-"""
+"""A run started or resumed: from the arguments a person gives to a session, and into the loop."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,46 +11,38 @@ import torch
 from torch import Tensor, nn
 
 from torchloupe.config.schema import Config
-from torchloupe.config.text import Source, change, from_json, sources_of, to_json
+from torchloupe.config.settings import Settings, read_settings
+from torchloupe.config.text import change
 from torchloupe.display.terminal import make_display
-from torchloupe.display.trackers import make_trackers
 from torchloupe.distributed.rank import find_rank
 from torchloupe.errors import UsageError
-from torchloupe.evaluation.scoring import evaluate
 from torchloupe.hardware.device import choose_device
-from torchloupe.hardware.memory import release_cached
-from torchloupe.hardware.peaks import Peaks
 from torchloupe.hardware.precision import nearest_format
-from torchloupe.lens.anatomy import parameter_count
-from torchloupe.model.transfer import Transfer
 from torchloupe.prepare.data import open_source
-from torchloupe.prepare.objects import NO_OBJECTS, UserObjects, facts_of, load_backbone
-from torchloupe.prepare.session import Session, build, join_ranks, refuse_missing_ranks, watching
-from torchloupe.recipes.choice import explain_augmentation, load_recipe
-from torchloupe.run import checkpoint
-from torchloupe.run.data_record import DataChange
-from torchloupe.run.events import read_events
-from torchloupe.run.folder import Follower, RunFolder
-from torchloupe.run.json_files import read_json
+from torchloupe.prepare.objects import NO_OBJECTS, UserObjects
+from torchloupe.prepare.session import Session, join_ranks, prepare_session, refuse_missing_ranks
+from torchloupe.recipes.choice import load_recipe
 from torchloupe.run.listener import Listener
 from torchloupe.run.places import create_run, find_run
-from torchloupe.system.environment import describe_environment
 from torchloupe.system.user_code import PYTHON_OBJECT, trusted_name
-from torchloupe.train.changes import (
-    describe_machine,
-    describe_settings,
-    note_changed_data,
-    refuse_fixed_settings,
-    refuse_new_names,
-    remember_data,
-)
-from torchloupe.train.head_stage import describe_stages, run_head_stage
-from torchloupe.train.loop import train as run_loop
-from torchloupe.train.outcome import write_results
+from torchloupe.train.changes import note_changed_data, refuse_fixed_settings, refuse_new_names
+from torchloupe.train.execution import PreviousRun, run_session
 from torchloupe.trained.run import Run, read_contract
 
 LossLike = str | type[nn.Module] | Callable[[Tensor, Tensor], Tensor]
 OptimizerLike = str | type[torch.optim.Optimizer] | Callable[..., torch.optim.Optimizer]
+Recipe = str | Config | Mapping[str, Any] | None
+SettingsLike = Mapping[str, Any] | Config | str | None
+
+# Arguments of `fit` that are settings, with their dotted names.
+_NAMES = {
+    "epochs": "train.epochs",
+    "minutes": "train.minutes",
+    "batch_size": "train.batch_total",
+    "lr": "optimizer.lr",
+    "seed": "train.seed",
+    "device": "hardware.device",
+}
 
 
 def fit(
@@ -60,52 +50,107 @@ def fit(
     *,
     model: str | nn.Module | Callable[..., nn.Module] = "auto",
     loss: LossLike = "auto",
-    optimizer: OptimizerLike | None = None,
+    optimizer: OptimizerLike = "auto",
     epochs: float | None = None,
+    minutes: float | None = None,
+    batch_size: int | None = None,
+    lr: float | None = None,
+    seed: int | None = None,
+    device: str | None = None,
     out: str | Path | None = None,
-    recipe: str | Config | None = None,
-    settings: Mapping[str, Any] | None = None,
+    settings: SettingsLike = None,
 ) -> Run:
     """Train a classifier on `data` and return the finished Run.
 
     `data` is a folder, file or set name, a `Data` from `open_data`, or a Dataset, DataLoader or
-    pair of arrays of your own. `model` and `loss` are names, modules or classes; `optimizer` is a
-    name or class: Adam by default, and with `model="auto"` the recipe's own choice, which
-    `"auto"` always asks for. `settings` takes any dotted name of docs/settings.md. Progress goes
-    to stderr.
+    pair of arrays. `model` and `loss` are names, modules or classes; `optimizer` is a name, class
+    or function of the parameters. What is left at "auto" or None is chosen by a recipe from the
+    data and the model, and recorded in the run's config.json.
+
+    `batch_size` is that of a step, over all ranks. `epochs` and `minutes` exclude each other.
+    `settings` takes the dotted names of docs/settings.md; a recipe (`file.py:function`, a
+    config.json, a mapping or a Config) stands there alone, or beside settings as "recipe".
+
+    Under torchrun every rank must call this. Progress goes to stderr.
     """
-    typed, objects = sort_arguments(model, loss, optimizer, epochs, settings)
+    given = dict(zip(_NAMES, (epochs, minutes, batch_size, lr, seed, device), strict=True))
+    typed, recipe, objects = sort_arguments(model, loss, optimizer, given, settings)
     display = make_display(quiet=False)
     try:
-        return train(data, typed, recipe, out, objects=objects, listeners=[display])
+        with new_session(data, typed, recipe, out, objects, [display]) as (session, folder):
+            return run_session(session, folder, [display])
+    finally:
+        display.close()
+
+
+def resume(
+    folder: str | Path,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    data: Any = None,
+    model: str | nn.Module | None = None,
+    trust_code: bool = False,
+    accept_new_data: bool = False,
+) -> Run:
+    """Continue a run from its newest sound checkpoint, with the settings it was started with.
+
+    `settings` replaces some from now on. Data or a model that were Python objects or the user's
+    own code have to be given again (or `trust_code` said). Raises DataError for data that changed
+    since, unless `accept_new_data`. Progress goes to stderr.
+    """
+    display = make_display(quiet=False)
+    try:
+        return continue_run(
+            folder,
+            settings or {},
+            UserObjects(data, model if isinstance(model, nn.Module) else None),
+            model_name=model if isinstance(model, str) else None,
+            trust_code=trust_code,
+            accept_new_data=accept_new_data,
+            listeners=[display],
+        )
     finally:
         display.close()
 
 
 def sort_arguments(
-    model: Any, loss: Any, optimizer: Any, epochs: float | None, settings: Mapping[str, Any] | None
-) -> tuple[dict[str, Any], UserObjects]:
-    """The arguments of `fit` as typed settings, and as the objects that no setting can hold."""
-    typed: dict[str, Any] = dict(settings or {})
-    if epochs is not None:
-        typed["train.epochs"] = epochs
-    if optimizer is None:
-        optimizer = "auto" if model == "auto" else "adam"
+    model: Any, loss: Any, optimizer: Any, given: Mapping[str, Any], settings: SettingsLike
+) -> tuple[dict[str, Any], str | Config | None, UserObjects]:
+    """The arguments of `fit` as typed settings, the recipe, and the objects no setting can hold.
+
+    UsageError where an argument and a setting say different things.
+    """
+    recipe: Any = settings if isinstance(settings, (str, Config)) else None
+    typed: dict[str, Any] = dict(settings) if isinstance(settings, Mapping) else {}
+    recipe = typed.pop("recipe", recipe)
+    for argument, value in given.items():
+        name = _NAMES[argument]
+        if value is None:
+            continue
+        if typed.setdefault(name, value) != value:
+            raise UsageError(
+                f"{argument}={value} and settings[{name!r}]={typed[name]} contradict each other",
+                "leave one of them out",
+            )
+    if typed.get("train.epochs") and typed.get("train.minutes"):
+        raise UsageError(
+            "both epochs and minutes were given, and either one decides when training ends",
+            "leave one of them out",
+        )
     objects = UserObjects()
-    for name, value in (("model", model), ("loss", loss), ("optimizer", optimizer)):
-        if isinstance(value, str):
-            if value != "auto":
-                typed.setdefault(f"{name}.name", value)
-        else:
-            objects = replace(objects, **{name: value})
-            typed[f"{name}.name"] = PYTHON_OBJECT
-    return typed, objects
+    for what, value in (("model", model), ("loss", loss), ("optimizer", optimizer)):
+        if not isinstance(value, str):
+            objects = replace(objects, **{what: value})
+            typed[f"{what}.name"] = PYTHON_OBJECT
+        elif value != "auto":
+            typed.setdefault(f"{what}.name", value)
+    return typed, recipe, objects
 
 
 def train(
     source: Any,
     typed: Mapping[str, Any],
-    recipe: str | Config | None = None,
+    recipe: Recipe = None,
     out: str | Path | None = None,
     *,
     objects: UserObjects = NO_OBJECTS,
@@ -114,227 +159,127 @@ def train(
 ) -> Run:
     """Train from settings: defaults, then `recipe`, then `typed`; the finished Run.
 
-    `source` and `objects` stand in for what the settings name. Under torchrun every rank
-    must call this; rank 0 writes, prints and tells `listeners`. A budget in minutes counts from
-    `began` (`time.perf_counter()`), or from now.
+    `source` and `objects` stand in for what the settings name. Under torchrun every rank must
+    call this; rank 0 writes, and `listeners` hear of it. A budget in minutes counts from `began`
+    (`time.perf_counter()`), or from now.
     """
+    with new_session(source, typed, recipe, out, objects, listeners, began) as (session, folder):
+        return run_session(session, folder, listeners)
+
+
+@contextmanager
+def new_session(
+    source: Any,
+    typed: Mapping[str, Any],
+    recipe: Recipe,
+    out: str | Path | None,
+    objects: UserObjects,
+    listeners: Sequence[Listener],
+    began: float | None = None,
+) -> Iterator[tuple[Session, Path]]:
+    """A session for a new run and its empty folder; the ranks are joined inside."""
     began = time.perf_counter() if began is None else began
     named = {"data.source": str(source) if isinstance(source, (str, Path)) else PYTHON_OBJECT}
-    config, sources = decide({**named, **typed}, recipe)
+    settings = decide({**named, **typed}, recipe)
+    config = settings.config
     if config.data.folds and not config.data.fold:
         raise UsageError(
             f"data.folds={config.data.folds} asks for as many runs, and this is one",
             "use loupe.cross_validate(...) or --folds, or choose one: data.fold=1",
         )
-    objects = replace(objects, source=source)
     refuse_missing_ranks(config)
+    objects = replace(objects, source=source)
     with join_ranks(config) as world:
-        work = build(config, sources, objects, listeners, world=world, began=began)
-        name = work.run_data.data.name
+        session = prepare_session(settings, objects, listeners, world=world, began=began)
+        name = session.run_data.source.name
         folder = create_run(None if out is None else Path(out), name) if world.leads else None
-        return run_session(work, world.first(folder), listeners)
+        yield session, world.first(folder)
 
 
-def resume(
+def decide(typed: Mapping[str, Any], recipe: Recipe) -> Settings:
+    """The settings so far: defaults, then the recipe, then what was `typed`."""
+    settings = Settings()
+    if isinstance(recipe, str) and recipe.endswith(".json"):
+        earlier = read_settings(Path(recipe))
+        names = [name for name in earlier.origins if not earlier.is_open(name)]
+        settings = Settings(earlier.config, dict.fromkeys(names, "recipe"))
+    elif recipe is not None:
+        found = load_recipe(recipe) if isinstance(recipe, str) else recipe
+        config = change(found, {}) if isinstance(found, Config) else change(Config(), found)
+        settings = settings.replaced(config, "recipe")
+    return settings.with_typed(typed)
+
+
+def continue_run(
     folder: str | Path,
+    typed: Mapping[str, Any],
+    objects: UserObjects = NO_OBJECTS,
     *,
-    typed: Mapping[str, Any] | None = None,
-    data: Any = None,
-    model: str | nn.Module | None = None,
+    model_name: str | None = None,
     trust_code: bool = False,
     accept_new_data: bool = False,
     listeners: Sequence[Listener] = (),
     began: float | None = None,
 ) -> Run:
-    """Go on with a run from its newest sound checkpoint, with the settings it was started with.
+    """Continue a run, as `resume` does; `objects` and `model_name` stand in for what it names.
 
-    `typed` replaces settings from now on. Data or a model that were Python objects, or code of
-    the user's own, have to be given again (or `trust_code` said). Refuses data that changed
-    since, unless `accept_new_data`. A budget in minutes counts from `began` or from now, after
-    what was trained before.
+    A budget in minutes counts from `began` or from now, after what was trained before.
     """
     began = time.perf_counter() if began is None else began
     path = find_run(Path(folder))
-    before, sources = from_json(path / "config.json")
-    config = change(before, dict(typed or {}))
-    sources = sources_of(before, config, "typed", sources)
-    if typed and "train.minutes" in typed:
-        sources["train.epochs"] = "measured"  # from now on the clock decides
-    if isinstance(model, str):
-        config = change(config, {"model.name": model})
-    elif model is None:
-        trusted_name(config.model.name, "model", path, trust_code)
-    if data is None:
-        trusted_name(config.data.source, "data", path, trust_code)
-    for what, name in (("loss", config.loss.name), ("optimizer", config.optimizer.name)):
-        trusted_name(name, what, path, trust_code)
-    if config.lens.hook and "lens.hook" not in (typed or {}):
-        trusted_name(config.lens.hook, "hook", path, trust_code)
-    refuse_fixed_settings(before, config)
-    if "hardware.precision" not in (typed or {}):
-        device = choose_device(config.hardware.device, find_rank()).device
-        name = nearest_format(config.hardware.precision, device)
-        config = change(config, {"hardware.precision": name})
+    before = read_settings(path / "config.json")
+    settings = settings_to_resume(before, typed, model_name)
+    config = settings.config
+    refuse_untrusted(
+        config,
+        path,
+        objects,
+        trust_code,
+        asked={*typed, "model.name"} if model_name else set(typed),
+    )
+    refuse_fixed_settings(before.config, config)
     contract = read_contract(path)
-    source = open_source(config.data, config.data.source if data is None else data)
-    objects = UserObjects(source, model if isinstance(model, nn.Module) else None)
+    named = config.data.source if objects.source is None else objects.source
+    source = open_source(config.data, named)
+    objects = replace(objects, source=source)
     with join_ranks(config) as world:
         if not accept_new_data:
             refuse_new_names(path, config, source, contract)
-        work = build(config, sources, objects, listeners, contract, world, began)
-        changes = note_changed_data(path, work.run_data, accept_new_data) if world.leads else None
-        return run_session(work, path, listeners, PreviousRun(before, changes))
+        session = prepare_session(settings, objects, listeners, contract, world, began)
+        changes = (
+            note_changed_data(path, session.run_data, accept_new_data) if world.leads else None
+        )
+        return run_session(session, path, listeners, PreviousRun(before.config, changes))
 
 
-def read_settings(folder: str | Path, typed: Mapping[str, Any]) -> Config:
-    """The settings that `resume` would go on with, what is `typed` among them."""
-    return change(from_json(find_run(Path(folder)) / "config.json")[0], typed)
+def settings_to_resume(
+    before: Settings, typed: Mapping[str, Any], model_name: str | None = None
+) -> Settings:
+    """The settings that a run goes on with: those it had, with what is typed now."""
+    settings = before.changed(typed, "typed")
+    if "train.minutes" in typed:  # from now on the clock decides
+        epochs = settings.config.train.epochs
+        settings = settings.with_measured({"train.epochs": epochs})
+    if model_name is not None:
+        settings = settings.with_default({"model.name": model_name})
+    if "hardware.precision" not in typed:
+        device = choose_device(settings.config.hardware.device, find_rank()).device
+        name = nearest_format(settings.config.hardware.precision, device)
+        settings = settings.with_default({"hardware.precision": name})
+    return settings
 
 
-def decide(
-    typed: Mapping[str, Any], recipe: str | Config | None
-) -> tuple[Config, dict[str, Source]]:
-    """The settings so far, and where each came from: defaults, then the recipe, then `typed`."""
-    config, sources = Config(), sources_of(Config(), Config(), "default", {})
-    if isinstance(recipe, str) and recipe.endswith(".json"):
-        config, sources = from_json(Path(recipe))
-        sources = {name: "recipe" if was != "default" else was for name, was in sources.items()}
-    elif recipe is not None:
-        config = load_recipe(recipe) if isinstance(recipe, str) else change(recipe, {})
-        sources = sources_of(Config(), config, "recipe", sources)
-    final = change(config, typed)
-    return final, {**sources, **dict.fromkeys(typed, "typed")}
-
-
-@dataclass(frozen=True)
-class PreviousRun:
-    """What a resume knows of the run before: its settings, and that its data may be others."""
-
-    config: Config
-    changes: DataChange | None
-
-
-def run_session(
-    work: Session, folder: Path, listeners: Sequence[Listener], begun: PreviousRun | None = None
-) -> Run:
-    """Train in `folder` to the end of the plan, test the best weights and write the results."""
-    state, run_data, device = work.state, work.run_data, work.place.device
-    world, peaks = work.parallel.world, Peaks(device)
-    trackers = make_trackers(work.config.track, folder) if world.leads else []
-    with (RunFolder if world.leads else Follower)(
-        folder,
-        [*listeners, *trackers] if world.leads else [],
-        keep=work.config.train.keep,
-        save_every_seconds=60 * work.config.train.save_every_minutes,
-        ranks=world.size,
-    ) as run:
-        try:
-            notes = list(work.notes)
-            if begun is None:
-                # config.json comes last: it is what makes the folder a run that can be resumed.
-                run.write_json("contract.json", run_data.contract.to_json())
-                if world.leads:
-                    remember_data(run.path, run_data)
-                environment = describe_environment(device, run_data.facts(), world.size)
-                run.write_json("environment.json", environment)
-            else:
-                notes += restore_state(run, work, begun)
-            run.write_json("config.json", to_json(work.config, work.sources))
-            announce(work, run)
-            for note in notes:
-                run.note(note)
-            has_begun = world.first(bool(checkpoint.list_checkpoints(run.checkpoints)))
-            if isinstance(state.model, Transfer) and not has_begun:
-                run_head_stage(state, run_data, work.config, work.precision, run, world)
-            val = run_data.scan("val", device) if run_data.has("val") else None
-
-            def validate(model: nn.Module) -> dict[str, float] | None:
-                assert val is not None
-                release_cached(device)
-                with peaks.phase("evaluate"), work.parallel.for_inference(model) as module:
-                    values = evaluate(
-                        module,
-                        val,
-                        loss=work.plan.loss,
-                        precision=work.precision,
-                        multi_label=run_data.contract.multi_label,
-                        stop=lambda: run.requests.received_signal != 0,
-                        world=world,
-                    )
-                if values is None:  # all ranks know that it was cut short, but not yet why
-                    run.requests.agree_on(world.highest(run.requests.pending()))
-                return values and {f"val_{name}": value for name, value in values.items()}
-
-            judge_or_not = validate if val else None
-            plan = work.spend_rest()
-            with peaks.phase("train"), watching(work.config, state.model):
-                run_loop(state, work.feed, plan, run, work.precision, judge_or_not, work.parallel)
-            if world.leads and (said := describe_stages(read_events(folder), work.plan.monitor)):
-                run.note(said)
-            write_results(run, work, peaks)
-        finally:
-            for tracker in trackers:
-                tracker.close()
-    model = work.parallel.gather_model()
-    return Run(folder, model, run_data.contract, work.config, state.step)
-
-
-def announce(work: Session, run: RunFolder) -> None:
-    """Tell the listeners what is about to happen."""
-    config, run_data = work.config, work.run_data
-    splits = run_data.splits
-    facts = {
-        "run": str(run.path),
-        "data": run_data.data.name,
-        "train_count": run_data.train_count,
-        "val_count": len(splits.val),
-        "test_count": len(splits.test),
-        "class_count": len(run_data.contract.class_names),
-        "image_size": [run_data.contract.channels, *run_data.contract.size],
-        "model": config.model.name,
-        "parameters": parameter_count(work.state.model),
-        "device": str(work.place.device),
-        "device_reason": work.place.reason,
-        "precision": work.precision.name,
-        "epochs": work.plan.total_steps / work.plan.steps_per_epoch,
-        "minutes": config.train.minutes if work.budget else 0.0,
-        "total_steps": work.plan.total_steps,
-        "steps_per_epoch": work.plan.steps_per_epoch,
-        "start_step": work.state.step,
-        "batch_total": config.train.batch_total,
-        "augmentation": explain_augmentation(config, facts_of(run_data), work.sources),
-    }
-    for listener in run.listeners:
-        listener.start(facts)
-
-
-def restore_state(run: RunFolder, work: Session, begun: PreviousRun) -> list[str]:
-    """Bring the state to where the run stopped; notes on what is not as it was.
-
-    A run that was killed before its first checkpoint begins again.
-    """
-    state, config = work.state, work.config
-    was = read_json(run.path / "environment.json")
-    world = work.parallel.world
-    notes = describe_machine(was, describe_environment(work.place.device, {}, world.size))
-    notes += describe_settings(begun.config, config)
-    if begun.changes:
-        notes.append(f"new data accepted: {begun.changes}")  # rank 0 alone knows of changes
-        remember_data(run.path, work.run_data)
-        run.write_json("environment.json", {**was, "data": work.run_data.facts()})
-    if not world.first(bool(checkpoint.list_checkpoints(run.checkpoints))):
-        run.forget_events_after(-1)
-        if isinstance(state.model, Transfer) and world.leads:
-            notes += load_backbone(config, state.model)
-        return [*notes, "there is no checkpoint yet: the run begins again"]
-    fresh = [dict(group) for group in state.optimizer.param_groups]
-    trees, path, passed_over = world.first(
-        checkpoint.read_newest(run.checkpoints) if world.leads else None
-    )
-    state.load(trees)
-    if config.optimizer != begun.config.optimizer:
-        # The checkpoint holds the old rate, decay and options; what was typed now counts.
-        for group, options in zip(state.optimizer.param_groups, fresh, strict=True):
-            group.update({name: value for name, value in options.items() if name != "params"})
-    run.forget_events_after(state.step)
-    return [*notes, *passed_over, f"resumed from {path.name}"]
+def refuse_untrusted(
+    config: Config, run: Path, objects: UserObjects, trust_code: bool, asked: set[str]
+) -> None:
+    """UsageError where the run folder names code that was neither given again nor trusted."""
+    named = {"model": config.model.name, "data": config.data.source}
+    named |= {"loss": config.loss.name, "optimizer": config.optimizer.name}
+    if objects.model is not None or "model.name" in asked:
+        del named["model"]
+    if objects.source is not None:
+        del named["data"]
+    if config.lens.hook and "lens.hook" not in asked:
+        named["hook"] = config.lens.hook
+    for what, name in named.items():
+        trusted_name(name, what, run, trust_code)

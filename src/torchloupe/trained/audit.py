@@ -16,9 +16,10 @@ from torchloupe.data.split import SPLIT_NAMES, TEST, TRAIN, VAL
 from torchloupe.errors import LoupeError
 from torchloupe.hardware.precision import Precision, nearest_format
 from torchloupe.model.transfer import Transfer
-from torchloupe.prepare.data import RunData, prepare
+from torchloupe.prepare.data import prepare_data
 from torchloupe.prepare.features import count_views, open_features
 from torchloupe.prepare.objects import load_backbone
+from torchloupe.prepare.run_data import RunData
 from torchloupe.trained.run import Run
 
 MOST_IMAGES = 30_000  # each is compared with every other
@@ -42,8 +43,8 @@ def audit_run(run: Run) -> Audit:
     if not isinstance(run.model, Transfer):
         return Audit()
     config = run.config
-    run_data = prepare(
-        config.data, config.data.source, seed=config.train.seed, contract=run.contract
+    run_data = prepare_data(
+        config.data.source, config.data, seed=config.train.seed, contract=run.contract
     )
     if len(run_data.samples) > MOST_IMAGES:
         return Audit(note=f"neighbours are not looked at in more than {MOST_IMAGES:,} images")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from torchloupe.config.schema import Config
-from torchloupe.config.text import from_json
+from torchloupe.config.settings import read_settings
 from torchloupe.data.contract import Contract
 from torchloupe.data.image.formats import ImageError
 from torchloupe.data.inputs import list_images
@@ -30,7 +30,7 @@ from torchloupe.model.catalog import without_weights
 from torchloupe.model.losses import NAMES as LOSS_NAMES
 from torchloupe.model.losses import make_loss
 from torchloupe.model.outputs import take_logits
-from torchloupe.prepare.data import prepare, prepare_evaluation_data
+from torchloupe.prepare.data import prepare_data, prepare_evaluation_data
 from torchloupe.prepare.objects import network_maker
 from torchloupe.report.colours import to_pixels
 from torchloupe.report.look import Look, make_look
@@ -146,7 +146,9 @@ class Run:
         device, config = self.device, self.config
         if data is None:
             source = trusted_name(config.data.source, "data", self.folder, trust_code)
-            run_data = prepare(config.data, source, seed=config.train.seed, contract=self.contract)
+            run_data = prepare_data(
+                source, config.data, seed=config.train.seed, contract=self.contract
+            )
             part = "test" if run_data.has("test") else "val"
         else:
             run_data, part = prepare_evaluation_data(config.data, data, self.contract), "test"
@@ -234,7 +236,7 @@ def open_run(
     """
     keep_freed_blocks()
     path = find_run(Path(folder))
-    config, _ = from_json(path / "config.json")
+    config = read_settings(path / "config.json").config
     contract = read_contract(path)
     place = choose_device(device).device
     module = (

@@ -14,7 +14,8 @@ from torchloupe.config.schema import DataConfig
 from torchloupe.data.augmentation.augment import Augment
 from torchloupe.data.feeds.feed import Batch
 from torchloupe.data.feeds.rank_share import RankShare
-from torchloupe.prepare.data import RunData, prepare
+from torchloupe.prepare.data import prepare_data
+from torchloupe.prepare.run_data import RunData
 
 CPU = torch.device("cpu")
 COUNT = 41
@@ -33,16 +34,16 @@ def make_materials(kind: str) -> RunData:
     """Data of each kind there is; nothing is set aside for validation but in a stream."""
     config = DataConfig(val_fraction=0.2, test_fraction=0.0)
     if kind == "arrays":
-        return prepare(config, ((images() * 255).byte().numpy(), labels().numpy()), seed=0)
+        return prepare_data(config, ((images() * 255).byte().numpy(), labels().numpy()), seed=0)
     dataset = TensorDataset(images(), labels())
     if kind == "dataset":
-        return prepare(config, dataset, seed=0)
+        return prepare_data(dataset, config, seed=0)
     loader = DataLoader(dataset, batch_size=7)
-    return prepare(replace(config, class_names=("a", "b", "c")), (loader, loader), seed=0)
+    return prepare_data(replace(config, class_names=("a", "b", "c")), (loader, loader), seed=0)
 
 
 def batches(run_data: RunData, part: RankShare, steps: int, total: int) -> list[Batch]:
-    augment = Augment() if run_data.data.kind == "stream" else AUGMENT
+    augment = Augment() if run_data.source.kind == "stream" else AUGMENT
     feed: Any = replace(run_data, rank_share=part).feed(total, 0, augment, CPU)
     return list(islice(feed.batches(2), steps))
 

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from torchloupe.config.schema import AugmentConfig
 from torchloupe.data.augmentation.colour import jitter, turn_hue
 from torchloupe.data.augmentation.geometry import erase, shift, warp
 from torchloupe.data.augmentation.mixing import draw_beta, mix_pairs, paste_pairs
@@ -40,33 +41,16 @@ Limits = tuple[Tensor, Tensor]  # what black and white [C] are in the images of 
 
 
 @dataclass(frozen=True)
-class Augment:
-    """Which changes, and how strong; the settings of `augment.` in Config, all off by default."""
-
-    translate: float = 0.0  # shift by whole pixels, up to this share of the side; the edge repeats
-    flip: bool = False  # left-right, half of the samples
-    rotate_degrees: float = 0.0  # up to this angle, either way
-    scale: float = 0.0  # zoom by up to this share, in or out
-    erase: float = 0.0  # side of a square set to 0 (the mean), as a share of the image's side
-    resized_crop: float = 0.0  # smallest share of the area that a random crop keeps; 0 is off
-    padding: str = "edge"  # what moves in at the border: edge, reflect or zero (the mean)
-    policy: str = "none"  # randaugment or trivialaugment besides
-    policy_count: int = 2  # of randaugment: operations for each sample
-    policy_strength: float = 0.3  # of randaugment: from 0 to 1
-    brightness: float = 0.0  # factor between 1 - brightness and 1 + brightness; so the next two
-    contrast: float = 0.0
-    saturation: float = 0.0
-    hue: float = 0.0  # turn of the colours by up to this share of a full one, either way
-    mixup: float = 0.0  # Beta(mixup, mixup): share of the next sample's image and label; 0 is off
-    cutmix: float = 0.0  # Beta(cutmix, cutmix): share of the area that stays one's own; 0 is off
+class Augment(AugmentConfig):
+    """Augmentation of whole batches: the settings of `augment.`, all off by default."""
 
     def __post_init__(self) -> None:
-        if self.policy not in POLICIES:  # "auto" of the settings: what it stands for is here
+        if self.policy not in POLICIES:  # what "auto" stands for is in the other fields by now
             object.__setattr__(self, "policy", "none")
 
     @classmethod
-    def from_settings(cls, settings: Any) -> "Augment":
-        """The changes that an object with these fields asks for, such as Config's `augment`."""
+    def from_settings(cls, settings: AugmentConfig) -> "Augment":
+        """The augmentation that the `augment.` settings describe."""
         return cls(**{field.name: getattr(settings, field.name) for field in fields(cls)})
 
     @property

@@ -45,23 +45,23 @@ class Batch:
         """How many samples the step has over all ranks."""
         return self.total or len(self)
 
-    def micro(self, count: int) -> Iterator[tuple["Batch", float, bool]]:
-        """This batch in up to `count` parts: (part, its share of the step, whether it is last).
+    def micro(self, count: int) -> Iterator[tuple["Batch", float]]:
+        """This batch as up to `count` micro-batches, each with its fraction of the step's samples.
 
-        Parts differ by at most one sample and none is empty; shares sum to 1, over all ranks. The
-        loss of a part times its share, summed, is the loss of the whole. A rank's part of a step
-        comes in exactly `count`, so that all do the same: where it has fewer samples, some stand
-        in with the share 0.
+        Sizes differ by one at most and none is empty; over all ranks the fractions add up to 1, so
+        that the sum of the losses weighted by them is the loss of the whole step. A rank's share
+        of a step comes in exactly `count` micro-batches, so that all ranks do the same: where it
+        has fewer samples, some are padding with the weight 0.
         """
         own = 0 if self.is_padding else len(self)
         count = max(1, count if self.total else min(count, own))
         if count == 1:
-            yield self, own / self.step_total, True
+            yield self, own / self.step_total
             return
-        edges = [own * part // count for part in range(count + 1)]
-        for place, (start, end) in enumerate(pairwise(edges), 1):
+        edges = [own * number // count for number in range(count + 1)]
+        for start, end in pairwise(edges):
             part = self.cut(slice(start, max(end, start + 1)) if own > start else slice(0, 1))
-            yield part, (end - start) / self.step_total, place == count
+            yield part, (end - start) / self.step_total
 
     def cut(self, span: slice) -> "Batch":
         """The samples at `span`."""

@@ -1,0 +1,175 @@
+"""A prepared session carried out in its run folder: begun or restored, trained, tested, written."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from torchloupe.config.schema import Config
+from torchloupe.display.trackers import make_trackers
+from torchloupe.hardware.peaks import Peaks
+from torchloupe.lens.anatomy import parameter_count
+from torchloupe.model.transfer import Transfer
+from torchloupe.prepare.objects import facts_of, load_backbone
+from torchloupe.prepare.session import Session, watching
+from torchloupe.recipes.choice import explain_augmentation
+from torchloupe.run import checkpoint
+from torchloupe.run.data_record import DataChange
+from torchloupe.run.events import read_events
+from torchloupe.run.folder import RunFolder
+from torchloupe.run.json_files import read_json
+from torchloupe.run.listener import Listener
+from torchloupe.system.environment import describe_environment
+from torchloupe.train.changes import describe_machine, describe_settings, remember_data
+from torchloupe.train.head_stage import describe_stages, run_head_stage
+from torchloupe.train.loop import train as run_loop
+from torchloupe.train.outcome import write_results
+from torchloupe.train.validation import make_validation
+from torchloupe.trained.run import Run
+
+
+@dataclass(frozen=True)
+class PreviousRun:
+    """What a resume knows of the run so far: its settings, and what changed in its data."""
+
+    config: Config
+    changes: DataChange | None  # known to rank 0 alone
+
+
+def run_session(
+    session: Session,
+    folder: Path,
+    listeners: Sequence[Listener],
+    previous: PreviousRun | None = None,
+) -> Run:
+    """Train in `folder` to the end of the plan, test the best weights and write the results.
+
+    Every rank must call this; rank 0 writes.
+    """
+    state, peaks, leads = session.state, Peaks(session.place.device), session.parallel.world.leads
+    with open_folder(session, folder, listeners) as run:
+        notes = [*session.notes, *begin_or_restore(run, session, previous)]
+        run.write_json("config.json", session.settings.to_json())
+        announce(session, run)
+        for note in notes:
+            run.note(note)
+        if isinstance(state.model, Transfer) and not has_checkpoint(run, session):
+            run_head_stage(
+                state,
+                session.run_data,
+                session.config,
+                session.precision,
+                run,
+                session.parallel.world,
+            )
+        validate = make_validation(session, run, peaks)
+        plan = session.plan_now()
+        with peaks.phase("train"), watching(session.config, state.model):
+            run_loop(state, session.feed, plan, run, session.precision, validate, session.parallel)
+        if leads and (stages := describe_stages(read_events(folder), plan.monitor)):
+            run.note(stages)
+        write_results(run, session, peaks)
+    model = session.parallel.gather_model()
+    return Run(folder, model, session.run_data.contract, session.config, state.step)
+
+
+@contextmanager
+def open_folder(
+    session: Session, folder: Path, listeners: Sequence[Listener]
+) -> Iterator[RunFolder]:
+    """The run folder, locked; on rank 0 `listeners` and the trackers of the settings follow it."""
+    world, train = session.parallel.world, session.config.train
+    trackers = make_trackers(session.config.track, folder) if world.leads else []
+    try:
+        with RunFolder(
+            folder,
+            [*listeners, *trackers] if world.leads else [],
+            keep=train.keep,
+            save_every_seconds=60 * train.save_every_minutes,
+            ranks=world.size,
+            writes=world.leads,
+        ) as run:
+            yield run
+    finally:
+        for tracker in trackers:
+            tracker.close()
+
+
+def has_checkpoint(run: RunFolder, session: Session) -> bool:
+    """Whether a checkpoint was written before, as rank 0 sees it."""
+    return session.parallel.world.first(bool(checkpoint.list_checkpoints(run.checkpoints)))
+
+
+def begin_or_restore(run: RunFolder, session: Session, previous: PreviousRun | None) -> list[str]:
+    """Write what a new run begins with, or restore the state of the `previous` one; notes on it.
+
+    config.json is not among it: written last, it makes the folder a run that can be resumed.
+    """
+    if previous is not None:
+        return restore_state(run, session, previous)
+    run_data, world = session.run_data, session.parallel.world
+    run.write_json("contract.json", run_data.contract.to_json())
+    if world.leads:
+        remember_data(run.path, run_data)
+    environment = describe_environment(session.place.device, run_data.facts(), world.size)
+    run.write_json("environment.json", environment)
+    return []
+
+
+def restore_state(run: RunFolder, session: Session, previous: PreviousRun) -> list[str]:
+    """Bring the state to where the run stopped; notes on what is not as it was.
+
+    A run that was killed before its first checkpoint begins again.
+    """
+    state, config, world = session.state, session.config, session.parallel.world
+    was = read_json(run.path / "environment.json")
+    notes = describe_machine(was, describe_environment(session.place.device, {}, world.size))
+    notes += describe_settings(previous.config, config)
+    if previous.changes:
+        notes.append(f"new data accepted: {previous.changes}")
+        remember_data(run.path, session.run_data)
+        run.write_json("environment.json", {**was, "data": session.run_data.facts()})
+    if not has_checkpoint(run, session):
+        run.forget_events_after(-1)
+        if isinstance(state.model, Transfer) and world.leads:
+            notes += load_backbone(config, state.model)
+        return [*notes, "there is no checkpoint yet: the run begins again"]
+    fresh = [dict(group) for group in state.optimizer.param_groups]
+    trees, path, passed_over = world.first(
+        checkpoint.read_newest(run.checkpoints) if world.leads else None
+    )
+    state.load(trees)
+    if config.optimizer != previous.config.optimizer:
+        # The checkpoint holds the old rate, decay and options; what was typed now counts.
+        for group, options in zip(state.optimizer.param_groups, fresh, strict=True):
+            group.update({name: value for name, value in options.items() if name != "params"})
+    run.forget_events_after(state.step)
+    return [*notes, *passed_over, f"resumed from {path.name}"]
+
+
+def announce(session: Session, run: RunFolder) -> None:
+    """Tell the listeners what is about to happen."""
+    config, run_data, plan = session.config, session.run_data, session.plan
+    facts = {
+        "run": str(run.path),
+        "data": run_data.source.name,
+        "train_count": run_data.train_count,
+        "val_count": len(run_data.splits.val),
+        "test_count": len(run_data.splits.test),
+        "class_count": len(run_data.contract.class_names),
+        "image_size": [run_data.contract.channels, *run_data.contract.size],
+        "model": config.model.name,
+        "parameters": parameter_count(session.state.model),
+        "device": str(session.place.device),
+        "device_reason": session.place.reason,
+        "precision": session.precision.name,
+        "epochs": plan.total_steps / plan.steps_per_epoch,
+        "minutes": config.train.minutes if session.budget else 0.0,
+        "total_steps": plan.total_steps,
+        "steps_per_epoch": plan.steps_per_epoch,
+        "start_step": session.state.step,
+        "batch_total": config.train.batch_total,
+        "augmentation": explain_augmentation(session.settings, facts_of(run_data)),
+    }
+    for listener in run.listeners:
+        listener.start(facts)
