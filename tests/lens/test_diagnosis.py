@@ -208,3 +208,20 @@ def test_explain_forward_names_the_file_of_the_user(tmp_path):
     )
     error = error_of(load_object(f"{tmp_path}/mine.py:Mine", "model")(), size=8)
     assert error.message.endswith("  at mine.py, line 10: return self.fc(x.flatten(1))")
+
+
+@pytest.mark.parametrize(
+    ("convert", "hint"),
+    [
+        (nn.Module.half, ".half() out: weights stay in float32, and --precision fp16 computes in "
+         "float16"),
+        (nn.Module.bfloat16, ".bfloat16() out: weights stay in float32, and --precision bf16 "
+         "computes in bfloat16"),
+        (nn.Module.double, ".double() out: weights stay in float32, and --precision fp32 computes "
+         "in float32"),
+    ],
+)  # fmt: skip
+def test_explain_forward_when_the_weights_have_another_number_format(convert, hint):
+    flat = nn.Sequential(nn.Flatten(), nn.Linear(28 * 28, 10))
+    for model in (Classic(), flat):
+        assert summary_of(convert(model), size=28).endswith(f" | leave {hint}")
