@@ -213,7 +213,8 @@ def test_train_refuses_a_model_with_the_wrong_output_size(capsys: Capture) -> No
     assert lines[1].split() == ["layer", "type", "input", "output", "parameters"]
     assert "[2, 7]" in lines[-1]
     assert hint == (
-        "make 1 Linear(64, 10), or let its constructor take `classes`, which is filled in"
+        "make layer 1 a Linear(64, 10), or let the model's constructor take `classes`, "
+        "which is filled in"
     )
 
 
@@ -229,7 +230,7 @@ def test_train_shows_the_layers_up_to_the_one_that_fails(capsys: Capture) -> Non
     assert lines[0] == "layer 1 (Linear) takes 100 features (in_features), it got 64"
     assert lines[1].split() == ["layer", "type", "input", "output", "parameters"]
     assert [line.split()[1] for line in lines[2:]] == ["Flatten", "Linear"]
-    assert hint == "make 1 Linear(64, 10)"
+    assert hint == "make layer 1 a Linear(64, 10)"
 
 
 def test_train_names_the_row_of_a_table_whose_image_is_missing(
@@ -246,3 +247,42 @@ def test_train_warns_of_a_class_without_images(capsys: Capture) -> None:
     make_empty_class()
     assert main.run(["train", "photos", "--model", "net", "--epochs", "1", "--quiet"]) == 0
     assert "note: 'cow' holds no images" in capsys.readouterr().err.splitlines()
+
+
+LATE = """
+from torch import nn
+
+class Net(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Flatten(), nn.Linear(64, 10))
+        self.calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        if self.training and self.calls > 20:
+            raise ValueError("no more")
+        return super().forward(x)
+
+def look(module, inputs, output):
+    return output[0, 99]
+"""
+
+
+def test_train_names_file_and_line_of_a_model_or_hook_that_raises(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    file = tmp_path / "late.py"
+    file.write_text(LATE)
+    own = ["train", "digits", "--model", f"{file}:Net", "--epochs", "1"]
+    assert main.run(own) == 2
+    assert capsys.readouterr().err.endswith(
+        f"error: your own code fails at {file}, line 12: ValueError: no more\n"
+        "hint: mend it there; --traceback shows the whole chain\n"
+    )
+    words = ["train", "digits", "--model", "net", "--epochs", "1"]
+    hook = ["--set", "lens.watch=fc", "--set", f"lens.hook={file}:look"]
+    assert main.run([*words, *hook]) == 2
+    assert capsys.readouterr().err.splitlines()[-2] == (
+        f"error: hook {file}:look fails at {file}, line 16: IndexError: index 99 is out of bounds "
+        "for dimension 1 with size 10"
+    )

@@ -146,8 +146,8 @@ def test_explain_forward_when_the_output_is_not_one_tensor():
 def test_explain_forward_when_the_output_has_the_wrong_shape():
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 7))
     assert summary_of(model, size=8) == (
-        "the model gives [2, 7], 7 outputs per image; the data have 10 classes | make 1 "
-        "Linear(64, 10), or let its constructor take `classes`, which is filled in"
+        "the model gives [2, 7], 7 outputs per image; the data have 10 classes | make layer 1 a "
+        "Linear(64, 10), or let the model's constructor take `classes`, which is filled in"
     )
     assert summary_of(nn.Conv2d(1, 10, 3)).startswith(
         "the model gives [2, 10, 30, 30], training takes [2, 10]: one number per image and class"

@@ -33,11 +33,10 @@ def test_explain_forward_reads_well_for_the_classic_mistake():
   fc     Linear     [2, 4096]        failed               31,370
 """
     assert error.message == (
-        "layer fc (Linear) takes 3136 features (in_features), it got 4096 = 64 x 8 x 8 after pool"
-        + table
-        + line_of(Classic.forward, "return self.fc")
+        "layer fc (Linear) takes 3136 features (in_features), it got 4096 = 64 x 8 x 8 after layer "
+        "pool" + table + line_of(Classic.forward, "return self.fc")
     )
-    assert error.hint == "make fc Linear(4096, 10), or use 28x28 images: --set data.size=28"
+    assert error.hint == "make layer fc a Linear(4096, 10), or use 28x28 images: --set data.size=28"
     assert isinstance(error.__cause__, RuntimeError)
 
 
@@ -48,8 +47,9 @@ def test_explain_forward_sees_through_pooling_in_plain_code():
         return self.fc(x.flatten(1))
 
     assert summary_of(with_forward(forward)) == (
-        "layer fc (Linear) takes 3136 features (in_features), it got 4096 = 64 x 8 x 8 after conv2"
-        " | make fc Linear(4096, 10), or use 28x28 images: --set data.size=28"
+        "layer fc (Linear) takes 3136 features (in_features), it got 4096 = 64 x 8 x 8 after layer "
+        "conv2"
+        " | make layer fc a Linear(4096, 10), or use 28x28 images: --set data.size=28"
     )
 
 
@@ -60,19 +60,19 @@ def test_explain_forward_offers_only_sizes_that_work():
         nn.Flatten(), nn.Linear(16 * 5 * 5, 10),
     )  # fmt: skip
     assert summary_of(model, size=28).endswith(
-        "make 7 Linear(256, 10), or use 32x32 images: --set data.size=32"
+        "make layer 7 a Linear(256, 10), or use 32x32 images: --set data.size=32"
     )
     model.append(nn.Linear(11, 10))
-    assert summary_of(model, size=28).endswith("make 7 Linear(256, 10)")
+    assert summary_of(model, size=28).endswith("make layer 7 a Linear(256, 10)")
 
 
 def test_explain_forward_when_the_flatten_is_missing():
     assert summary_of(with_forward(lambda self, x: self.fc(self.maps(x))), size=28) == (
         "layer fc (Linear) takes 3136 features (in_features), it got [2, 64, 7, 7], which is not "
-        "flattened | put x = x.flatten(1) before fc: 64 x 7 x 7 = 3136"
+        "flattened | put x = x.flatten(1) before layer fc: 64 x 7 x 7 = 3136"
     )
     assert summary_of(with_forward(lambda self, x: self.fc(self.maps(x))), size=32).endswith(
-        "| put x = x.flatten(1) before fc, and make it Linear(4096, 10)"
+        "| put x = x.flatten(1) before layer fc, and make it a Linear(4096, 10)"
     )
 
 
@@ -81,21 +81,21 @@ def test_explain_forward_when_a_view_does_not_fit():
         return self.fc(self.maps(x).view(-1, 64 * 7 * 7))
 
     assert summary_of(with_forward(forward)) == (
-        "the code asks for shape [-1, 3136], which 8192 numbers don't fill: after pool an image "
-        "is 64 x 8 x 8 = 4096 | use x.flatten(1), and make the linear layer after it "
-        "Linear(4096, ...), or use 28x28 images: --set data.size=28"
+        "the code asks for shape [-1, 3136], which 8192 numbers don't fill: after layer pool an "
+        "image is 64 x 8 x 8 = 4096 | use x.flatten(1), and make the linear layer after it "
+        "a Linear(4096, ...), or use 28x28 images: --set data.size=28"
     )
 
 
 def test_explain_forward_when_the_channels_differ():
     assert summary_of(Classic(), size=28, channels=3) == (
         "layer conv1 (Conv2d) takes 1 channels (in_channels), the images have 3: [2, 3, 28, 28] | "
-        "make conv1 Conv2d(3, 32, ...), or --set data.mode=L"
+        "make layer conv1 a Conv2d(3, 32, ...), or --set data.mode=L"
     )
     model = with_forward(Classic.forward, conv2=nn.Conv2d(16, 64, 3, padding=1))
     assert summary_of(model, size=28) == (
         "layer conv2 (Conv2d) takes 16 channels (in_channels), it got 32: [2, 32, 14, 14] | "
-        "make conv2 Conv2d(32, 64, ...), to take [2, 32, 14, 14] from pool"
+        "make layer conv2 a Conv2d(32, 64, ...), to take [2, 32, 14, 14] from layer pool"
     )
     with pytest.raises(UsageError, match="takes 1 channels") as caught:
         explain_forward(Classic(), torch.rand(2, 28, 28, 1), 10)
@@ -113,15 +113,15 @@ def test_explain_forward_when_a_convolution_comes_after_the_flatten():
 def test_explain_forward_when_a_norm_does_not_fit():
     model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(8))
     assert summary_of(model) == (
-        "layer 1 (BatchNorm2d) takes 8 channels (num_features), it got 4: [2, 4, 30, 30] | make 1 "
-        "BatchNorm2d(4), to take [2, 4, 30, 30] from 0"
+        "layer 1 (BatchNorm2d) takes 8 channels (num_features), it got 4: [2, 4, 30, 30] | make "
+        "layer 1 a BatchNorm2d(4), to take [2, 4, 30, 30] from layer 0"
     )
     assert summary_of(nn.Sequential(nn.Flatten(), nn.BatchNorm2d(1024))).endswith(
-        "| make 1 BatchNorm1d(1024), or move it before the flatten"
+        "| make layer 1 a BatchNorm1d(1024), or move it before the flatten"
     )
     assert summary_of(nn.Sequential(nn.Flatten(), nn.LayerNorm(8))) == (
         "layer 1 (LayerNorm) takes [8] as last dimensions, it got [2, 1024] | "
-        "make 1 LayerNorm([1024])"
+        "make layer 1 a LayerNorm([1024])"
     )
 
 
@@ -148,8 +148,8 @@ def test_explain_forward_when_code_joins_what_does_not_fit():
     )
     assert error.message.endswith(line_of(forward, "torch.cat"))
     assert error.hint == (
-        "make their sides equal (padding, stride); the last layers gave conv1 [2, 32, 32, 32] "
-        "and pool [2, 32, 16, 16]"
+        "make their sides equal (padding, stride): layer conv1 gives [2, 32, 32, 32] and layer "
+        "pool gives [2, 32, 16, 16]"
     )
 
 
@@ -208,3 +208,20 @@ def test_explain_forward_names_the_file_of_the_user(tmp_path):
     )
     error = error_of(load_object(f"{tmp_path}/mine.py:Mine", "model")(), size=8)
     assert error.message.endswith("  at mine.py, line 10: return self.fc(x.flatten(1))")
+
+
+@pytest.mark.parametrize(
+    ("convert", "hint"),
+    [
+        (nn.Module.half, ".half() out: weights stay in float32, and --precision fp16 computes in "
+         "float16"),
+        (nn.Module.bfloat16, ".bfloat16() out: weights stay in float32, and --precision bf16 "
+         "computes in bfloat16"),
+        (nn.Module.double, ".double() out: weights stay in float32, and --precision fp32 computes "
+         "in float32"),
+    ],
+)  # fmt: skip
+def test_explain_forward_when_the_weights_have_another_number_format(convert, hint):
+    flat = nn.Sequential(nn.Flatten(), nn.Linear(28 * 28, 10))
+    for model in (Classic(), flat):
+        assert summary_of(convert(model), size=28).endswith(f" | leave {hint}")

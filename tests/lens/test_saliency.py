@@ -137,6 +137,31 @@ def test_a_model_without_maps_is_refused() -> None:
     assert "convolution" in caught.value.hint
 
 
+class Shrinking(nn.Sequential):
+    """A network whose maps are a single pixel from the second layer on."""
+
+    def __init__(self, side: int) -> None:
+        super().__init__(
+            nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 4, side), nn.Flatten(), nn.Linear(4, 3)
+        )
+
+
+def test_maps_of_a_single_pixel_are_refused_as_what_they_are() -> None:
+    with pytest.raises(UsageError) as caught:
+        look_inside(Shrinking(8), torch.rand(1, 1, 8, 8), which="1")
+    assert str(caught.value) == (
+        "layer 1 gives maps of 1x1, which show no place in the image\nhint: layers that do: 0"
+    )
+    assert look_inside(Shrinking(8), torch.rand(1, 1, 8, 8)).layer == "0"
+    with pytest.raises(UsageError) as caught:
+        look_inside(Shrinking(1), torch.rand(1, 1, 1, 1))
+    assert str(caught.value) == (
+        "no layer of this model gives maps of the image: of 1x1 pixels layer 0 makes maps of 1x1, "
+        "which show no place\nhint: train with larger images (--set data.size=64), or with fewer "
+        "strides and pooling layers; `loupe predict` works with any"
+    )
+
+
 def test_looking_leaves_everything_as_it_was() -> None:
     model = ResidualNet().train()
     model.fc.requires_grad_(False)

@@ -88,7 +88,7 @@ def test_hub_that_never_answers_is_given_up(monkeypatch, tmp_path):
 
 
 def test_model_without_known_weights_is_refused():
-    with pytest.raises(UsageError, match="no pretrained weights known"):
+    with pytest.raises(UsageError, match="no pretrained weights are known"):
         load_pretrained(transfer(), "my_model.py:Net")
 
 
@@ -106,3 +106,20 @@ def test_sight_is_that_of_the_weights(spec, size, kernel, mean):
     assert (input_spec.size, input_spec.kernel) == (size, kernel)
     assert input_spec.mean == pytest.approx(mean)
     assert input_spec.statistics(1)[0] == pytest.approx((sum(mean) / 3,))
+
+
+@pytest.mark.parametrize("name", ["net", "cnn", "residual"])
+@pytest.mark.parametrize("was_finetuned", [False, True])
+def test_network_of_the_zoo_takes_the_weights_of_an_earlier_run(name, was_finetuned, tmp_path):
+    facts = {"in_channels": 1, "image_size": (28, 28)}
+    make = make_transfer if was_finetuned else make_model
+    earlier = make(name, classes=7, **facts)
+    safetensors.torch.save_file(earlier.state_dict(), tmp_path / "model.safetensors")
+    model = make_transfer(name, classes=3, **facts)
+    origin, left_over = load_pretrained(model, name, str(tmp_path / "model.safetensors"))
+    assert origin == str(tmp_path / "model.safetensors")
+    assert len(left_over) == 2  # of its last layer
+    theirs = earlier.body.network if was_finetuned else earlier
+    for key, value in model.body.network.state_dict().items():
+        assert torch.equal(value, theirs.state_dict()[key]), key
+    assert model(torch.rand(2, 1, 28, 28)).shape == (2, 3)

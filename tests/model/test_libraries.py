@@ -2,14 +2,19 @@
 
 import pickle
 import re
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torchvision
+from PIL import Image
 
+import torchloupe as loupe
 from torchloupe.errors import UsageError
-from torchloupe.model.catalog import make_model
+from torchloupe.model.catalog import make_model, model_names
+from torchloupe.model.image_sizes import own_size
 from torchloupe.model.libraries import replace_first_convolution, replace_last_layer
 
 
@@ -172,3 +177,73 @@ def test_replacing_layers_refuses_a_model_without_them():
         replace_first_convolution(torch.nn.Linear(2, 2), 1)
     with pytest.raises(UsageError, match="no last layer of 1000 outputs"):
         replace_last_layer(torch.nn.Linear(2, 2), 1000, 3)
+
+
+# The sweep: every classifier of torchvision, and of each module of timm the smallest one.
+
+
+def smallest_of_each_module():
+    """For each module of timm the network with the fewest pixels times parameters."""
+    import timm
+
+    found = []
+    for module in timm.list_modules():
+        costs = []
+        for name in timm.list_models(module=module):
+            with torch.device("meta"):
+                network = timm.create_model(name)
+            side = (own_size(f"timm:{name}") or (224, 224))[0]
+            costs.append((side**2 * sum(p.numel() for p in network.parameters()), name))
+        found += [f"timm:{min(costs)[1]}"] if costs else []
+    return found
+
+
+def sweep(spec, photos, out):
+    """Two steps at the network's own size, an evaluation, a look, and the same from the folder."""
+    side = own_size(spec)[0]
+    settings = {
+        "data.size": str(side),
+        "data.test_fraction": 0.0,
+        "data.val_fraction": 0.2,
+        "data.pack": "memory",
+        "optimizer.name": "sgd",
+        "optimizer.lr": 1e-3,
+        "train.batch_total": 2,
+        "train.evaluate_every_epochs": 0,
+    }
+    run = loupe.fit(photos, model=spec, optimizer="sgd", epochs=0.4, out=out, settings=settings)
+    image = photos / "a" / "0.png"
+    first = run.predict(image)[0].probabilities
+    assert run.step == 2
+    assert run.evaluate()["split"] == "val"
+    assert run.look(image).layers
+    assert loupe.open_run(out).predict(image)[0].probabilities == pytest.approx(first, abs=1e-5)
+    return side
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("library", ["torchvision", "timm"])
+def test_every_network_trains_two_steps_is_evaluated_looked_into_and_opened(
+    library, tmp_path, capsys
+):
+    noise = np.random.default_rng(0)
+    for number in range(12):
+        file = tmp_path / "photos" / "abc"[number % 3] / f"{number // 3}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(noise.integers(0, 256, (96, 96, 3), np.uint8)).save(file)
+    specs = model_names("torchvision") if library == "torchvision" else smallest_of_each_module()
+    failed = []
+    for number, spec in enumerate(specs):
+        out = tmp_path / f"run-{number}"
+        try:
+            row = f"{spec:50} {sweep(spec, tmp_path / 'photos', out):4} pixels"
+        except UsageError as error:  # refused in two lines
+            row = f"{spec:50} {error.message.partition(chr(10))[0]} | {error.hint}"
+        except Exception as error:
+            row = f"{spec:50} {type(error).__name__}: {error}"
+            failed.append(row)
+        shutil.rmtree(out, ignore_errors=True)
+        with capsys.disabled():
+            print(row, flush=True)
+    assert not failed

@@ -7,7 +7,7 @@ import torch
 from torch.optim import lr_scheduler as theirs
 
 from torchloupe.errors import UsageError
-from torchloupe.model.schedules import Plateau, make_schedule, set_lr
+from torchloupe.model.schedules import Plateau, make_schedule
 
 TOTAL = 60
 
@@ -117,14 +117,6 @@ def test_plateau_takes_no_gain_from_nan():
         plateau.update(value)
     assert plateau.best == 0.5
     assert plateau.scale == 0.1
-
-
-def test_set_lr_multiplies_each_group():
-    first, second = (torch.nn.Parameter(torch.zeros(1)) for _ in range(2))
-    optimizer = torch.optim.SGD([{"params": first}, {"params": second, "lr": 0.25}], lr=0.5)
-    assert set_lr(optimizer, 0.5) == 0.25
-    assert set_lr(optimizer, 0.1) == 0.05
-    assert [group["lr"] for group in optimizer.param_groups] == [0.05, 0.025]
 
 
 def test_schedule_error_texts():

@@ -77,6 +77,26 @@ def test_scratch_and_named_models_are_left_alone(photos):
     assert (decision.settings.config.train.strategy, decision.input_spec) == ("scratch", None)
 
 
+def test_library_model_sees_images_of_its_own_size_where_it_takes_no_other(photos):
+    decision = decide(photos, model__name="timm:crossvit_tiny_240")
+    assert decision.settings.config.data.size == "240"
+    assert decision.notes == [
+        "images are resized to 240x240 pixels, the size timm:crossvit_tiny_240 was made for: it "
+        "takes none of 64x64"
+    ]
+    assert decide(photos, model__name="timm:resnet10t").settings.config.data.size == "auto"
+    with pytest.raises(UsageError) as caught:
+        decide(photos, model__name="torchvision:inception_v3", data__size="32")
+    assert caught.value.hint == "use its own size: --set data.size=299"
+
+
+def test_network_of_the_zoo_takes_weights_from_a_file(photos):
+    decision = decide(photos, model__name="residual", model__weights="w.safetensors")
+    assert decision.settings.config.train.strategy == "finetune"
+    assert decision.settings.config.data.size == "auto"
+    assert decision.input_spec is None
+
+
 def test_named_model_is_a_backbone_where_that_was_asked_for(photos):
     decision = decide(photos, model__name="torchvision:resnet18", train__strategy="head")
     assert decision.settings.config.model.name == "torchvision:resnet18"

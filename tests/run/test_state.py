@@ -9,7 +9,7 @@ import torch
 from torchloupe.errors import CheckpointError
 from torchloupe.hardware.precision import Precision
 from torchloupe.run import checkpoint
-from torchloupe.run.state import State, checksum_weights
+from torchloupe.run.state import State, checksum_weights, load_weights
 
 
 def make_state(step=7):
@@ -128,3 +128,20 @@ def test_checksum_has_golden_values():
         model.weight.copy_(torch.arange(6.0).reshape(2, 3))
         model.bias.copy_(torch.tensor([-1.0, 0.5]))
     assert checksum_weights(model) == "7d600002bf000000"
+
+
+class Versioned(torch.nn.Linear):
+    """A layer that can't be loaded without the version it was saved with, as MNASNet can't."""
+
+    _version = 2
+
+    def _load_from_state_dict(self, state_dict, prefix, metadata, *arguments):
+        if metadata.get("version") != 2:
+            raise ValueError("version should be 2")
+        super()._load_from_state_dict(state_dict, prefix, metadata, *arguments)
+
+
+def test_weights_are_loaded_with_the_versions_of_their_layers():
+    source, model = (torch.nn.Sequential(Versioned(2, 2)) for _ in range(2))
+    load_weights(model, dict(source.state_dict()))
+    assert checksum_weights(model) == checksum_weights(source)

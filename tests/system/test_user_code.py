@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 
 from torchloupe.errors import DataError, UsageError
-from torchloupe.system.user_code import is_object_spec, load_object
+from torchloupe.system.user_code import (
+    is_from_named_code,
+    is_object_spec,
+    load_object,
+    naming_errors,
+    where_raised,
+)
 
 
 def write(folder: Path, name: str, text: str) -> Path:
@@ -191,3 +197,50 @@ def test_load_object_gives_up_nothing_on_the_way(tmp_path):
     load_object(f"{tmp_path}/net.py:Net", "model")
     assert os.environ.pop("LOUPE_SEEN") == "1"
     assert sys.dont_write_bytecode == flag
+
+
+HOOK = """
+import torch
+
+def fail(x):
+    return helper(x)
+
+def helper(x):
+    return torch.zeros(2).reshape(x)
+
+def ours(x):
+    from torchloupe.errors import DataError
+    raise DataError("empty", "add images")
+"""
+
+
+def test_naming_errors_names_file_and_line_of_a_hook(tmp_path):
+    path = write(tmp_path.resolve(), "hooks.py", HOOK)
+    spec = f"{path}:fail"
+    hook = naming_errors(load_object(spec, "hook"), spec, "hook")
+    assert hook.__name__ == "fail"
+    with pytest.raises(UsageError) as caught:
+        hook((3, 3))
+    assert caught.value.message == (
+        f"hook {spec} fails at {path}, line 8: RuntimeError: shape '[3, 3]' is invalid for input "
+        "of size 2"
+    )
+    assert caught.value.hint == "mend it there; --traceback shows the whole chain"
+    assert hook((2,)).shape == (2,)
+    with pytest.raises(DataError, match="empty"):
+        naming_errors(load_object(f"{path}:ours", "hook"), spec, "hook")(1)
+
+
+def test_error_is_from_named_code_only_where_it_passed_through_some(tmp_path):
+    def error_of(call):
+        with pytest.raises(RuntimeError) as caught:
+            call()
+        return caught.value
+
+    path = write(tmp_path.resolve(), "net.py", HOOK)
+    fail = load_object(f"{path}:fail", "model")
+    own, other = error_of(lambda: fail((3, 3))), error_of(lambda: exec("raise RuntimeError"))
+    assert is_from_named_code(own)
+    assert not is_from_named_code(other)
+    assert where_raised(own) == f"{path}, line 8"
+    assert where_raised(other).startswith(f"{__file__}, line ")

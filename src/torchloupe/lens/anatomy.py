@@ -204,13 +204,15 @@ def _check_output(trace: Trace, classes: int | None) -> Finding | None:
         return None
     last = [call for call in trace.calls if call.output_shape == tuple(output.shape) and call.name]
     layer = next((call for call in last if isinstance(call.module, nn.Linear)), None)
-    change = "make its last layer"
+    wanted_outputs = f"{classes} outputs" if classes else "one output per class"
+    change = f"let the model's last layer have {wanted_outputs}"
     if layer is not None and isinstance(layer.module, nn.Linear):
-        change = f"make {layer.name} Linear({layer.module.in_features}, {classes or 'classes'})"
+        shape = f"({layer.module.in_features}, {classes or 'classes'})"
+        change = f"make layer {printable(layer.name)} a Linear{shape}"
     numbers = f"{outputs} output{'s' if outputs != 1 else ''} per image"
     return Finding(
         f"the model gives {given}, {numbers}; the data have {classes or 'two or more'} classes",
-        f"{change}, or let its constructor take `classes`, which is filled in",
+        f"{change}, or let the model's constructor take `classes`, which is filled in",
     )
 
 

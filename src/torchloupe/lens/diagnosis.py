@@ -65,7 +65,7 @@ _TOO_SMALL = (
 
 def _layer_cause(call: Call, trace: Trace, reason: str) -> Finding:
     layer, shape = call.module, call.input_shape
-    title = f"layer {printable(call.name) or 'the model'} ({type(layer).__name__})"
+    title = f"{_spell_name(call)} ({type(layer).__name__})"
     finding = None
     if shape is not None:
         if is_too_small(trace):
@@ -81,6 +81,7 @@ def _layer_cause(call: Call, trace: Trace, reason: str) -> Finding:
         elif isinstance(layer, (nn.modules.batchnorm._NormBase, nn.LayerNorm)):
             finding = _norm_cause(title, layer, call, trace)
     return finding or _by_message(
+        call,
         f"{title} can't take {spell(shape)}: {reason}",
         reason,
         f"look at what comes in: {_came_from(call, trace)}",
@@ -91,7 +92,7 @@ def _linear_cause(title: str, layer: nn.Linear, call: Call, trace: Trace) -> Fin
     shape, wanted = call.input_shape or (), layer.in_features
     if not shape or shape[-1] == wanted:
         return None
-    name = printable(call.name)
+    name = _spell_name(call)
     numbers = math.prod(shape[1:])
     if len(shape) > 2 and numbers == wanted:
         return Finding(
@@ -103,11 +104,11 @@ def _linear_cause(title: str, layer: nn.Linear, call: Call, trace: Trace) -> Fin
         return Finding(
             f"{title} takes {wanted} features (in_features), it got {spell(shape)}, which is not "
             "flattened",
-            f"put x = x.flatten(1) before {name}, and make it Linear({numbers}, "
+            f"put x = x.flatten(1) before {name}, and make it a Linear({numbers}, "
             f"{layer.out_features})",
         )
     text = f"{title} takes {wanted} features (in_features), it got {shape[-1]}"
-    hint = f"make {name} Linear({shape[-1]}, {layer.out_features})"
+    hint = f"make {name} a Linear({shape[-1]}, {layer.out_features})"
     origin = _flattened_from(shape[-1], call, trace)
     if origin is None:
         return Finding(text, hint)
@@ -132,8 +133,8 @@ def _convolution_cause(
     if channels == wanted:
         return None
     text = f"{title} takes {wanted} channels (in_channels), it got {channels}: {spell(shape)}"
-    name = printable(call.name)
-    change = f"make {name} {type(layer).__name__}({channels}, {layer.out_channels}, ...)"
+    name = _spell_name(call)
+    change = f"make {name} a {type(layer).__name__}({channels}, {layer.out_channels}, ...)"
     if shape == trace.images:
         mode = {1: "L", 3: "RGB"}.get(wanted)
         text = (
@@ -149,25 +150,25 @@ def _convolution_cause(
 def _norm_cause(
     title: str, layer: nn.modules.batchnorm._NormBase | nn.LayerNorm, call: Call, trace: Trace
 ) -> Finding | None:
-    shape, name = call.input_shape or (), printable(call.name)
+    shape, name = call.input_shape or (), _spell_name(call)
     if isinstance(layer, nn.LayerNorm):
         wanted = tuple(layer.normalized_shape)
         return Finding(
             f"{title} takes {spell(wanted)} as last dimensions, it got {spell(shape)}",
-            f"make {name} LayerNorm({list(shape[-len(wanted) :])})",
+            f"make {name} a LayerNorm({list(shape[-len(wanted) :])})",
         )
     if len(shape) < 2 or shape[1] == layer.num_features:
         if len(shape) == 2 and not isinstance(layer, nn.modules.batchnorm.BatchNorm1d):
             return Finding(
                 f"{title} takes feature maps [batch, channels, height, width], it got "
                 f"{spell(shape)}",
-                f"make {name} BatchNorm1d({shape[1]}), or move it before the flatten",
+                f"make {name} a BatchNorm1d({shape[1]}), or move it before the flatten",
             )
         return None
     return Finding(
         f"{title} takes {layer.num_features} channels (num_features), it got {shape[1]}: "
         f"{spell(shape)}",
-        f"make {name} {type(layer).__name__}({shape[1]}), to take {_came_from(call, trace)}",
+        f"make {name} a {type(layer).__name__}({shape[1]}), to take {_came_from(call, trace)}",
     )
 
 
@@ -190,14 +191,15 @@ def _code_cause(call: Call | None, trace: Trace, error: Exception, reason: str) 
         return Finding(f"the code{inside} fails: {reason}", near)
     if "must match" in reason:
         last = [c for c in trace.calls if c.is_over and c.output_shape and not _has_parts(c)][-2:]
-        shapes = " and ".join(f"{printable(c.name)} {spell(c.output_shape)}" for c in last)
+        shapes = " and ".join(f"{_spell_name(c)} gives {spell(c.output_shape)}" for c in last)
         return Finding(
             f"the code{inside} joins tensors whose shapes don't fit: {reason}",
-            f"make their sides equal (padding, stride); the last layers gave {shapes}"
+            f"make their sides equal (padding, stride): {shapes}"
             if shapes
             else "make their sides equal",
         )
     return _by_message(
+        call,
         f"the code{inside} fails: {type(error).__name__}: {reason}",
         reason,
         f"look at that line; last came {before}",
@@ -213,20 +215,37 @@ def _reshape_cause(inside: str, asked: str, size: int, call: Call | None, trace:
     last = asked.rpartition(",")[2].strip()
     return Finding(
         f"{text}: after {origin[0]} an image is {_times(origin[1])} = {features}",
-        f"use x.flatten(1), and make the linear layer after it Linear({features}, ...)",
+        f"use x.flatten(1), and make the linear layer after it a Linear({features}, ...)",
         fitting_size=_fitting_size(int(last), origin[1], trace.images) if last.isdigit() else 0,
     )
 
 
-def _by_message(text: str, reason: str, otherwise: str) -> Finding:
+def _by_message(call: Call | None, text: str, reason: str, otherwise: str) -> Finding:
     """A finding for errors that say by themselves what is wrong."""
     if "same device" in reason or "different devices" in reason or "on device" in reason:
         return Finding(text, "make tensors in forward where the images are: device=x.device")
+    number_format = _own_format(call)
+    if number_format and any(word in reason for word in ("type", "Half", "Float", "Double")):
+        undo, setting = number_format
+        return Finding(text, f"leave {undo} out: weights stay in float32, and {setting}")
     if "dtype" in reason or "should be the same" in reason or "expected scalar type" in reason:
         return Finding(
             text, "images come as float32: don't convert them, or convert the model alike"
         )
     return Finding(text, otherwise)
+
+
+def _own_format(call: Call | None) -> tuple[str, str] | None:
+    """What gave a layer's weights another number format than float32, and what to do instead."""
+    weights = [] if call is None else [p.dtype for p in call.module.parameters()]
+    return next((_OTHER_FORMATS[dtype] for dtype in weights if dtype in _OTHER_FORMATS), None)
+
+
+_OTHER_FORMATS = {
+    torch.float16: (".half()", "--precision fp16 computes in float16"),
+    torch.bfloat16: (".bfloat16()", "--precision bf16 computes in bfloat16"),
+    torch.float64: (".double()", "--precision fp32 computes in float32"),
+}
 
 
 def _flattened_from(features: int, call: Call | None, trace: Trace) -> tuple[str, Shape] | None:
@@ -235,7 +254,7 @@ def _flattened_from(features: int, call: Call | None, trace: Trace) -> tuple[str
     Pooling in plain code leaves no trace; square maps of that layer's channels are assumed then.
     """
     maps = [
-        (printable(earlier.name), earlier.output_shape[1:])
+        (_spell_name(earlier), earlier.output_shape[1:])
         for earlier in reversed(trace.calls)
         if earlier is not call
         and earlier.is_over
@@ -272,7 +291,12 @@ def _came_from(call: Call | None, trace: Trace) -> str:
         finished = fitting or finished
     if not finished:
         return f"the images, {spell(trace.images)}"
-    return f"{spell(finished[-1].output_shape)} from {printable(finished[-1].name)}"
+    return f"{spell(finished[-1].output_shape)} from {_spell_name(finished[-1])}"
+
+
+def _spell_name(call: Call) -> str:
+    """`layer fc1`, or `the model` where that is a single layer."""
+    return f"layer {printable(call.name)}" if call.name else "the model"
 
 
 def _has_parts(call: Call) -> bool:

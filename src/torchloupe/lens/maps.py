@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torchloupe.errors import UsageError, did_you_mean, printable
 from torchloupe.lens.diagnosis import spell
 from torchloupe.lens.selection import Which, closed_around, plain_model, select_layers
-from torchloupe.lens.trace import shape_of
+from torchloupe.lens.trace import shape_of, trace_forward
 from torchloupe.lens.watch import watch
 
 LEADING_TOKENS = (0, 1, 2, 4, 5)  # class, distillation and register tokens before the patches
@@ -71,7 +71,9 @@ def live_maps(model: nn.Module, images: Tensor) -> tuple[dict[str, Tensor], Tens
 _PASSING = (nn.Identity, nn.Dropout, nn.Dropout2d)
 
 
-def choose_layers(model: nn.Module, outputs: Sequence[str], which: Which) -> list[str]:
+def choose_layers(
+    model: nn.Module, outputs: Sequence[str], which: Which, images: Tensor
+) -> list[str]:
     """The layers that `which` means, of those in `outputs`, which give maps; in their order.
 
     Raises UsageError where a layer that is meant gives none, unless a pattern means others too.
@@ -81,8 +83,10 @@ def choose_layers(model: nn.Module, outputs: Sequence[str], which: Which) -> lis
     if chosen:
         return chosen
     name = next(iter(meant))
+    is_point = name in _single_places(model, images)
+    what = "maps of 1x1, which show no place in the image" if is_point else "no maps of the image"
     raise UsageError(
-        f"layer {printable(name) or 'that is the whole model'} gives no maps of the image",
+        f"layer {printable(name) or 'that is the whole model'} gives {what}",
         did_you_mean(name, outputs, otherwise=f"layers that do: {_some(outputs)}"),
     )
 
@@ -91,12 +95,35 @@ def refuse_flat(model: nn.Module, outputs: Sequence[str], images: Tensor) -> Non
     """UsageError for a model none of whose layers gives maps."""
     if outputs:
         return
+    points = _single_places(model, images)
+    if points:
+        height, width = images.shape[-2:]
+        raise UsageError(
+            f"no layer of this model gives maps of the image: of {height}x{width} pixels layer "
+            f"{printable(points[0])} makes maps of 1x1, which show no place",
+            "train with larger images (--set data.size=64), or with fewer strides and pooling "
+            "layers; `loupe predict` works with any",
+        )
     kinds = {type(module).__name__ for module in model.modules() if not any(module.children())}
     raise UsageError(
         f"no layer of this model gives maps of the image (for {spell(shape_of(images))} there is "
         f"none with height and width): it has {printable(', '.join(sorted(kinds)))}",
         "a model with a convolution gives maps; `loupe predict` works with any",
     )
+
+
+def _single_places(model: nn.Module, images: Tensor) -> list[str]:
+    """The layers that give feature maps of a single pixel, such as [B, C, 1, 1]."""
+    calls = trace_forward(model, images.detach()).calls
+    return [
+        call.name
+        for call in calls
+        if call.name
+        and not any(call.module.children())
+        and call.output_shape is not None
+        and len(call.output_shape) == 4
+        and 1 in (math.prod(call.output_shape[2:]), math.prod(call.output_shape[1:3]))
+    ]
 
 
 def pick_layers(outputs: dict[str, Tensor], size: tuple[int, int], last: str) -> list[str]:

@@ -68,7 +68,7 @@ def look_inside(
             layer = _last_that_matters(outputs, margins[likeliest[0]], inner)
             shown = pick_layers(outputs, size, layer)
         else:
-            shown = choose_layers(inner, list(outputs), which)
+            shown = choose_layers(inner, list(outputs), which, image)
             layer = shown[-1]
         heat = {k: _heat(outputs[layer], margin, size) for k, margin in margins.items()}
     kinds = {name: type(module).__name__ for name, module in inner.named_modules()}

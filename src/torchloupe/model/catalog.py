@@ -1,8 +1,9 @@
-"""A name becomes a network: the zoo's, torchvision's, timm's, or a class from a file of one's own.
+"""Networks by name: the zoo's, torchvision's, timm's, or a class from the user's own file.
 
-What is made has random weights unless its options ask for pretrained ones.
+They have random weights unless the options ask for pretrained ones.
 """
 
+import copy
 import inspect
 import traceback
 from collections.abc import Callable, Mapping
@@ -14,23 +15,12 @@ from torch import nn
 
 from torchloupe.errors import LoupeError, UsageError, did_you_mean, printable
 from torchloupe.model import libraries
+from torchloupe.model.constructor import name_arguments
 from torchloupe.model.signature import parameters_of
 from torchloupe.model.zoo import CNN, Net, ResidualNet
 from torchloupe.system.user_code import is_object_spec, load_object
 
 ZOO: Mapping[str, type[nn.Module]] = {"net": Net, "cnn": CNN, "residual": ResidualNet}
-
-_SPELLINGS = {
-    "in_channels": (
-        "in_channels", "in_chans", "in_ch", "input_channels", "num_channels", "n_channels",
-    ),
-    "classes": (
-        "classes", "num_classes", "n_classes", "nb_classes", "number_of_classes", "class_count",
-        "num_labels", "n_labels", "out_classes", "num_outputs", "n_outputs",
-    ),
-    "image_size": ("image_size", "img_size", "input_size"),
-    "input_shape": ("input_shape", "image_shape", "in_shape"),
-}  # fmt: skip
 
 
 def make_model(
@@ -45,8 +35,8 @@ def make_model(
 
     `model` is net, cnn or residual; `torchvision:NAME` or `timm:NAME`; `file.py:Name` or
     `package.module:Name`; or a class, function or module itself. A class or function is called
-    with those of in_channels, classes, image_size and input_shape that its signature names (also
-    as num_classes, in_chans, ...), and with `options`. Raises UsageError.
+    with those facts of the data that its signature names (in_channels, num_classes, img_size and
+    others, see constructor.py), and with `options`. Raises UsageError.
     """
     given = dict(options or {})
     facts = {
@@ -61,7 +51,7 @@ def make_model(
         return _call(ZOO[model.lower()], model.lower(), facts, given)
     refuse_unknown(model)
     library, _, name = model.partition(":")
-    if library in libraries.MAKERS:
+    if is_library_model(model):
         make = libraries.MAKERS[library]
         return make(
             name, in_channels=in_channels, classes=classes, image_size=image_size, options=given
@@ -69,24 +59,30 @@ def make_model(
     return _build(load_object(model, "model"), printable(model), facts, given)
 
 
+def is_library_model(model: str) -> bool:
+    """Whether `model` names a network of torchvision or timm."""
+    library, colon, _ = model.partition(":")
+    return bool(colon) and library in libraries.MAKERS
+
+
 def refuse_unknown(model: str) -> None:
-    """UsageError for a name that no model has. What a file holds is not looked at."""
-    library, colon, name = model.partition(":")
-    if colon and library in libraries.MAKERS:
+    """UsageError for an unknown name; `file.py:Name` is not loaded here."""
+    library, _, name = model.partition(":")
+    if is_library_model(model):
         libraries.refuse_unknown(library, name)
     elif model.lower() not in ZOO and not is_object_spec(model):
         raise _unknown(model)
 
 
 def model_names(library: str = "") -> list[str]:
-    """The zoo's names, or all of "torchvision" or "timm" as this command takes them."""
+    """The names of the zoo, or of "torchvision" or "timm", as `make_model` takes them."""
     if not library:
         return list(ZOO)
     return [f"{library}:{name}" for name in libraries.names(library)]
 
 
 def without_weights(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Model options without those that fetch weights: for a network that gets a run's own."""
+    """Model options without those that fetch weights, for a network that is loaded from a run."""
     return {key: value for key, value in options.items() if key not in libraries.WEIGHT_OPTIONS}
 
 
@@ -112,19 +108,17 @@ def _call(
 ) -> nn.Module:
     parameters = parameters_of(factory)
     signature = f"{_name(factory)}({', '.join(str(p) for p in parameters or ())})"
-    arguments = {**_supply(parameters, facts), **options}
+    readings = [{**reading, **options} for reading in name_arguments(parameters or [], facts)]
+    readings = [reading for n, reading in enumerate(readings) if reading not in readings[:n]]
     if parameters is not None:
-        _check_names(name, signature, parameters, arguments, options)
-    try:
-        made = factory(**arguments)
-    except (LoupeError, torch.OutOfMemoryError):
-        raise
-    except Exception as error:
+        _check_names(name, signature, parameters, readings[0], options)
+    made, tried, failure = _first_that_runs(factory, readings, facts["input_shape"])
+    if failure is not None:
         raise UsageError(
-            f"model {name} can't be made with {_spell(arguments)}: {_place(error, factory)}"
-            f"{type(error).__name__}: {printable(error)}",
-            _construction_hint(error, signature),
-        ) from error
+            f"model {name} can't be made with {_spell(tried)}: {_place(failure, factory)}"
+            f"{type(failure).__name__}: {printable(failure)}",
+            _construction_hint(failure, signature),
+        ) from failure
     if not isinstance(made, nn.Module):
         raise UsageError(
             f"model {name} gave a {type(made).__name__}, not an nn.Module",
@@ -135,21 +129,41 @@ def _call(
     return made
 
 
-def _supply(parameters: list[inspect.Parameter] | None, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Those facts of the data that the signature names."""
-    supplied = {}
-    for parameter in parameters or ():
-        for fact, spellings in _SPELLINGS.items():
-            if parameter.name.lower() in spellings and parameter.kind is not parameter.VAR_KEYWORD:
-                value = facts[fact]
-                if fact == "image_size" and _wants_one_number(parameter) and value[0] == value[1]:
-                    value = value[0]
-                supplied[parameter.name] = value
-    return supplied
+def _first_that_runs(
+    factory: Callable[..., Any], readings: list[dict[str, Any]], input_shape: tuple[int, ...]
+) -> tuple[Any, dict[str, Any], Exception | None]:
+    """What `factory` makes of the first arguments with which the model takes the images.
+
+    Where none does, what it made first; and the error where it made nothing at all.
+    """
+    found: list[tuple[Any, dict[str, Any], None]] = []
+    failures: list[tuple[None, dict[str, Any], Exception]] = []
+    for arguments in readings:
+        try:
+            made = factory(**arguments)
+        except (LoupeError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:
+            failures.append((None, arguments, error))
+            continue
+        if len(readings) == 1 or _runs(made, input_shape):
+            return made, arguments, None
+        found.append((made, arguments, None))
+    return found[0] if found else failures[0]
 
 
-def _wants_one_number(parameter: inspect.Parameter) -> bool:
-    return parameter.annotation in (int, "int") or isinstance(parameter.default, int)
+def _runs(model: Any, input_shape: tuple[int, ...]) -> bool:
+    """Whether a copy of the model takes images of this shape; random states are put back."""
+    if not isinstance(model, nn.Module):
+        return True
+    try:
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            copy.deepcopy(model).eval()(torch.zeros(2, *input_shape))
+    except torch.OutOfMemoryError:
+        raise
+    except Exception:
+        return False
+    return True
 
 
 def _check_names(

@@ -1,4 +1,4 @@
-"""BatchNorms folded into the convolutions before them: the same function, with less to do."""
+"""BatchNorms folded into the convolutions before them: the same function, fewer operations."""
 
 import copy
 from itertools import pairwise
@@ -8,14 +8,14 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-CLOSE = 1e-3  # of the largest output, by which a folded network may differ
+CLOSE = 1e-3  # largest difference after folding, relative to the largest output
 
 
 def fold_norms(network: nn.Module, images: Tensor) -> nn.Module:
     """A copy of `network` for eval mode without those BatchNorms that follow a convolution.
 
-    Which do is told by the order in which layers were made, and proved on `images`: where the
-    outputs differ, the copy is left as it was. For inference only; it can't be trained.
+    Pairs are found by the order in which layers were made, and checked on `images`: where the
+    outputs differ, an unfolded copy is returned. For inference only; it can't be trained.
     """
     plain = copy.deepcopy(network).eval()
     folded = _fold(copy.deepcopy(plain))

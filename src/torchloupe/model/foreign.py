@@ -1,7 +1,7 @@
-"""A program of its own: turns someone's pickled weights into safetensors, tensors only.
+"""A separate program that converts pickled weights to safetensors, tensors only.
 
-`weights.read_weights` runs it as a child process, with torch's tensors-only unpickler and under
-limits, so that a file made to do harm reaches neither this process nor its memory.
+`weights.read_weights` runs it as a child process, with torch's tensors-only unpickler and with
+resource limits, so that a malicious file reaches neither this process nor its memory.
 """
 
 import importlib
@@ -14,7 +14,7 @@ from typing import Any
 import safetensors.torch
 import torch
 
-SPARE_BYTES = 8 * 2**30  # of address space for data, besides eight times the file
+SPARE_BYTES = 8 * 2**30  # limit on data memory, besides eight times the size of the file
 CPU_SECONDS = 300
 NESTED = ("state_dict", "model_state_dict", "model", "net", "network", "ema", "params")
 
@@ -38,7 +38,7 @@ def convert(source: str, target: str) -> int:
 
 
 def find_tensors(content: Any) -> dict[str, torch.Tensor]:
-    """The named tensors in what a file held: itself a state dict, or a dict around one."""
+    """The named tensors in the content of a file: a state dict, or a dict that holds one."""
     found = content if isinstance(content, Mapping) else {}
     for name in NESTED:
         inner = found.get(name)
@@ -52,7 +52,7 @@ def find_tensors(content: Any) -> dict[str, torch.Tensor]:
 
 
 def limit_process(size_bytes: int) -> None:
-    """Let this process take so much time, memory and disk, and no more, for a file of this size."""
+    """Limit the time, memory and disk that this process may use, by the size of the file."""
     if os.name != "posix":
         return
     resource = importlib.import_module("resource")  # Windows has none

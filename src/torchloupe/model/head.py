@@ -1,10 +1,9 @@
-"""The linear head on fixed features: logistic regression, solved, its strength chosen by folds.
+"""The linear head on fixed features: logistic regression, its penalty chosen by cross-validation.
 
 A pure function of features and labels: the same head for the same input, with no steps to
 resume. It knows nothing of images.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,10 +14,10 @@ from torch import Tensor
 
 from torchloupe.system.counter_rng import Keys, hash_parts
 
-PENALTIES = (1e-3, 3e-4, 1e-4, 3e-5, 1e-5)  # half the squared weights times this, a mean loss
+PENALTIES = (1e-3, 3e-4, 1e-4, 3e-5, 1e-5)  # times half the squared weights, on the mean loss
 FOLDS = 4
 MOST_ITERATIONS = 100
-MOST_WORK = 4e12  # floating-point operations of one solution, and of all that choose the penalty
+MOST_WORK = 4e12  # floating-point operations, for one fit and for the choice of the penalty
 _FOLD_DRAW = 0xF01D5
 
 
@@ -29,7 +28,7 @@ class Head:
     weight: Tensor  # [K, D]
     bias: Tensor  # [K]
     penalty: float
-    accuracy: float | None  # on images left out while choosing; None where there were too few
+    accuracy: float | None  # cross-validated; None where there were too few images
 
 
 def fit_head(
@@ -42,8 +41,8 @@ def fit_head(
 ) -> Head:
     """The head for `features` [N, V, D] (V views of each image) and `labels` [N] or [N, K].
 
-    Labels [N, K] are several of 0 and 1 an image. `keys` [N] decide which images are left out
-    together while the penalty is chosen; equal keys are.
+    Labels [N, K] are 0 or 1 each, several an image. `keys` [N] assign images to the folds of the
+    cross-validation that chooses the penalty; images with equal keys share a fold.
     """
     soft = _targets(labels, classes)
     several = labels.ndim == 2
@@ -68,13 +67,13 @@ def _choose_penalty(
     several: bool,
     iterations: int,
 ) -> tuple[float, float]:
-    """The penalty with the smallest loss on images left out, and the accuracy it had there."""
+    """The penalty with the smallest cross-validated loss, and its cross-validated accuracy."""
     losses = np.zeros(len(PENALTIES))
     right = np.zeros(len(PENALTIES))
     for number in range(FOLDS):
         own, other = fold != number, fold == number
         solution = features.new_zeros(soft.shape[1], features.shape[2] + 1)
-        for place, penalty in enumerate(PENALTIES):  # each starts where the one before ended
+        for place, penalty in enumerate(PENALTIES):  # warm start from the one before
             solution = _solve(
                 features[own], soft[own], solution, penalty, class_weights, several, iterations
             )
@@ -98,7 +97,7 @@ def _solve(
     several: bool,
     iterations: int,
 ) -> Tensor:
-    """Weights and biases [K, D + 1] with the smallest penalised mean loss over images and views."""
+    """Weights and biases [K, D + 1] that minimise the penalised mean loss over images and views."""
     views = features.shape[1]
     rows, targets = features.flatten(0, 1), soft.repeat_interleave(views, dim=0)
     solution = start.clone().requires_grad_(True)
@@ -144,11 +143,6 @@ def _folds(keys: Keys) -> Tensor:
 
 
 def balanced_weights(counts: Sequence[int]) -> Tensor:
-    """Weights [K] that let every class count alike; their mean over the images is 1."""
+    """Weights [K] that give every class the same total; their mean over the images is 1."""
     total, present = sum(counts), sum(count > 0 for count in counts)
     return torch.tensor([total / (present * count) if count else 0.0 for count in counts])
-
-
-def chance_accuracy(counts: Sequence[int]) -> float:
-    """What always naming the largest class would score."""
-    return max(counts) / max(1, math.fsum(counts))

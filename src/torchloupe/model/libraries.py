@@ -1,7 +1,7 @@
-"""Networks of torchvision and timm, fitted to other channel and class counts.
+"""Networks of torchvision and timm, adapted to the channels and classes of the data.
 
-Each library is imported when one of its networks is named: they cost up to a second, which runs
-with other models need not pay. Weights are fetched only when the options ask for them.
+A library is imported when one of its networks is named, since that takes up to a second. Weights
+are fetched only when the options ask for them.
 """
 
 import importlib
@@ -27,8 +27,8 @@ def make_torchvision(
 ) -> nn.Module:
     """A classifier of torchvision with `classes` outputs and a first convolution of `in_channels`.
 
-    Options go to its builder; `pretrained` true or `weights` NAME start from ImageNet's, with a
-    new last layer. The auxiliary outputs of inception_v3 and googlenet are left out.
+    Options are passed to its builder; with `pretrained` true or `weights` NAME it has ImageNet
+    weights and a new last layer. inception_v3 and googlenet have no auxiliary outputs here.
     """
     models = importlib.import_module("torchvision.models")
     arguments = dict(options)
@@ -104,9 +104,9 @@ def make_timm(
 
 
 def _refuse_code(path: Path) -> None:
-    """UsageError where a file of weights holds anything else, which pickle would run.
+    """UsageError where a weights file holds more than tensors, which unpickling could run.
 
-    Read here first, since not every version of timm asks torch for weights only.
+    Checked here, since not every version of timm loads with weights_only.
     """
     if not path.is_file() or path.suffix in (".safetensors", ".npz", ".npy"):
         return
@@ -114,7 +114,7 @@ def _refuse_code(path: Path) -> None:
         torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise UsageError(
-            f"{printable(path)} is not read, since it holds more than weights, or none "
+            f"{printable(path)} is not read: it is no file of tensors alone "
             f"({type(error).__name__}: {printable(str(error).strip().partition(chr(10))[0], 120)})",
             "save it with torch.save(model.state_dict(), ...), or as .safetensors",
         ) from None
@@ -125,7 +125,7 @@ MAKERS: Mapping[str, Maker] = {"torchvision": make_torchvision, "timm": make_tim
 
 
 def names(library: str) -> list[str]:
-    """What a library calls its classifiers."""
+    """The names of a library's classifiers."""
     if library == "torchvision":
         models = importlib.import_module("torchvision.models")
         return list(models.list_models(module=models))
@@ -135,7 +135,7 @@ def names(library: str) -> list[str]:
 
 
 def refuse_unknown(library: str, name: str) -> None:
-    """UsageError for a name that the library has no network of; timm's own hubs are not asked."""
+    """UsageError for a name that the library lacks; timm's names with hf-hub: are not checked."""
     plain = name.partition(".")[0]
     if library == "timm":
         if ":" not in name and not importlib.import_module("timm").is_model(plain):
@@ -149,9 +149,9 @@ def refuse_unknown(library: str, name: str) -> None:
 
 
 def replace_first_convolution(model: nn.Module, in_channels: int, *, keep: bool = False) -> None:
-    """Give the model's first convolution over colours `in_channels` inputs.
+    """Replace the model's first convolution over 3 channels by one over `in_channels`.
 
-    With `keep` its filters stay: summed over the colours for one channel, repeated for more.
+    With `keep` the filters are kept: summed over colours for one channel, repeated for more.
     """
     found = [
         (path, layer)
@@ -187,7 +187,7 @@ def replace_first_convolution(model: nn.Module, in_channels: int, *, keep: bool 
 
 
 def replace_last_layer(model: nn.Module, was: int, classes: int) -> None:
-    """Give the model's last layer of `was` outputs, linear or convolution, `classes` of them."""
+    """Replace the model's last layer of `was` outputs (linear, convolution) by one of `classes`."""
     found: tuple[str, nn.Module] | None = None
     for path, layer in model.named_modules():
         if isinstance(layer, nn.Linear) and layer.out_features == was:
@@ -228,7 +228,7 @@ def _construct(
 def _torchvision_weights(models: Any, name: str, wanted: str) -> Any:
     """The weights' entry, once their file is here and holds tensors only.
 
-    The builder loads the file with pickle; reading it here first, weights only, makes sure that
+    The builder unpickles the file; loading it here first with weights_only makes sure that
     nothing in it can run.
     """
     kinds = models.get_model_weights(name)

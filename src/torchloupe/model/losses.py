@@ -1,7 +1,7 @@
-"""Losses by name, class or function, behind one door that checks what goes in and comes out.
+"""Losses by name, class or function, in one module that checks their input and output.
 
 Every loss made here takes logits [B, K] and labels: class numbers [B] of any integer type, or
-a row of shares per image [B, K] (mixed images, several labels). It gives one number.
+a row of shares per image [B, K] (mixed images, several labels). It returns one number.
 """
 
 import inspect
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from torchloupe.errors import DataError, LoupeError, UsageError, did_you_mean, printable
+from torchloupe.model.outputs import LogitsHook, hook_of
 from torchloupe.model.signature import parameters_of
 from torchloupe.model.targets import as_labels, as_rows, class_weights, spell_shape
 from torchloupe.system.user_code import is_object_spec, load_object
@@ -20,8 +21,9 @@ from torchloupe.system.user_code import is_object_spec, load_object
 NAMES = ("cross_entropy", "binary", "focal", "nll")
 DEFAULT_GAMMA = 2.0
 
+_OF_PAIRS = ("cross_entropy", "focal", "nll")  # losses that are the same of one logit as of a pair
 _HALVES = (torch.float16, torch.bfloat16)
-# These torch losses compare with a target of the logits' shape; class numbers become rows.
+# torch's losses whose target has the shape of the logits: class numbers become rows for them.
 _ROW_LOSSES = (
     nn.BCELoss,
     nn.BCEWithLogitsLoss,
@@ -35,10 +37,10 @@ _ROW_LOSSES = (
 
 
 class Loss(nn.Module):
-    """A criterion that refuses what it would misread, in float32 whatever the model ran in.
+    """A criterion that refuses what it would misread, computed in float32.
 
-    `prepare(logits, labels)` makes the labels what the criterion wants. Class weights follow the
-    logits to their device on the first call.
+    `prepare(logits, labels)` turns the labels into what the criterion takes. Class weights follow
+    the logits to their device on the first call.
     """
 
     def __init__(
@@ -54,7 +56,16 @@ class Loss(nn.Module):
         self.prepare = prepare
         self.classes = classes
         self.place = torch.device("cpu")
-        self.fitting: tuple[Any, ...] = ()  # shapes and types whose labels can be taken as they are
+        self.fitting: tuple[Any, ...] = ()  # shapes and types whose labels need no preparation
+        self.hook: LogitsHook | None = None  # of the model, which may give one logit an image
+
+    def follow(self, model: nn.Module) -> "Loss":
+        """Compute the loss of what `model` itself gives, where that is one logit an image.
+
+        `take_logits` made a pair of it. `binary` and a loss of the user's get the logit again.
+        """
+        self.hook = hook_of(model)
+        return self
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         facts = (logits.shape, logits.dtype, logits.device, labels.shape, labels.dtype)
@@ -63,7 +74,11 @@ class Loss(nn.Module):
             self._look_at(logits)
         if logits.dtype in _HALVES:
             logits = logits.float()
+        one_logit = self.hook.one_logit if self.hook is not None else None
         try:
+            if one_logit is not None and self.name not in _OF_PAIRS:
+                loss = self._of_one_logit(logits, labels, one_logit)
+                return self._check(loss, logits)
             prepared = labels if known else self.prepare(logits, labels)
             loss = self.criterion(logits, prepared)
         except (LoupeError, torch.OutOfMemoryError):
@@ -74,8 +89,21 @@ class Loss(nn.Module):
             self.fitting = facts
         return self._check(loss, logits)
 
+    def _of_one_logit(self, logits: Tensor, labels: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """The loss of the single logit z in the pair (0, z), of the shape the model gave it."""
+        z, labels = logits[:, 1].reshape(-1, *shape), as_labels(logits, labels)
+        yes = (labels if labels.ndim == 1 else labels[:, 1]).to(z.dtype).reshape(z.shape)
+        if self.name == "binary":
+            rows = self.prepare(logits, labels)  # smoothed
+            yes = rows[:, 1].reshape(z.shape)
+            weight = cast("nn.BCEWithLogitsLoss", self.criterion).weight
+            if weight is not None:  # one a class
+                weight = (rows @ weight).reshape(z.shape)
+            return nn.functional.binary_cross_entropy_with_logits(z, yes, weight)
+        return self.criterion(z, yes if isinstance(self.criterion, _ROW_LOSSES) else labels)
+
     def _look_at(self, logits: Tensor) -> None:
-        """Refuse what isn't a row of numbers for each image; go to their device."""
+        """Refuse logits that are not one row per image, and move to their device."""
         if logits.ndim != 2 or logits.shape[1] != self.classes:
             raise UsageError(
                 f"the model gives {spell_shape(logits)}, the loss wants [batch, {self.classes}]: "
@@ -133,13 +161,14 @@ def make_loss(
     """A loss from a name, `file.py:Name`, `torch.nn:MultiMarginLoss`, a class, module or function.
 
     - `cross_entropy`: torch's own, bit for bit, with label `smoothing`.
-    - `binary`: a yes or no per class, each class against the rest; for several labels an image.
-    - `focal`: cross entropy that looks past easy images (Lin et al. 2017, eq. 4 and 5).
+    - `binary`: each class against the rest, for several labels an image or one logit for two
+      classes.
+    - `focal`: cross entropy that plays down easy images (Lin et al. 2017, eq. 4 and 5).
     - `nll`: for models that end in log_softmax.
     - `auto`: binary for several labels, else cross entropy.
 
     `weights` has a number per class, or is "balanced": N / (K * count) from `counts` [K].
-    `options` go to a class or function of your own. Raises UsageError.
+    `options` go to a class or function of the user's. Raises UsageError.
     """
     name = ("binary" if multi_label else "cross_entropy") if loss == "auto" else loss
     if isinstance(name, str) and name.lower() in NAMES:
@@ -160,7 +189,7 @@ def make_loss(
 
 
 def refuse_unknown(loss: str) -> None:
-    """UsageError for a name that no loss has. What a file holds is not looked at."""
+    """UsageError for an unknown name; `file.py:Name` is not loaded here."""
     if loss.lower() not in NAMES and not is_object_spec(loss):
         raise UsageError(
             f"there is no loss {printable(loss)!r}",

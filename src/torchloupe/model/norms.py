@@ -1,4 +1,4 @@
-"""BatchNorm where it has nothing to average: a batch that holds a single value per channel."""
+"""BatchNorm in training on a batch with a single value per channel."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -11,8 +11,8 @@ def steady_norms(model: nn.Module, images: Tensor) -> AbstractContextManager[Non
     """Inside, a BatchNorm given one value per channel uses its running mean and variance.
 
     In training torch raises "Expected more than 1 value per channel" there, as for a last batch
-    of one image after global pooling. Where torch can go on nothing changes, and for a batch of
-    two or more `images` nothing is done at all.
+    of one image after global pooling. Elsewhere nothing changes, and for a batch of two or more
+    `images` nothing is done at all.
     """
     return nullcontext() if images.shape[0] > 1 else _holding_lone_norms(model)
 

@@ -40,9 +40,9 @@ def make_optimizer(
 
     `optimizer` is `muon` (see muon.py) or the name of any torch.optim class, a class or function
     that takes parameters, `file.py:Name` for one of your own, or an Optimizer already made over
-    `model`. `lr` 0 and `weight_decay` None mean its own default. Only parameters with two
+    `model`. `lr` 0 and `weight_decay` None mean the optimizer's default. Only parameters with two
     dimensions or more are decayed: not biases, not norms. Frozen parameters are left out. `rates`
-    are shares of `lr` that parameters get, by name; 1 for those not named. Raises UsageError.
+    are factors of `lr` for parameters by name, 1 for those not named. Raises UsageError.
     """
     if isinstance(optimizer, Optimizer):
         _refuse_arguments(lr, weight_decay, options)
@@ -98,7 +98,7 @@ def make_average(model: nn.Module, decay: float) -> AveragedModel:
 
 
 def refuse_unknown(optimizer: str) -> None:
-    """UsageError for a name that no optimizer has. What a file holds is not looked at."""
+    """UsageError for an unknown name; `file.py:Name` is not loaded here."""
     if optimizer.lower() not in OPTIMIZERS and not is_object_spec(optimizer):
         raise UsageError(
             f"there is no optimizer {printable(optimizer)!r}",
@@ -107,7 +107,7 @@ def refuse_unknown(optimizer: str) -> None:
 
 
 def _find(optimizer: str | Callable[..., Optimizer]) -> tuple[Callable[..., Any], str]:
-    """The class or function, and what to call it in messages."""
+    """The class or function, and its name for messages."""
     if not isinstance(optimizer, str):
         return _callable(optimizer), _name(optimizer)
     kind = OPTIMIZERS.get(optimizer.lower())
@@ -218,7 +218,7 @@ def _split_by(
 
 
 def _check_kind(factory: Callable[..., Any], name: str, parameters: list[nn.Parameter]) -> None:
-    """Refuse the optimizers that an ordinary training step can't drive."""
+    """Refuse optimizers that don't work with an ordinary training step."""
     if not inspect.isclass(factory):
         return
     if issubclass(factory, torch.optim.LBFGS):

@@ -1,6 +1,6 @@
-"""How the learning rate moves: a multiplier of the base rate as a function of the step.
+"""Learning-rate schedules: a multiplier of the base rate as a function of the step.
 
-A Schedule is a pure value, so there is nothing to save. Plateau alone looks at results and has
+A Schedule is a pure value, so there is nothing to save. Only Plateau depends on results and has
 state. Durations are steps; `total_steps` may change from call to call (a time budget).
 """
 
@@ -8,9 +8,6 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
-
-from torch import Tensor
-from torch.optim import Optimizer
 
 from torchloupe.errors import UsageError, did_you_mean, printable
 
@@ -39,7 +36,7 @@ class Schedule:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def factor(self, step: int, total_steps: int) -> float:
-        """What the base rate is multiplied by for the step after `step` finished ones."""
+        """The multiplier of the base rate for the step after `step` finished ones."""
         if self.name == "onecycle":
             return _one_cycle(step, total_steps, self.warmup_fraction or 0.3, self.options)
         warm, rest, rest_total = _after_warmup(step, total_steps, self.warmup_fraction)
@@ -48,7 +45,7 @@ class Schedule:
 
 @dataclass
 class Plateau:
-    """A learning rate that falls by `drop` when `patience` evaluations brought no gain.
+    """A learning rate that is multiplied by `drop` after `patience` evaluations without gain.
 
     The rule of torch's ReduceLROnPlateau (threshold_mode "rel", eps 0), as a multiplier.
     """
@@ -66,12 +63,12 @@ class Plateau:
     cooldown_left: int = 0
 
     def factor(self, step: int, total_steps: int) -> float:
-        """What the base rate is multiplied by for the step after `step` finished ones."""
+        """The multiplier of the base rate for the step after `step` finished ones."""
         warm, _, _ = _after_warmup(step, total_steps, self.warmup_fraction)
         return warm * self.scale
 
     def update(self, value: float) -> None:
-        """Take note of an evaluation's result; lowers the rate when it is due."""
+        """Record an evaluation's result, and lower the rate when it is due."""
         if self._is_gain(value):
             self.best, self.evaluations_without_gain = value, 0
         else:
@@ -84,11 +81,11 @@ class Plateau:
             self.cooldown_left, self.evaluations_without_gain = self.cooldown, 0
 
     def state_dict(self) -> dict[str, Any]:
-        """All that a resumed run needs, as JSON can hold it."""
+        """The state that a resumed run needs, as JSON values."""
         return {name: getattr(self, name) for name in _PLATEAU_STATE}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from what `state_dict` gave; KeyError where a part is missing."""
+        """Continue from a `state_dict`; KeyError where a part is missing."""
         for name in _PLATEAU_STATE:
             setattr(self, name, state[name])
 
@@ -136,17 +133,6 @@ def make_schedule(
     if name == "step" and not values["step_size"]:
         values["step_size"] = max(1, math.ceil(total_steps / 3))
     return Schedule(name, warmup_fraction, values)
-
-
-def set_lr(optimizer: Optimizer, factor: float) -> float:
-    """Set every group's rate to `factor` times its `initial_lr`; gives the first group's."""
-    for group in optimizer.param_groups:
-        value = group.setdefault("initial_lr", float(group["lr"])) * factor
-        if isinstance(group["lr"], Tensor):  # a captured graph reads the tensor
-            group["lr"].fill_(value)
-        else:
-            group["lr"] = value
-    return float(optimizer.param_groups[0]["lr"])
 
 
 def _after_warmup(step: int, total_steps: int, fraction: float) -> tuple[float, int, int]:

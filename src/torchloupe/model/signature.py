@@ -1,4 +1,4 @@
-"""The arguments that a class or function takes, whatever its annotations say."""
+"""The parameters of a class or function, without evaluating its annotations."""
 
 import inspect
 import sys
@@ -18,7 +18,7 @@ else:
 
 
 def parameters_of(factory: Callable[..., Any]) -> list[inspect.Parameter] | None:
-    """The parameters of `factory`; None for one written in C, which doesn't tell."""
+    """The parameters of `factory`; None where they are unknown, as for some written in C."""
     try:
         return list(_signature(factory).parameters.values())
     except (TypeError, ValueError):

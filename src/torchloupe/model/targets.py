@@ -1,4 +1,4 @@
-"""What a loss compares logits [B, K] with: class numbers [B] or rows [B, K], and class weights."""
+"""Targets of a loss on logits [B, K]: class numbers [B] or rows [B, K], and class weights."""
 
 from collections.abc import Sequence
 

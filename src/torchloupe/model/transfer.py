@@ -1,8 +1,7 @@
-"""A classifier made of a backbone trained on other images and a linear layer for these.
+"""A classifier made of a pretrained backbone and a new linear layer.
 
-The backbone gives features; the linear layer, the head, is fitted to them (model/head.py) and
-may then be trained further together with the backbone. Where weights come from is for
-model/backbones.py.
+The backbone computes features; the linear layer, the head, is fitted to them (model/head.py) and
+may then be finetuned together with the backbone. model/backbones.py loads the weights.
 """
 
 from collections.abc import Mapping
@@ -17,16 +16,16 @@ from torchloupe.errors import UsageError, printable
 from torchloupe.model.catalog import make_model, without_weights
 
 LITE = "timm:tf_efficientnet_lite0"  # the backbone whose weights are installed with torchloupe
-LITE_TAPS = (2, 3, 4, 5)  # after which of its blocks features are taken too (docs/LOG.md)
-DEPTH_DECAY = 0.7  # of the learning rate, from each group of layers to the one before it
+LITE_TAPS = (2, 3, 4, 5)  # the blocks whose outputs are features too (docs/LOG.md)
+DEPTH_DECAY = 0.7  # factor of the learning rate from each group of layers to the one before
 
 
 class Transfer(nn.Module):
     """`body` gives features [B, D] of images; `head` turns them into logits [B, K].
 
     With `views` 2, in eval mode, logits are the mean over an image and its mirror image. The
-    BatchNorms of the body keep their statistics in training: those of a few hundred images in
-    small batches are worse than those of a million.
+    BatchNorms of the body stay in eval mode in training: statistics of small batches from a few
+    hundred images are worse than those of the pretraining.
     """
 
     def __init__(self, body: nn.Module, features: int, classes: int, views: int = 1) -> None:
@@ -50,7 +49,7 @@ class Transfer(nn.Module):
         return self
 
     def rates(self) -> dict[str, float]:
-        """What share of the learning rate each parameter gets, by name: less, the deeper it lies.
+        """The factor of the learning rate for each parameter, by name: smaller for deeper layers.
 
         Source: Howard and Ruder 2018, "Universal language model fine-tuning", section 3.2
         (discriminative fine-tuning).
@@ -62,10 +61,10 @@ class Transfer(nn.Module):
 
 
 class LiteBody(nn.Module):
-    """timm's EfficientNet-Lite without its last layer; its features are those of five depths.
+    """timm's EfficientNet-Lite without its last layer; its features come from five depths.
 
-    The averages after the blocks LITE_TAPS beside the average at the end, each scaled to length
-    one: what the last blocks made for ImageNet's classes, and what they were made from.
+    Global averages after the blocks LITE_TAPS and at the end, each scaled to unit length: the
+    last blocks are specific to ImageNet's classes, earlier ones are more general.
     """
 
     def __init__(self, network: Any) -> None:
@@ -89,7 +88,7 @@ class LiteBody(nn.Module):
 
 
 class PlainBody(nn.Module):
-    """A network whose last layer was taken off; its output [B, D] scaled to length one."""
+    """A network without its last layer; its output [B, D] is scaled to unit length."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -129,13 +128,13 @@ def make_transfer(
 
 
 def make_body(network: nn.Module, spec: Any = "") -> nn.Module:
-    """`network` without its last linear layer, as something that gives features [B, D]."""
+    """`network` without its last linear layer, as a module that returns features [B, D]."""
     if spec == LITE:
         return LiteBody(network)
     linear = [path for path, layer in network.named_modules() if isinstance(layer, nn.Linear)]
     if not linear:
         raise UsageError(
-            f"{type(network).__name__} has no linear last layer to put a new one in its place",
+            f"{type(network).__name__} has no linear last layer that could be replaced",
             "train it as it is: --strategy scratch",
         )
     parent, _, name = linear[-1].rpartition(".")
@@ -144,7 +143,7 @@ def make_body(network: nn.Module, spec: Any = "") -> nn.Module:
 
 
 def _count_features(body: nn.Module, in_channels: int, image_size: tuple[int, int]) -> int:
-    """D: what the body gives for one black image."""
+    """D, the number of features for one image."""
     was_training = body.training
     body.eval()
     with torch.inference_mode():
@@ -154,7 +153,7 @@ def _count_features(body: nn.Module, in_channels: int, image_size: tuple[int, in
 
 
 def _group(name: str) -> str:
-    """The layers that share a rate: each numbered block of a stack is one, else each child."""
+    """The group of layers that share a rate: a numbered block of a stack, else a child."""
     parts = name.removeprefix("network.").split(".")
     numbered = [n for n, part in enumerate(parts[:-1]) if part.isdigit()]
     return ".".join(parts[: numbered[0] + 1]) if numbered else parts[0]

@@ -1,7 +1,6 @@
 """Weights from a file, whatever program wrote it: named tensors and nothing else.
 
-It knows files and tensors; which network they belong in is for `fit_weights` to find out by
-names, or by shapes in order.
+`fit_weights` matches them to a network by names, or by shapes in order.
 """
 
 import hashlib
@@ -22,23 +21,26 @@ from torchloupe.errors import CheckpointError, ResourceError, UsageError, printa
 from torchloupe.units import plural
 
 CHILD_SECONDS = 300
-PREFIXES = ("module.", "body.", "backbone.", "model.", "encoder.", "_orig_mod.")
+PREFIXES = (
+    "module.", "body.", "body.network.", "backbone.", "model.", "encoder.", "network.",
+    "_orig_mod.",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
 class Weights:
-    """Named tensors, and where they came from."""
+    """Named tensors and their origin."""
 
     tensors: Mapping[str, Tensor]
     origin: str  # for people
-    is_ordered: bool = False  # whether they stand in the order of their layers
+    is_ordered: bool = False  # whether they are in the order of the layers
 
 
 def read_weights(path: Path) -> Weights:
     """The tensors of a .safetensors file, or of a .pth, .pt or .bin that holds only tensors.
 
-    A pickle is read by a child process (`foreign.py`), never here. UsageError where there is no
-    file, CheckpointError where it holds anything else or is damaged.
+    A pickle is read in a child process (`foreign.py`). Raises UsageError where there is no file,
+    CheckpointError where it is damaged or holds anything but tensors.
     """
     if not path.is_file():
         raise UsageError(
@@ -60,7 +62,7 @@ def read_weights(path: Path) -> Weights:
     except (OSError, ValueError, KeyError, safetensors.SafetensorError) as error:
         raise CheckpointError(
             f"the weights file {printable(path)} can't be read: {printable(error)}",
-            "copy it anew, or give another one",
+            "copy it again, or give another one",
         ) from None
 
 
@@ -92,11 +94,11 @@ def _convert(source: Path, target: Path) -> None:
 
 
 def fit_weights(module: nn.Module, weights: Weights) -> tuple[dict[str, Tensor], list[str]]:
-    """The tensors for `module`, under its own names, and the names in `weights` that it lacks.
+    """The tensors for `module`, under its own names, and the names in `weights` not used.
 
-    Names are matched first, with or without a common prefix; else shapes, where they stand in
-    order. Then what is left over may only be a last layer: at most four tensors. CheckpointError
-    where they don't fit.
+    Tensors are matched by name, with or without a common prefix; if that fails and they are
+    ordered, by shape in order, where at most four may remain (a last layer). Raises
+    CheckpointError where they don't fit.
     """
     own, given = module.state_dict(), weights.tensors
     for prefix in ("", *PREFIXES):
@@ -126,7 +128,7 @@ def digest_weights(module: nn.Module) -> str:
 
 
 def _is_count(tensor: Tensor) -> bool:
-    """Whether it is a BatchNorm's count of batches, which old files lack."""
+    """Whether it is a BatchNorm's num_batches_tracked, which old files lack."""
     return tensor.ndim == 0 and not tensor.is_floating_point()
 
 
@@ -139,7 +141,7 @@ def _checked(
         raise CheckpointError(
             f"the weights of {weights.origin} don't fit: {printable(name)} is "
             f"{tuple(taken[name].shape)}, wanted {tuple(own[name].shape)}",
-            "give the weights of this very model (--model timm:NAME says which it is)",
+            "give weights of the same architecture, or choose it with --model timm:NAME",
         )
     return taken
 
@@ -148,7 +150,8 @@ def _misfit(own: Mapping[str, Tensor], weights: Weights) -> CheckpointError:
     missing = [name for name in own if name not in weights.tensors]
     first = next(iter(weights.tensors), "nothing")
     return CheckpointError(
-        f"the weights of {weights.origin} don't fit: they lack {plural(len(missing), 'tensor')} of "
-        f"{len(own)}, such as {printable(missing[0])}; theirs begin with {printable(first)}",
-        "give the weights of this very model (--model timm:NAME says which it is)",
+        f"the weights of {weights.origin} don't fit: {plural(len(missing), 'tensor')} of "
+        f"{len(own)} are missing, such as {printable(missing[0])}; the first in the file is "
+        f"{printable(first)}",
+        "give weights of the same architecture, or choose it with --model timm:NAME",
     )

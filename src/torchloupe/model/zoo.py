@@ -104,7 +104,7 @@ class ConvNorm(nn.Module):
 
 
 class ResidualPair(nn.Module):
-    """The input plus what two convolutions make of it."""
+    """The input plus the output of two convolutions on it."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -140,7 +140,7 @@ class Grid(nn.Module):
 
 
 def make_stage(in_channels: int, out_channels: int, depth: int) -> nn.Sequential:
-    """A pooling convolution to `out_channels`, then `depth` residual pairs."""
+    """A pooling convolution to `out_channels`, followed by `depth` residual pairs."""
     pairs = (ResidualPair(out_channels) for _ in range(depth))
     return nn.Sequential(ConvNorm(in_channels, out_channels, pool=True), *pairs)
 

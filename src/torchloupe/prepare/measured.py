@@ -19,6 +19,7 @@ from torchloupe.data.feeds.feed import Batch
 from torchloupe.hardware.precision import Precision
 from torchloupe.lens.anatomy import explain_forward
 from torchloupe.model.losses import Loss
+from torchloupe.model.outputs import describe_outputs
 from torchloupe.model.transfer import Transfer
 from torchloupe.prepare.budget import Budget, choose_network, guess_epochs, plan_budget
 from torchloupe.prepare.features import choose_feature_format
@@ -84,6 +85,7 @@ def measure(
     if isinstance(model, Transfer) and is_new:
         notes += load_backbone(settings.config, model)
     explain_forward(model, batch.images[:2], facts_of(run_data).classes)  # shapes lazy layers too
+    notes += describe_outputs(loss.follow(model).hook, run_data.contract.class_names)
     recipe_is_open = replace(open_settings, config=settings.config)  # a measurement may overrule it
     chosen, why = _choose_format(recipe_is_open, run_data, objects, model, loss, trial)
     found |= chosen

@@ -11,6 +11,7 @@ from torchloupe.config.schema import Config
 from torchloupe.model import catalog, losses, optimizers
 from torchloupe.model.backbones import load_pretrained
 from torchloupe.model.catalog import make_model
+from torchloupe.model.outputs import take_logits
 from torchloupe.model.schedules import make_schedule
 from torchloupe.model.transfer import Transfer, make_transfer
 from torchloupe.prepare.plan import Plan
@@ -53,17 +54,18 @@ def refuse_misspelt(config: Config, objects: UserObjects) -> None:
 def build_model(config: Config, objects: UserObjects, facts: Facts) -> nn.Module:
     """The model, initialised from the seed; a module given by the user is used as it is."""
     if isinstance(objects.model, nn.Module):
-        return objects.model
+        return take_logits(objects.model, facts.classes, multi_label=facts.multi_label)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(config.train.seed)
         make = network_maker(config.train.strategy)
-        return make(
+        made = make(
             objects.model or config.model.name,
             in_channels=facts.channels,
             classes=facts.classes,
             image_size=facts.size,
             options=config.model.options,
         )
+        return take_logits(made, facts.classes, multi_label=facts.multi_label)
 
 
 def load_backbone(config: Config, model: Transfer) -> list[str]:

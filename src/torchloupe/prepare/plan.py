@@ -7,6 +7,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from torchloupe.model.torch_schedulers import TorchSchedule
+
 
 class RateSchedule(Protocol):
     """What the loop needs of a schedule: the multiplier of the base learning rate at a step."""
@@ -36,6 +38,8 @@ class Plan:
 
     def set_lr(self, optimizer: torch.optim.Optimizer, step: int, total_steps: int) -> float:
         """Set every group's rate for the next step, after `step` of them; gives the first one's."""
+        if isinstance(self.schedule, TorchSchedule):
+            return self.schedule.set_groups(optimizer, step)
         factor = self.schedule.factor(step, total_steps)
         for group in optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor

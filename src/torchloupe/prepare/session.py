@@ -45,7 +45,7 @@ from torchloupe.run.events import Announcement, Event, Progress
 from torchloupe.run.listener import Listener
 from torchloupe.run.state import State
 from torchloupe.system.heap import keep_freed_blocks
-from torchloupe.system.user_code import load_object
+from torchloupe.system.user_code import load_object, naming_errors
 
 
 @dataclass(frozen=True)
@@ -272,6 +272,6 @@ def watching(config: Config, model: nn.Module) -> Iterator[None]:
     if not settings.watch:
         yield
         return
-    hook = load_object(settings.hook, "hook")
+    hook = naming_errors(load_object(settings.hook, "hook"), settings.hook, "hook")
     with watch(model, settings.watch, hook, every=settings.watch_every):
         yield

@@ -13,7 +13,8 @@ from torchloupe.data.sources import Data
 from torchloupe.data.survey import Survey, look_at, measure_plain_fraction, parse_size
 from torchloupe.errors import UsageError, printable
 from torchloupe.model.backbones import InputSpec, input_spec_of
-from torchloupe.model.catalog import ZOO
+from torchloupe.model.catalog import ZOO, is_library_model
+from torchloupe.model.image_sizes import fit_size
 from torchloupe.model.transfer import LITE
 from torchloupe.recipes.choice import FINETUNE_IMAGES, PRETRAINED
 
@@ -42,26 +43,27 @@ def decide_strategy(settings: Settings, data: Data, has_object: bool) -> Decisio
     asked = config.train.strategy in PRETRAINED or config.model.weights not in ("auto", "none")
     if config.train.strategy == "scratch" or config.model.weights == "none":
         _refuse_contradiction(config)
-        return _decided(settings, {"train.strategy": "scratch"})
+        return _from_scratch(settings, data, has_object)
     if asked:
         _refuse_own(config, data, has_object)
     elif has_object or config.model.name != "auto" or data.kind in ("dataset", "stream"):
-        return _decided(settings, {"train.strategy": "scratch"})
+        return _from_scratch(settings, data, has_object)
     survey = look_at(data)
     size = parse_size(config.data.size) if config.data.size != "auto" else None
     side = min(size) if size else survey.shorter_side
     if not asked and (side <= SMALL_SIDE or survey.is_float or not survey.channels <= {1, 3, 4}):
         return _decided(settings, {"train.strategy": "scratch"})
     spec = LITE if config.model.name == "auto" else config.model.name
-    input_spec = input_spec_of(spec)
-    wanted = {
-        "model.name": spec,
-        "data.size": str(input_spec.size),
-        "data.mode": "RGB",
-        "data.kernel": input_spec.kernel,
-        "data.fit": _choose_fit(data, survey),
-        "train.strategy": _choose_strategy(config, data),
-    }
+    wanted = {"model.name": spec, "train.strategy": _choose_strategy(config, data)}
+    input_spec = None  # the zoo's networks take images as they are
+    if spec.lower() not in ZOO:
+        input_spec = input_spec_of(spec)
+        wanted |= {
+            "data.size": str(input_spec.size),
+            "data.mode": "RGB",
+            "data.kernel": input_spec.kernel,
+            "data.fit": _choose_fit(data, survey),
+        }
     open_still = {
         name: value
         for name, value in wanted.items()
@@ -72,6 +74,19 @@ def decide_strategy(settings: Settings, data: Data, has_object: bool) -> Decisio
         why = "a pretrained one was asked for" if asked else f"images are {side} pixels a side"
         note = f"model: {spec} with weights from ImageNet, since {why}"
     return _decided(settings, open_still, input_spec, note)
+
+
+def _from_scratch(settings: Settings, data: Data, has_object: bool) -> Decision:
+    """No pretrained weights; images of the network's own size where it takes no other."""
+    values, note = {"train.strategy": "scratch"}, ""
+    config = settings.config
+    name, is_typed = config.model.name, config.data.size != "auto"
+    if is_library_model(name) and not has_object and data.kind not in ("dataset", "stream"):
+        typed = parse_size(config.data.size) if is_typed else None
+        size = typed or look_at(data).choose_size(SMALL_SIDE, is_own=False)
+        chosen, note = fit_size(name, size, config.model.options, is_typed=is_typed)
+        values |= chosen
+    return _decided(settings, values, note=note)
 
 
 def _choose_strategy(config: Config, data: Data) -> str:
@@ -119,7 +134,8 @@ def _refuse_own(config: Config, data: Data, has_object: bool) -> None:
             "own may give other images at each look",
             "give the images as a folder, table or array, or use --strategy scratch",
         )
-    if has_object or config.model.name.lower() in ZOO:
+    has_file = config.model.weights not in ("auto", "none")
+    if has_object or (config.model.name.lower() in ZOO and not has_file):
         raise UsageError(
             f"there are no pretrained weights for {printable(config.model.name)}",
             "leave --model out, or give timm:NAME, or file.py:Class with --weights",

@@ -4,6 +4,7 @@ The loop changes a State; checkpoints hold one. What can be derived from the set
 data (sample order, augmentation, the schedule's position) is not in it.
 """
 
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import NoneType
@@ -270,7 +271,9 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
             "the checkpoint's weights don't fit this model: it " + "; ".join(problems),
             "give the model the run was trained with (--model)",
         )
-    model.load_state_dict({name: shard_like(weights[name], tensor) for name, tensor in own.items()})
+    fitted = OrderedDict((name, shard_like(weights[name], like)) for name, like in own.items())
+    fitted._metadata = getattr(own, "_metadata", {})  # type: ignore[attr-defined]  # versions
+    model.load_state_dict(fitted)
 
 
 def _some(names: list[str]) -> str:

@@ -1,7 +1,7 @@
-"""UserObjects by name: `file.py:Name` or `package.module:Name`, from the user's own code.
+"""Objects by name: `file.py:Name` or `package.module:Name`, from the user's own code.
 
-Only what a user named is run; nothing read from a run folder or a data set ever comes here.
-A mistake in that code becomes an error of two lines with its file and line.
+Only what a user named is run, never a name from a run folder or a data set. A mistake in that
+code becomes an error of two lines with its file and line.
 """
 
 import ast
@@ -10,9 +10,11 @@ import importlib.util
 import pickle
 import re
 import sys
+import sysconfig
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,18 +24,18 @@ from torchloupe.system.counter_rng import make_key
 
 
 def is_object_spec(text: str) -> bool:
-    """Whether `text` reads like `file.py:Name`, `package.module:Name`, or a .py file alone."""
+    """Whether `text` has the form `file.py:Name`, `package.module:Name`, or is a .py file."""
     file, _, name = _split(text)
     dotted = r"[A-Za-z_]\w*(\.\w+)*"
     return file.endswith(".py") or all(re.fullmatch(dotted, part) for part in (file, name))
 
 
 def load_object(spec: str, what: str) -> Any:
-    """The object that `spec` names; `what` ("model", "dataset") says in errors what it is for.
+    """The object that `spec` names; `what` ("model", "dataset") is its purpose, for errors.
 
-    While the code loads, the file's folder is importable, so that its siblings import; for
-    a module the current folder is. A file is run once, until it changes on disk. Nothing is
-    written beside it. UsageError for anything that goes wrong.
+    While the code loads, its folder is on sys.path, so that it can import its neighbours; for a
+    module the current folder is. A file is run once, until it changes on disk, and no bytecode
+    is written beside it. Raises UsageError for anything that goes wrong.
     """
     file, colon, name = _split(spec)
     if not colon or not name or not file:
@@ -52,9 +54,9 @@ def load_object(spec: str, what: str) -> Any:
 
 
 class Carried:
-    """Holds an object for another process, which loads the files that its classes came from.
+    """An object on its way to another process, with the files that its classes came from.
 
-    Pickle finds a class by its module, and a file that was named is no module there.
+    Pickle finds a class by its module, and there a file loaded by its path is not a module yet.
     """
 
     def __init__(self, value: Any) -> None:
@@ -72,6 +74,61 @@ def _unpack(files: list[str], pickled: bytes) -> Carried:
     for file in files:
         _load_file(Path(file), file, "code")
     return Carried(pickle.loads(pickled))
+
+
+def where_raised(error: BaseException, folders: Iterable[Path] = (Path("/"),)) -> str:
+    """`/path/net.py, line 12`: the last line of the user's own code that `error` passed.
+
+    That is code in `folders` which belongs neither to Python, nor to an installed package, nor
+    to torchloupe; empty where there is none.
+    """
+    inside = [folder.resolve() for folder in folders]
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        file = Path(frame.filename)
+        if file.is_file() and _is_below(file, inside) and not _is_below(file, _NOT_OWN):
+            return f"{printable(frame.filename)}, line {frame.lineno}"
+    return ""
+
+
+def is_from_named_code(error: BaseException) -> bool:
+    """Whether `error` passed through code that was loaded by name, or that lies beside it."""
+    marks = {"__loupe_state__", "__loupe_named__"}
+    files = [
+        module.__file__
+        for module in list(sys.modules.values())
+        if marks & getattr(module, "__dict__", {}).keys() and getattr(module, "__file__", None)
+    ]
+    return bool(where_raised(error, {Path(str(file)).parent for file in files}))
+
+
+def _is_below(file: Path, folders: Iterable[Path]) -> bool:
+    resolved = file.resolve()
+    return any(resolved.is_relative_to(folder) for folder in folders)
+
+
+def naming_errors(function: Callable[..., Any], spec: str, what: str) -> Callable[..., Any]:
+    """`function`, whose exceptions become a UsageError with file and line: a user's hook."""
+
+    @wraps(function, updated=())
+    def call(*arguments: Any, **keywords: Any) -> Any:
+        try:
+            return function(*arguments, **keywords)
+        except LoupeError:
+            raise
+        except Exception as error:
+            raise refuse_failure(error, f"{what} {printable(spec)}") from error
+
+    return call
+
+
+def refuse_failure(error: BaseException, what: str) -> UsageError:
+    """The error for code of the user's that raised `error` while it ran; `what` is its name."""
+    place = where_raised(error)
+    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return UsageError(
+        f"{what} fails{' at ' + place if place else ''}: {printable(text)}",
+        "mend it there; --traceback shows the whole chain",
+    )
 
 
 def explain(error: BaseException, spec: str, what: str) -> UsageError:
@@ -124,8 +181,8 @@ def _load_file(path: Path, spec: str, what: str) -> ModuleType:
         raise _no_file(path, spec, what)
     path = path.resolve()
     facts = path.stat()
-    # The name must be no one else's (a file may be called data.py or torch.py) and the same
-    # for the same file, so that its classes can be pickled and it is not run twice.
+    # The name must be unique (a file may be called data.py or torch.py), and the same for the
+    # same file, so that its classes can be pickled and it is not run twice.
     name = f"loupe_{re.sub(r'[^0-9a-zA-Z_]', '_', path.stem)}_{make_key(str(path)):016x}"
     state = (facts.st_mtime_ns, facts.st_size)
     module = sys.modules.get(name)
@@ -162,7 +219,7 @@ def _load_file(path: Path, spec: str, what: str) -> ModuleType:
 def _load(name: str, spec: str, what: str) -> ModuleType:
     try:
         with _importable(Path.cwd(), first=False):
-            return importlib.import_module(name)
+            module = importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name and (name == error.name or name.startswith(error.name + ".")):
             raise UsageError(
@@ -174,6 +231,8 @@ def _load(name: str, spec: str, what: str) -> ModuleType:
         raise
     except (Exception, SystemExit) as error:
         raise explain(error, spec, what) from error
+    vars(module)["__loupe_named__"] = True
+    return module
 
 
 @contextmanager
@@ -191,7 +250,7 @@ def _importable(folder: Path, *, first: bool) -> Iterator[None]:
 
 
 def _forget_other_siblings(folder: Path) -> None:
-    """Drop modules that an earlier file brought from its own folder under a name used here too.
+    """Drop modules that an earlier file imported from its folder, where this one has the same name.
 
     Without this, two projects with a `layers.py` each would silently share the first one.
     """
@@ -207,7 +266,7 @@ def _forget_other_siblings(folder: Path) -> None:
 
 
 def _mark_siblings(folder: Path, known: set[str]) -> None:
-    """Remember on each module that came with a file which folder it came from."""
+    """Note on each module imported by a file the folder that it came from."""
     for name in sys.modules.keys() - known:
         module = sys.modules[name]
         places = [getattr(module, "__file__", None), *getattr(module, "__path__", ())]
@@ -225,7 +284,7 @@ def _no_file(path: Path, spec: str, what: str) -> UsageError:
 
 
 def _names_of(module: ModuleType) -> list[str]:
-    """What the module itself defines: not what it imported, nothing private."""
+    """The public names that the module itself defines, without those it imported."""
     return [
         name
         for name, value in vars(module).items()
@@ -254,5 +313,14 @@ def trusted_name(name: str, what: str, run: Path, trust_code: bool) -> str:
         )
     return name
 
+
+# The folders of Python, of installed packages and of torchloupe itself.
+_NOT_OWN = tuple(
+    Path(str(place)).resolve()
+    for place in (
+        *map(sysconfig.get_path, ("stdlib", "platstdlib", "purelib", "platlib", "scripts")),
+        Path(__file__).parents[1],
+    )
+)
 
 PYTHON_OBJECT = "python object"  # what config.json says where the user gave an object, not a name

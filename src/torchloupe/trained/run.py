@@ -29,6 +29,7 @@ from torchloupe.lens.selection import Which
 from torchloupe.model.catalog import without_weights
 from torchloupe.model.losses import NAMES as LOSS_NAMES
 from torchloupe.model.losses import make_loss
+from torchloupe.model.outputs import take_logits
 from torchloupe.prepare.data import prepare_data, prepare_evaluation_data
 from torchloupe.prepare.objects import network_maker
 from torchloupe.report.colours import to_pixels
@@ -171,13 +172,17 @@ class Run:
         settings = self.config.loss
         if settings.name not in LOSS_NAMES or settings.weights != "none":
             return None
-        return make_loss(
-            settings.name,
-            classes=len(self.class_names),
-            multi_label=self.contract.multi_label,
-            smoothing=settings.smoothing,
-            gamma=settings.gamma,
-        ).to(self.device)
+        return (
+            make_loss(
+                settings.name,
+                classes=len(self.class_names),
+                multi_label=self.contract.multi_label,
+                smoothing=settings.smoothing,
+                gamma=settings.gamma,
+            )
+            .to(self.device)
+            .follow(self.model)
+        )
 
     def _decode(self, item: tuple[str, Any]) -> NDArray[Any] | str:
         """The pixels of one image, or why there are none."""
@@ -245,6 +250,7 @@ def open_run(
             options=without_weights(config.model.options),
         )
     )
+    module = take_logits(module, len(contract.class_names), multi_label=contract.multi_label)
     start = _find_checkpoint(path, which)
     trees, found, passed_over = checkpoint.read_newest(path / "checkpoints", start)
     if start is not None and found != start:
