@@ -14,7 +14,7 @@ from torchloupe.model.catalog import make_model
 from torchloupe.model.schedules import make_schedule
 from torchloupe.model.transfer import Transfer, make_transfer
 from torchloupe.prepare.data import RunData
-from torchloupe.prepare.plan import Plan
+from torchloupe.prepare.plan import Plan, refuse_unknown_monitor
 from torchloupe.recipes.choice import PRETRAINED, Facts
 from torchloupe.units import plural
 
@@ -36,7 +36,8 @@ NO_OBJECTS = UserObjects()
 
 
 def refuse_misspelt(config: Config, objects: UserObjects) -> None:
-    """UsageError for a model, loss or optimizer that there is none of, before images are read."""
+    """UsageError for an unknown model, loss, optimizer or metric, before images are read."""
+    refuse_unknown_monitor(config.train.monitor)
     for given, name, refuse in (
         (objects.model, config.model.name, catalog.refuse_unknown),
         (objects.loss, config.loss.name, losses.refuse_unknown),

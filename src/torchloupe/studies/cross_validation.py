@@ -23,7 +23,7 @@ from torchloupe.display.terminal import make_display
 from torchloupe.errors import Interrupted, Terminated, UsageError, printable
 from torchloupe.evaluation.metrics import wilson_interval
 from torchloupe.prepare.data import open_source
-from torchloupe.prepare.objects import NO_OBJECTS, UserObjects
+from torchloupe.prepare.objects import NO_OBJECTS, UserObjects, refuse_misspelt
 from torchloupe.run.events import read_events
 from torchloupe.run.json_files import read_json, write_json
 from torchloupe.run.listener import Listener
@@ -83,6 +83,7 @@ def train_folds(
     named = {"data.source": str(source) if isinstance(source, (str, Path)) else PYTHON_OBJECT}
     typed = {**named, **typed}
     config, sources = decide(typed, recipe)
+    refuse_misspelt(config, objects)
     data = open_source(config.data, source)  # read once; and refused before a folder is made
     if data.kind == "stream":
         raise UsageError(
