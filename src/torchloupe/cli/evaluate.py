@@ -10,7 +10,6 @@ from torchloupe.cli.options import (
     Json,
     RunFolder,
     RunModel,
-    Traceback,
     TrustCode,
     results_only,
 )
@@ -31,7 +30,6 @@ def evaluate(
     model: RunModel = None,
     trust_code: TrustCode = False,
     as_json: Json = False,
-    traceback: Traceback = False,  # noqa: ARG001 - its callback tells the door
 ) -> None:
     """Judge a run: accuracy, its 95 % interval, what is confused.
 
@@ -44,10 +42,12 @@ def evaluate(
     """
     from torchloupe.cli.text import describe_audit, describe_evaluation, print_text, to_json
 
-    with results_only():
+    with results_only() as line:
         from torchloupe.trained.run import open_run
 
+        line.say(f"opening {run}")
         opened = open_run(run, model=model, trust_code=trust_code, device=device or "auto")
+        line.say(f"evaluating {run}" if data is None else f"evaluating {run} on {data}")
         scores = opened.evaluate(data)
         from torchloupe.trained.audit import Audit, audit_run
 

@@ -12,7 +12,6 @@ from torchloupe.cli.options import (
     Json,
     RunFolder,
     RunModel,
-    Traceback,
     TrustCode,
     results_only,
 )
@@ -48,7 +47,6 @@ def look(
     model: RunModel = None,
     trust_code: TrustCode = False,
     as_json: Json = False,
-    traceback: Traceback = False,  # noqa: ARG001
 ) -> None:
     """Show what a run sees in an image: classes, Grad-CAM, feature maps, as PNG and HTML.
 
@@ -58,11 +56,13 @@ def look(
     """
     from torchloupe.cli.text import print_text, to_json
 
-    with results_only():
+    with results_only() as line:
         from torchloupe.report.page import save_look
         from torchloupe.trained.run import open_run
 
+        line.say(f"opening {run}")
         opened = open_run(run, model=model, trust_code=trust_code, device=device or "auto")
+        line.say(f"looking at {image}")
         seen = opened.look(image, layers=layer)
         files = save_look(seen, place_of(seen, opened.folder) if out is None else Path(out))
     if as_json:

@@ -12,7 +12,7 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -31,6 +31,8 @@ from torchloupe.cli import (
     verify,
 )
 from torchloupe.cli.help import LoupeCommand, LoupeGroup, paint, spell
+from torchloupe.cli.options import with_traceback
+from torchloupe.cli.text import quote
 from torchloupe.errors import (
     HungError,
     Interrupted,
@@ -43,7 +45,6 @@ from torchloupe.errors import (
     printable,
 )
 
-_GO_ON = "`loupe resume RUN` goes on with a run that has begun"
 PIPE_CLOSED = 141  # what a shell reports for a program that SIGPIPE ended
 
 app = typer.Typer(cls=LoupeGroup, add_completion=False, pretty_exceptions_enable=False)
@@ -62,7 +63,7 @@ for panel, command in (
     ("Prove", verify.diff),
 ):
     name = "eval" if command is evaluate.evaluate else command.__name__.replace("_", "-")
-    app.command(name, cls=LoupeCommand, rich_help_panel=panel)(command)
+    app.command(name, cls=LoupeCommand, rich_help_panel=panel)(with_traceback(command))
 
 
 @app.callback(invoke_without_command=True)
@@ -107,10 +108,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
         _forget_stdout()
         return PIPE_CLOSED
     except (KeyboardInterrupt, typer.Abort):
-        say_error("interrupted", _GO_ON)
+        say_error("interrupted", _how_to_go_on(asked))
         return Interrupted.exit_code
     except _SigtermError:
-        say_error("stopped by SIGTERM", _GO_ON)
+        say_error("stopped by SIGTERM", _how_to_go_on(asked))
         return Terminated.exit_code
     except Exception as error:
         refusal = explain(error)
@@ -122,6 +123,13 @@ def run(arguments: Sequence[str] | None = None) -> int:
             _leave(refusal.exit_code)
         return refusal.exit_code
     return 0
+
+
+def _how_to_go_on(asked: Mapping[str, Any]) -> str:
+    """The hint of a command that was stopped: the run to resume, if one had begun."""
+    if "run" in asked:
+        return f"loupe resume {quote(asked['run'])} goes on from its last checkpoint"
+    return "give the command again"
 
 
 def explain(error: Exception) -> LoupeError:

@@ -1,23 +1,51 @@
 """Options that several commands share, so that they are spelt and explained once."""
 
 import contextlib
+import functools
+import inspect
 import sys
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
 import typer
 
+from torchloupe.cli.gpus import is_first_rank
+from torchloupe.display.waiting import WaitingLine, waiting_line
 from torchloupe.errors import printable
 
 _OUTPUT = "Output"
 
 
-def results_only() -> contextlib.AbstractContextManager[Any]:
-    """Inside, what models, data and libraries print goes to stderr: stdout is for results."""
-    return contextlib.redirect_stdout(sys.stderr)
+@contextlib.contextmanager
+def results_only(*, quiet: bool = False) -> Iterator[WaitingLine]:
+    """Inside, what models, data and libraries print goes to stderr: stdout is for results.
+
+    The line that it yields says on a terminal what is being loaded, from the first moment.
+    """
+    with waiting_line(quiet=quiet) as line, contextlib.redirect_stdout(sys.stderr):
+        if is_first_rank():
+            line.say("loading PyTorch")
+        yield line
+
+
+def with_traceback(command: Callable[..., None]) -> Callable[..., None]:
+    """`command` with the option --traceback, which `main.run` reads when the command fails."""
+
+    @functools.wraps(command)
+    def run(**options: Any) -> None:
+        del options["traceback"]
+        command(**options)
+
+    kind = inspect.Parameter.KEYWORD_ONLY
+    option = inspect.Parameter("traceback", kind, default=False, annotation=Traceback)
+    parameters = [*inspect.signature(command).parameters.values(), option]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {**command.__annotations__, "traceback": Traceback}
+    return run
 
 
 def _remember_traceback(context: typer.Context, wanted: bool) -> bool:
-    """Tell the door (main.run), which is outside every command, to print tracebacks."""
+    """Note that tracebacks are wanted where `main.run`, outside every command, finds it."""
     asked: dict[str, Any] = context.find_root().obj
     asked["traceback"] = wanted or asked.get("traceback", False)
     return wanted

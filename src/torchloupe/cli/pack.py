@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from torchloupe.cli.options import Json, Quiet, Set, Traceback, amount, results_only
+from torchloupe.cli.options import Json, Quiet, Set, amount, results_only
 from torchloupe.cli.train import collect_settings
 from torchloupe.errors import ResourceError, UsageError, did_you_mean, printable
 
@@ -49,7 +49,6 @@ def pack(
     settings: Set = None,
     quiet: Quiet = False,
     as_json: Json = False,
-    traceback: Traceback = False,  # noqa: ARG001 - its callback tells the door
 ) -> None:
     """Decode a data set once, ahead of training; list and clear what was decoded.
 
@@ -91,12 +90,13 @@ def _build(source: str, typed: dict[str, Any], quiet: bool, as_json: bool) -> No
     from torchloupe.display.terminal import make_display
     from torchloupe.units import format_bytes, format_seconds, plural
 
-    with results_only():
+    with results_only(quiet=quiet) as line:
         from torchloupe.data.pack.pixels import sound_rows
         from torchloupe.prepare.data import describe_bad, open_ahead
         from torchloupe.train.start import decide
 
         config, _ = decide(typed, None)
+        line.say(f"reading {source}")
         display = make_display(quiet=quiet)
         started = time.perf_counter()
         try:

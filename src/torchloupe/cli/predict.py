@@ -14,7 +14,6 @@ from torchloupe.cli.options import (
     Device,
     RunFolder,
     RunModel,
-    Traceback,
     TrustCode,
     count,
     results_only,
@@ -51,7 +50,6 @@ def predict(
     device: Device = None,
     model: RunModel = None,
     trust_code: TrustCode = False,
-    traceback: Traceback = False,  # noqa: ARG001 - its callback tells the door
 ) -> None:
     """Label images with a trained run.
 
@@ -67,11 +65,13 @@ def predict(
     kind = choose_format(format_, out)
     if kind == "parquet" and out is None and sys.stdout.isatty():
         raise UsageError("parquet is not made for a terminal", "add --out FILE.parquet")
-    with results_only():
+    with results_only() as line:
         from torchloupe.trained.run import open_run
 
+        line.say(f"opening {run}")
         opened = open_run(run, model=model, trust_code=trust_code, device=device or "auto")
-        predictions = opened.predict(*images, top=top)
+        line.say("reading images")
+        predictions = opened.predict_all(images, top=top)
         content = render(predictions, kind, top)
     if out is not None:
         write_whole(Path(out), content)

@@ -8,7 +8,6 @@ import typer
 from torchloupe.cli.options import (
     Device,
     Json,
-    Traceback,
     TrustCode,
     count,
     results_only,
@@ -44,7 +43,6 @@ def summary(
     device: Device = None,
     trust_code: TrustCode = False,
     as_json: Json = False,
-    traceback: Traceback = False,  # noqa: ARG001
 ) -> None:
     """Show what a model is made of and what it costs.
 
@@ -59,11 +57,12 @@ def summary(
     from torchloupe.cli.text import print_text, to_json
 
     shape = parse_shape(input_ or "3,224,224")
-    with results_only():
+    with results_only() as line:
         from torchloupe.cli.layers import describe_summary, summary_of, summary_of_run, to_objects
         from torchloupe.lens.drawing import draw_net
         from torchloupe.system.files import replace_file
 
+        line.say(f"measuring {model}")
         how: Any = {"images": images, "timed": not untimed, "device": device or "auto"}
         if (Path(model) / "config.json").is_file():
             if input_ is not None or classes is not None:

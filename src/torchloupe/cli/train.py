@@ -1,7 +1,7 @@
 """`loupe train` and `loupe resume`: from the command line to typed settings, and the result."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +16,6 @@ from torchloupe.cli.options import (
     RunFolder,
     RunModel,
     Set,
-    Traceback,
     TrustCode,
     amount,
     count,
@@ -25,6 +24,7 @@ from torchloupe.cli.options import (
 )
 from torchloupe.distributed.rank import find_rank
 from torchloupe.errors import UsageError, printable
+from torchloupe.run.places import FOLDS
 
 Epochs = Annotated[
     float | None,
@@ -133,7 +133,6 @@ def train(
     ] = False,
     quiet: Quiet = False,
     as_json: Json = False,
-    traceback: Traceback = False,  # noqa: ARG001 - its callback tells the door
 ) -> None:
     """Train a classifier and leave a run folder.
 
@@ -168,22 +167,25 @@ def train(
         },
         settings,
     )
-    with results_only():
+    asked = context.find_root().obj
+    with results_only(quiet=quiet) as line:
         from torchloupe.studies.cross_validation import train_folds
         from torchloupe.train.start import decide
         from torchloupe.train.start import train as begin
 
         config = decide(typed, recipe)[0]
+        line.clear()  # ranks have lines of their own
         all_folds = config.data.folds and not config.data.fold
         if all_folds:
             refuse_ranks(config)
-            found = train_folds(data, typed, recipe, out, listening=lambda: display(quiet))
+            line.say(f"reading {data}")
+            found = train_folds(data, typed, recipe, out, listening=lambda: display(quiet, asked))
         elif run_on_ranks(context, config):
             return
         else:
-            with display(quiet) as listeners:
-                began = context.find_root().obj["began"]
-                run = begin(data, typed, recipe, out, listeners=listeners, began=began)
+            line.say(f"reading {data}")
+            with display(quiet, asked) as listeners:
+                run = begin(data, typed, recipe, out, listeners=listeners, began=asked["began"])
     if all_folds:
         _print_folds(found, as_json, source=data)
     else:
@@ -207,7 +209,6 @@ def resume(
     ] = False,
     quiet: Quiet = False,
     as_json: Json = False,
-    traceback: Traceback = False,  # noqa: ARG001
 ) -> None:
     """Continue a stopped run, or train a finished one for longer.
 
@@ -218,6 +219,7 @@ def resume(
 
     loupe resume runs/photos-001 --epochs 40
     """
+    asked = context.find_root().obj
     typed = collect_settings(
         {
             "train.epochs": epochs,
@@ -228,34 +230,42 @@ def resume(
         },
         settings,
     )
-    if (Path(run) / "folds.json").is_file():
+    if (Path(run) / FOLDS).is_file():
         if typed or model or accept_new_data:
             raise UsageError(
                 f"{printable(run)} is a cross-validation, which goes on as it was begun",
                 f"leave the options out, or resume one of its runs: {printable(run)}/fold-1",
             )
-        with results_only():
+        asked["run"] = run
+        with results_only(quiet=quiet) as line:
             from torchloupe.studies.cross_validation import resume_folds
 
-            found = resume_folds(run, trust_code=trust_code, listening=lambda: display(quiet))
+            line.say(f"opening {run}")
+            found = resume_folds(
+                run, trust_code=trust_code, listening=lambda: display(quiet, asked)
+            )
         _print_folds(found, as_json)
         return
-    with display(quiet) as listeners:
+    with results_only(quiet=quiet) as line:
         from torchloupe.train.start import read_settings
         from torchloupe.train.start import resume as go_on
 
-        asked = "hardware.gpus" in typed
-        if run_on_ranks(context, read_settings(run, typed), at_most=not asked):
+        config = read_settings(run, typed)
+        asked["run"] = run
+        line.clear()  # ranks have lines of their own
+        if run_on_ranks(context, config, at_most="hardware.gpus" not in typed):
             return
-        done = go_on(
-            run,
-            trust_code=trust_code,
-            model=model,
-            accept_new_data=accept_new_data,
-            typed=typed,
-            listeners=listeners,
-            began=context.find_root().obj["began"],
-        )
+        line.say(f"opening {run}")
+        with display(quiet, asked) as listeners:
+            done = go_on(
+                run,
+                trust_code=trust_code,
+                model=model,
+                accept_new_data=accept_new_data,
+                typed=typed,
+                listeners=listeners,
+                began=asked["began"],
+            )
     _print_result(done, as_json)
 
 
@@ -281,17 +291,34 @@ def collect_settings(flags: dict[str, Any], assignments: list[str] | None) -> di
     return typed
 
 
+class RunName:
+    """A listener that notes the folder of the run in `asked`, for the hint after an interrupt."""
+
+    def __init__(self, asked: dict[str, Any]) -> None:
+        self.asked = asked
+
+    def start(self, facts: Mapping[str, Any]) -> None:
+        """Note the run folder; for a fold, the folder of the whole cross-validation."""
+        run = Path(facts["run"])
+        self.asked["run"] = run.parent if (run.parent / FOLDS).is_file() else run
+
+    def record(self, event: Mapping[str, Any]) -> None:
+        """Events say nothing of the folder."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
 @contextlib.contextmanager
-def display(quiet: bool) -> Iterator[list[Any]]:
-    """The display as a list of listeners; whatever code prints meanwhile goes to stderr."""
+def display(quiet: bool, asked: dict[str, Any] | None = None) -> Iterator[list[Any]]:
+    """The listeners of a run: the display, and what notes the run's folder in `asked`."""
     from torchloupe.display.terminal import make_display
 
-    with results_only():
-        display = make_display(quiet=quiet)
-        try:
-            yield [display]
-        finally:
-            display.close()
+    display = make_display(quiet=quiet)
+    try:
+        yield [display] if asked is None else [display, RunName(asked)]
+    finally:
+        display.close()
 
 
 def refuse_ranks(config: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from torchloupe.cli.options import Json, Quiet, RunFolder, Set, Traceback, count, results_only
+from torchloupe.cli.options import Json, Quiet, RunFolder, Set, count, results_only
 from torchloupe.cli.train import Epochs
 from torchloupe.errors import LoupeError, UsageError, printable
 
@@ -32,7 +32,6 @@ def verify_resume(
     ] = None,
     quiet: Quiet = False,
     as_json: Json = False,
-    traceback: Traceback = False,  # noqa: ARG001 - its callback tells the door
 ) -> None:
     """Kill runs at random instants, resume, compare every bit.
 
@@ -44,14 +43,15 @@ def verify_resume(
 
     loupe verify-resume photos/ --model my_model.py:Net --epochs 2 --kills 50
     """
-    from torchloupe.studies.resume_proof import verify_resume as verify
-
     words = [] if data.startswith("-") else [data]
     words += ["--model", model] if model is not None else []
     words += ["--epochs", str(epochs)] if epochs is not None else []
     words += [word for text in settings or () for word in ("--set", text)]
     words += [] if words[:1] == [data] else ["--", data]
-    with tempfile.TemporaryDirectory(prefix="loupe-verify-") as temporary, results_only():
+    temporary_folder = tempfile.TemporaryDirectory(prefix="loupe-verify-")
+    with temporary_folder as temporary, results_only(quiet=quiet) as line:
+        from torchloupe.studies.resume_proof import verify_resume as verify
+
         folder = Path(out or temporary)
         if out is not None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise UsageError(
@@ -62,6 +62,7 @@ def verify_resume(
             if not quiet:
                 print(text, file=sys.stderr, flush=True)
 
+        line.say(f"training {data} without a stop")
         proof = verify(words, folder, kills=kills, tell=tell)
     _print(proof.as_dict(), _describe_verdict(proof, out), as_json)
     if not proof.is_exact:
@@ -79,7 +80,6 @@ def diff(
     run: RunFolder,
     other: Annotated[str, typer.Argument(metavar="OTHER", help="Another run folder.")],
     as_json: Json = False,
-    traceback: Traceback = False,  # noqa: ARG001
 ) -> None:
     """Compare two runs: settings, and where losses part.
 
@@ -88,9 +88,10 @@ def diff(
 
     loupe diff runs/photos-001 runs/photos-002
     """
-    with results_only():
+    with results_only() as line:
         from torchloupe.studies.difference import compare_runs
 
+        line.say(f"comparing {run} and {other}")
         difference = compare_runs(run, other)
     _print(difference.as_dict(), _describe_difference(difference), as_json)
 
