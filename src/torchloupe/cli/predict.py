@@ -71,7 +71,7 @@ def predict(
         line.say(f"opening {run}")
         opened = open_run(run, model=model, trust_code=trust_code, device=device or "auto")
         line.say("reading images")
-        predictions = opened.predict_all(images, top=top)
+        predictions = opened.predict(images, top=top)
         content = render(predictions, kind, top)
     if out is not None:
         write_whole(Path(out), content)

@@ -4,10 +4,8 @@ Everything here reads the run folder and nothing else. A run whose model is some
 needs that model given again, or `trust_code`: a folder never decides by itself what is run.
 """
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -17,8 +15,7 @@ from torch import nn
 from torchloupe.config.schema import Config
 from torchloupe.config.text import from_json
 from torchloupe.data.contract import Contract
-from torchloupe.data.image.formats import ImageError
-from torchloupe.data.inputs import list_images
+from torchloupe.data.inputs import is_one_image, list_images
 from torchloupe.errors import CheckpointError, DataError, did_you_mean, printable
 from torchloupe.evaluation.inference import eval_mode, forward, to_probabilities
 from torchloupe.evaluation.scoring import score
@@ -41,9 +38,8 @@ from torchloupe.run.places import find_run
 from torchloupe.run.state import check_parts, evaluated_weights, load_weights
 from torchloupe.system.heap import keep_freed_blocks
 from torchloupe.system.user_code import trusted_name
-from torchloupe.trained.prediction import Prediction
-
-PREDICT_BATCH = 32
+from torchloupe.trained.history import collect_columns
+from torchloupe.trained.prediction import Prediction, decode, predict_images
 
 
 class Run:
@@ -82,25 +78,36 @@ class Run:
         """The events of the run, oldest first: losses, rates, validation results, notes."""
         return read_events(self.folder)
 
-    def predict(self, *images: Any, top: int = 5) -> list[Prediction]:
-        """A prediction for each image: a path, a folder (all images below it), a PIL image, an
-        array [H, W] or [H, W, C], or encoded bytes; lists of these work too.
+    @property
+    def history(self) -> dict[str, NDArray[Any]]:
+        """The numbers of the run as columns: `step`, `epoch`, `train_loss`, `lr`, `val_loss`,
+        `val_accuracy` and others, one row for each step that was logged or evaluated.
 
-        An image that can't be read gives a Prediction with `error` set, never an exception; a
-        path that does not exist raises DataError.
+        NaN where a number was not measured at a step; `best` marks the best evaluation so far.
         """
-        items = list(list_images(images))
-        if not items:
-            raise DataError(
-                "there are no images to predict", "give image files or a folder of them"
-            )
-        found: list[Prediction] = []
-        with ThreadPoolExecutor(max_workers=4) as pool:
-            for start in range(0, len(items), PREDICT_BATCH):
-                chunk = items[start : start + PREDICT_BATCH]
-                decoded = list(pool.map(self._decode, chunk))
-                found.extend(self._predict_decoded([name for name, _ in chunk], decoded, top))
-        return found
+        return collect_columns(self.events)
+
+    @overload
+    def predict(self, images: list[Any], *, top: int = 5) -> list[Prediction]: ...
+
+    @overload
+    def predict(self, images: Any, *more: Any, top: int = 5) -> Prediction | list[Prediction]: ...
+
+    def predict(self, images: Any, *more: Any, top: int = 5) -> Prediction | list[Prediction]:
+        """The prediction of one image, or a list of those of several.
+
+        One image is a path, encoded bytes, a PIL image, or an array or tensor ([H, W], [H, W, C]
+        or [C, H, W]). Several are a folder (all images below it), a list, a batch, a Dataset or a
+        DataLoader, whose labels are passed over. `top` classes have their probability.
+
+        A file that can't be read gives a Prediction with `error` set, never an exception; a path
+        that does not exist raises DataError, and so does an array of another kind than the model
+        was trained on.
+        """
+        is_one = not more and is_one_image(images, self.contract)
+        source = [images, *more] if more else images
+        found = predict_images(source, self.contract, self.probabilities, top)
+        return found[0] if is_one else found
 
     def look(
         self, image: Any, *, layers: Which | None = None, out: str | Path | None = None
@@ -111,10 +118,10 @@ class Run:
 
         Raises DataError for an image that can't be read, UsageError for a model without maps.
         """
-        items = list(list_images([image]))
+        items = list(list_images(image, self.contract))
         if len(items) != 1:
             raise DataError(f"a look is into one image, these are {len(items)}", "give one file")
-        name, pixels = items[0][0], self._decode(items[0])
+        name, pixels = items[0][0], decode(items[0], self.contract)
         if isinstance(pixels, str):
             raise DataError(f"{printable(name)} can't be read: {pixels}", "give another image")
         multi_label = self.contract.multi_label
@@ -176,42 +183,6 @@ class Run:
             smoothing=settings.smoothing,
             gamma=settings.gamma,
         ).to(self.device)
-
-    def _decode(self, item: tuple[str, Any]) -> NDArray[Any] | str:
-        """The pixels of one image, or why there are none."""
-        _, image = item
-        try:
-            if isinstance(image, Path):
-                image = image.read_bytes()
-            return self.contract.decode(image)
-        except ImageError as error:
-            return str(error)
-        except OSError as error:
-            return error.strerror or str(error)
-
-    def _predict_decoded(
-        self, names: Sequence[str], decoded: Sequence[NDArray[Any] | str], top: int
-    ) -> list[Prediction]:
-        good = [pixels for pixels in decoded if not isinstance(pixels, str)]
-        rows = iter(self.probabilities(np.stack(good)) if good else ())
-        return [
-            Prediction(name, error=pixels)
-            if isinstance(pixels, str)
-            else self._describe(name, next(rows), top)
-            for name, pixels in zip(names, decoded, strict=True)
-        ]
-
-    def _describe(self, name: str, row: NDArray[np.float32], top: int) -> Prediction:
-        order = np.argsort(-row, kind="stable")
-        best = int(order[0])
-        several = tuple(self.class_names[k] for k in order if row[k] > 0.5)
-        return Prediction(
-            path=name,
-            label=self.class_names[best],
-            confidence=float(row[best]),
-            probabilities={self.class_names[k]: float(row[k]) for k in order[: max(top, 1)]},
-            labels=several if self.contract.multi_label else (self.class_names[best],),
-        )
 
 
 def open_run(
