@@ -101,9 +101,7 @@ def test_look_from_python_takes_what_predict_takes(place: Path) -> None:
     run = loupe.open_run(place / "net")
     image = place / "a digit.png"
     look = run.look(image, layers="conv")
-    assert dict(look.ranking) == pytest.approx(
-        run.predict(image, top=10).probabilities, abs=1e-6
-    )
+    assert dict(look.ranking) == pytest.approx(run.predict(image, top=10).probabilities, abs=1e-6)
     assert look.pixels.shape == (8, 8, 3)
     assert [layer.name for layer in look.layers] == ["conv"]
     assert look.layers[0].channels == 32

@@ -18,6 +18,7 @@ from torchloupe.cli.options import (
 from torchloupe.cli.text import align
 from torchloupe.display.progress import format_fraction
 from torchloupe.errors import ResourceError, printable
+from torchloupe.run.places import safe_name
 
 if TYPE_CHECKING:
     from torchloupe.report.look import Look
@@ -85,9 +86,7 @@ def place_of(look: "Look", run: Path) -> Path:
             f"can't make {printable(folder)}: {error.strerror or error}",
             "say with --out where to write",
         ) from None
-    name = Path(look.image_name).stem
-    safe = "".join(c if c.isalnum() or c in "-_." else "-" for c in name).strip("-.")[:80]
-    return folder / (safe or "image")
+    return folder / (safe_name(Path(look.image_name).stem) or "image")
 
 
 def describe_look(look: "Look", files: Sequence[Path]) -> Text:

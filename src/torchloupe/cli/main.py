@@ -107,33 +107,38 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _forget_stdout()
         return PIPE_CLOSED
-    except (KeyboardInterrupt, typer.Abort):
-        say_error("interrupted", _how_to_go_on(asked))
-        return Interrupted.exit_code
-    except _SigtermError:
-        say_error("stopped by SIGTERM", _how_to_go_on(asked))
-        return Terminated.exit_code
+    except (KeyboardInterrupt, typer.Abort, _SigtermError) as stop:
+        return _report(explain_stop(stop, asked), asked)
     except Exception as error:
-        refusal = explain(error)
-        if asked.get("traceback"):
-            traceback.print_exc()
-        if not isinstance(refusal, RankFailed):  # that rank has said it
-            say_error(refusal.message, refusal.hint)
-        if isinstance(refusal, HungError):
-            _leave(refusal.exit_code)
-        return refusal.exit_code
+        return _report(explain(error), asked)
     return 0
 
 
-def _how_to_go_on(asked: Mapping[str, Any]) -> str:
-    """The hint of a command that was stopped: the run to resume, if one had begun."""
+def _report(error: LoupeError, asked: Mapping[str, Any]) -> int:
+    """Print the error that is being handled, and give its exit code."""
+    if asked.get("traceback"):
+        traceback.print_exc()
+    if not isinstance(error, RankFailed):  # the rank that failed has printed it
+        say_error(error.message, error.hint)
+    if isinstance(error, HungError):
+        _leave(error.exit_code)
+    return error.exit_code
+
+
+def explain_stop(stop: BaseException, asked: Mapping[str, Any]) -> LoupeError:
+    """Ctrl-C or SIGTERM as a LoupeError; its hint names the run to resume, if one had begun."""
+    if isinstance(stop, LoupeError):
+        return stop
+    hint = "give the command again"
     if "run" in asked:
-        return f"loupe resume {quote(asked['run'])} goes on from its last checkpoint"
-    return "give the command again"
+        hint = f"loupe resume {quote(asked['run'])} goes on from its last checkpoint"
+    if isinstance(stop, _SigtermError):
+        return Terminated("stopped by SIGTERM", hint)
+    return Interrupted("interrupted", hint)
 
 
 def explain(error: Exception) -> LoupeError:
-    """`error` as one of ours, with its two lines and exit code."""
+    """`error` as a LoupeError, with its two lines and exit code."""
     if isinstance(error, LoupeError):
         return error
     if isinstance(error, typer.BadParameter.__mro__[2]):  # ClickException; its home moved

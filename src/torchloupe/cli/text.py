@@ -4,7 +4,6 @@ Text is never cut or wrapped to a terminal's width, so that a pipe gets all of i
 """
 
 import json
-import math
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from rich.text import Text
 
 from torchloupe.display.progress import format_fraction, format_loss
 from torchloupe.errors import printable
+from torchloupe.run.json_files import finite
 from torchloupe.units import format_bytes, format_count, format_seconds, plural
 
 _MOST_CLASSES = 40
@@ -32,7 +32,7 @@ def print_text(text: Text) -> None:
 
 def to_json(value: Any) -> str:
     """JSON for a program: numbers that are not finite are null, other objects their text."""
-    return json.dumps(_plain(value), indent=1)
+    return json.dumps(finite(value), indent=1, default=str)
 
 
 def describe_result(folder: Path, metrics: Mapping[str, Any], source: str = "") -> Text:
@@ -271,15 +271,3 @@ def _next_commands(folder: Path, source: str) -> list[list[str]]:
 
 def _fact(label: str, value: str) -> str:
     return f"{label:<16}{value}\n"
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if value is None or isinstance(value, (bool, int, str)):
-        return value
-    return str(value)

@@ -11,12 +11,7 @@ from typing import Any
 from torchloupe.errors import printable
 from torchloupe.units import format_count, format_seconds, plural
 
-_PHASES = {
-    "pack": "reading images",
-    "features": "computing features",
-    "evaluate": "evaluating",
-    "export": "exporting",
-}
+_PHASES = {"pack": "reading images", "features": "computing features"}
 
 
 @dataclass(frozen=True)

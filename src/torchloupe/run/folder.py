@@ -26,7 +26,7 @@ from torchloupe.errors import (
 )
 from torchloupe.run import checkpoint
 from torchloupe.run.events import read_events
-from torchloupe.run.json_files import _finite, write_json
+from torchloupe.run.json_files import finite, write_json
 from torchloupe.run.listener import Listener
 from torchloupe.run.state import State
 from torchloupe.system import files
@@ -105,7 +105,7 @@ class RunFolder:
 
     def record(self, event: Mapping[str, Any]) -> None:
         """Append one event to events.jsonl, as one whole line, and tell the listeners."""
-        line = json.dumps(_finite(event)) + "\n"
+        line = json.dumps(finite(event)) + "\n"
         try:
             files.append_line(self.path / "events.jsonl", line.encode())
         except OSError as error:  # a full disk must not stop the training that made the event
