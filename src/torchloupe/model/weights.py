@@ -22,7 +22,7 @@ from torchloupe.errors import CheckpointError, ResourceError, UsageError, printa
 from torchloupe.units import plural
 
 CHILD_SECONDS = 300
-PREFIXES = ("module.", "body.", "backbone.", "model.", "encoder.", "_orig_mod.")
+PREFIXES = ("module.", "body.network.", "body.", "backbone.", "model.", "encoder.", "_orig_mod.")
 
 
 @dataclass(frozen=True, eq=False)

@@ -179,8 +179,7 @@ def resume(
     source = open_source(config.data, config.data.source if data is None else data)
     objects = UserObjects(source, model if isinstance(model, nn.Module) else None)
     with join_ranks(config) as world:
-        if not accept_new_data:
-            refuse_new_names(path, config, source, contract)
+        refuse_new_names(path, config, source, contract, accept=accept_new_data)
         work = build(config, sources, objects, listeners, contract, world, began)
         changes = note_changed_data(path, work.run_data, accept_new_data) if world.leads else None
         return run_session(work, path, listeners, PreviousRun(before, changes))
