@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from torchloupe.config.schema import Config
+from torchloupe.display.trackers import refuse_unknown_trackers
 from torchloupe.model import catalog, losses, optimizers
 from torchloupe.model.backbones import load_pretrained
 from torchloupe.model.catalog import make_model
@@ -38,6 +39,7 @@ NO_OBJECTS = UserObjects()
 def refuse_misspelt(config: Config, objects: UserObjects) -> None:
     """UsageError for an unknown model, loss, optimizer or metric, before images are read."""
     refuse_unknown_monitor(config.train.monitor)
+    refuse_unknown_trackers(config.track)
     for given, name, refuse in (
         (objects.model, config.model.name, catalog.refuse_unknown),
         (objects.loss, config.loss.name, losses.refuse_unknown),

@@ -49,6 +49,7 @@ from torchloupe.train.changes import (
 from torchloupe.train.head_stage import describe_stages, run_head_stage
 from torchloupe.train.loop import train as run_loop
 from torchloupe.train.outcome import write_results
+from torchloupe.trained.results import collect_results
 from torchloupe.trained.run import Run, read_contract
 
 LossLike = str | type[nn.Module] | Callable[[Tensor, Tensor], Tensor]
@@ -271,6 +272,8 @@ def run_session(
             if world.leads and (said := describe_stages(read_events(folder), work.plan.monitor)):
                 run.note(said)
             write_results(run, work, peaks)
+            if trackers:
+                run.tell(collect_results(folder, run_data))
         finally:
             for tracker in trackers:
                 tracker.close()
