@@ -1,6 +1,7 @@
 """Trackers against the real packages: what was sent can be read back."""
 
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ RESULTS = {
         "mistakes": np.full((8, 9, 3), 200, np.uint8),
     },
 }
-GIT = {"commit": "0123456789abcdef", "changed": True}
+GIT: dict[str, Any] = {"commit": "0123456789abcdef", "changed": True}
 
 
 def make_folder(folder: Path) -> Path:
@@ -205,11 +206,12 @@ def test_wandb_writes_below_the_run_folder_when_offline(
     run = make_folder(tmp_path / "run")
     track("wandb,model,tag:team=vision", run)
     (log,) = run.glob("wandb/offline-run-*/run-*.wandb")
-    content = log.read_bytes()
-    for part in (b"optimizer.lr", b"test/accuracy", b"team=vision", b"confusion", b"mistakes"):
-        assert part in content
-    assert GIT["commit"].encode() in content
-    assert b"model.safetensors" in content
+    wanted = [b"optimizer.lr", b"test/accuracy", b"team=vision", b"confusion", b"mistakes"]
+    wanted += [GIT["commit"].encode(), b"model.safetensors"]
+    end = time.monotonic() + 20  # W&B writes it after finish() has returned
+    while missing := [part for part in wanted if part not in log.read_bytes()]:
+        assert time.monotonic() < end, missing
+        time.sleep(0.1)
     track("wandb", run, (EVENTS[3], RESULTS), start_step=2)
     logs = list(run.glob("wandb/offline-run-*/run-*.wandb"))
     assert {path.name for path in logs} == {log.name}  # the same id: a sync joins them
