@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.text import Text
 
 from torchloupe.cli.options import (
     Device,
@@ -15,12 +14,12 @@ from torchloupe.cli.options import (
     TrustCode,
     results_only,
 )
-from torchloupe.cli.text import align
-from torchloupe.display.progress import format_fraction
 from torchloupe.errors import ResourceError, printable
 from torchloupe.run.places import safe_name
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from torchloupe.report.look import Look
 
 
@@ -89,8 +88,11 @@ def place_of(look: "Look", run: Path) -> Path:
     return folder / (safe_name(Path(look.image_name).stem) or "image")
 
 
-def describe_look(look: "Look", files: Sequence[Path]) -> Text:
-    """The likeliest classes, the layer that heat is of, and where the files are."""
+def describe_look(look: "Look", files: Sequence[Path]) -> "Text":
+    """The likeliest classes, the layer of the Grad-CAM, and where the files are."""
+    from torchloupe.cli.text import align
+    from torchloupe.display.progress import format_fraction
+
     rows = [
         [printable(name, 60), format_fraction(share)]
         for name, share in look.ranking[:_MOST_CLASSES]

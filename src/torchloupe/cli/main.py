@@ -32,7 +32,6 @@ from torchloupe.cli import (
 )
 from torchloupe.cli.help import LoupeCommand, LoupeGroup, paint, spell
 from torchloupe.cli.options import with_traceback
-from torchloupe.cli.text import quote
 from torchloupe.errors import (
     HungError,
     Interrupted,
@@ -131,6 +130,8 @@ def explain_stop(stop: BaseException, asked: Mapping[str, Any]) -> LoupeError:
         return stop
     hint = "give the command again"
     if "run" in asked:
+        from torchloupe.cli.text import quote
+
         hint = f"loupe resume {quote(asked['run'])} goes on from its last checkpoint"
     if isinstance(stop, _SigtermError):
         return Terminated("stopped by SIGTERM", hint)

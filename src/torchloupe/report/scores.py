@@ -63,8 +63,9 @@ def draw_mistakes(mistakes: Sequence[Mistake]) -> Pixels:
         left = _EDGE + number % columns * (_TILE + _GAP)
         top = _EDGE + number // columns * (_TILE + _CAPTION)
         page.paste(Image.fromarray(enlarge(mistake.pixels, _TILE, _TILE)), (left, top))
-        _write(pen, left, top + _TILE + 4, f"is {_shorten(mistake.label)}", 13)
-        words = f"{_shorten(mistake.prediction)} {100 * mistake.confidence:.0f} %"
+        _write(pen, left, top + _TILE + 4, f"label: {_shorten(mistake.label, 16)}", 13)
+        prediction = _shorten(mistake.prediction, 12)
+        words = f"model: {prediction} ({100 * mistake.confidence:.0f} %)"
         _write(pen, left, top + _TILE + 22, words, 13, _PALE)
     return np.asarray(page)
 
@@ -79,6 +80,6 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)
 
 
-def _shorten(name: str) -> str:
+def _shorten(name: str, most: int = _LETTERS) -> str:
     """A name in letters that Pillow's typeface has; others are escapes."""
-    return printable(name.encode("latin-1", "backslashreplace").decode("latin-1"), _LETTERS)
+    return printable(name.encode("latin-1", "backslashreplace").decode("latin-1"), most)
