@@ -7,6 +7,7 @@ metrics, predictions, checkpoints).
 
 import json
 import os
+import shlex
 import signal
 import time
 from collections.abc import Mapping, Sequence
@@ -179,7 +180,7 @@ class RunFolder:
         what = "Ctrl-C" if kind is Interrupted else "SIGTERM"
         return kind(
             f"stopped by {what} after step {step:,}; the checkpoint is in {printable(self.path)}",
-            f"loupe resume {printable(self.path)} goes on from there",
+            f"loupe resume {shlex.quote(printable(self.path))} goes on from there",
         )
 
     def stopping_on_signals(self) -> AbstractContextManager[None]:

@@ -5,6 +5,7 @@ their metrics and predictions on disk, so that a summary can be made again at an
 """
 
 import copy
+import shlex
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -142,7 +143,7 @@ def _go_through(
                 else:
                     begin({"data.fold": number}, run, listeners)
             except (Interrupted, Terminated) as error:
-                hint = f"loupe resume {printable(folder)} goes on with all folds"
+                hint = f"loupe resume {shlex.quote(printable(folder))} goes on with all folds"
                 raise type(error)(error.message, hint) from None
     metrics = sum_up(folder, runs)
     write_json(folder / FOLDS, metrics)
