@@ -105,7 +105,7 @@ def test_look_from_python_takes_what_predict_takes(place: Path) -> None:
     assert look.pixels.shape == (8, 8, 3)
     assert [layer.name for layer in look.layers] == ["conv"]
     assert look.layers[0].channels == 32
-    with pytest.raises(DataError, match="one image, these are 2"):
+    with pytest.raises(DataError, match="look takes one image, and these are 2"):
         run.look([image, image])
 
 

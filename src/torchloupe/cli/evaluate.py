@@ -22,8 +22,8 @@ def evaluate(
         str | None,
         typer.Argument(
             metavar="[DATA]",
-            help="Other labelled data, in any form that `loupe train` takes; its classes are "
-            "matched by name. Left out: the run's own test split.",
+            help="Other labelled data, in any form that `loupe train` takes; classes are matched "
+            "by name. The test split of the run if left out.",
         ),
     ] = None,
     device: Device = None,
@@ -31,10 +31,10 @@ def evaluate(
     trust_code: TrustCode = False,
     as_json: Json = False,
 ) -> None:
-    """Judge a run: accuracy, its 95 % interval, what is confused.
+    """Evaluate a run: accuracy, 95 % interval, confused classes.
 
-    For a run from a pretrained network also which images may have a wrong label, since they look
-    like those of another class, and which stand in two splits.
+    For a run from a pretrained network also suspected label errors, which look like images of
+    another class, and near-duplicates in different splits.
 
     loupe eval runs/photos-001
 

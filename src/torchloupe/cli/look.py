@@ -1,4 +1,4 @@
-"""`loupe look`: what a run sees in an image."""
+"""`loupe look`: Grad-CAM and feature maps of one image."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,7 +31,7 @@ def look(
         typer.Option(
             "--layer",
             metavar="L",
-            help="The layers whose maps to show, such as stage2 or 'conv*|layer4'; "
+            help="The layers whose feature maps are shown, such as stage2 or 'conv*|layer4'; "
             "`loupe summary RUN` lists them. A few are chosen if left out.",
         ),
     ] = None,
@@ -40,7 +40,7 @@ def look(
         typer.Option(
             "--out",
             metavar="FILE",
-            help="Write FILE.png and FILE.html; in RUN/looks, named as the image, if left out.",
+            help="Write FILE.png and FILE.html; RUN/looks/IMAGE if left out.",
         ),
     ] = None,
     device: Device = None,
@@ -76,14 +76,14 @@ _MOST_CLASSES = 5
 
 
 def place_of(look: "Look", run: Path) -> Path:
-    """RUN/looks/NAME, the name that of the image in letters that any file system takes."""
+    """RUN/looks/NAME, with the name of the image as a safe file name."""
     folder = run / "looks"
     try:
         folder.mkdir(exist_ok=True)
     except OSError as error:
         raise ResourceError(
             f"can't make {printable(folder)}: {error.strerror or error}",
-            "say with --out where to write",
+            "give another place with --out",
         ) from None
     return folder / (safe_name(Path(look.image_name).stem) or "image")
 

@@ -25,10 +25,10 @@ def memory(
         str, typer.Option("--input", metavar="C,H,W", help="Channels, height and width: 3,224,224.")
     ] = "3,224,224",
     images: Annotated[
-        int, typer.Option("--batch", metavar="N", parser=count, help="How many images at once.")
+        int, typer.Option("--batch", metavar="N", parser=count, help="Images per step.")
     ] = 32,
     classes: Annotated[
-        int, typer.Option("--classes", metavar="K", parser=count, help="How many outputs.")
+        int, typer.Option("--classes", metavar="K", parser=count, help="Number of classes.")
     ] = 10,
     optimizer: Annotated[
         str, typer.Option("--optimizer", metavar="O", help="Any class of torch.optim, by name.")
@@ -152,7 +152,7 @@ def _measure(step: Step, number_format: Any, images: int) -> "Footprint":
 
 
 def describe_memory(found: dict[str, Any]) -> Any:
-    """The facts as text: what is kept, the peaks, and the modules that keep most."""
+    """The result as text: what is kept, the peaks, and the largest modules."""
     from rich.text import Text
 
     from torchloupe.cli.text import align
@@ -183,7 +183,7 @@ def describe_memory(found: dict[str, Any]) -> Any:
 
 
 def _describe_modules(modules: list[dict[str, Any]]) -> Any:
-    """The parts of a model that keep most, those inside them included."""
+    """The modules at the top of a model that keep most, with everything inside them."""
     from torchloupe.cli.text import align
 
     whole: dict[str, list[int]] = {}

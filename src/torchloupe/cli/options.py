@@ -1,4 +1,4 @@
-"""Options that several commands share, so that they are spelt and explained once."""
+"""Options that several commands share, and what goes around every command."""
 
 import contextlib
 import functools
@@ -52,7 +52,7 @@ def _remember_traceback(context: typer.Context, wanted: bool) -> bool:
 
 
 def amount(text: str) -> float:
-    """A number above 0 that was typed."""
+    """A number above 0 from the command line."""
     try:
         found = float(text)
     except ValueError:
@@ -63,7 +63,7 @@ def amount(text: str) -> float:
 
 
 def whole_number(text: str | int) -> int:
-    """A whole number, zero or more, that was typed (typer hands defaults in too)."""
+    """A whole number, 0 or more, from the command line (or a default, which is an int)."""
     digits = str(text)
     if digits.isascii() and digits.isdigit():
         return int(digits)
@@ -71,7 +71,7 @@ def whole_number(text: str | int) -> int:
 
 
 def count(text: str | int) -> int:
-    """A whole number from 1 on that was typed."""
+    """A whole number, 1 or more, from the command line."""
     found = whole_number(text)
     if found == 0:
         raise typer.BadParameter("it is 0 and should be 1 or more")
@@ -88,7 +88,7 @@ Traceback = Annotated[
     bool,
     typer.Option(
         "--traceback",
-        help="With an error, show where in the code it arose.",
+        help="Print the Python traceback of an error.",
         callback=_remember_traceback,
         rich_help_panel=_OUTPUT,
     ),
@@ -110,7 +110,7 @@ Set = Annotated[
     typer.Option(
         "--set",
         metavar="NAME=VALUE",
-        help="Any setting by its dotted name; may be given again. docs/settings.md lists them.",
+        help="Any setting by its dotted name; may be repeated. docs/settings.md lists them.",
     ),
 ]
 RunFolder = Annotated[
@@ -121,7 +121,7 @@ RunModel = Annotated[
     typer.Option(
         "--model",
         metavar="FILE.PY:NAME",
-        help="The code of the model, where the run was trained with your own.",
+        help="The code of the model, if the run was trained with a model of your own.",
     ),
 ]
 TrustCode = Annotated[

@@ -23,18 +23,14 @@ def pack(
         str | None,
         typer.Argument(metavar="[DATA]", help="Anything that `loupe train` takes."),
     ] = None,
-    list_: Annotated[
-        bool, typer.Option("--list", help="Show the packs that there are, and what they take.")
-    ] = False,
-    check: Annotated[
-        bool, typer.Option("--check", help="With --list: read every byte of them.")
-    ] = False,
+    list_: Annotated[bool, typer.Option("--list", help="List the packs and their sizes.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="With --list: verify every byte.")] = False,
     clear: Annotated[
         str | None,
         typer.Option(
             "--clear",
             metavar="NAME",
-            help="Remove the packs of this name (or the beginning of a key), or all of them: all.",
+            help="Remove the packs of this name (or whose key begins so), or all.",
         ),
     ] = None,
     older_than: Annotated[
@@ -43,18 +39,17 @@ def pack(
             "--older-than",
             metavar="DAYS",
             parser=amount,
-            help="With --clear: only what was not used for so long.",
+            help="With --clear: only packs not used for DAYS days.",
         ),
     ] = None,
     settings: Set = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Decode a data set once, ahead of training; list and clear what was decoded.
+    """Decode a data set once, ahead of training; list and clear decoded data sets.
 
-    Training does the same by itself at its first run over a data set. A build that was stopped
-    goes on where it was. Settings that change pixels (data.size, data.mode, data.fit) make
-    another pack.
+    The first training on a data set does the same. A build that was stopped is continued.
+    Settings that change pixels (data.size, data.mode, data.fit) make another pack.
 
     loupe pack photos/
 

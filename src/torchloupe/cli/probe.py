@@ -33,9 +33,9 @@ def probe(
 ) -> None:
     """Measure how fast this model trains on these data, and why.
 
-    Tries number formats, memory formats and threads on real steps; then the data alone, the
-    model alone and both together, beside what this machine could do at best. Trains nothing and
-    leaves no run folder.
+    Measures number formats, memory formats and threads on real steps; then the data alone, the
+    model alone and both together, compared with the peak rates of this machine. Trains nothing
+    and makes no run folder.
 
     loupe probe digits
 

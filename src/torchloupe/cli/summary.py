@@ -30,23 +30,23 @@ def summary(
         ),
     ] = None,
     classes: Annotated[
-        int | None, typer.Option("--classes", metavar="K", parser=count, help="How many outputs.")
+        int | None, typer.Option("--classes", metavar="K", parser=count, help="Number of classes.")
     ] = None,
     images: Annotated[
-        int, typer.Option("--batch", metavar="N", parser=count, help="How many images at once.")
+        int, typer.Option("--batch", metavar="N", parser=count, help="Images per batch.")
     ] = 1,
     svg: Annotated[
         str | None,
-        typer.Option("--svg", metavar="FILE", help="Draw the net there, as one picture."),
+        typer.Option("--svg", metavar="FILE", help="Draw the network as an SVG picture."),
     ] = None,
-    untimed: Annotated[bool, typer.Option("--no-time", help="Measure no times.")] = False,
+    untimed: Annotated[bool, typer.Option("--no-time", help="Don't measure times.")] = False,
     device: Device = None,
     trust_code: TrustCode = False,
     as_json: Json = False,
 ) -> None:
-    """Show what a model is made of and what it costs.
+    """Show the layers of a model and their costs.
 
-    Output shapes, parameters, FLOPs, bytes and times, layer by layer and in all.
+    Output shapes, parameters, FLOPs, bytes and times, per layer and in total.
 
     loupe summary cnn --input 1,28,28 --classes 10
 

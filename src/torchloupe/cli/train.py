@@ -38,7 +38,7 @@ Minutes = Annotated[
         "--minutes",
         metavar="M",
         parser=amount,
-        help="Be done after M minutes, all in all, instead of a number of epochs.",
+        help="Finish within M minutes in total, instead of a number of epochs.",
     ),
 ]
 
@@ -52,7 +52,7 @@ Parallel = Annotated[
     typer.Option(
         "--parallel",
         metavar="P",
-        help="How several GPUs share the work: ddp (if left out), fsdp, or dp in one process.",
+        help="How several GPUs share the work: ddp (the default), fsdp, or dp in one process.",
     ),
 ]
 
@@ -63,9 +63,9 @@ def train(
         str,
         typer.Argument(
             metavar="DATA",
-            help="A folder with one folder of images a class, or train, val, test folders of such; "
-            "a .csv, .tsv or .parquet of paths and labels; .npz or IDX arrays; tar shards; digits; "
-            "torchvision:NAME; file.py:NAME.",
+            help="A folder with a folder of images per class, or train, val and test folders of "
+            "these; a .csv, .tsv or .parquet of paths and labels; .npz or IDX arrays; tar shards; "
+            "digits; torchvision:NAME; file.py:NAME.",
         ),
     ],
     model: Annotated[
@@ -82,8 +82,8 @@ def train(
         typer.Option(
             "--strategy",
             metavar="S",
-            help="head: solve the last layer of a pretrained network; finetune: train all of it "
-            "on from there; scratch: from random weights. Chosen if left out.",
+            help="head: fit the last layer of a pretrained network; finetune: then train all "
+            "layers; scratch: train from random weights. Chosen if left out.",
         ),
     ] = None,
     weights: Annotated[
@@ -102,7 +102,7 @@ def train(
             "--folds",
             metavar="K",
             parser=count,
-            help="Cross-validate: train K times, each time tested on another K-th of the images.",
+            help="Cross-validate: train K runs, each tested on another K-th of the images.",
         ),
     ] = None,
     out: Annotated[
@@ -124,9 +124,7 @@ def train(
     precision: Precision = None,
     seed: Annotated[
         int | None,
-        typer.Option(
-            "--seed", metavar="N", parser=whole_number, help="Of order, augmentation and weights."
-        ),
+        typer.Option("--seed", metavar="N", parser=whole_number, help="The random seed."),
     ] = None,
     download: Annotated[
         bool, typer.Option("--download", help="Allow torchvision:NAME to fetch its files.")
@@ -136,8 +134,8 @@ def train(
 ) -> None:
     """Train a classifier and leave a run folder.
 
-    Progress goes to stderr; at the end stdout has the test accuracy with its 95 % interval, the
-    run folder, and what to do next.
+    Progress goes to stderr. At the end stdout has the test accuracy with its 95 % interval, the
+    run folder, and the next commands.
 
     loupe train digits
 
@@ -205,15 +203,15 @@ def resume(
     trust_code: TrustCode = False,
     accept_new_data: Annotated[
         bool,
-        typer.Option("--accept-new-data", help="Go on although the data has changed since."),
+        typer.Option("--accept-new-data", help="Go on although the data have changed."),
     ] = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Continue a stopped run, or train a finished one for longer.
 
-    It goes on from the newest sound checkpoint, with the settings of the run; what is typed here
-    replaces a setting from now on.
+    It continues from the newest valid checkpoint, with the settings of the run. Options given
+    here replace these settings from now on.
 
     loupe resume runs/photos-001
 
@@ -233,7 +231,7 @@ def resume(
     if (Path(run) / FOLDS).is_file():
         if typed or model or accept_new_data:
             raise UsageError(
-                f"{printable(run)} is a cross-validation, which goes on as it was begun",
+                f"{printable(run)} is a cross-validation, which is resumed with its own settings",
                 f"leave the options out, or resume one of its runs: {printable(run)}/fold-1",
             )
         asked["run"] = run
@@ -270,7 +268,7 @@ def resume(
 
 
 def collect_settings(flags: dict[str, Any], assignments: list[str] | None) -> dict[str, Any]:
-    """What was typed, by dotted name; UsageError where two of them contradict each other."""
+    """The settings that were typed, by dotted name; UsageError if two contradict each other."""
     from torchloupe.config.text import parse_assignments
 
     typed = {name: value for name, value in flags.items() if value is not None}
@@ -322,10 +320,10 @@ def display(quiet: bool, asked: dict[str, Any] | None = None) -> Iterator[list[A
 
 
 def refuse_ranks(config: Any) -> None:
-    """UsageError where folds are to be trained by several processes."""
+    """UsageError if folds would be trained by several processes."""
     if config.hardware.gpus != "1" or find_rank() is not None:
         raise UsageError(
-            "folds are trained one after the other by one process, and several were asked for",
+            "folds are trained one after the other in one process, and several were asked for",
             "leave --gpus and torchrun out, or train one fold: --set data.fold=1",
         )
 

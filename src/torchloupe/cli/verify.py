@@ -1,4 +1,4 @@
-"""`loupe verify-resume` and `loupe diff`: proofs on runs of one's own."""
+"""`loupe verify-resume` and `loupe diff`: exact resume tested, and two runs compared."""
 
 import sys
 import tempfile
@@ -27,7 +27,7 @@ def verify_resume(
     out: Annotated[
         str | None,
         typer.Option(
-            "--out", metavar="FOLDER", help="A new folder for the runs; a temporary if left out."
+            "--out", metavar="FOLDER", help="A new folder for the runs; temporary if left out."
         ),
     ] = None,
     quiet: Quiet = False,
@@ -35,9 +35,9 @@ def verify_resume(
 ) -> None:
     """Kill runs at random instants, resume, compare every bit.
 
-    Each run is killed with SIGKILL up to four times, and resumed to its end; then its losses,
-    weights, averaged weights and optimizer state are compared with those of a run that was left
-    alone. Exit code 1 where any bit differs.
+    Each run is killed with SIGKILL up to four times and resumed to its end; then its losses,
+    weights, averaged weights and optimizer state are compared with those of an uninterrupted run.
+    The exit code is 1 if any bit differs.
 
     loupe verify-resume digits
 
@@ -67,7 +67,7 @@ def verify_resume(
     _print(proof.as_dict(), _describe_verdict(proof, out), as_json)
     if not proof.is_exact:
         raise LoupeError(
-            "a resumed run is not the run that was never stopped"
+            "a resumed run differs from the uninterrupted run"
             if proof.kills
             else "every run ended before it could be killed",
             "keep the runs with --out and compare them with `loupe diff`"
@@ -81,10 +81,10 @@ def diff(
     other: Annotated[str, typer.Argument(metavar="OTHER", help="Another run folder.")],
     as_json: Json = False,
 ) -> None:
-    """Compare two runs: settings, and where losses part.
+    """Compare two runs: settings, and where losses differ.
 
-    Names the settings that differ, the first step at which losses or weights are not the same to
-    the last bit, and which parts of the last checkpoints are.
+    Lists the settings that differ, the first step at which losses or weights are not bit-equal,
+    and which parts of the last checkpoints are.
 
     loupe diff runs/photos-001 runs/photos-002
     """

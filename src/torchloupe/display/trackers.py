@@ -76,9 +76,10 @@ class TensorBoard:
     """Scalars, images, parameters and text pages, below RUN/tensorboard."""
 
     def __init__(self, run: TrackedRun) -> None:
-        from torch.utils.tensorboard import SummaryWriter
+        from torch.utils.tensorboard import SummaryWriter, summary
 
         self.failed = False
+        self._make_hparams: Callable[..., Any] = summary.hparams
         self._make_writer: Callable[..., Any] = SummaryWriter
         self._tracked = run
         self._system = SystemMetrics()
@@ -117,14 +118,12 @@ class TensorBoard:
             self._writer.close()
 
     def _write_results(self, event: Mapping[str, Any]) -> None:
-        from torch.utils.tensorboard.summary import hparams
-
         step, results = _last_step(event), results_of(event["results"])
         for name, value in results.items():
             self._writer.add_scalar(name, value, global_step=step)
         for name, pixels in event["images"].items():
             self._writer.add_image(name, np.asarray(pixels), step, dataformats="HWC")
-        for summary in hparams(dict(self._parameters), results):
+        for summary in self._make_hparams(dict(self._parameters), results):
             self._writer.file_writer.add_summary(summary)
 
 
@@ -273,7 +272,7 @@ class WeightsAndBiases:
 
     @drop_when_failing
     def close(self) -> None:
-        """End the W&B run; as failed where it did not come to its end."""
+        """End the W&B run, as failed unless the run was completed."""
         if self._run is not None:
             self._run.finish(exit_code=0 if self._is_finished else 1)
 

@@ -1,7 +1,7 @@
-"""A trained run: its numbers, its model, and predictions for new images.
+"""A trained run: its metrics, its model, and predictions for new images.
 
-Everything here reads the run folder and nothing else. A run whose model is someone's own code
-needs that model given again, or `trust_code`: a folder never decides by itself what is run.
+Everything here reads the run folder and nothing else. For a run with a model from user code that
+model must be given again, or `trust_code` set: a run folder alone never causes code to be run.
 """
 
 from pathlib import Path
@@ -64,7 +64,7 @@ class Run:
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """The device of the model."""
         return next(self.model.parameters()).device
 
     @property
@@ -112,15 +112,16 @@ class Run:
     def look(
         self, image: Any, *, layers: Which | None = None, out: str | Path | None = None
     ) -> Look:
-        """What the model sees in one image (anything `predict` takes): its likeliest classes,
-        where the evidence for them lies, and the feature maps of `layers` (a pattern such as
-        "conv*"; chosen where left out). With `out`, as OUT.png and OUT.html too.
+        """What the model sees in one image (anything `predict` takes): its most likely classes,
+        Grad-CAM heat maps of them, and the feature maps of `layers` (a pattern such as "conv*";
+        a few layers by default). With `out`, it is written to OUT.png and OUT.html too.
 
-        Raises DataError for an image that can't be read, UsageError for a model without maps.
+        Raises DataError for an image that can't be read, UsageError for a model without feature
+        maps.
         """
         items = list(list_images(image, self.contract))
         if len(items) != 1:
-            raise DataError(f"a look is into one image, these are {len(items)}", "give one file")
+            raise DataError(f"look takes one image, and these are {len(items)}", "give one file")
         name, pixels = items[0][0], decode(items[0], self.contract)
         if isinstance(pixels, str):
             raise DataError(f"{printable(name)} can't be read: {pixels}", "give another image")
@@ -146,7 +147,7 @@ class Run:
     def evaluate(self, data: Any = None, *, trust_code: bool = False) -> dict[str, Any]:
         """All metrics on `data` (anything `open_data` takes), classes aligned by name.
 
-        Without `data`: on the run's own test split, or val where there is none. `"split"` and
+        Without `data`: on the test split of the run, or on val if there is none. `"split"` and
         `"notes"` in the result say what was evaluated.
         """
         device, config = self.device, self.config
@@ -168,11 +169,11 @@ class Run:
         return {"split": split, **scored.metrics, "notes": list(run_data.notes)}
 
     def _precision(self) -> Precision:
-        """The number format of the training, where this device has it."""
+        """The number format of the training, or the nearest one that this device has."""
         return Precision(nearest_format(self.config.hardware.precision, self.device), self.device)
 
     def _loss(self) -> Any:
-        """The run's loss; None where it is someone's code or weighs classes."""
+        """The loss of the run; None for a loss from user code or with class weights."""
         settings = self.config.loss
         if settings.name not in LOSS_NAMES or settings.weights != "none":
             return None
@@ -195,8 +196,8 @@ def open_run(
 ) -> Run:
     """Open a run folder: its checkpoint `which` ("best", "last" or a name), hashes verified.
 
-    `model` is needed where the run's model is not from the zoo, torchvision or timm: the module
-    or its `file.py:Class`; `trust_code` allows what the folder itself names.
+    `model` is needed if the model of the run is not from the zoo, torchvision or timm: the module
+    or its `file.py:Class`. `trust_code` allows to run the code that the run folder names.
     """
     keep_freed_blocks()
     path = find_run(Path(folder))
@@ -227,7 +228,7 @@ def open_run(
 
 
 def _find_checkpoint(run: Path, which: str) -> Path | None:
-    """The folder of a checkpoint; None for the best of a run that never judged one."""
+    """The folder of a checkpoint; None for the best one of a run without any evaluation."""
     if which in ("best", "last"):
         link = run / which
         return link.resolve() if link.is_symlink() or link.exists() else None
@@ -248,5 +249,5 @@ def read_contract(run: Path) -> Contract:
     except (OSError, UnicodeDecodeError) as error:
         raise CheckpointError(
             f"{printable(path)} can't be read ({printable(error)})",
-            "copy the run folder anew: without its contract nobody knows what the model sees",
+            "copy the run folder again: the contract says how its images are preprocessed",
         ) from None
