@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import torchloupe as loupe
 from torchloupe.display.trackers import make_trackers
 from torchloupe.errors import Interrupted, UsageError
 from torchloupe.run.json_files import write_json
@@ -286,3 +287,24 @@ def test_tracker_is_dropped_with_a_warning_when_it_fails_in_training(tmp_path: P
     tracker.record({"step": 5, "seconds": 0.3, "train_loss": 1.0})
     tracker.close()
     assert tracker.failed
+
+
+def test_a_run_is_tracked_with_its_settings_results_and_pictures(tmp_path: Path) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    settings = {"track": "tensorboard,tag:first", "train.epochs": 0.2}
+    run = loupe.fit("digits", model="net", out=tmp_path / "run", settings=settings)
+    log = accumulator.EventAccumulator(str(run.folder / "tensorboard")).Reload()
+    (accuracy,) = log.Scalars("test/accuracy")
+    assert accuracy.value == pytest.approx(run.metrics["test"]["accuracy"])
+    assert accuracy.step == run.step
+    assert "confusion" in log.Tags()["images"]
+    (text,) = log.Tensors("settings/text_summary")
+    lines = text.tensor_proto.string_val[0].decode().splitlines()
+    assert "    train.epochs: 0.2" in lines
+    assert "    model.name: net" in lines
+
+
+def test_an_unknown_tracker_is_refused_before_a_run_folder_is_made(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="there is no tracker mlfow"):
+        loupe.fit("digits", out=tmp_path / "run", settings={"track": "mlfow"})
+    assert not (tmp_path / "run").exists()
