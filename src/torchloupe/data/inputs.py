@@ -1,6 +1,6 @@
-"""Images as people hand them over: files, folders, pictures, arrays, batches, datasets, loaders.
+"""The inputs of a prediction: files, folders, pictures, arrays, batches, datasets, loaders.
 
-It takes these apart into single images; decoding them is for the contract of the run.
+They are split into single images here; the contract of the run decodes these.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,12 +26,12 @@ _WANTED = "give paths, a folder, PIL images, arrays or tensors of pixels, a Data
 
 
 def list_images(source: Any, contract: Contract) -> Iterator[Named]:
-    """Each image in `source` by name, in order; batches, datasets and lists are opened up.
+    """(name, image) of each image in `source`, in order.
 
     `source` is a path, a folder, bytes, a PIL image, an array or tensor of one image or of a
-    batch, a Dataset, a DataLoader, what `open_data` gives, or a list or iterator of these. Labels
-    beside images are passed over. Raises DataError for a path that does not exist, UsageError
-    for what is no image.
+    batch, a Dataset, a DataLoader, what `open_data` returns, or a list or iterator of these. Labels
+    are ignored. Raises DataError for a path that does not exist, UsageError for anything that is
+    not an image.
     """
     numbers = count()
 
@@ -43,7 +43,7 @@ def list_images(source: Any, contract: Contract) -> Iterator[Named]:
 
 
 def is_one_image(source: Any, contract: Contract) -> bool:
-    """Whether `source` is a single image, as against a folder, a batch, a list or a dataset."""
+    """Whether `source` is a single image, not a folder, batch, list or dataset."""
     if _is_labelled(source):
         return is_one_image(source[0], contract)
     if isinstance(source, (str, Path)):
@@ -56,7 +56,7 @@ def is_one_image(source: Any, contract: Contract) -> bool:
 
 
 def _open(source: Any, contract: Contract) -> Iterator[Any]:
-    """(name, image) of files and rows that have a name; other images alone."""
+    """(name, image) where the image has a name, else only the image."""
     if _is_labelled(source):
         yield from _open(source[0], contract)
     elif isinstance(source, (str, Path)):
@@ -136,7 +136,7 @@ def _from_mapping(item: Mapping[Any, Any]) -> Any:
 
 
 def _is_batch(array: Any, contract: Contract) -> bool:
-    """Whether an array holds several images; UsageError where it could be either, or neither."""
+    """Whether an array is a batch; UsageError if that is ambiguous or it is not an image."""
     shape = list(array.shape)
     height, width = contract.size
     known = {1, 3, 4, contract.channels}

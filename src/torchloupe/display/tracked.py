@@ -1,4 +1,4 @@
-"""What trackers are told of a run beside its events: settings, environment, tags, results.
+"""What trackers get besides the events of a run: settings, environment, tags, results.
 
 It reads the run folder and knows no tracker.
 """
@@ -19,14 +19,14 @@ from torchloupe.errors import CheckpointError, Interrupted, Terminated, UsageErr
 from torchloupe.run.json_files import read_json, write_json
 from torchloupe.system.limits import available_memory_bytes, read_status
 
-IDS = "tracking.json"  # the ids under which trackers know this run, so that a resume goes on there
+IDS = "tracking.json"  # the id of this run in each tracker, for a resume
 _ODD = re.compile(r"[^\w.\- ]")  # what MLflow refuses in a name
 _LONGEST_VALUE = 500
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the setting `track` asks for."""
+    """The content of the setting `track`."""
 
     trackers: tuple[str, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -34,7 +34,7 @@ class Wanted:
 
 
 def parse_track(words: Sequence[str]) -> Wanted:
-    """`mlflow,model,tag:team=vision` taken apart; names of trackers are not checked here."""
+    """The parsed words of `mlflow,model,tag:team=vision`; tracker names are not checked here."""
     trackers, tags, model = [], {}, False
     for word in words:
         if word.startswith("tag:"):
@@ -94,7 +94,7 @@ class TrackedRun:
         }
 
     def model_files(self) -> list[Path]:
-        """The best weights, and what is needed to use them, where they were asked for."""
+        """The best weights and the files needed to use them, if `track` has `model`."""
         if not self.wanted.model:
             return []
         best = self.folder / "best"
@@ -103,17 +103,17 @@ class TrackedRun:
         return [file for file in (*weights, *facts) if file.is_file()]
 
     def read_id(self, tracker: str) -> str:
-        """The id under which `tracker` knows this run; "" for a new one."""
+        """The id of this run in `tracker`; "" for a new one."""
         return str(self._read(IDS).get(tracker) or "")
 
     def write_id(self, tracker: str, value: str) -> None:
-        """Remember that id for a resume."""
+        """Store the id for a resume."""
         write_json(self.folder / IDS, {**self._read(IDS), tracker: value})
 
     def _read(self, name: str) -> dict[str, Any]:
         try:
             content = read_json(self.folder / name)
-        except CheckpointError:  # a run folder of before, or without it
+        except CheckpointError:  # it is optional
             return {}
         return content if isinstance(content, dict) else {}
 

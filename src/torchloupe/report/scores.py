@@ -81,5 +81,5 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 def _shorten(name: str, most: int = _LETTERS) -> str:
-    """A name in letters that Pillow's typeface has; others are escapes."""
+    """A name in letters that Pillow's font has; others are escapes."""
     return printable(name.encode("latin-1", "backslashreplace").decode("latin-1"), most)
