@@ -89,7 +89,7 @@ def place_of(look: "Look", run: Path) -> Path:
 
 
 def describe_look(look: "Look", files: Sequence[Path]) -> "Text":
-    """The likeliest classes, the layer of the Grad-CAM, and where the files are."""
+    """The most likely classes, the layer of the Grad-CAM, and where the files are."""
     from torchloupe.cli.text import align
     from torchloupe.display.progress import format_fraction
 

@@ -165,7 +165,7 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def _ranked(prediction: Any) -> list[tuple[str, float]]:
-    """The likeliest classes, best first; nothing for an image that could not be read."""
+    """The most likely classes, best first; nothing for an image that could not be read."""
     return [] if prediction.error else list((prediction.probabilities or {}).items())
 
 
