@@ -1,6 +1,7 @@
 """The line that says what is being loaded, on a real pseudo-terminal."""
 
 import fcntl
+import io
 import os
 import pty
 import struct
@@ -99,6 +100,16 @@ def test_there_is_no_line_where_stderr_is_not_a_terminal(
         line.say("loading PyTorch")
         assert type(line) is NoLine
     assert capsys.readouterr().err == ""
+
+
+def test_there_is_no_line_where_stderr_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = io.StringIO()
+    closed.close()
+    for stream in (None, closed):
+        monkeypatch.setattr(sys, "stderr", stream)
+        with waiting_line() as line:
+            line.say("loading PyTorch")
+            assert type(line) is NoLine
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,8 @@ class _ClearingStream:
 def waiting_line(*, quiet: bool = False) -> Iterator[WaitingLine]:
     """Inside, a line on stderr can say what is being loaded; it is gone at the end."""
     stream = sys.stderr
-    if quiet or stream is None or not stream.isatty() or os.environ.get("TERM") == "dumb":
+    is_terminal = stream is not None and not stream.closed and stream.isatty()
+    if quiet or not is_terminal or os.environ.get("TERM") == "dumb":
         yield NoLine()
         return
     line = WaitingLine(stream)
