@@ -39,3 +39,11 @@ def test_printable_escapes_what_could_move_the_cursor(text, shown):
 
 def test_printable_caps_the_length():
     assert len(errors.printable("x" * 1_000_000)) == 200
+
+
+def test_interrupted_is_what_a_script_catches_for_ctrl_c():
+    with pytest.raises(KeyboardInterrupt):
+        raise errors.Interrupted("stopped by Ctrl-C", "go on")
+    with pytest.raises(errors.LoupeError):
+        raise errors.Interrupted("stopped by Ctrl-C", "go on")
+    assert not issubclass(errors.Terminated, KeyboardInterrupt)

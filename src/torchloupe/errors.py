@@ -1,7 +1,7 @@
-"""The errors torchloupe raises on purpose, each with the exit code of the command.
+"""The exceptions of torchloupe, each with the exit code of the command.
 
-An error is two lines: what is wrong (the rule, the place, what was seen) and one thing to do.
-The command prints them as `error:` and `hint:`; from Python both are attributes.
+An error has two lines: what is wrong (the rule, the place, what was found) and one thing to do.
+The command prints them as `error:` and `hint:`; in Python they are attributes.
 """
 
 import difflib
@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 
 class LoupeError(Exception):
-    """Anything torchloupe refuses or can't go on with; `hint` says one thing to do about it."""
+    """The base of all errors of torchloupe; `hint` is one thing to do about it."""
 
     exit_code = 1
 
@@ -23,63 +23,66 @@ class LoupeError(Exception):
 
 
 class UsageError(LoupeError):
-    """A setting, flag or argument that can't be honoured (exit 2)."""
+    """An invalid setting, option or argument (exit 2)."""
 
     exit_code = 2
 
 
 class DataError(LoupeError):
-    """Images or labels that can't be used as they are (exit 3)."""
+    """Invalid or missing images or labels (exit 3)."""
 
     exit_code = 3
 
 
 class CheckpointError(LoupeError):
-    """A checkpoint, run folder or weights file that is damaged or doesn't fit (exit 4)."""
+    """A checkpoint, run folder or weights file that is damaged or doesn't match (exit 4)."""
 
     exit_code = 4
 
 
 class NumericError(LoupeError):
-    """A loss or gradient that stopped being a finite number (exit 5)."""
+    """A loss or gradient that is NaN or infinite (exit 5)."""
 
     exit_code = 5
 
 
 class ResourceError(LoupeError):
-    """Disk, memory, a lock or a device that is not to be had (exit 6)."""
+    """No disk space, memory or device, or a run folder that is in use (exit 6)."""
 
     exit_code = 6
 
 
 class HungError(ResourceError):
-    """Something gave no sign of life. Its thread may be there still, and Python would wait for
-    it at exit; a command doesn't.
+    """A thread made no progress for too long. It may still be running: the command exits without
+    waiting for it, as Python otherwise would.
     """
 
 
-class RankFailed(ResourceError):  # noqa: N818
-    """Another rank failed first and says why itself; this one ends with the same exit code."""
+class RankFailed(ResourceError):
+    """Another rank failed first and reports why; this one ends with the same exit code."""
 
     def __init__(self, message: str, exit_code: int) -> None:
-        super().__init__(message, "see what the other rank said")
+        super().__init__(message, "see the error of the other rank")
         self.exit_code = exit_code
 
 
-class Interrupted(LoupeError):  # noqa: N818 - a stop that was asked for, not a mistake
-    """The run was stopped by Ctrl-C; its last checkpoint is in the run folder (exit 130)."""
+class Interrupted(LoupeError, KeyboardInterrupt):
+    """The run was stopped by Ctrl-C; its last checkpoint is in the run folder (exit 130).
+
+    It is a KeyboardInterrupt too, so that a script catches Ctrl-C as it does anywhere.
+    """
 
     exit_code = 130
 
 
-class Terminated(LoupeError):  # noqa: N818
+class Terminated(LoupeError):
     """The run was stopped by SIGTERM; its last checkpoint is in the run folder (exit 143)."""
 
     exit_code = 143
 
 
 def did_you_mean(word: str, known: Iterable[str], otherwise: str = "") -> str:
-    """A hint that names the nearest of `known`; where none is near, `otherwise` or all of them.
+    """A hint with the nearest of `known`; if none is near, `otherwise` or a list of all.
 
     >>> did_you_mean("adm", ["adam", "sgd"])
     "did you mean 'adam'?"
@@ -92,10 +95,10 @@ def did_you_mean(word: str, known: Iterable[str], otherwise: str = "") -> str:
 
 
 def printable(text: object, limit: int = 200) -> str:
-    """`text` safe to print on a terminal: control characters escaped, length capped.
+    """`text` safe to print on a terminal: control characters escaped, length limited.
 
-    Class names and file names come from strangers; an escape sequence in one must not
-    reach a terminal, and a newline in one must not break the two lines of an error.
+    Class names and file names are untrusted: an escape sequence must not reach the terminal,
+    and a newline must not break the two lines of an error.
     """
     shown = "".join(
         c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text)

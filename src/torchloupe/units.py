@@ -1,17 +1,4 @@
-"""Quantities as people write and read them: bytes, seconds, counts, and what is due when."""
-
-import re
-
-_BYTE_UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
-_BYTE_UNITS |= {"kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
-
-
-def parse_bytes(text: str | int) -> int:
-    """Bytes from `"64MB"`, `"1.5 GiB"` or a plain number; ValueError for anything else."""
-    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([a-zA-Z]*)\s*", str(text))
-    if not match or match[2].lower() not in _BYTE_UNITS:
-        raise ValueError(f"{text!r} is not a size in bytes such as 64MB or 1.5GiB")
-    return round(float(match[1]) * _BYTE_UNITS[match[2].lower()])
+"""Quantities as people read them: bytes, seconds, counts; and which steps something is due at."""
 
 
 def format_bytes(count: float) -> str:
@@ -41,13 +28,13 @@ def format_count(count: float) -> str:
 
 
 def plural(count: int, noun: str, many: str = "") -> str:
-    """`1 image`, `2 images`, `3 classes` (`many` where an s is not enough)."""
+    """`1 image`, `2 images`, `3 classes` (`many` is an irregular plural)."""
     return f"{count:,} {noun if count == 1 else many or noun + 's'}"
 
 
 def is_due(step: int, every: int, last: int) -> bool:
-    """Whether something done every `every` steps, and at step `last`, is due after `step` steps.
+    """Whether what is done every `every` steps, and at step `last`, is due after step `step`.
 
-    `every` 0 means never, not even at the end.
+    With `every` 0 it is never due, not even at the end.
     """
     return every > 0 and (step % every == 0 or step == last)

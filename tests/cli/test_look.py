@@ -101,13 +101,11 @@ def test_look_from_python_takes_what_predict_takes(place: Path) -> None:
     run = loupe.open_run(place / "net")
     image = place / "a digit.png"
     look = run.look(image, layers="conv")
-    assert dict(look.ranking) == pytest.approx(
-        run.predict(image, top=10)[0].probabilities, abs=1e-6
-    )
+    assert dict(look.ranking) == pytest.approx(run.predict(image, top=10).probabilities, abs=1e-6)
     assert look.pixels.shape == (8, 8, 3)
     assert [layer.name for layer in look.layers] == ["conv"]
     assert look.layers[0].channels == 32
-    with pytest.raises(DataError, match="one image, these are 2"):
+    with pytest.raises(DataError, match="look takes one image, and these are 2"):
         run.look([image, image])
 
 

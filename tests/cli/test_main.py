@@ -2,6 +2,7 @@
 
 import io
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +13,10 @@ import typer
 
 from torchloupe import __version__
 from torchloupe.cli import main
+from torchloupe.cli.train import RunName
+from torchloupe.config.schema import Config
+from torchloupe.config.text import change, to_json
+from torchloupe.data.contract import Contract
 from torchloupe.errors import (
     CheckpointError,
     DataError,
@@ -219,9 +224,53 @@ def test_run_gives_130_when_interrupted(monkeypatch: pytest.MonkeyPatch, capsys:
 
     add_command(monkeypatch, interrupt)
     assert main.run(["probe"]) == 130
-    assert (
-        capsys.readouterr().err
-        == "error: interrupted\nhint: `loupe resume RUN` goes on with a run that has begun\n"
+    assert capsys.readouterr().err == "error: interrupted\nhint: give the command again\n"
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "error"),
+    [(signal.SIGTERM, 143, "stopped by SIGTERM"), (signal.SIGINT, 130, "interrupted")],
+)
+def test_run_names_the_run_to_resume_when_it_was_stopped(
+    number: int, code: int, error: str, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    def stop(context: typer.Context) -> None:
+        listener = RunName(context.find_root().obj)
+        listener.start({"run": "runs/my photos-001"})
+        os.kill(os.getpid(), number)
+
+    add_command(monkeypatch, stop)
+    assert main.run(["probe"]) == code
+    assert capsys.readouterr().err == (
+        f"error: {error}\n"
+        "hint: loupe resume 'runs/my photos-001' goes on from its last checkpoint\n"
+    )
+
+
+def test_run_name_of_a_fold_is_the_cross_validation(tmp_path: Path) -> None:
+    (tmp_path / "folds.json").write_text("{}")
+    asked: dict[str, object] = {}
+    RunName(asked).start({"run": str(tmp_path / "fold-2")})
+    assert asked == {"run": tmp_path}
+
+
+def test_resume_names_its_run_when_it_is_stopped_before_the_first_step(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    """SIGTERM while the data are opened: the run folder is known from the command line."""
+    (tmp_path / "stop.py").write_text(
+        "import os, signal\nos.kill(os.getpid(), signal.SIGTERM)\ndata = []\n"
+    )
+    config = change(Config(), {"data.source": f"{tmp_path}/stop.py:data", "model.name": "net"})
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text(to_json(config, {}))
+    contract = Contract("L", 1, (8, 8), class_names=("a", "b"))
+    (tmp_path / "run" / "contract.json").write_text(contract.to_json())
+    words = ["resume", str(tmp_path / "run"), "--trust-code", "--set", "hardware.device=cpu"]
+    assert main.run(words) == 143
+    assert capsys.readouterr().err == (
+        "error: stopped by SIGTERM\n"
+        f"hint: loupe resume {tmp_path / 'run'} goes on from its last checkpoint\n"
     )
 
 

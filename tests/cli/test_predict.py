@@ -120,7 +120,7 @@ def test_refuse_failures_names_the_images_that_could_not_be_read() -> None:
     with pytest.raises(DataError) as caught:
         refuse_failures(PREDICTIONS)
     assert caught.value.message == "1 of 4 images can't be read: -bad.txt (not an image)"
-    assert caught.value.hint == "their rows carry the reason; the rest are labelled"
+    assert caught.value.hint == "their rows have the reason; the others are labelled"
 
 
 def test_refuse_failures_names_ten_of_many() -> None:

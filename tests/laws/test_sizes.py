@@ -13,8 +13,6 @@ MOST_ARGUMENTS = 8
 MOST_FUNCTION_LINES = 60
 # Functions that are longer today, with their lines. This table can only shrink.
 LONG_FUNCTIONS = {
-    "cli.memory.look_at_memory": 62,
-    "cli.probe._look": 80,
     "data.sources.archives.open_mapping": 66,
 }
 MOST_OF_ENTRY_POINTS = {"fit": 12, "cross_validate": 12}  # what people set every day
@@ -44,7 +42,7 @@ def test_classes_are_small() -> None:
 def is_command(module: house.Module, function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
     """A command's parameters are its options, which test_frozen.py holds one by one."""
     return module.top == "cli" and any(
-        arg.arg == "traceback" for arg in (*function.args.args, *function.args.kwonlyargs)
+        "typer." in ast.unparse(arg.annotation) for arg in function.args.args if arg.annotation
     )
 
 
@@ -71,7 +69,7 @@ def test_functions_are_short() -> None:
 
 
 def test_lines_of_counts_a_command_without_its_options() -> None:
-    text = "def f(\n    a=1,\n    traceback=False,\n):\n    one = 1\n    return one\n"
+    text = "def f(\n    a: typer.Context,\n    b=False,\n):\n    one = 1\n    return one\n"
     tree = ast.parse(text)
     (function,) = house.functions_of(tree)
     for name, lines in (("cli.f", 2), ("train.f", 6)):

@@ -27,6 +27,7 @@ HELD_ELSEWHERE = {
     "cli.options": ("laws/test_frozen.py", "the options of every command, one by one"),
     "cli.summary": ("cli/test_layers.py", "its rendering, apart for the sake of torch"),
     "cli.verify": ("studies/test_resume_proof.py", "prints that study's findings"),
+    "display.tracking_errors": ("display/test_trackers.py", "trackers that fail"),
     "data.feeds.heartbeats": ("data/feeds/test_loader.py", "workers that die, hang or are slow"),
     "data.feeds.items": ("data/feeds/test_loader.py", "items as they come through the loader"),
     "data.pack.decoding": ("data/pack/test_format.py", "packs as they are decoded and written"),

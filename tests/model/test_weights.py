@@ -9,6 +9,7 @@ from torch import nn
 
 from torchloupe.errors import CheckpointError, UsageError
 from torchloupe.model.foreign import convert, find_tensors
+from torchloupe.model.transfer import make_transfer
 from torchloupe.model.weights import Weights, digest_weights, fit_weights, read_weights
 
 
@@ -127,3 +128,15 @@ def test_digest_tells_every_changed_bit():
     with torch.no_grad():
         other[3].bias[1] += 1e-7
     assert digest_weights(one) != digest_weights(other)
+
+
+@pytest.mark.parametrize("spec", ["timm:tf_efficientnet_lite0", "torchvision:resnet18"])
+def test_weights_of_a_finished_run_fit_its_backbone_with_other_classes(spec: str) -> None:
+    """As `--weights RUN/best/model.safetensors` reads them: the old head is left over."""
+    settings = {"in_channels": 3, "image_size": (64, 64), "options": {}}
+    before = make_transfer(spec, classes=3, **settings)
+    after = make_transfer(spec, classes=4, **settings)
+    body = getattr(after.body, "network", after.body)
+    tensors, left_over = fit_weights(body, Weights(before.state_dict(), "run"))
+    assert left_over == ["head.weight", "head.bias"]
+    assert tensors.keys() == body.state_dict().keys()

@@ -45,3 +45,17 @@ def test_find_run_says_what_is_there_instead(tmp_path):
     with pytest.raises(UsageError, match="there is no run folder") as caught:
         places.find_run(tmp_path / "digits-002")
     assert "digits-001" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "limit", "name"),
+    [
+        ("a digit.png", 80, "a-digit.png"),
+        ("../../etc/passwd", 80, "etc-passwd"),
+        ("猫 photos", 80, "猫-photos"),
+        ("x" * 100, 40, "x" * 40),
+        ("...", 80, ""),
+    ],
+)
+def test_safe_name_is_a_file_name_anywhere(text, limit, name):
+    assert places.safe_name(text, limit) == name

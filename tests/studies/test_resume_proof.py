@@ -137,7 +137,7 @@ def test_verify_resume_tells_of_a_run_that_is_not_exact(tmp_path, capsys):
     )
     words = ["verify-resume", "digits", "--model", f"{tmp_path}/drunk.py:Net", "--kills", "1"]
     assert main.run([*words, "--epochs", "1", "--quiet"]) == 1
-    assert "is not the run that was never stopped" in capsys.readouterr().err
+    assert "a resumed run differs from the uninterrupted run" in capsys.readouterr().err
 
 
 def test_verify_resume_takes_a_new_folder_only(tmp_path, capsys):

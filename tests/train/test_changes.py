@@ -8,10 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from torchloupe.config.schema import Config
+from torchloupe.config.text import change as change_settings
 from torchloupe.data.samples import Samples, make_ids
 from torchloupe.errors import CheckpointError, DataError, UsageError
 from torchloupe.run.data_record import DataRecord
 from torchloupe.run.events import read_events
+from torchloupe.system.user_code import PYTHON_OBJECT
+from torchloupe.train.changes import describe_new_run
 from torchloupe.train.start import resume, train
 
 SETTINGS = {
@@ -106,7 +110,14 @@ def test_resume_refuses_changed_data_with_a_count_of_each(home, change, said):
     assert caught.value.message == (
         f"the data of {home / 'run'} changed since the run was started: {said}"
     )
-    assert "--accept-new-data" in caught.value.hint
+    if change in (add, remove, edit):
+        wanted = "put the data back as they were, or say --accept-new-data"
+    else:  # accepting them can't give the model an output for a new class
+        wanted = (
+            "put the data back as they were, or train a new run: "
+            f"loupe train {home / 'photos'} --model cnn"
+        )
+    assert caught.value.hint == wanted
 
 
 @pytest.mark.parametrize("change", [add, remove, edit])
@@ -131,8 +142,38 @@ def test_accepted_data_are_seen_by_the_contract_of_the_run(home):
 
 def test_a_renamed_class_can_not_be_accepted_since_the_model_does_not_know_it(home):
     rename(home / "photos")
-    with pytest.raises(DataError, match="the model does not know: wasp"):
+    with pytest.raises(DataError) as caught:
         resume(home / "run", accept_new_data=True)
+    assert caught.value.message == (
+        f"the data of {home / 'run'} have other classes than its model, which no resume can "
+        "change: 1 class new ('wasp'), 1 class missing ('bee')"
+    )
+    assert caught.value.hint == (
+        "put the classes back as they were, or train a new run: "
+        f"loupe train {home / 'photos'} --model cnn"
+    )
+
+
+def test_a_lost_class_can_not_be_accepted_and_is_not_offered_to_be(home):
+    shutil.rmtree(home / "photos" / "cow")
+    with pytest.raises(DataError) as caught:
+        resume(home / "run", typed={"train.epochs": 2})
+    assert caught.value.message.endswith("10 images removed, 1 class missing (cow)")
+    assert "--accept-new-data" not in caught.value.hint
+    with pytest.raises(DataError) as caught:
+        resume(home / "run", typed={"train.epochs": 2}, accept_new_data=True)
+    assert caught.value.message.endswith("change: 1 class missing ('cow')")
+
+
+def test_a_new_run_begins_from_the_weights_of_a_pretrained_one():
+    settings = {"data.source": "my photos", "model.name": "timm:resnet18"}
+    config = change_settings(Config(), {**settings, "train.strategy": "finetune"})
+    assert describe_new_run(Path("runs/photos-001"), config) == (
+        "train a new run from these weights: loupe train 'my photos' --model timm:resnet18 "
+        "--weights runs/photos-001/best/model.safetensors"
+    )
+    own = change_settings(Config(), dict.fromkeys(("data.source", "model.name"), PYTHON_OBJECT))
+    assert describe_new_run(Path("run"), own) == "train a new run: loupe train DATA"
 
 
 def test_unchanged_data_are_taken_up_without_a_word(home):

@@ -104,9 +104,9 @@ def test_run_is_opened_and_predicts_as_any_other(head, tmp_path):
     path = tmp_path / "new.png"
     draw("ring", 5).save(path)
     run = open_run(head.folder)
-    (prediction,) = run.predict(path)
+    prediction = run.predict(path)
     assert prediction.label in {"disc", "cross", "ring"}
-    assert prediction.confidence == pytest.approx(head.predict(path)[0].confidence, abs=1e-6)
+    assert prediction.confidence == pytest.approx(head.predict(path).confidence, abs=1e-6)
 
 
 def test_finetuning_starts_from_the_head_and_keeps_the_best(whole, head):

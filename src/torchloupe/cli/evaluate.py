@@ -10,7 +10,6 @@ from torchloupe.cli.options import (
     Json,
     RunFolder,
     RunModel,
-    Traceback,
     TrustCode,
     results_only,
 )
@@ -23,20 +22,19 @@ def evaluate(
         str | None,
         typer.Argument(
             metavar="[DATA]",
-            help="Other labelled data, in any form that `loupe train` takes; its classes are "
-            "matched by name. Left out: the run's own test split.",
+            help="Other labelled data, in any form that `loupe train` takes; classes are matched "
+            "by name. The test split of the run if left out.",
         ),
     ] = None,
     device: Device = None,
     model: RunModel = None,
     trust_code: TrustCode = False,
     as_json: Json = False,
-    traceback: Traceback = False,  # noqa: ARG001 - its callback tells the door
 ) -> None:
-    """Judge a run: accuracy, its 95 % interval, what is confused.
+    """Evaluate a run: accuracy, 95 % interval, confused classes.
 
-    For a run from a pretrained network also which images may have a wrong label, since they look
-    like those of another class, and which stand in two splits.
+    For a run from a pretrained network also suspected label errors, which look like images of
+    another class, and near-duplicates in different splits.
 
     loupe eval runs/photos-001
 
@@ -44,10 +42,12 @@ def evaluate(
     """
     from torchloupe.cli.text import describe_audit, describe_evaluation, print_text, to_json
 
-    with results_only():
+    with results_only() as line:
         from torchloupe.trained.run import open_run
 
+        line.say(f"opening {run}")
         opened = open_run(run, model=model, trust_code=trust_code, device=device or "auto")
+        line.say(f"evaluating {run}" if data is None else f"evaluating {run} on {data}")
         scores = opened.evaluate(data)
         from torchloupe.trained.audit import Audit, audit_run
 

@@ -1,4 +1,4 @@
-"""Where a command asks for several GPUs: starting it once for each."""
+"""Commands on several GPUs: the command is started again in one process per GPU."""
 
 from typing import Any
 
@@ -9,16 +9,16 @@ from torchloupe.errors import UsageError
 
 
 def is_first_rank() -> bool:
-    """Whether this process prints results: it is alone, or rank 0."""
+    """Whether this process prints results: it is the only one, or rank 0."""
     launched = find_rank()
     return launched is None or launched.rank == 0
 
 
 def run_on_ranks(context: typer.Context, config: Any, *, at_most: bool = False) -> bool:
-    """Run the command again on a rank for each GPU that `config` asks for, to its end.
+    """Run the command again, to its end, with a rank on each GPU that `config` asks for.
 
-    False, with nothing done, where one process does, or where ranks were started already.
-    `at_most`: fewer will do where there are fewer, as nobody asked for so many now.
+    Returns False and does nothing if one process is enough, or if ranks were started already.
+    With `at_most`, fewer GPUs than in `config` are accepted.
     """
     settings = config.hardware
     if settings.gpus == "1" or settings.parallel == "dp" or find_rank() is not None:
@@ -30,7 +30,7 @@ def run_on_ranks(context: typer.Context, config: Any, *, at_most: bool = False) 
         if at_most:
             return False
         raise UsageError(
-            f"--gpus {settings.gpus} needs CUDA devices, and this run would be on {place.device}",
+            f"--gpus {settings.gpus} needs CUDA devices, and this run uses {place.device}",
             "leave it out; ranks on the CPU start with torchrun --nproc-per-node N -m torchloupe",
         )
     count = count_gpus(settings.gpus, at_most=at_most)

@@ -1,7 +1,7 @@
 """The help pages: commands and options in panels, examples below.
 
-Drawn here, by hand: typer's own pages import a Markdown parser and rich's boxes half of rich, and
-`loupe --help` must be there at once. They look the same with every version of typer.
+They are formatted here and not by typer, which imports rich and a Markdown parser for it:
+`loupe --help` must start fast. They also look the same with every version of typer.
 """
 
 import inspect
@@ -24,7 +24,7 @@ class LoupeCommand(TyperCommand):
     """A command whose docstring is its help; lines that begin with `loupe ` are its examples."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Read the command line; typer's complaints learn which command they are about."""
+        """Parse the command line; typer's errors get the context of this command."""
         try:
             return super().parse_args(ctx, args)
         except Exception as error:
@@ -39,7 +39,7 @@ class LoupeCommand(TyperCommand):
 
 
 class LoupeGroup(TyperGroup):
-    """The list of commands; an unknown one is refused with near misses."""
+    """The list of commands; an unknown one is refused with the nearest names."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
         """Print the page; `formatter` stays empty."""
@@ -53,7 +53,7 @@ class LoupeGroup(TyperGroup):
         _print_page(ctx, "COMMAND ...", {**panels, **_parameters(self, ctx)})
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """The command that `args` begins with; UsageError where there is none of that name."""
+        """The command that `args` begins with; UsageError for an unknown one."""
         if args and self.get_command(ctx, args[0]) is None:
             raise UsageError(
                 f"there is no command {printable(args[0])!r}",
@@ -81,7 +81,7 @@ def spell(parameter: Any) -> str:
 
 
 def paint(text: str, code: str, wanted: bool) -> str:
-    """`text` in an ANSI style, where styles are wanted."""
+    """`text` in an ANSI style if `wanted`."""
     return f"\x1b[{code}m{text}\x1b[0m" if wanted and text else text
 
 
@@ -90,7 +90,7 @@ def _is_argument(parameter: Any) -> bool:
 
 
 def _parameters(command: Any, ctx: Any) -> Panels:
-    """What a command takes, in panels: arguments, options, and the options with a panel."""
+    """The arguments and options of a command by panel."""
     panels: Panels = {"Options": []}
     for parameter in command.get_params(ctx):
         if not getattr(parameter, "hidden", False):
@@ -127,9 +127,9 @@ Cells = list[tuple[str, str]]  # one line: (text, style) after another
 def _wrap(
     rows: list[tuple[str, str]], label_width: int, width: int, styles: tuple[str, str]
 ) -> Iterator[Cells]:
-    """Lines of at most `width`: a label, and beside it, as often broken as needed, its meaning.
+    """Lines of at most `width`: a label and, beside it, its description, wrapped.
 
-    A label that is too long stands, broken, on lines of its own.
+    A label that is too long is wrapped on separate lines above its description.
     """
     room = width - label_width - 2
     for label, meaning in rows:

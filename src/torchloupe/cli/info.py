@@ -4,14 +4,12 @@ from typing import Any
 
 from torchloupe.cli.options import (
     Json,
-    Traceback,
     results_only,
 )
 
 
 def info(
     as_json: Json = False,
-    traceback: Traceback = False,  # noqa: ARG001
 ) -> None:
     """Show versions, devices, number formats, threads, cache.
 
@@ -19,10 +17,11 @@ def info(
 
     loupe info --json
     """
-    from torchloupe.cli.machine import describe_machine, look_at_machine
     from torchloupe.cli.text import print_text, to_json
 
     with results_only():
+        from torchloupe.cli.machine import describe_machine, look_at_machine
+
         facts: dict[str, Any] = look_at_machine()
     if as_json:
         print(to_json(facts))

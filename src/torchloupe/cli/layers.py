@@ -1,4 +1,4 @@
-"""What `loupe summary` shows: the layers and costs of a model that is named, or of a run."""
+"""The tables of `loupe summary`: the layers and costs of a named model or of a run."""
 
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -58,7 +58,7 @@ def summary_of_run(
             options=settings.options,
         )
 
-    # An optimizer of someone's own is code that nobody asked to run here.
+    # A user's own optimizer is code, which is not run for a summary.
     chosen = make if settings.name.lower() in OPTIMIZERS else torch.optim.AdamW
     found = _summarise(run.model, batch, len(run.class_names), timed, chosen)
     return run.config.model.name, found

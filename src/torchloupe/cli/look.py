@@ -1,26 +1,25 @@
-"""`loupe look`: what a run sees in an image."""
+"""`loupe look`: Grad-CAM and feature maps of one image."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.text import Text
 
 from torchloupe.cli.options import (
     Device,
     Json,
     RunFolder,
     RunModel,
-    Traceback,
     TrustCode,
     results_only,
 )
-from torchloupe.cli.text import align
-from torchloupe.display.progress import format_fraction
 from torchloupe.errors import ResourceError, printable
+from torchloupe.run.places import safe_name
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from torchloupe.report.look import Look
 
 
@@ -32,7 +31,7 @@ def look(
         typer.Option(
             "--layer",
             metavar="L",
-            help="The layers whose maps to show, such as stage2 or 'conv*|layer4'; "
+            help="The layers whose feature maps are shown, such as stage2 or 'conv*|layer4'; "
             "`loupe summary RUN` lists them. A few are chosen if left out.",
         ),
     ] = None,
@@ -41,14 +40,13 @@ def look(
         typer.Option(
             "--out",
             metavar="FILE",
-            help="Write FILE.png and FILE.html; in RUN/looks, named as the image, if left out.",
+            help="Write FILE.png and FILE.html; RUN/looks/IMAGE if left out.",
         ),
     ] = None,
     device: Device = None,
     model: RunModel = None,
     trust_code: TrustCode = False,
     as_json: Json = False,
-    traceback: Traceback = False,  # noqa: ARG001
 ) -> None:
     """Show what a run sees in an image: classes, Grad-CAM, feature maps, as PNG and HTML.
 
@@ -58,11 +56,13 @@ def look(
     """
     from torchloupe.cli.text import print_text, to_json
 
-    with results_only():
+    with results_only() as line:
         from torchloupe.report.page import save_look
         from torchloupe.trained.run import open_run
 
+        line.say(f"opening {run}")
         opened = open_run(run, model=model, trust_code=trust_code, device=device or "auto")
+        line.say(f"looking at {image}")
         seen = opened.look(image, layers=layer)
         files = save_look(seen, place_of(seen, opened.folder) if out is None else Path(out))
     if as_json:
@@ -76,22 +76,23 @@ _MOST_CLASSES = 5
 
 
 def place_of(look: "Look", run: Path) -> Path:
-    """RUN/looks/NAME, the name that of the image in letters that any file system takes."""
+    """RUN/looks/NAME, with the name of the image as a safe file name."""
     folder = run / "looks"
     try:
         folder.mkdir(exist_ok=True)
     except OSError as error:
         raise ResourceError(
             f"can't make {printable(folder)}: {error.strerror or error}",
-            "say with --out where to write",
+            "give another place with --out",
         ) from None
-    name = Path(look.image_name).stem
-    safe = "".join(c if c.isalnum() or c in "-_." else "-" for c in name).strip("-.")[:80]
-    return folder / (safe or "image")
+    return folder / (safe_name(Path(look.image_name).stem) or "image")
 
 
-def describe_look(look: "Look", files: Sequence[Path]) -> Text:
-    """The likeliest classes, the layer that heat is of, and where the files are."""
+def describe_look(look: "Look", files: Sequence[Path]) -> "Text":
+    """The most likely classes, the layer of the Grad-CAM, and where the files are."""
+    from torchloupe.cli.text import align
+    from torchloupe.display.progress import format_fraction
+
     rows = [
         [printable(name, 60), format_fraction(share)]
         for name, share in look.ranking[:_MOST_CLASSES]

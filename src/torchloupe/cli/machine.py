@@ -1,4 +1,4 @@
-"""What `loupe info` knows of the machine: versions, devices, number formats, threads, cache."""
+"""The facts of `loupe info`: versions, devices, number formats, threads, cache."""
 
 import os
 import platform

@@ -1,6 +1,6 @@
-"""The command `loupe`: its list of commands, and the door where every error becomes an exit code.
+"""The command `loupe`: its subcommands, and how every error becomes an exit code.
 
-Nothing here imports torch; the commands do when they run, so that help is there at once.
+Nothing here imports torch; the commands do when they run, so that help starts fast.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -31,6 +31,7 @@ from torchloupe.cli import (
     verify,
 )
 from torchloupe.cli.help import LoupeCommand, LoupeGroup, paint, spell
+from torchloupe.cli.options import with_traceback
 from torchloupe.errors import (
     HungError,
     Interrupted,
@@ -44,7 +45,6 @@ from torchloupe.errors import (
 )
 from torchloupe.system.user_code import is_from_named_code, refuse_failure
 
-_GO_ON = "`loupe resume RUN` goes on with a run that has begun"
 PIPE_CLOSED = 141  # what a shell reports for a program that SIGPIPE ended
 
 app = typer.Typer(cls=LoupeGroup, add_completion=False, pretty_exceptions_enable=False)
@@ -63,7 +63,7 @@ for panel, command in (
     ("Prove", verify.diff),
 ):
     name = "eval" if command is evaluate.evaluate else command.__name__.replace("_", "-")
-    app.command(name, cls=LoupeCommand, rich_help_panel=panel)(command)
+    app.command(name, cls=LoupeCommand, rich_help_panel=panel)(with_traceback(command))
 
 
 @app.callback(invoke_without_command=True)
@@ -71,13 +71,13 @@ def loupe(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
-    """Train image classifiers in plain PyTorch: from a folder of images to a checked model.
+    """Train image classifiers in plain PyTorch: from a folder of images to a tested model.
 
     loupe train digits  # real handwritten digits, included
 
     loupe train photos/  # a folder of images for each class
 
-    loupe predict runs/photos-001 cat.jpg  # with the run that this made
+    loupe predict runs/photos-001 cat.jpg  # with the run of the training
 
     loupe train --help  # every command has its own page
     """
@@ -88,10 +88,10 @@ def loupe(
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and give its exit code; prints errors, raises nothing.
+    """Run the command line and return its exit code; prints errors, raises nothing.
 
     0 done, 1 unexpected, 2 usage, 3 data, 4 checkpoint, 5 numeric, 6 resources, 130 interrupted,
-    141 reader gone, 143 terminated.
+    141 closed pipe, 143 terminated.
     """
     asked: dict[str, Any] = {"began": time.perf_counter()}
     try:
@@ -107,29 +107,43 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _forget_stdout()
         return PIPE_CLOSED
-    except (KeyboardInterrupt, typer.Abort):
-        say_error("interrupted", _GO_ON)
-        return Interrupted.exit_code
-    except _SigtermError:
-        say_error("stopped by SIGTERM", _GO_ON)
-        return Terminated.exit_code
+    except (KeyboardInterrupt, typer.Abort, _SigtermError) as stop:
+        return _report(explain_stop(stop, asked), asked)
     except Exception as error:
-        refusal = explain(error)
-        if asked.get("traceback"):
-            traceback.print_exc()
-        if not isinstance(refusal, RankFailed):  # that rank has said it
-            say_error(refusal.message, refusal.hint)
-        if isinstance(refusal, HungError):
-            _leave(refusal.exit_code)
-        return refusal.exit_code
+        return _report(explain(error), asked)
     return 0
 
 
+def _report(error: LoupeError, asked: Mapping[str, Any]) -> int:
+    """Print the error that is being handled, and give its exit code."""
+    if asked.get("traceback"):
+        traceback.print_exc()
+    if not isinstance(error, RankFailed):  # the rank that failed has printed it
+        say_error(error.message, error.hint)
+    if isinstance(error, HungError):
+        _leave(error.exit_code)
+    return error.exit_code
+
+
+def explain_stop(stop: BaseException, asked: Mapping[str, Any]) -> LoupeError:
+    """Ctrl-C or SIGTERM as a LoupeError; its hint names the run to resume, if one had begun."""
+    if isinstance(stop, LoupeError):
+        return stop
+    hint = "give the command again"
+    if "run" in asked:
+        from torchloupe.cli.text import quote
+
+        hint = f"loupe resume {quote(asked['run'])} goes on from its last checkpoint"
+    if isinstance(stop, _SigtermError):
+        return Terminated("stopped by SIGTERM", hint)
+    return Interrupted("interrupted", hint)
+
+
 def explain(error: Exception) -> LoupeError:
-    """`error` as one of ours, with its two lines and exit code."""
+    """`error` as a LoupeError, with its two lines and exit code."""
     if isinstance(error, LoupeError):
         return error
-    if isinstance(error, typer.BadParameter.__mro__[2]):  # ClickException; its home moved
+    if isinstance(error, typer.BadParameter.__mro__[2]):  # ClickException, which has moved
         return _explain_command_line(error)
     if isinstance(error, MemoryError):
         return ResourceError("out of memory", "use smaller batches: --set train.batch_total=32")
@@ -170,7 +184,7 @@ def _explain_command_line(error: Any) -> UsageError:
 
 
 def say_error(message: str, hint: str) -> None:
-    """The two lines of an error on stderr; text from strangers can't move the cursor."""
+    """Print the two lines of an error on stderr; control characters are escaped."""
     with contextlib.suppress(OSError, ValueError, AttributeError):  # stderr closed, or None
         colours = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
         for label, code, text in (("error", "1;31", message), ("hint", "1", hint)):
@@ -181,7 +195,7 @@ def say_error(message: str, hint: str) -> None:
 
 @contextlib.contextmanager
 def _plain_warnings() -> Iterator[None]:
-    """Warnings of libraries as one line on stderr, without the place in their code."""
+    """Inside, warnings of libraries are one line on stderr, without their place in the code."""
 
     def show(message: Warning | str, *_: object, **__: object) -> None:
         print(f"warning: {printable(message, limit=1000)}", file=sys.stderr)
@@ -195,14 +209,14 @@ def _plain_warnings() -> Iterator[None]:
 
 
 class _SigtermError(BaseException):
-    """SIGTERM, for everybody to let through, as they do with KeyboardInterrupt."""
+    """SIGTERM as an exception that `except Exception` lets through, as KeyboardInterrupt is."""
 
 
 @contextlib.contextmanager
 def _ending_on_sigterm() -> Iterator[None]:
-    """SIGTERM ends a command by an exception, so that what it opened and started is closed.
+    """Inside, SIGTERM raises an exception, so that open files and child processes are closed.
 
-    Training has a handler of its own, which finishes the step first.
+    Training replaces this handler by one that finishes the step first.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -211,7 +225,7 @@ def _ending_on_sigterm() -> Iterator[None]:
 
     def end(_number: int, _frame: object) -> None:
         if os.getpid() != owner:
-            os._exit(143)  # a worker that was forked from here has nothing to close
+            os._exit(143)  # a forked worker process has nothing to close
         raise _SigtermError
 
     before = signal.signal(signal.SIGTERM, end)
@@ -223,7 +237,7 @@ def _ending_on_sigterm() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _any_encoding() -> Iterator[None]:
-    """What a terminal's encoding lacks is printed as an escape, and is no error."""
+    """Inside, characters that the encoding of stdout lacks are printed as escapes."""
     before = getattr(sys.stdout, "errors", None)
     with contextlib.suppress(AttributeError, ValueError):  # not a stream of the usual kind
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
@@ -235,7 +249,7 @@ def _any_encoding() -> Iterator[None]:
 
 
 def _leave(code: int) -> None:
-    """End this process without waiting for a thread that hangs, as Python would."""
+    """Exit without waiting for a thread that hangs, as Python would."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError, AttributeError):
             stream.flush()
@@ -243,6 +257,6 @@ def _leave(code: int) -> None:
 
 
 def _forget_stdout() -> None:
-    """Point stdout at nothing, so that Python's own flush at exit doesn't complain."""
+    """Redirect stdout to the null device, so that Python's flush at exit does not fail."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,14 +1,18 @@
-"""`loupe memory`: what a training step of a model needs, told from few images and checked."""
+"""`loupe memory`: the memory that a training step needs, from steps of few images, and checked."""
 
-from dataclasses import asdict
-from typing import Annotated, Any
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from torchloupe.cli.options import Device, Json, Precision, Traceback, count, results_only
+from torchloupe.cli.options import Device, Json, Precision, count, results_only
 from torchloupe.cli.summary import parse_shape
 from torchloupe.errors import ResourceError, printable
 from torchloupe.units import format_bytes, plural
+
+if TYPE_CHECKING:
+    from torchloupe.hardware.footprint import Footprint
 
 PARTS = ("weights", "gradients", "optimizer", "batch", "activations")
 OF_MODULES = ("weights", "gradients", "optimizer", "activations")
@@ -21,10 +25,10 @@ def memory(
         str, typer.Option("--input", metavar="C,H,W", help="Channels, height and width: 3,224,224.")
     ] = "3,224,224",
     images: Annotated[
-        int, typer.Option("--batch", metavar="N", parser=count, help="How many images at once.")
+        int, typer.Option("--batch", metavar="N", parser=count, help="Images per step.")
     ] = 32,
     classes: Annotated[
-        int, typer.Option("--classes", metavar="K", parser=count, help="How many outputs.")
+        int, typer.Option("--classes", metavar="K", parser=count, help="Number of classes.")
     ] = 10,
     optimizer: Annotated[
         str, typer.Option("--optimizer", metavar="O", help="Any class of torch.optim, by name.")
@@ -32,15 +36,14 @@ def memory(
     precision: Precision = None,
     device: Device = None,
     unchecked: Annotated[
-        bool, typer.Option("--no-check", help="Don't try a real step of so many images.")
+        bool, typer.Option("--no-check", help="Don't check it with a real step of N images.")
     ] = False,
     as_json: Json = False,
-    traceback: Traceback = False,  # noqa: ARG001 - its callback tells the door
 ) -> None:
-    """Show what a training step keeps in memory, and how many images fit.
+    """Show how much memory a training step takes, and how many images fit.
 
-    Two real steps with few images are counted, the rest follows in a straight line; one real step
-    of the whole batch then checks it, where it fits.
+    Two real steps with few images are measured and extrapolated to N images; one real step with
+    all of them then checks the result, where it fits.
 
     loupe memory timm:resnet18 --input 3,224,224 --batch 64
 
@@ -48,77 +51,69 @@ def memory(
     """
     from torchloupe.cli.text import print_text, to_json
 
-    shape = parse_shape(input_)
-    with results_only():
-        found = look_at_memory(
-            model,
-            (*shape, classes),
-            images,
-            optimizer=optimizer,
-            precision=precision or "auto",
-            device=device or "auto",
-            checked=not unchecked,
-        )
+    step = Step(
+        model,
+        parse_shape(input_),
+        classes,
+        images,
+        optimizer=optimizer,
+        precision=precision or "auto",
+        device=device or "auto",
+    )
+    with results_only() as line:
+        line.say(f"measuring {model}")
+        found = look_at_memory(step, checked=not unchecked)
     if as_json:
         print(to_json(found))
     else:
-        print_text(describe_room(found))
+        print_text(describe_memory(found))
 
 
-def look_at_memory(
-    name: str,
-    sizes: tuple[int, int, int, int],
-    images: int,
-    *,
-    optimizer: str = "adamw",
-    precision: str = "auto",
-    device: str = "auto",
-    checked: bool = True,
-) -> dict[str, Any]:
-    """The facts; `sizes` are channels, height and width of an image, and the number of classes."""
-    import torch
-    from torch import nn
+@dataclass(frozen=True)
+class Step:
+    """The training step that is asked about: the model, its images and how it is trained."""
 
+    model: str
+    shape: tuple[int, int, int]  # channels, height and width of an image
+    classes: int
+    images: int
+    optimizer: str = "adamw"
+    precision: str = "auto"
+    device: str = "auto"
+
+
+def look_at_memory(step: Step, *, checked: bool = True) -> dict[str, Any]:
+    """What `step` keeps in memory and how many images fit, for JSON.
+
+    With `checked` a real step of all images is measured too, where it fits. ResourceError where
+    not even a few images do.
+    """
     from torchloupe.hardware.device import choose_device
-    from torchloupe.hardware.footprint import Footprint, measure_footprint, predict_footprint
-    from torchloupe.hardware.memory import describe_memory, free_bytes, is_out_of_memory
+    from torchloupe.hardware.footprint import predict_footprint
+    from torchloupe.hardware.memory import describe_memory as describe_device_memory
+    from torchloupe.hardware.memory import free_bytes, is_out_of_memory
     from torchloupe.hardware.precision import Precision, choose_precision
-    from torchloupe.lens.anatomy import explain_forward
-    from torchloupe.model.catalog import make_model
-    from torchloupe.model.optimizers import make_optimizer
 
-    place = choose_device(device).device
-    number_format = Precision(choose_precision(precision, place)[0], place)
-    channels, height, width, classes = sizes
-
-    def measure(number: int) -> Footprint:
-        model = make_model(
-            name, in_channels=channels, classes=classes, image_size=(height, width), options={}
-        ).to(place)
-        batch = torch.rand(number, channels, height, width, device=place)
-        explain_forward(model, batch[:2], classes)
-        labels = torch.zeros(number, dtype=torch.int64, device=place)
-        made = make_optimizer(optimizer, model, lr=0.0, options={})
-        loss = nn.functional.cross_entropy
-        return measure_footprint(model, batch, labels, loss, made, number_format)
-
+    place = choose_device(step.device).device
+    number_format = Precision(choose_precision(step.precision, place)[0], place)
+    measure = partial(_measure, step, number_format)
     try:
-        found, most = predict_footprint(measure, images)
+        found, most = predict_footprint(measure, step.images)
         free = free_bytes(place)
-        fits = found.peak <= free
-        measured = measure(images).peak if checked and fits else None
+        measured = measure(step.images).peak if checked and found.peak <= free else None
     except Exception as error:
         if not is_out_of_memory(error):
             raise
         raise ResourceError(
-            f"a step of a few images of {printable(name)} does not fit: {describe_memory(place)}",
+            f"a step of a few images of {printable(step.model)} does not fit: "
+            f"{describe_device_memory(place)}",
             "use smaller images or a smaller model, or another --device",
         ) from None
     return {
-        "model": name,
-        "image": list(sizes[:3]),
-        "images": images,
-        "optimizer": optimizer,
+        "model": step.model,
+        "image": list(step.shape),
+        "images": step.images,
+        "optimizer": step.optimizer,
         "precision": number_format.name,
         "device": str(place),
         "bytes": {part: getattr(found, part) for part in PARTS},
@@ -129,8 +124,35 @@ def look_at_memory(
     }
 
 
-def describe_room(found: dict[str, Any]) -> Any:
-    """The facts as text: what is kept, the peaks, and the modules that keep most."""
+def _measure(step: Step, number_format: Any, images: int) -> "Footprint":
+    """What one real step of `images` images keeps."""
+    import torch
+    from torch import nn
+
+    from torchloupe.hardware.footprint import measure_footprint
+    from torchloupe.lens.anatomy import explain_forward
+    from torchloupe.model.catalog import make_model
+    from torchloupe.model.optimizers import make_optimizer
+
+    channels, height, width = step.shape
+    place = number_format.device
+    model = make_model(
+        step.model,
+        in_channels=channels,
+        classes=step.classes,
+        image_size=(height, width),
+        options={},
+    ).to(place)
+    batch = torch.rand(images, *step.shape, device=place)
+    explain_forward(model, batch[:2], step.classes)
+    labels = torch.zeros(images, dtype=torch.int64, device=place)
+    optimizer = make_optimizer(step.optimizer, model, lr=0.0, options={})
+    loss = nn.functional.cross_entropy
+    return measure_footprint(model, batch, labels, loss, optimizer, number_format)
+
+
+def describe_memory(found: dict[str, Any]) -> Any:
+    """The result as text: what is kept, the peaks, and the largest modules."""
     from rich.text import Text
 
     from torchloupe.cli.text import align
@@ -161,7 +183,7 @@ def describe_room(found: dict[str, Any]) -> Any:
 
 
 def _describe_modules(modules: list[dict[str, Any]]) -> Any:
-    """The parts of a model that keep most, those inside them included."""
+    """The modules at the top of a model that keep most, with everything inside them."""
     from torchloupe.cli.text import align
 
     whole: dict[str, list[int]] = {}

@@ -1,30 +1,58 @@
-"""Options that several commands share, so that they are spelt and explained once."""
+"""Options that several commands share, and what goes around every command."""
 
 import contextlib
+import functools
+import inspect
 import sys
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
 import typer
 
+from torchloupe.cli.gpus import is_first_rank
+from torchloupe.display.waiting import WaitingLine, waiting_line
 from torchloupe.errors import printable
 
 _OUTPUT = "Output"
 
 
-def results_only() -> contextlib.AbstractContextManager[Any]:
-    """Inside, what models, data and libraries print goes to stderr: stdout is for results."""
-    return contextlib.redirect_stdout(sys.stderr)
+@contextlib.contextmanager
+def results_only(*, quiet: bool = False) -> Iterator[WaitingLine]:
+    """Inside, what models, data and libraries print goes to stderr: stdout is for results.
+
+    The line that it yields says on a terminal what is being loaded, from the first moment.
+    """
+    with waiting_line(quiet=quiet) as line, contextlib.redirect_stdout(sys.stderr):
+        if is_first_rank():
+            line.say("loading PyTorch")
+        yield line
+
+
+def with_traceback(command: Callable[..., None]) -> Callable[..., None]:
+    """`command` with the option --traceback, which `main.run` reads when the command fails."""
+
+    @functools.wraps(command)
+    def run(**options: Any) -> None:
+        del options["traceback"]
+        command(**options)
+
+    kind = inspect.Parameter.KEYWORD_ONLY
+    option = inspect.Parameter("traceback", kind, default=False, annotation=Traceback)
+    parameters = [*inspect.signature(command).parameters.values(), option]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {**command.__annotations__, "traceback": Traceback}
+    return run
 
 
 def _remember_traceback(context: typer.Context, wanted: bool) -> bool:
-    """Tell the door (main.run), which is outside every command, to print tracebacks."""
+    """Note that tracebacks are wanted where `main.run`, outside every command, finds it."""
     asked: dict[str, Any] = context.find_root().obj
     asked["traceback"] = wanted or asked.get("traceback", False)
     return wanted
 
 
 def amount(text: str) -> float:
-    """A number above 0 that was typed."""
+    """A number above 0 from the command line."""
     try:
         found = float(text)
     except ValueError:
@@ -35,7 +63,7 @@ def amount(text: str) -> float:
 
 
 def whole_number(text: str | int) -> int:
-    """A whole number, zero or more, that was typed (typer hands defaults in too)."""
+    """A whole number, 0 or more, from the command line (or a default, which is an int)."""
     digits = str(text)
     if digits.isascii() and digits.isdigit():
         return int(digits)
@@ -43,7 +71,7 @@ def whole_number(text: str | int) -> int:
 
 
 def count(text: str | int) -> int:
-    """A whole number from 1 on that was typed."""
+    """A whole number, 1 or more, from the command line."""
     found = whole_number(text)
     if found == 0:
         raise typer.BadParameter("it is 0 and should be 1 or more")
@@ -60,7 +88,7 @@ Traceback = Annotated[
     bool,
     typer.Option(
         "--traceback",
-        help="With an error, show where in the code it arose.",
+        help="Print the Python traceback of an error.",
         callback=_remember_traceback,
         rich_help_panel=_OUTPUT,
     ),
@@ -82,7 +110,7 @@ Set = Annotated[
     typer.Option(
         "--set",
         metavar="NAME=VALUE",
-        help="Any setting by its dotted name; may be given again. docs/settings.md lists them.",
+        help="Any setting by its dotted name; may be repeated. docs/settings.md lists them.",
     ),
 ]
 RunFolder = Annotated[
@@ -93,7 +121,7 @@ RunModel = Annotated[
     typer.Option(
         "--model",
         metavar="FILE.PY:NAME",
-        help="The code of the model, where the run was trained with your own.",
+        help="The code of the model, if the run was trained with a model of your own.",
     ),
 ]
 TrustCode = Annotated[

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from torchloupe.cli.options import Json, Quiet, Set, Traceback, amount, results_only
+from torchloupe.cli.options import Json, Quiet, Set, amount, results_only
 from torchloupe.cli.train import collect_settings
 from torchloupe.errors import ResourceError, UsageError, did_you_mean, printable
 
@@ -23,18 +23,14 @@ def pack(
         str | None,
         typer.Argument(metavar="[DATA]", help="Anything that `loupe train` takes."),
     ] = None,
-    list_: Annotated[
-        bool, typer.Option("--list", help="Show the packs that there are, and what they take.")
-    ] = False,
-    check: Annotated[
-        bool, typer.Option("--check", help="With --list: read every byte of them.")
-    ] = False,
+    list_: Annotated[bool, typer.Option("--list", help="List the packs and their sizes.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="With --list: verify every byte.")] = False,
     clear: Annotated[
         str | None,
         typer.Option(
             "--clear",
             metavar="NAME",
-            help="Remove the packs of this name (or the beginning of a key), or all of them: all.",
+            help="Remove the packs of this name (or whose key begins so), or all.",
         ),
     ] = None,
     older_than: Annotated[
@@ -43,19 +39,17 @@ def pack(
             "--older-than",
             metavar="DAYS",
             parser=amount,
-            help="With --clear: only what was not used for so long.",
+            help="With --clear: only packs not used for DAYS days.",
         ),
     ] = None,
     settings: Set = None,
     quiet: Quiet = False,
     as_json: Json = False,
-    traceback: Traceback = False,  # noqa: ARG001 - its callback tells the door
 ) -> None:
-    """Decode a data set once, ahead of training; list and clear what was decoded.
+    """Decode a data set once, ahead of training; list and clear decoded data sets.
 
-    Training does the same by itself at its first run over a data set. A build that was stopped
-    goes on where it was. Settings that change pixels (data.size, data.mode, data.fit) make
-    another pack.
+    The first training on a data set does the same. A build that was stopped is continued.
+    Settings that change pixels (data.size, data.mode, data.fit) make another pack.
 
     loupe pack photos/
 
@@ -91,13 +85,14 @@ def _build(source: str, typed: dict[str, Any], quiet: bool, as_json: bool) -> No
     from torchloupe.display.terminal import make_display
     from torchloupe.units import format_bytes, format_seconds, plural
 
-    with results_only():
+    with results_only(quiet=quiet) as line:
         from torchloupe.data.pack.pixels import sound_rows
         from torchloupe.prepare.data import describe_bad, open_ahead
         from torchloupe.run.events import Note
         from torchloupe.train.start import decide
 
         config = decide(typed, None).config
+        line.say(f"reading {source}")
         display = make_display(quiet=quiet)
         started = time.perf_counter()
         try:

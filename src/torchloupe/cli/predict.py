@@ -14,7 +14,6 @@ from torchloupe.cli.options import (
     Device,
     RunFolder,
     RunModel,
-    Traceback,
     TrustCode,
     count,
     results_only,
@@ -30,7 +29,7 @@ def predict(
     images: Annotated[
         list[str],
         typer.Argument(
-            metavar="IMAGES...", help="Image files, and folders of which every image is taken."
+            metavar="IMAGES...", help="Image files, and folders of images at any depth."
         ),
     ],
     format_: Annotated[
@@ -43,7 +42,7 @@ def predict(
     ] = None,
     top: Annotated[
         int,
-        typer.Option("--top", metavar="K", parser=count, help="The K likeliest classes of each."),
+        typer.Option("--top", metavar="K", parser=count, help="The K most likely classes."),
     ] = 1,
     out: Annotated[
         str | None, typer.Option("--out", metavar="FILE", help="Write there instead of stdout.")
@@ -51,12 +50,11 @@ def predict(
     device: Device = None,
     model: RunModel = None,
     trust_code: TrustCode = False,
-    traceback: Traceback = False,  # noqa: ARG001 - its callback tells the door
 ) -> None:
     """Label images with a trained run.
 
-    An image that can't be read gets a row that says why; the rest are labelled all the same, and
-    the exit code is then 3.
+    An image that can't be read gets a row with the reason, the others are labelled, and the exit
+    code is 3.
 
     loupe predict runs/photos-001 cat.jpg
 
@@ -66,24 +64,26 @@ def predict(
     """
     kind = choose_format(format_, out)
     if kind == "parquet" and out is None and sys.stdout.isatty():
-        raise UsageError("parquet is not made for a terminal", "add --out FILE.parquet")
-    with results_only():
+        raise UsageError("parquet can't be printed on a terminal", "add --out FILE.parquet")
+    with results_only() as line:
         from torchloupe.trained.run import open_run
 
+        line.say(f"opening {run}")
         opened = open_run(run, model=model, trust_code=trust_code, device=device or "auto")
-        predictions = opened.predict(*images, top=top)
+        line.say("reading images")
+        predictions = opened.predict(images, top=top)
         content = render(predictions, kind, top)
     if out is not None:
         write_whole(Path(out), content)
     else:
         sys.stdout.flush()
-        sys.stdout.buffer.write(content)  # files are UTF-8, whatever the terminal speaks
+        sys.stdout.buffer.write(content)  # UTF-8, whatever the encoding of the terminal
         sys.stdout.buffer.flush()
     refuse_failures(predictions)
 
 
 def choose_format(asked: str | None, out: str | None) -> str:
-    """The format asked for, else the one that the ending of `out` names, else a table."""
+    """The format asked for, else the one of the file name extension of `out`, else a table."""
     ending = Path(out).suffix[1:].lower() if out else ""
     kind = asked or (ending if ending in FORMATS else "table")
     if kind not in FORMATS:
@@ -97,8 +97,8 @@ def choose_format(asked: str | None, out: str | None) -> str:
 def render(predictions: Sequence[Any], kind: str, top: int) -> bytes:
     """The predictions as one of FORMATS.
 
-    Names are data: CSV quotes what it must and changes nothing else. Bytes of a file name that
-    are no UTF-8 are written as %XX, since none of the formats could hold them.
+    Names are written unchanged, quoted in CSV where necessary. Bytes of a file name that are not
+    UTF-8 are written as %XX, since none of the formats can hold them.
     """
     if kind == "table":
         return _as_table(predictions).encode("utf-8", "backslashreplace")
@@ -124,7 +124,7 @@ def column_names(top: int) -> list[str]:
 
 
 def unicode_path(path: str) -> str:
-    """`path` with bytes that are no UTF-8 as %XX, the way sample ids spell them."""
+    """`path` with bytes that are not UTF-8 as %XX, as in sample ids."""
     return "".join(
         f"%{ord(c) - 0xDC00:02X}" if 0xDC80 <= ord(c) <= 0xDCFF else c for c in str(path)
     )
@@ -143,7 +143,7 @@ def refuse_failures(predictions: Sequence[Any]) -> None:
         named.append(f"and {len(bad) - len(named):,} more")
     raise DataError(
         f"{len(bad):,} of {len(predictions):,} images can't be read: {'; '.join(named)}",
-        "their rows carry the reason; the rest are labelled",
+        "their rows have the reason; the others are labelled",
     )
 
 
@@ -165,7 +165,7 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def _ranked(prediction: Any) -> list[tuple[str, float]]:
-    """The likeliest classes, best first; nothing for an image that could not be read."""
+    """The most likely classes, best first; nothing for an image that could not be read."""
     return [] if prediction.error else list((prediction.probabilities or {}).items())
 
 

@@ -1,12 +1,24 @@
-"""`loupe probe`: every way of computing a step, measured, and what limits the training."""
+"""`loupe probe`: the variants of a training step, measured, and what limits the training."""
 
-from collections.abc import Iterator
-from typing import Annotated, Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from torchloupe.cli.options import Device, Json, Quiet, Set, Traceback
+from torchloupe.cli.options import Device, Json, Quiet, Set, results_only
 from torchloupe.cli.train import collect_settings, display
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from torchloupe.prepare.session import Session
+    from torchloupe.speed.bottleneck import Rates
+    from torchloupe.speed.trial import Trial
+
+_TRIAL_SECONDS = 10.0  # for all variants together
+_RATE_SECONDS = 1.5
+_DECODED_IMAGES = 64
 
 
 def probe(
@@ -18,13 +30,12 @@ def probe(
     device: Device = None,
     quiet: Quiet = False,
     as_json: Json = False,
-    traceback: Traceback = False,  # noqa: ARG001 - its callback tells the door
 ) -> None:
     """Measure how fast this model trains on these data, and why.
 
-    Tries number formats, memory formats and threads on real steps; then the data alone, the
-    model alone and both together, beside what this machine could do at best. Trains nothing and
-    leaves no run folder.
+    Measures number formats, memory formats and threads on real steps; then the data alone, the
+    model alone and both together, compared with the peak rates of this machine. Trains nothing
+    and makes no run folder.
 
     loupe probe digits
 
@@ -35,82 +46,124 @@ def probe(
     typed = collect_settings(
         {"data.source": data, "model.name": model, "hardware.device": device}, settings
     )
-    with display(quiet) as listeners:
+    with results_only(quiet=quiet) as line:
         from torchloupe.prepare.objects import UserObjects
         from torchloupe.prepare.session import prepare_session
         from torchloupe.train.start import decide
 
-        findings = _look(prepare_session(decide(typed, None), UserObjects(data), listeners))
+        line.say(f"reading {data}")
+        with display(quiet) as listeners:
+            session = prepare_session(decide(typed, None), UserObjects(data), listeners)
+        line.say("measuring steps")
+        found = measure(session)
     from torchloupe.cli.text import print_text, to_json
 
     if as_json:
-        print(to_json({name: value for name, value in findings.items() if name != "text"}))
+        print(to_json(to_object(found)))
     else:
-        print_text(findings["text"])
+        print_text(describe(found))
 
 
-def _look(work: Any) -> dict[str, Any]:
-    """All findings for JSON, and as `text`."""
+@dataclass(frozen=True)
+class Findings:
+    """What was measured: `trials` of each variant, the first of them the one in use."""
+
+    trials: Sequence["Trial"]
+    best: "Trial"
+    rates: "Rates"
+    verdict: Sequence[str]  # what limits the training, and what would make it faster
+
+
+def measure(session: "Session") -> Findings:
+    """Time the variants of a step, then data, model and both; the weights are not used again."""
+    from torchloupe.data.pack.decoding import thread_count
+    from torchloupe.speed.bottleneck import name_bottleneck
+    from torchloupe.speed.trial import choose_variant
+
+    trials = _try_variants(session)
+    rates = _measure_rates(session)
+    pixels = session.run_data.pixels
+    where = pixels.where if pixels is not None else ""
+    verdict = name_bottleneck(rates, where=where, cores=thread_count())
+    return Findings(trials, choose_variant(trials), rates, verdict)
+
+
+def _try_variants(session: "Session") -> "Sequence[Trial]":
+    from torchloupe.prepare.objects import UserObjects, build_optimizer
+    from torchloupe.speed.choice import open_variants, repeat_batch
+    from torchloupe.speed.trial import probe as try_variants
+
+    config, run_data, device = session.config, session.run_data, session.place.device
+    rows = run_data.some_rows(config.train.batch_total)
+    batch = next(iter(run_data.scan_rows(rows, device)))
+    return try_variants(
+        session.state.model,
+        session.plan.loss,
+        lambda model: build_optimizer(config, UserObjects(), model),
+        repeat_batch(batch, config.train.batch_total),
+        open_variants(session.settings, device, everything=True),
+        seconds=_TRIAL_SECONDS,
+    )
+
+
+def _measure_rates(session: "Session") -> "Rates":
+    from torchloupe.hardware.step import take_step
+    from torchloupe.speed.bottleneck import measure_rates, time_decoding
+
+    run_data, state = session.run_data, session.state
+    decode = (0.0, 0.0)
+    if run_data.pixels is not None:
+        rows = run_data.some_rows(session.config.train.batch_total)[:_DECODED_IMAGES].tolist()
+        decode = time_decoding(run_data.source.reader.read, rows, run_data.contract)
+
+    def batches() -> Iterator[Any]:
+        return iter(session.feed.batches())
+
+    def step(batch: Any) -> None:
+        take_step(
+            state.model,
+            batch.images,
+            batch.labels,
+            session.plan.loss,
+            session.precision,
+            state.optimizer,
+            max_norm=session.plan.clip_norm,
+        )
+
+    state.model.train()
+    return measure_rates(batches, step, decode, seconds=_RATE_SECONDS)
+
+
+def describe(found: Findings) -> "Text":
+    """The findings as tables and the verdict."""
     from rich.text import Text
 
     from torchloupe.cli.text import align
-    from torchloupe.data.pack.decoding import thread_count
-    from torchloupe.speed.bottleneck import (
-        describe_rates,
-        measure_rates,
-        name_bottleneck,
-        time_decoding,
-    )
-    from torchloupe.speed.choice import open_variants, repeat_batch
-    from torchloupe.speed.trial import choose_variant
-    from torchloupe.speed.trial import probe as try_ways
-
-    config, run_data, device = work.config, work.run_data, work.place.device
-    rows = run_data.some_rows(config.train.batch_total)
-    batch = next(iter(run_data.scan_rows(rows, device)))
-    trials = try_ways(
-        work.state.model,
-        work.plan.loss,
-        lambda model: _make_optimizer(config, model),
-        repeat_batch(batch, config.train.batch_total),
-        open_variants(work.settings, device, everything=True),
-        seconds=10.0,
-    )
-    best = choose_variant(trials)
-    usual = max(trials[0].images_per_second, 1e-9)
-    decode = (0.0, 0.0)
-    if run_data.pixels is not None:
-        decode = time_decoding(run_data.source.reader.read, rows[:64].tolist(), run_data.contract)
-
-    def batches() -> Iterator[Any]:
-        return iter(work.feed.batches())
-
-    def step(now: Any) -> None:
-        with work.precision.autocast():
-            loss = work.plan.loss(work.state.model(now.images), now.labels)
-        work.precision.backward(loss)
-        work.precision.step(work.state.optimizer, loss.detach(), max_norm=work.plan.clip_norm)
-
-    work.state.model.train()
-    rates = measure_rates(batches, step, decode, seconds=1.5)
-    where = run_data.pixels.where if run_data.pixels is not None else ""
-    verdict = name_bottleneck(rates, where=where, cores=thread_count())
+    from torchloupe.speed.bottleneck import describe_rates
 
     cells = [["variant", "images/s", "loss differs by", "gradients by", ""]]
-    for trial in sorted(trials, key=lambda trial: -trial.images_per_second):
-        remark = trial.problem or ("" if trial.agrees else "not within the tolerance of fp32")
+    for trial in sorted(found.trials, key=lambda trial: -trial.images_per_second):
         rate = f"{trial.images_per_second:,.0f}" if trial.rates else "-"
         gaps = [f"{trial.loss_gap:.1e}", f"{trial.gradient_gap:.1e}"]
-        cells.append(
-            [str(trial.variant), rate, *(gaps if not trial.problem else ["-", "-"]), remark]
-        )
-        if trial is trials[0]:
-            cells[-1][-1] = "training uses this"
-        elif trial is best:
-            cells[-1][-1] = f"{best.images_per_second / usual:.2f} times as fast"
+        gaps = ["-", "-"] if trial.problem else gaps
+        cells.append([str(trial.variant), rate, *gaps, _remark(trial, found)])
     text = Text().append_text(align(cells, right=(1, 2, 3), header=True)).append("\n")
-    text.append_text(align([list(row) for row in describe_rates(rates)])).append("\n")
-    text.append("".join(f"{line}\n" for line in verdict))
+    text.append_text(align([list(row) for row in describe_rates(found.rates)])).append("\n")
+    return text.append("".join(f"{line}\n" for line in found.verdict))
+
+
+def _remark(trial: "Trial", found: Findings) -> str:
+    usual = found.trials[0]
+    if trial is usual:
+        return "training uses this"
+    if trial is found.best:
+        gain = trial.images_per_second / max(usual.images_per_second, 1e-9)
+        return f"{gain:.2f} times as fast"
+    return trial.problem or ("" if trial.agrees else "not within the tolerance of fp32")
+
+
+def to_object(found: Findings) -> dict[str, Any]:
+    """The findings for JSON."""
     return {
         "variants": [
             {
@@ -120,18 +173,11 @@ def _look(work: Any) -> dict[str, Any]:
                 "gradient_gap": trial.gradient_gap,
                 "agrees": trial.agrees,
                 "problem": trial.problem,
-                "usual": trial is trials[0],
-                "best": trial is best,
+                "usual": trial is found.trials[0],
+                "best": trial is found.best,
             }
-            for trial in trials
+            for trial in found.trials
         ],
-        "rates": {**vars(rates), "data_fraction": rates.data_fraction},
-        "verdict": verdict,
-        "text": text,
+        "rates": {**vars(found.rates), "data_fraction": found.rates.data_fraction},
+        "verdict": found.verdict,
     }
-
-
-def _make_optimizer(config: Any, model: Any) -> Any:
-    from torchloupe.prepare.objects import UserObjects, build_optimizer
-
-    return build_optimizer(config, UserObjects(), model)

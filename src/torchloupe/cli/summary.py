@@ -8,7 +8,6 @@ import typer
 from torchloupe.cli.options import (
     Device,
     Json,
-    Traceback,
     TrustCode,
     count,
     results_only,
@@ -31,24 +30,23 @@ def summary(
         ),
     ] = None,
     classes: Annotated[
-        int | None, typer.Option("--classes", metavar="K", parser=count, help="How many outputs.")
+        int | None, typer.Option("--classes", metavar="K", parser=count, help="Number of classes.")
     ] = None,
     images: Annotated[
-        int, typer.Option("--batch", metavar="N", parser=count, help="How many images at once.")
+        int, typer.Option("--batch", metavar="N", parser=count, help="Images per batch.")
     ] = 1,
     svg: Annotated[
         str | None,
-        typer.Option("--svg", metavar="FILE", help="Draw the net there, as one picture."),
+        typer.Option("--svg", metavar="FILE", help="Draw the network as an SVG picture."),
     ] = None,
-    untimed: Annotated[bool, typer.Option("--no-time", help="Measure no times.")] = False,
+    untimed: Annotated[bool, typer.Option("--no-time", help="Don't measure times.")] = False,
     device: Device = None,
     trust_code: TrustCode = False,
     as_json: Json = False,
-    traceback: Traceback = False,  # noqa: ARG001
 ) -> None:
-    """Show what a model is made of and what it costs.
+    """Show the layers of a model and their costs.
 
-    Output shapes, parameters, FLOPs, bytes and times, layer by layer and in all.
+    Output shapes, parameters, FLOPs, bytes and times, per layer and in total.
 
     loupe summary cnn --input 1,28,28 --classes 10
 
@@ -59,11 +57,12 @@ def summary(
     from torchloupe.cli.text import print_text, to_json
 
     shape = parse_shape(input_ or "3,224,224")
-    with results_only():
+    with results_only() as line:
         from torchloupe.cli.layers import describe_summary, summary_of, summary_of_run, to_objects
         from torchloupe.lens.drawing import draw_net
         from torchloupe.system.files import replace_file
 
+        line.say(f"measuring {model}")
         how: Any = {"images": images, "timed": not untimed, "device": device or "auto"}
         if (Path(model) / "config.json").is_file():
             if input_ is not None or classes is not None:

@@ -4,7 +4,6 @@ Text is never cut or wrapped to a terminal's width, so that a pipe gets all of i
 """
 
 import json
-import math
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from rich.text import Text
 
 from torchloupe.display.progress import format_fraction, format_loss
 from torchloupe.errors import printable
+from torchloupe.run.json_files import finite
 from torchloupe.units import format_bytes, format_count, format_seconds, plural
 
 _MOST_CLASSES = 40
@@ -23,7 +23,7 @@ _MOST_PAIRS = 10
 
 
 def print_text(text: Text) -> None:
-    """Print `text` on stdout, with its styles where that is a terminal."""
+    """Print `text` on stdout, styled if that is a terminal."""
     console = Console(highlight=False, emoji=False, markup=False, soft_wrap=True)
     with console.capture() as page:  # rich itself would end the program on a closed pipe
         console.print(text, end="")
@@ -31,12 +31,12 @@ def print_text(text: Text) -> None:
 
 
 def to_json(value: Any) -> str:
-    """JSON for a program: numbers that are not finite are null, other objects their text."""
-    return json.dumps(_plain(value), indent=1)
+    """JSON for programs: NaN and infinities are null, unknown objects their text."""
+    return json.dumps(finite(value), indent=1, default=str)
 
 
 def describe_result(folder: Path, metrics: Mapping[str, Any], source: str = "") -> Text:
-    """What a finished run has to say: accuracy, time, folder, and what to do next."""
+    """The summary of a finished run: accuracy, time, folder, and the next commands."""
     text = Text()
     test, val = metrics.get("test") or {}, metrics.get("val") or {}
     if test.get("count"):
@@ -67,7 +67,7 @@ def describe_result(folder: Path, metrics: Mapping[str, Any], source: str = "") 
 
 
 def describe_folds(folder: Path, metrics: Mapping[str, Any], source: str = "") -> Text:
-    """What a cross-validation has to say: each fold, the mean with its spread, all together."""
+    """The summary of a cross-validation: each fold, mean and standard deviation, and the total."""
     rows = [["fold", "test accuracy", "mean class f1", "images", "trained in"]]
     rows += [
         [
@@ -128,7 +128,7 @@ def describe_scores(scores: Mapping[str, Any], split: str) -> Text:
 
 
 def describe_evaluation(scores: Mapping[str, Any], split: str) -> Text:
-    """Scores in full: the lines above, a table of classes, and the most confused pairs."""
+    """All scores: accuracy and loss, a table of classes, and the most confused pairs."""
     text = describe_scores(scores, split)
     if scores.get("top5_accuracy") is not None:
         text.append(_fact("top-5 accuracy", format_fraction(scores["top5_accuracy"])))
@@ -206,7 +206,7 @@ def describe_audit(
 def confused_pairs(
     confusion: Sequence[Sequence[int]] | None, names: Sequence[str], most: int = _MOST_PAIRS
 ) -> list[tuple[str, str, int, float]]:
-    """(class, what it was taken for, images, share of the class), most images first."""
+    """(class, predicted class, images, fraction of the class), most images first."""
     if not confusion or len(confusion) != len(names):
         return []
     wrong = [
@@ -242,7 +242,7 @@ def align(
 
 
 def quote(path: Path | str) -> str:
-    """`path` as a shell reads it back, control characters and a leading dash included."""
+    """`path` quoted for a shell, with control characters escaped and a leading dash protected."""
     text = str(path)
     if text.startswith("-"):
         text = f"./{text}"
@@ -271,15 +271,3 @@ def _next_commands(folder: Path, source: str) -> list[list[str]]:
 
 def _fact(label: str, value: str) -> str:
     return f"{label:<16}{value}\n"
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if value is None or isinstance(value, (bool, int, str)):
-        return value
-    return str(value)

@@ -1,7 +1,7 @@
 """`loupe train` and `loupe resume`: from the command line to typed settings, and the result."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +16,6 @@ from torchloupe.cli.options import (
     RunFolder,
     RunModel,
     Set,
-    Traceback,
     TrustCode,
     amount,
     count,
@@ -25,6 +24,7 @@ from torchloupe.cli.options import (
 )
 from torchloupe.distributed.rank import find_rank
 from torchloupe.errors import UsageError, printable
+from torchloupe.run.places import FOLDS
 
 Epochs = Annotated[
     float | None,
@@ -38,7 +38,7 @@ Minutes = Annotated[
         "--minutes",
         metavar="M",
         parser=amount,
-        help="Be done after M minutes, all in all, instead of a number of epochs.",
+        help="Finish within M minutes in total, instead of a number of epochs.",
     ),
 ]
 
@@ -52,7 +52,7 @@ Parallel = Annotated[
     typer.Option(
         "--parallel",
         metavar="P",
-        help="How several GPUs share the work: ddp (if left out), fsdp, or dp in one process.",
+        help="How several GPUs share the work: ddp (the default), fsdp, or dp in one process.",
     ),
 ]
 
@@ -63,9 +63,9 @@ def train(
         str,
         typer.Argument(
             metavar="DATA",
-            help="A folder with one folder of images a class, or train, val, test folders of such; "
-            "a .csv, .tsv or .parquet of paths and labels; .npz or IDX arrays; tar shards; digits; "
-            "torchvision:NAME; file.py:NAME.",
+            help="A folder with a folder of images per class, or train, val and test folders of "
+            "these; a .csv, .tsv or .parquet of paths and labels; .npz or IDX arrays; tar shards; "
+            "digits; torchvision:NAME; file.py:NAME.",
         ),
     ],
     model: Annotated[
@@ -82,8 +82,8 @@ def train(
         typer.Option(
             "--strategy",
             metavar="S",
-            help="head: solve the last layer of a pretrained network; finetune: train all of it "
-            "on from there; scratch: from random weights. Chosen if left out.",
+            help="head: fit the last layer of a pretrained network; finetune: then train all "
+            "layers; scratch: train from random weights. Chosen if left out.",
         ),
     ] = None,
     weights: Annotated[
@@ -102,7 +102,7 @@ def train(
             "--folds",
             metavar="K",
             parser=count,
-            help="Cross-validate: train K times, each time tested on another K-th of the images.",
+            help="Cross-validate: train K runs, each tested on another K-th of the images.",
         ),
     ] = None,
     out: Annotated[
@@ -124,21 +124,18 @@ def train(
     precision: Precision = None,
     seed: Annotated[
         int | None,
-        typer.Option(
-            "--seed", metavar="N", parser=whole_number, help="Of order, augmentation and weights."
-        ),
+        typer.Option("--seed", metavar="N", parser=whole_number, help="The random seed."),
     ] = None,
     download: Annotated[
         bool, typer.Option("--download", help="Allow torchvision:NAME to fetch its files.")
     ] = False,
     quiet: Quiet = False,
     as_json: Json = False,
-    traceback: Traceback = False,  # noqa: ARG001 - its callback tells the door
 ) -> None:
     """Train a classifier and leave a run folder.
 
-    Progress goes to stderr; at the end stdout has the test accuracy with its 95 % interval, the
-    run folder, and what to do next.
+    Progress goes to stderr. At the end stdout has the test accuracy with its 95 % interval, the
+    run folder, and the next commands.
 
     loupe train digits
 
@@ -168,22 +165,25 @@ def train(
         },
         settings,
     )
-    with results_only():
+    asked = context.find_root().obj
+    with results_only(quiet=quiet) as line:
         from torchloupe.studies.cross_validation import train_folds
         from torchloupe.train.start import decide
         from torchloupe.train.start import train as begin
 
         config = decide(typed, recipe).config
+        line.clear()  # ranks have lines of their own
         all_folds = config.data.folds and not config.data.fold
         if all_folds:
             refuse_ranks(config)
-            found = train_folds(data, typed, recipe, out, listening=lambda: display(quiet))
+            line.say(f"reading {data}")
+            found = train_folds(data, typed, recipe, out, listening=lambda: display(quiet, asked))
         elif run_on_ranks(context, config):
             return
         else:
-            with display(quiet) as listeners:
-                began = context.find_root().obj["began"]
-                run = begin(data, typed, recipe, out, listeners=listeners, began=began)
+            line.say(f"reading {data}")
+            with display(quiet, asked) as listeners:
+                run = begin(data, typed, recipe, out, listeners=listeners, began=asked["began"])
     if all_folds:
         _print_folds(found, as_json, source=data)
     else:
@@ -203,21 +203,21 @@ def resume(
     trust_code: TrustCode = False,
     accept_new_data: Annotated[
         bool,
-        typer.Option("--accept-new-data", help="Go on although the data has changed since."),
+        typer.Option("--accept-new-data", help="Go on although the data have changed."),
     ] = False,
     quiet: Quiet = False,
     as_json: Json = False,
-    traceback: Traceback = False,  # noqa: ARG001
 ) -> None:
     """Continue a stopped run, or train a finished one for longer.
 
-    It goes on from the newest sound checkpoint, with the settings of the run; what is typed here
-    replaces a setting from now on.
+    It continues from the newest valid checkpoint, with the settings of the run. Options given
+    here replace these settings from now on.
 
     loupe resume runs/photos-001
 
     loupe resume runs/photos-001 --epochs 40
     """
+    asked = context.find_root().obj
     typed = collect_settings(
         {
             "train.epochs": epochs,
@@ -228,41 +228,49 @@ def resume(
         },
         settings,
     )
-    if (Path(run) / "folds.json").is_file():
+    if (Path(run) / FOLDS).is_file():
         if typed or model or accept_new_data:
             raise UsageError(
-                f"{printable(run)} is a cross-validation, which goes on as it was begun",
+                f"{printable(run)} is a cross-validation, which is resumed with its own settings",
                 f"leave the options out, or resume one of its runs: {printable(run)}/fold-1",
             )
-        with results_only():
+        asked["run"] = run
+        with results_only(quiet=quiet) as line:
             from torchloupe.studies.cross_validation import resume_folds
 
-            found = resume_folds(run, trust_code=trust_code, listening=lambda: display(quiet))
+            line.say(f"opening {run}")
+            found = resume_folds(
+                run, trust_code=trust_code, listening=lambda: display(quiet, asked)
+            )
         _print_folds(found, as_json)
         return
-    with display(quiet) as listeners:
+    with results_only(quiet=quiet) as line:
         from torchloupe.config.settings import read_settings
         from torchloupe.run.places import find_run
         from torchloupe.train.start import continue_run
 
-        asked = "hardware.gpus" in typed
         before = read_settings(find_run(Path(run)) / "config.json")
-        if run_on_ranks(context, before.changed(typed, "typed").config, at_most=not asked):
+        config = before.changed(typed, "typed").config
+        asked["run"] = run
+        line.clear()  # ranks have lines of their own
+        if run_on_ranks(context, config, at_most="hardware.gpus" not in typed):
             return
-        done = continue_run(
-            run,
-            typed,
-            model_name=model,
-            trust_code=trust_code,
-            accept_new_data=accept_new_data,
-            listeners=listeners,
-            began=context.find_root().obj["began"],
-        )
+        line.say(f"opening {run}")
+        with display(quiet, asked) as listeners:
+            done = continue_run(
+                run,
+                typed,
+                model_name=model,
+                trust_code=trust_code,
+                accept_new_data=accept_new_data,
+                listeners=listeners,
+                began=asked["began"],
+            )
     _print_result(done, as_json)
 
 
 def collect_settings(flags: dict[str, Any], assignments: list[str] | None) -> dict[str, Any]:
-    """What was typed, by dotted name; UsageError where two of them contradict each other."""
+    """The settings that were typed, by dotted name; UsageError if two contradict each other."""
     from torchloupe.config.text import parse_assignments
 
     typed = {name: value for name, value in flags.items() if value is not None}
@@ -283,24 +291,41 @@ def collect_settings(flags: dict[str, Any], assignments: list[str] | None) -> di
     return typed
 
 
+class RunName:
+    """A listener that notes the folder of the run in `asked`, for the hint after an interrupt."""
+
+    def __init__(self, asked: dict[str, Any]) -> None:
+        self.asked = asked
+
+    def start(self, facts: Mapping[str, Any]) -> None:
+        """Note the run folder; for a fold, the folder of the whole cross-validation."""
+        run = Path(facts["run"])
+        self.asked["run"] = run.parent if (run.parent / FOLDS).is_file() else run
+
+    def record(self, event: Mapping[str, Any]) -> None:
+        """Events say nothing of the folder."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
 @contextlib.contextmanager
-def display(quiet: bool) -> Iterator[list[Any]]:
-    """The display as a list of listeners; whatever code prints meanwhile goes to stderr."""
+def display(quiet: bool, asked: dict[str, Any] | None = None) -> Iterator[list[Any]]:
+    """The listeners of a run: the display, and what notes the run's folder in `asked`."""
     from torchloupe.display.terminal import make_display
 
-    with results_only():
-        display = make_display(quiet=quiet)
-        try:
-            yield [display]
-        finally:
-            display.close()
+    display = make_display(quiet=quiet)
+    try:
+        yield [display] if asked is None else [display, RunName(asked)]
+    finally:
+        display.close()
 
 
 def refuse_ranks(config: Any) -> None:
-    """UsageError where folds are to be trained by several processes."""
+    """UsageError if folds would be trained by several processes."""
     if config.hardware.gpus != "1" or find_rank() is not None:
         raise UsageError(
-            "folds are trained one after the other by one process, and several were asked for",
+            "folds are trained one after the other in one process, and several were asked for",
             "leave --gpus and torchrun out, or train one fold: --set data.fold=1",
         )
 

@@ -1,4 +1,4 @@
-"""`loupe verify-resume` and `loupe diff`: proofs on runs of one's own."""
+"""`loupe verify-resume` and `loupe diff`: exact resume tested, and two runs compared."""
 
 import sys
 import tempfile
@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from torchloupe.cli.options import Json, Quiet, RunFolder, Set, Traceback, count, results_only
+from torchloupe.cli.options import Json, Quiet, RunFolder, Set, count, results_only
 from torchloupe.cli.train import Epochs
 from torchloupe.errors import LoupeError, UsageError, printable
 
@@ -27,31 +27,31 @@ def verify_resume(
     out: Annotated[
         str | None,
         typer.Option(
-            "--out", metavar="FOLDER", help="A new folder for the runs; a temporary if left out."
+            "--out", metavar="FOLDER", help="A new folder for the runs; temporary if left out."
         ),
     ] = None,
     quiet: Quiet = False,
     as_json: Json = False,
-    traceback: Traceback = False,  # noqa: ARG001 - its callback tells the door
 ) -> None:
     """Kill runs at random instants, resume, compare every bit.
 
-    Each run is killed with SIGKILL up to four times, and resumed to its end; then its losses,
-    weights, averaged weights and optimizer state are compared with those of a run that was left
-    alone. Exit code 1 where any bit differs.
+    Each run is killed with SIGKILL up to four times and resumed to its end; then its losses,
+    weights, averaged weights and optimizer state are compared with those of an uninterrupted run.
+    The exit code is 1 if any bit differs.
 
     loupe verify-resume digits
 
     loupe verify-resume photos/ --model my_model.py:Net --epochs 2 --kills 50
     """
-    from torchloupe.studies.resume_proof import verify_resume as verify
-
     words = [] if data.startswith("-") else [data]
     words += ["--model", model] if model is not None else []
     words += ["--epochs", str(epochs)] if epochs is not None else []
     words += [word for text in settings or () for word in ("--set", text)]
     words += [] if words[:1] == [data] else ["--", data]
-    with tempfile.TemporaryDirectory(prefix="loupe-verify-") as temporary, results_only():
+    temporary_folder = tempfile.TemporaryDirectory(prefix="loupe-verify-")
+    with temporary_folder as temporary, results_only(quiet=quiet) as line:
+        from torchloupe.studies.resume_proof import verify_resume as verify
+
         folder = Path(out or temporary)
         if out is not None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise UsageError(
@@ -62,11 +62,12 @@ def verify_resume(
             if not quiet:
                 print(text, file=sys.stderr, flush=True)
 
+        line.say(f"training {data} without a stop")
         proof = verify(words, folder, kills=kills, tell=tell)
     _print(proof.as_dict(), _describe_verdict(proof, out), as_json)
     if not proof.is_exact:
         raise LoupeError(
-            "a resumed run is not the run that was never stopped"
+            "a resumed run differs from the uninterrupted run"
             if proof.kills
             else "every run ended before it could be killed",
             "keep the runs with --out and compare them with `loupe diff`"
@@ -79,18 +80,18 @@ def diff(
     run: RunFolder,
     other: Annotated[str, typer.Argument(metavar="OTHER", help="Another run folder.")],
     as_json: Json = False,
-    traceback: Traceback = False,  # noqa: ARG001
 ) -> None:
-    """Compare two runs: settings, and where losses part.
+    """Compare two runs: settings, and where losses differ.
 
-    Names the settings that differ, the first step at which losses or weights are not the same to
-    the last bit, and which parts of the last checkpoints are.
+    Lists the settings that differ, the first step at which losses or weights are not bit-equal,
+    and which parts of the last checkpoints are.
 
     loupe diff runs/photos-001 runs/photos-002
     """
-    with results_only():
+    with results_only() as line:
         from torchloupe.studies.difference import compare_runs
 
+        line.say(f"comparing {run} and {other}")
         difference = compare_runs(run, other)
     _print(difference.as_dict(), _describe_difference(difference), as_json)
 

@@ -1,6 +1,6 @@
-"""The progress of a run as numbers and words, from its events, without any drawing.
+"""The progress of a run as numbers and text, computed from its events.
 
-It knows the shape of events.jsonl and nothing of terminals; the displays draw what it says.
+It knows the format of events.jsonl and nothing of terminals; the displays draw it.
 """
 
 import math
@@ -11,17 +11,12 @@ from typing import Any
 from torchloupe.errors import printable
 from torchloupe.units import format_count, format_seconds, plural
 
-_PHASES = {
-    "pack": "reading images",
-    "features": "computing features",
-    "evaluate": "evaluating",
-    "export": "exporting",
-}
+_PHASES = {"pack": "reading images", "features": "computing features"}
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the past: an evaluation, or an epoch that had none."""
+    """One line of the table: an evaluation, or an epoch without one."""
 
     epoch: float
     train_loss: float | None
@@ -33,7 +28,7 @@ class Row:
 
 @dataclass
 class Progress:
-    """What is known of a run at this moment."""
+    """The current state of a run."""
 
     facts: dict[str, Any] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
@@ -42,18 +37,18 @@ class Progress:
     train_loss: float | None = None
     images_per_second: float | None = None
     seconds: float = 0.0
-    phase: tuple[str, int, int] | None = None  # its words, done, total
-    _first: tuple[int, float] | None = None  # step and seconds where this session began
+    phase: tuple[str, int, int] | None = None  # description, done, total
+    _first: tuple[int, float] | None = None  # step and seconds at which this session started
     _window: list[tuple[int, float | None, float | None]] = field(default_factory=list)
 
     def start(self, facts: Mapping[str, Any]) -> None:
-        """Take up what is known before the first step."""
+        """Set the facts known before the first step."""
         self.facts = dict(facts)
         self.phase = None
         self.step = int(facts.get("start_step") or 0)
 
     def record(self, event: Mapping[str, Any]) -> list[Row]:
-        """Take up an event; the rows that it completed."""
+        """Process an event; returns the rows that it completed."""
         if "phase" in event:
             name = str(event["phase"])
             done, total = int(event.get("done") or 0), int(event.get("total") or 0)
@@ -84,23 +79,23 @@ class Progress:
         return finished
 
     def finish_epoch(self) -> list[Row]:
-        """The row of an epoch that ended without evaluation; none where it has its row."""
+        """The row of an epoch that ended without evaluation; none if it has a row already."""
         return [self._close_row({})] if self._window else []
 
     @property
     def best(self) -> Row | None:
-        """The row that the best checkpoint comes from."""
+        """The row of the best checkpoint."""
         return next((row for row in reversed(self.rows) if row.is_best), None)
 
     @property
     def fraction(self) -> float:
-        """How much of the run is done, from 0 to 1."""
+        """The fraction of the run that is done, from 0 to 1."""
         total = self.facts.get("total_steps") or 0
         return min(1.0, self.step / total) if total else 0.0
 
     @property
     def seconds_left(self) -> float | None:
-        """Time to the last step at the pace of this session, evaluations included."""
+        """Seconds to the last step at the speed of this session, evaluations included."""
         total = self.facts.get("total_steps") or 0
         if self._first is None or self.step <= self._first[0]:
             return None
@@ -126,7 +121,7 @@ class Progress:
 
 
 def describe_facts(facts: Mapping[str, Any]) -> list[str]:
-    """The head of a run in up to four lines: the data, the model, the plan, what is varied."""
+    """The head of a run in up to four lines: data, model, plan, augmentation."""
     if not facts:
         return []
     sizes = [
@@ -175,7 +170,7 @@ def describe_row(row: Row, progress: Progress) -> str:
 
 
 def describe_trouble(event: Mapping[str, Any]) -> str:
-    """What a note or a step that was not applied has to say; empty for other events."""
+    """The text of a note or of a skipped step; empty for other events."""
     if "note" in event:
         return printable(event["note"], limit=1000)
     if event.get("overflow"):
@@ -195,7 +190,7 @@ def format_epochs(epochs: Any) -> str:
 
 
 def format_loss(loss: float | None) -> str:
-    """Four digits, whatever the size."""
+    """Four significant digits or decimals; a dash for None."""
     if loss is None:
         return "-"
     return f"{loss:.4f}" if abs(loss) < 10 else f"{loss:.4g}"
@@ -207,7 +202,7 @@ def format_fraction(share: float | None) -> str:
 
 
 def _number(epoch: float) -> int:
-    """The number of the epoch, from 1, that this moment is in or just ended."""
+    """The number, from 1, of the epoch that is in progress or has just ended."""
     return math.ceil(epoch - 1e-9)
 
 

@@ -1,7 +1,7 @@
-"""What a person sees while a run goes on: a live picture, plain lines, or warnings only.
+"""The display of a running training: a live view, plain lines, or warnings only.
 
-All of it goes to stderr. Names from files and class folders are shown as text, never read as
-markup or control codes. A display never raises into training: what fails is dropped.
+All of it goes to stderr. Names from files and class folders are shown as text, never interpreted
+as markup or control codes. A display never raises into training: its errors are dropped.
 """
 
 import contextlib
@@ -54,7 +54,7 @@ def make_display(*, quiet: bool, stream: TextIO | None = None) -> "Listener":
 
 
 def _never_raise(method: Method) -> Method:
-    """`method` with its errors dropped: a closed terminal is no reason to lose a run."""
+    """`method` with its errors dropped: a closed terminal must not end a run."""
 
     @functools.wraps(method)
     def quietly(*arguments: Any) -> None:
@@ -71,7 +71,7 @@ class Silent:
         self.stream = stream
 
     def start(self, facts: Mapping[str, Any]) -> None:
-        """Show nothing: what there is to warn of comes as notes."""
+        """Show nothing: warnings come as notes."""
 
     @_never_raise
     def record(self, event: Mapping[str, Any]) -> None:
@@ -106,7 +106,7 @@ class LineDisplay(Silent):
 
     @_never_raise
     def record(self, event: Mapping[str, Any]) -> None:
-        """Show the line of an epoch that this event completes."""
+        """Show the line of an epoch that this event completes, a note or a phase."""
         super().record(event)
         if "about" in event:
             self._line(printable(event["about"], limit=1000))
@@ -127,7 +127,7 @@ class LineDisplay(Silent):
 
 
 class LiveDisplay:
-    """A picture that is redrawn in place; what others print meanwhile appears above it."""
+    """A view that is redrawn in place; text that anything else prints appears above it."""
 
     def __init__(self, stream: TextIO, console: Console | None = None) -> None:
         self.progress = Progress()
@@ -153,7 +153,7 @@ class LiveDisplay:
 
     @_never_raise
     def record(self, event: Mapping[str, Any]) -> None:
-        """Take up the event; the picture follows within a fifth of a second."""
+        """Process the event; the view is redrawn within a fifth of a second."""
         self.progress.record(event)
         trouble = describe_trouble(event)
         if trouble:
@@ -164,7 +164,7 @@ class LiveDisplay:
 
     @_never_raise
     def close(self) -> None:
-        """Leave the last picture on the terminal, and give the streams back."""
+        """Leave the last view on the terminal and restore the streams."""
         self._done.set()
         sys.stdout, sys.stderr = self._streams
         if self._thread is not None:
@@ -177,11 +177,11 @@ class LiveDisplay:
             self._thread = None
 
     def _open(self) -> None:
-        """Begin to draw, at the first thing to show (packing comes before the run starts)."""
+        """Start drawing at the first event (images are decoded before the run starts)."""
         if self._thread is not None or self._done.is_set():
             return
         self._streams = (sys.stdout, sys.stderr)
-        if sys.stdout is self._stream:  # the command sends what others print to stderr
+        if sys.stdout is self._stream:  # the command redirects stdout to stderr
             sys.stdout = self._above
         sys.stderr = self._above
         self._live.start()
@@ -201,7 +201,7 @@ class LiveDisplay:
         self._live.refresh()
 
     def view(self) -> RenderableType:
-        """The whole picture, for a console of any width."""
+        """The whole view, for a console of any width."""
         progress, width = self.progress, min(self.console.width, _WIDEST)
         parts: list[RenderableType] = []
         head = describe_facts(progress.facts)
@@ -235,7 +235,7 @@ def _past(rows: list[Row], *, narrow: bool) -> Table:
 
 
 def _present(progress: Progress, width: int) -> RenderableType:
-    """A bar and, under it, as many of the facts as fit in `width`."""
+    """A progress bar and, below it, as many facts as fit in `width`."""
     if progress.phase:
         words, done, total = progress.phase
         bar = ProgressBar(total=max(total, 1), completed=done, width=max(8, width - 48))
@@ -274,10 +274,10 @@ def _in_line(*parts: RenderableType) -> Table:
 
 
 class Above(io.TextIOBase):
-    """What is printed while the picture is up, kept until the next redraw.
+    """A stream that keeps what is printed until the next redraw.
 
-    It takes no lock, so a loader process forked at any moment can still print: in a process
-    other than the one that made it, text goes straight to the stream.
+    It takes no lock, so that a loader process forked at any moment can still print: in another
+    process than the one that created it, text goes straight to the stream.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -298,21 +298,21 @@ class Above(io.TextIOBase):
         self._pieces.append(f"\n{line}\n" if self._rest else f"{line}\n")
 
     def end_line(self) -> None:
-        """End a line that was left open, since no more text will come."""
+        """End an unfinished line: no more text will come."""
         if self._rest or self._pieces:
             self._pieces.append("\n")
 
     def take_lines(self) -> list[str]:
-        """The whole lines since the last call, without what a carriage return wrote over."""
+        """The complete lines since the last call, without text that a carriage return overwrote."""
         while self._pieces:
             self._rest += self._pieces.popleft()
         *lines, self._rest = self._rest.split("\n")
         return [line.rstrip("\r").rpartition("\r")[2] for line in lines]
 
     def writable(self) -> bool:
-        """Yes."""
+        """True: text can be written."""
         return True
 
     def fileno(self) -> int:
-        """The stream's own, for child processes."""
+        """The file descriptor of the underlying stream, for child processes."""
         return self._stream.fileno()

@@ -8,13 +8,14 @@ import torch
 from torch import nn
 
 from torchloupe.config.schema import Config
+from torchloupe.display.trackers import refuse_unknown_trackers
 from torchloupe.model import catalog, losses, optimizers
 from torchloupe.model.backbones import load_pretrained
 from torchloupe.model.catalog import make_model
 from torchloupe.model.outputs import take_logits
 from torchloupe.model.schedules import make_schedule
 from torchloupe.model.transfer import Transfer, make_transfer
-from torchloupe.prepare.plan import Plan
+from torchloupe.prepare.plan import Plan, refuse_unknown_monitor
 from torchloupe.prepare.run_data import RunData
 from torchloupe.recipes.choice import PRETRAINED, Facts
 from torchloupe.units import plural
@@ -41,7 +42,9 @@ NO_OBJECTS = UserObjects()
 
 
 def refuse_misspelt(config: Config, objects: UserObjects) -> None:
-    """Raises UsageError for an unknown model, loss or optimizer, before images are read."""
+    """Raises UsageError for an unknown model, loss, optimizer or metric, before images are read."""
+    refuse_unknown_monitor(config.train.monitor)
+    refuse_unknown_trackers(config.track)
     for given, name, refuse in (
         (objects.model, config.model.name, catalog.refuse_unknown),
         (objects.loss, config.loss.name, losses.refuse_unknown),

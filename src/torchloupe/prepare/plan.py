@@ -7,7 +7,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from torchloupe.errors import UsageError, did_you_mean, printable
 from torchloupe.model.torch_schedulers import TorchSchedule
+
+MONITORED = ("val_accuracy", "val_loss")  # what each evaluation of a run measures
 
 
 class RateSchedule(Protocol):
@@ -52,7 +55,17 @@ class Plan:
         return max(step, round(step * self.seconds / max(seconds, 1e-9)))
 
     def is_better(self, value: float, best: float | None) -> bool:
-        """Whether `value` of the monitored metric beats `best`; losses count downwards."""
+        """Whether `value` of the monitored metric is better than `best`: lower for a loss."""
         if best is None:
             return True
         return value < best if self.monitor.endswith("loss") else value > best
+
+
+def refuse_unknown_monitor(name: str) -> None:
+    """UsageError for a `train.monitor` that no evaluation measures."""
+    if name not in MONITORED:
+        raise UsageError(
+            f"train.monitor is {printable(name)!r}; an evaluation measures "
+            + " and ".join(MONITORED),
+            did_you_mean(name, MONITORED, f"use --set train.monitor={MONITORED[0]}"),
+        )

@@ -1,1 +1,1 @@
-"""Pages and pictures from plain values."""
+"""HTML pages and pictures, drawn from plain values."""

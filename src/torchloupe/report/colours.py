@@ -1,4 +1,4 @@
-"""Numbers as colours: feature maps, heat laid over an image, and any image made fit to be seen."""
+"""Numbers as colours: feature maps, heat maps over an image, and images of any kind as RGB."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,7 +6,7 @@ from PIL import Image
 
 Pixels = NDArray[np.uint8]  # [H, W, 3]
 
-# Dark to light in even steps of lightness, so that they read the same in grey.
+# Dark to light in even steps of lightness, so that they can be read in grey too.
 _PALETTES = {
     "maps": ("0f0c29", "2c2a6c", "265c8c", "1f8f8c", "4ebe6e", "f0e560"),
     "heat": ("260a42", "78166d", "c43454", "f06b2a", "fab83c", "fff8b2"),
@@ -24,16 +24,16 @@ def to_colours(values: NDArray[np.floating], palette: str = "maps") -> Pixels:
 
 
 def to_unit(values: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Values stretched to 0..1; all 0 where they don't differ."""
+    """Values scaled to 0..1; all 0 if they are equal."""
     finite = np.nan_to_num(np.asarray(values, dtype=np.float64))
     low, high = float(finite.min()), float(finite.max())
     return (finite - low) / (high - low) if high > low else np.zeros_like(finite)
 
 
 def lay_over(image: Pixels, heat: NDArray[np.floating]) -> Pixels:
-    """The image in grey with heat [H, W] over it; where there is none, the image shows.
+    """The image in grey with the heat map [H, W] over it, transparent where the heat is 0.
 
-    Heat of another size than the image's is stretched smoothly.
+    A heat map of another size is resized to that of the image (bicubic).
     """
     if heat.shape != image.shape[:2]:
         smooth = Image.fromarray(heat.astype(np.float32), "F")
@@ -46,10 +46,10 @@ def lay_over(image: Pixels, heat: NDArray[np.floating]) -> Pixels:
 
 
 def to_pixels(decoded: NDArray[np.generic]) -> Pixels:
-    """A decoded image [H, W, C] of any kind as one that can be seen.
+    """A decoded image [H, W, C] of any kind as RGB.
 
-    Numbers that are no bytes are stretched to the whole range; of channels that are neither
-    grey nor colours the first is shown.
+    Values that are not uint8 are scaled to the whole range; of images with neither 1 nor 3
+    channels the first channel is shown.
     """
     values = decoded if decoded.ndim == 3 else decoded[:, :, None]
     if values.shape[2] != 3:
@@ -60,7 +60,7 @@ def to_pixels(decoded: NDArray[np.generic]) -> Pixels:
 
 
 def enlarge(pixels: Pixels, width: int, height: int) -> Pixels:
-    """The pixels as large as fits into that size, their proportions kept."""
+    """The pixels resized to fit into that size, with their aspect ratio."""
     picture = Image.fromarray(pixels)
     factor = min(width / picture.width, height / picture.height)
     size = (max(1, round(picture.width * factor)), max(1, round(picture.height * factor)))

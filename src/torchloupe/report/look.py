@@ -1,4 +1,4 @@
-"""A look into a model: what it says of one image, where it looked, and what its layers made of it.
+"""A look into a model: its prediction for one image, heat maps, and feature maps of its layers.
 
 It holds numbers and pixels; picture.py and page.py draw them.
 """
@@ -17,24 +17,24 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Shown:
-    """One layer's maps in the order in which they are shown: the most varied first."""
+    """The feature maps of one layer, in the order shown: the largest standard deviation first."""
 
     name: str
     type: str
     maps: Values  # [N, h, w], each from 0 to 1
-    numbers: tuple[int, ...]  # which channel each map is
-    channels: int  # how many the layer has in all
+    numbers: tuple[int, ...]  # the channel of each map
+    channels: int  # of the layer in total
 
 
 @dataclass(frozen=True)
 class Look:
-    """What a model says of one image, and why."""
+    """What a model predicts for one image, and the evidence."""
 
     image_name: str
     model_name: str
-    ranking: tuple[tuple[str, float], ...]  # (class, probability), the likeliest first
-    pixels: Pixels  # [H, W, 3], what the model sees
-    heat: tuple[tuple[str, Values], ...]  # (class, [H, W] from 0 to 1), the likeliest first
+    ranking: tuple[tuple[str, float], ...]  # (class, probability), most likely first
+    pixels: Pixels  # [H, W, 3], as the model gets them
+    heat: tuple[tuple[str, Values], ...]  # (class, [H, W] from 0 to 1), most likely first
     heat_layer: str
     layers: tuple[Shown, ...]
 
@@ -48,9 +48,9 @@ def make_look(
     *,
     most_maps: int = 64,
 ) -> Look:
-    """The look that an insight gives; at most `most_maps` of a layer are kept.
+    """The look made from an insight, with at most `most_maps` maps of each layer.
 
-    `names` are those of the image and of the model.
+    `names` are the names of the image and of the model.
     """
     return Look(
         image_name=names[0],

@@ -1,7 +1,7 @@
-"""A look as one HTML page that needs nothing else: no file, no server, no request.
+"""A look as one self-contained HTML page: no other file, no server, no request.
 
-Pictures are inside it. Whatever came from data or from a model is escaped, and a content
-security policy allows no other script than this page's own, and no address at all.
+Pictures are embedded. Text from data or models is escaped, and a content security policy allows
+only the script of this page, and no network address.
 """
 
 import base64
@@ -101,9 +101,9 @@ def write_page(look: Look) -> str:
 
 
 def save_look(look: Look, out: Path) -> tuple[Path, Path]:
-    """Write the picture to `out`.png and the page to `out`.html, each whole; gives both paths.
+    """Write the picture to `out`.png and the page to `out`.html, atomically; returns both paths.
 
-    An ending of these that `out` has already is no part of its name.
+    A suffix .png or .html of `out` is replaced.
     """
     if out.suffix.lower() in (".png", ".html"):
         out = out.with_suffix("")
@@ -162,7 +162,7 @@ def _maps(layer: Shown) -> Iterable[str]:
 
 
 def _tint(heat: Values) -> Image.Image:
-    """Heat as colours that cover the image where there is any."""
+    """A heat map in colours, transparent where the heat is 0."""
     alpha = np.sqrt(np.clip(heat, 0, 1))[..., None] * 255
     return Image.fromarray(np.concatenate([to_colours(heat, "heat"), alpha.astype(np.uint8)], 2))
 

@@ -1,7 +1,7 @@
-"""A look as one PNG picture: the image, the heat over it, the classes, and a row of maps a layer.
+"""A look as one PNG picture: the image, heat maps, the classes, and a row of maps per layer.
 
-Set in Pillow's own typeface, so that it looks the same everywhere; that knows Latin letters only,
-and others are written as escapes here (the page shows them as they are).
+The font is the one in Pillow, so that it looks the same everywhere. It has Latin letters only;
+other letters are written as escapes here (the HTML page shows them).
 """
 
 from PIL import Image, ImageDraw, ImageFont
@@ -87,13 +87,13 @@ def _row(page: Image.Image, pen: ImageDraw.ImageDraw, layer: Shown, top: int) ->
 
 
 def _paste(page: Image.Image, pixels: Pixels, x: int, y: int, side: int) -> None:
-    """Put the pixels in the middle of a square."""
+    """Paste the pixels at the centre of a square."""
     height, width = pixels.shape[:2]
     page.paste(Image.fromarray(pixels), (x + (side - width) // 2, y + (side - height) // 2))
 
 
 def _write(pen: ImageDraw.ImageDraw, x: int, y: int, text: str, size: int, fill: str = _INK) -> int:
-    """Write the text and give its width."""
+    """Write the text; returns its width."""
     pen.text((x, y), text, font=ImageFont.load_default(size), fill=fill)
     return _width_of(text, size)
 
@@ -103,6 +103,6 @@ def _width_of(text: str, size: int) -> int:
 
 
 def _shorten(text: str, most: int) -> str:
-    """The text in letters that the typeface has, cut to `most` of them."""
+    """The text in letters that the font has, shortened to `most` of them."""
     latin = "".join(c if ord(c) < 0x250 else c.encode("unicode_escape").decode() for c in text)
     return printable(latin.encode(errors="backslashreplace").decode(), most)

@@ -130,6 +130,15 @@ class HeadStage(Event):
     stage: str = "head"
 
 
+@dataclass(frozen=True, eq=False)
+class Results(Event):
+    """The content of metrics.json, and pictures [H, W, 3] of it by name, for trackers."""
+
+    is_kept = False
+    results: Mapping[str, Any]
+    images: Mapping[str, Any]
+
+
 def read_events(run: Path) -> list[dict[str, Any]]:
     """The events of RUN/events.jsonl; an incomplete last line is skipped."""
     try:

@@ -6,6 +6,7 @@ written here are the interface of everything after training; docs/run-folder.md 
 
 import json
 import os
+import shlex
 import signal
 import time
 from collections.abc import Mapping, Sequence
@@ -25,7 +26,7 @@ from torchloupe.errors import (
 )
 from torchloupe.run import checkpoint
 from torchloupe.run.events import Event, Note, read_events
-from torchloupe.run.json_files import _finite, write_json
+from torchloupe.run.json_files import finite, write_json
 from torchloupe.run.listener import Listener
 from torchloupe.run.state import State
 from torchloupe.system import files
@@ -118,7 +119,7 @@ class RunFolder:
         if not self.writes:
             return
         if event.is_kept:
-            line = json.dumps(_finite(event.as_json())) + "\n"
+            line = json.dumps(finite(event.as_json())) + "\n"
             try:
                 files.append_line(self.path / "events.jsonl", line.encode())
             except OSError as error:  # a full disk must not stop the training
@@ -195,7 +196,7 @@ class RunFolder:
         what = "Ctrl-C" if kind is Interrupted else "SIGTERM"
         return kind(
             f"stopped by {what} after step {step:,}; the checkpoint is in {printable(self.path)}",
-            f"loupe resume {printable(self.path)} goes on from there",
+            f"loupe resume {shlex.quote(printable(self.path))} goes on from there",
         )
 
     def stopping_on_signals(self) -> AbstractContextManager[None]:

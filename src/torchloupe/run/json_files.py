@@ -12,7 +12,7 @@ from torchloupe.system import files
 
 def write_json(path: Path, content: Any) -> None:
     """Write `path` whole or not at all; numbers that are not finite become null, text stays."""
-    text = content if isinstance(content, str) else json.dumps(_finite(content), indent=1)
+    text = content if isinstance(content, str) else json.dumps(finite(content), indent=1)
     files.replace_file(path, text.encode("utf-8", "surrogateescape"))
 
 
@@ -26,12 +26,12 @@ def read_json(path: Path) -> Any:
         ) from None
 
 
-def _finite(value: Any) -> Any:
-    """`value` with NaN and infinities as None, since JSON has neither."""
+def finite(value: Any) -> Any:
+    """`value` with NaN and infinities as None, which JSON does not have."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return value

@@ -28,7 +28,7 @@ def create_run(out: Path | None, name: str) -> Path:
                 )
             return out
         parent = Path("runs")
-        safe = "".join(c if c.isalnum() or c in "-_." else "-" for c in name).strip("-.")[:40]
+        safe = safe_name(name, 40)
         parent.mkdir(exist_ok=True)
         for number in range(1, 1_000_000):
             path = parent / f"{safe or 'run'}-{number:03d}"
@@ -48,6 +48,11 @@ def create_run(out: Path | None, name: str) -> Path:
             "give an --out that can be written",
         ) from error
     raise ResourceError("runs/ is full", "give --out")
+
+
+def safe_name(text: str, limit: int = 80) -> str:
+    """`text` as a file name for any system: letters, digits, `-`, `_` and `.`; may be empty."""
+    return "".join(c if c.isalnum() or c in "-_." else "-" for c in text).strip("-.")[:limit]
 
 
 def _is_free(folder: Path) -> bool:

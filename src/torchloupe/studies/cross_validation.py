@@ -5,6 +5,7 @@ from disk, so that it can be made again at any time.
 """
 
 import copy
+import shlex
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -22,7 +23,7 @@ from torchloupe.display.terminal import make_display
 from torchloupe.errors import Interrupted, Terminated, UsageError, printable
 from torchloupe.evaluation.metrics import wilson_interval
 from torchloupe.prepare.data import open_source
-from torchloupe.prepare.objects import NO_OBJECTS, UserObjects
+from torchloupe.prepare.objects import NO_OBJECTS, UserObjects, refuse_misspelt
 from torchloupe.run.events import Announcement, read_events
 from torchloupe.run.json_files import read_json, write_json
 from torchloupe.run.listener import Listener
@@ -98,6 +99,7 @@ def train_folds(
     typed = {**named, **typed}
     settings = decide(typed, recipe)
     config = settings.config
+    refuse_misspelt(config, objects)
     data = open_source(config.data, source)  # read once; and refused before a folder is made
     if data.kind == "stream":
         raise UsageError(
@@ -152,7 +154,7 @@ def _go_through(
                 else:
                     begin({"data.fold": number}, run, listeners)
             except (Interrupted, Terminated) as error:
-                hint = f"loupe resume {printable(folder)} goes on with all folds"
+                hint = f"loupe resume {shlex.quote(printable(folder))} goes on with all folds"
                 raise type(error)(error.message, hint) from None
     metrics = sum_up(folder, runs)
     write_json(folder / FOLDS, metrics)

@@ -53,14 +53,15 @@ def _limits() -> Iterator[tuple[int, int]]:
     for kind, field in ((resource.RLIMIT_AS, "VmSize"), (resource.RLIMIT_DATA, "VmData")):
         limit, _ = resource.getrlimit(kind)
         if limit != resource.RLIM_INFINITY:
-            yield limit, _read_status(field)
+            yield limit, read_status(field)
 
 
 def _read_meminfo(field: str) -> int:
     return _read_kilobytes(Path("/proc/meminfo"), field)
 
 
-def _read_status(field: str) -> int:
+def read_status(field: str) -> int:
+    """A field of this process in /proc/self/status, in bytes; 0 where there is none."""
     return _read_kilobytes(Path("/proc/self/status"), field)
 
 
@@ -70,7 +71,7 @@ def _read_kilobytes(path: Path, field: str) -> int:
         for line in path.read_text(encoding="ascii", errors="replace").splitlines():
             if line.startswith(f"{field}:"):
                 return int(line.split()[1]) * 1024
-    except (OSError, ValueError):
+    except (OSError, ValueError, IndexError):
         pass
     return 0
 

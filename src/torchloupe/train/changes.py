@@ -4,6 +4,7 @@ A run remembers each image it was started with by two 64-bit keys, of its id and
 in data.npz; so a resume can say how many images were added, removed or edited.
 """
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +13,14 @@ from typing import Any
 from torchloupe.config.schema import Config, differing
 from torchloupe.data.contract import Contract
 from torchloupe.data.sources import Data
+from torchloupe.data.sources.source import name_some
 from torchloupe.errors import CheckpointError, DataError, UsageError, printable
 from torchloupe.prepare.data import prepare_data
 from torchloupe.prepare.run_data import RunData
+from torchloupe.recipes.choice import PRETRAINED
 from torchloupe.run.data_record import DataChange, DataRecord
+from torchloupe.system.user_code import PYTHON_OBJECT
+from torchloupe.units import plural
 
 # Settings that the checkpoint, the split or the contract depend on.
 _FIXED = (
@@ -76,17 +81,25 @@ def record_data(run_data: RunData) -> DataRecord:
     return DataRecord.of(run_data.samples, content)
 
 
-def refuse_new_names(folder: Path, config: Config, data: Data, contract: Contract) -> None:
-    """Raises DataError for added, removed or renamed images or classes.
+def refuse_new_names(
+    folder: Path, config: Config, data: Data, contract: Contract, *, accept: bool = False
+) -> None:
+    """DataError where images or classes came, went or have other names.
 
-    Called before classes are matched with the model's; costs nothing where nothing changed.
+    With `accept`, only where the classes are not those of the model: no resume can change them.
+    Called before the classes are matched with the model's; costs nothing where none changed.
     """
+    if accept:
+        _refuse_other_classes(folder, config, data, contract)
+        return
     known = DataRecord.read(folder / "data.npz")
     if not known.compare(DataRecord.of(data.samples)):
         return
     own = replace(contract, class_names=data.samples.class_names)
     run_data = prepare_data(data, config.data, seed=config.train.seed, contract=own)
-    note_changed_data(folder, run_data, accept=False)
+    changes = known.compare(record_data(run_data))
+    if changes:
+        raise _refusal(folder, changes, config)
 
 
 def note_changed_data(folder: Path, run_data: RunData, accept: bool) -> DataChange | None:
@@ -99,8 +112,46 @@ def note_changed_data(folder: Path, run_data: RunData, accept: bool) -> DataChan
         raise
     changes = known.compare(record_data(run_data))
     if changes and not accept:
-        raise DataError(
-            f"the data of {printable(folder)} changed since the run was started: {changes}",
-            "put the data back as they were, or say --accept-new-data",
-        )
+        raise _refusal(folder, changes)
     return changes
+
+
+def _refuse_other_classes(folder: Path, config: Config, data: Data, contract: Contract) -> None:
+    if data.kind == "stream":
+        return  # its classes are not counted
+    counts = dict(zip(data.samples.class_names, data.samples.class_counts(), strict=True))
+    new = [name for name, count in counts.items() if count and name not in contract.class_names]
+    lost = [name for name in contract.class_names if not counts.get(name)]
+    problems = [
+        f"{plural(len(names), 'class', 'classes')} {what} ({name_some(names)})"
+        for what, names in (("new", new), ("missing", lost))
+        if names
+    ]
+    if problems:
+        raise DataError(
+            f"the data of {printable(folder)} have other classes than its model, which no resume "
+            f"can change: {', '.join(problems)}",
+            f"put the classes back as they were, or {describe_new_run(folder, config)}",
+        )
+
+
+def _refusal(folder: Path, changes: DataChange, config: Config | None = None) -> DataError:
+    """The error for changed data; its hint says only what then works."""
+    hint = "put the data back as they were, or say --accept-new-data"
+    has_other_classes = changes.renamed or changes.new_classes or changes.lost_classes
+    if config is not None and has_other_classes:
+        hint = f"put the data back as they were, or {describe_new_run(folder, config)}"
+    return DataError(
+        f"the data of {printable(folder)} changed since the run was started: {changes}", hint
+    )
+
+
+def describe_new_run(folder: Path, config: Config) -> str:
+    """The command that trains on other classes: from the weights of this run, where it can."""
+    source, name = config.data.source, config.model.name
+    command = ["loupe", "train", "DATA" if source == PYTHON_OBJECT else source]
+    command += ["--model", name] if name != PYTHON_OBJECT else []
+    if config.train.strategy not in PRETRAINED:
+        return f"train a new run: {shlex.join(map(printable, command))}"
+    command += ["--weights", str(folder / "best" / "model.safetensors")]
+    return f"train a new run from these weights: {shlex.join(map(printable, command))}"

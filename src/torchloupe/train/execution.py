@@ -25,6 +25,7 @@ from torchloupe.train.head_stage import describe_stages, run_head_stage
 from torchloupe.train.loop import train as run_loop
 from torchloupe.train.outcome import write_results
 from torchloupe.train.validation import make_validation
+from torchloupe.trained.results import collect_results
 from torchloupe.trained.run import Run
 
 
@@ -69,6 +70,8 @@ def run_session(
         if leads and (stages := describe_stages(read_events(folder), plan.monitor)):
             run.note(stages)
         write_results(run, session, peaks)
+        if leads and session.config.track:
+            run.record(collect_results(folder, session.run_data))
     model = session.parallel.gather_model()
     return Run(folder, model, session.run_data.contract, session.config, state.step)
 

@@ -243,8 +243,7 @@ def continue_run(
     source = open_source(config.data, named)
     objects = replace(objects, source=source)
     with join_ranks(config) as world:
-        if not accept_new_data:
-            refuse_new_names(path, config, source, contract)
+        refuse_new_names(path, config, source, contract, accept=accept_new_data)
         session = prepare_session(settings, objects, listeners, contract, world, began)
         changes = (
             note_changed_data(path, session.run_data, accept_new_data) if world.leads else None

@@ -1,1 +1,1 @@
-"""A finished run, opened: its model, predictions, and what it shows of its data."""
+"""A finished run, opened: its model, predictions, history, and an audit of its data."""

@@ -1,8 +1,8 @@
-"""Images of a run that a person should look at: perhaps mislabelled, or twice in the data.
+"""Suspected label errors and near-duplicates among the images of a run.
 
-It is told by the features of the pretrained backbone, which the run left in the cache folder:
-those of a finetuned one have seen the labels, right or wrong. Of several depths the last one
-tells things apart best (docs/LOG.md).
+Images are compared by the features of the pretrained backbone, which the run left in the cache
+folder: a finetuned backbone has been fitted to the labels, wrong ones included. Of features from
+several depths the deepest separate classes best (docs/LOG.md).
 """
 
 import copy
@@ -22,12 +22,12 @@ from torchloupe.prepare.objects import load_backbone
 from torchloupe.prepare.run_data import RunData
 from torchloupe.trained.run import Run
 
-MOST_IMAGES = 30_000  # each is compared with every other
+MOST_IMAGES = 30_000  # the cost is quadratic: each is compared with every other
 
 
 @dataclass(frozen=True)
 class Audit:
-    """What was found, likeliest first, as plain values; `note` says why nothing was looked for."""
+    """The findings, most likely first, as plain values; `note` says why there was no search."""
 
     suspected_labels: tuple[dict[str, Any], ...] = ()  # id, label, neighbours, nearest, margin
     near_duplicates: tuple[dict[str, Any], ...] = ()  # id, split, other, other_split, cosine
@@ -35,10 +35,11 @@ class Audit:
 
 
 def audit_run(run: Run) -> Audit:
-    """Images of the run's data that lie among another class, and near-copies across splits.
+    """Images of the run's data whose neighbours are of another class, and near-duplicates in
+    different splits.
 
-    Empty for a run that was not begun from a pretrained backbone. The data have to be where they
-    were, and of one's own code they must have been trusted before.
+    Empty for a run without a pretrained backbone. The data must be where they were; code that the
+    data need must have been trusted before.
     """
     if not isinstance(run.model, Transfer):
         return Audit()
@@ -47,12 +48,15 @@ def audit_run(run: Run) -> Audit:
         config.data.source, config.data, seed=config.train.seed, contract=run.contract
     )
     if len(run_data.samples) > MOST_IMAGES:
-        return Audit(note=f"neighbours are not looked at in more than {MOST_IMAGES:,} images")
+        return Audit(
+            note=f"label errors and near-duplicates are searched in up to {MOST_IMAGES:,} images, "
+            f"and there are {len(run_data.samples):,}"
+        )
     backbone = copy.deepcopy(run.model)
     try:
         load_backbone(config, backbone)
     except LoupeError as error:  # a file of weights that was moved, a hub out of reach
-        return Audit(note=f"neighbours were not looked at: {error.message}")
+        return Audit(note=f"no search for label errors and near-duplicates: {error.message}")
     name = nearest_format(config.hardware.precision, run.device)
     views = count_views(config, len(run_data.splits.train))
     features = open_features(backbone, run_data, Precision(name, run.device), views=views)
@@ -61,7 +65,7 @@ def audit_run(run: Run) -> Audit:
 
 
 def describe(run_data: RunData, rows: Any, values: Any) -> Audit:
-    """The oddities among the images at `rows` [N], by their features `values` [N, D]."""
+    """The findings among the images at `rows` [N], from their features `values` [N, D]."""
     samples = run_data.samples.take(rows)
     names, ids = samples.class_names, [str(name) for name in samples.ids]
     parts = np.full(len(run_data.samples), TRAIN, dtype=np.int8)

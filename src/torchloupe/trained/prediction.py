@@ -1,12 +1,26 @@
-"""What a model says of one image."""
+"""What a model says of images: decoding by the contract of the run, batches, and the ranking."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from torchloupe.data.contract import Contract
+from torchloupe.data.inputs import Named, list_images
+from torchloupe.errors import DataError, printable
+from torchloupe.units import plural
+
+PREDICT_BATCH = 32
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the model says of one image, or why it could not look at it."""
+    """The classes of one image, or in `error` why it could not be read."""
 
     path: str
     label: str = ""
@@ -14,3 +28,87 @@ class Prediction:
     probabilities: Mapping[str, float] | None = None  # by class name, largest first
     labels: tuple[str, ...] = ()  # with several labels an image: all above one half
     error: str = ""
+
+
+def predict_images(
+    source: Any,
+    contract: Contract,
+    classify: Callable[[NDArray[Any]], NDArray[np.float32]],
+    top: int,
+) -> list[Prediction]:
+    """A Prediction for each image that `list_images` finds in `source`.
+
+    `classify` gives probabilities [B, K] for decoded images [B, H, W, C]. Raises DataError for no
+    images at all, and where the first image is an array of another kind than the model takes.
+    """
+    found: list[Prediction] = []
+    images = list_images(source, contract)
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        while chunk := list(islice(images, PREDICT_BATCH)):
+            decoded = list(pool.map(lambda named: decode(named, contract), chunk))
+            if not found:
+                _refuse_other_kind(chunk[0], decoded[0], contract)
+            good = [pixels for pixels in decoded if not isinstance(pixels, str)]
+            rows = iter(classify(np.stack(good)) if good else ())
+            found += _describe_all([name for name, _ in chunk], decoded, rows, contract, top)
+    if not found:
+        raise DataError("there are no images to predict", "give image files or a folder of them")
+    return found
+
+
+def decode(named: Named, contract: Contract) -> NDArray[Any] | str:
+    """The pixels of one image, or the reason why it can't be read."""
+    _, image = named
+    try:
+        if isinstance(image, DataError):
+            raise image
+        return contract.decode(image.read_bytes() if isinstance(image, Path) else image)
+    except DataError as error:
+        return error.message
+    except OSError as error:
+        return error.strerror or str(error)
+
+
+def _refuse_other_kind(named: Named, decoded: NDArray[Any] | str, contract: Contract) -> None:
+    """DataError where the first image is an array that the model doesn't take."""
+    name, image = named
+    if isinstance(decoded, str) and isinstance(image, np.ndarray):
+        height, width = contract.size
+        channels = plural(contract.channels, "channel")
+        values = (
+            f"numbers from {contract.value_low:g} to {contract.value_high:g}"
+            if contract.is_float
+            else "whole numbers from 0 to 255"
+        )
+        raise DataError(
+            f"{printable(name)} can't be used: {decoded}",
+            f"the model was trained on {height} x {width} pixels of {channels}, {values}",
+        )
+
+
+def _describe_all(
+    names: Sequence[str],
+    decoded: Sequence[NDArray[Any] | str],
+    rows: Iterator[NDArray[np.float32]],
+    contract: Contract,
+    top: int,
+) -> Iterator[Prediction]:
+    for name, pixels in zip(names, decoded, strict=True):
+        if isinstance(pixels, str):
+            yield Prediction(name, error=pixels)
+        else:
+            yield _describe(name, next(rows), contract, top)
+
+
+def _describe(name: str, row: NDArray[np.float32], contract: Contract, top: int) -> Prediction:
+    class_names = contract.class_names
+    order = np.argsort(-row, kind="stable")
+    best = int(order[0])
+    several = tuple(class_names[k] for k in order if row[k] > 0.5)
+    return Prediction(
+        path=name,
+        label=class_names[best],
+        confidence=float(row[best]),
+        probabilities={class_names[k]: float(row[k]) for k in order[: max(top, 1)]},
+        labels=several if contract.multi_label else (class_names[best],),
+    )

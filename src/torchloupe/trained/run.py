@@ -1,13 +1,11 @@
-"""A trained run: its numbers, its model, and predictions for new images.
+"""A trained run: its metrics, its model, and predictions for new images.
 
-Everything here reads the run folder and nothing else. A run whose model is someone's own code
-needs that model given again, or `trust_code`: a folder never decides by itself what is run.
+Everything here reads the run folder and nothing else. For a run with a model from user code that
+model must be given again, or `trust_code` set: a run folder alone never causes code to be run.
 """
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -17,8 +15,7 @@ from torch import nn
 from torchloupe.config.schema import Config
 from torchloupe.config.settings import read_settings
 from torchloupe.data.contract import Contract
-from torchloupe.data.image.formats import ImageError
-from torchloupe.data.inputs import list_images
+from torchloupe.data.inputs import is_one_image, list_images
 from torchloupe.errors import CheckpointError, DataError, did_you_mean, printable
 from torchloupe.evaluation.inference import eval_mode, forward, to_probabilities
 from torchloupe.evaluation.scoring import score
@@ -42,9 +39,8 @@ from torchloupe.run.places import find_run
 from torchloupe.run.state import check_parts, evaluated_weights, load_weights
 from torchloupe.system.heap import keep_freed_blocks
 from torchloupe.system.user_code import trusted_name
-from torchloupe.trained.prediction import Prediction
-
-PREDICT_BATCH = 32
+from torchloupe.trained.history import collect_columns
+from torchloupe.trained.prediction import Prediction, decode, predict_images
 
 
 class Run:
@@ -69,7 +65,7 @@ class Run:
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """The device of the model."""
         return next(self.model.parameters()).device
 
     @property
@@ -83,39 +79,51 @@ class Run:
         """The events of the run, oldest first: losses, rates, validation results, notes."""
         return read_events(self.folder)
 
-    def predict(self, *images: Any, top: int = 5) -> list[Prediction]:
-        """A prediction for each image: a path, a folder (all images below it), a PIL image, an
-        array [H, W] or [H, W, C], or encoded bytes; lists of these work too.
+    @property
+    def history(self) -> dict[str, NDArray[Any]]:
+        """The numbers of the run as columns: `step`, `epoch`, `train_loss`, `lr`, `val_loss`,
+        `val_accuracy` and others, one row for each step that was logged or evaluated.
 
-        An image that can't be read gives a Prediction with `error` set, never an exception; a
-        path that does not exist raises DataError.
+        NaN where a number was not measured at a step; `best` marks the best evaluation so far.
         """
-        items = list(list_images(images))
-        if not items:
-            raise DataError(
-                "there are no images to predict", "give image files or a folder of them"
-            )
-        found: list[Prediction] = []
-        with ThreadPoolExecutor(max_workers=4) as pool:
-            for start in range(0, len(items), PREDICT_BATCH):
-                chunk = items[start : start + PREDICT_BATCH]
-                decoded = list(pool.map(self._decode, chunk))
-                found.extend(self._predict_decoded([name for name, _ in chunk], decoded, top))
-        return found
+        return collect_columns(self.events)
+
+    @overload
+    def predict(self, images: list[Any], *, top: int = 5) -> list[Prediction]: ...
+
+    @overload
+    def predict(self, images: Any, *more: Any, top: int = 5) -> Prediction | list[Prediction]: ...
+
+    def predict(self, images: Any, *more: Any, top: int = 5) -> Prediction | list[Prediction]:
+        """The prediction of one image, or a list of those of several.
+
+        One image is a path, encoded bytes, a PIL image, or an array or tensor ([H, W], [H, W, C]
+        or [C, H, W]). Several are a folder (all images below it), a list, a batch, a Dataset or a
+        DataLoader, whose labels are passed over. `top` classes have their probability.
+
+        A file that can't be read gives a Prediction with `error` set, never an exception; a path
+        that does not exist raises DataError, and so does an array of another kind than the model
+        was trained on.
+        """
+        is_one = not more and is_one_image(images, self.contract)
+        source = [images, *more] if more else images
+        found = predict_images(source, self.contract, self.probabilities, top)
+        return found[0] if is_one else found
 
     def look(
         self, image: Any, *, layers: Which | None = None, out: str | Path | None = None
     ) -> Look:
-        """What the model sees in one image (anything `predict` takes): its likeliest classes,
-        where the evidence for them lies, and the feature maps of `layers` (a pattern such as
-        "conv*"; chosen where left out). With `out`, as OUT.png and OUT.html too.
+        """What the model sees in one image (anything `predict` takes): its most likely classes,
+        Grad-CAM heat maps of them, and the feature maps of `layers` (a pattern such as "conv*";
+        a few layers by default). With `out`, it is written to OUT.png and OUT.html too.
 
-        Raises DataError for an image that can't be read, UsageError for a model without maps.
+        Raises DataError for an image that can't be read, UsageError for a model without feature
+        maps.
         """
-        items = list(list_images([image]))
+        items = list(list_images(image, self.contract))
         if len(items) != 1:
-            raise DataError(f"a look is into one image, these are {len(items)}", "give one file")
-        name, pixels = items[0][0], self._decode(items[0])
+            raise DataError(f"look takes one image, and these are {len(items)}", "give one file")
+        name, pixels = items[0][0], decode(items[0], self.contract)
         if isinstance(pixels, str):
             raise DataError(f"{printable(name)} can't be read: {pixels}", "give another image")
         multi_label = self.contract.multi_label
@@ -140,7 +148,7 @@ class Run:
     def evaluate(self, data: Any = None, *, trust_code: bool = False) -> dict[str, Any]:
         """All metrics on `data` (anything `open_data` takes), classes aligned by name.
 
-        Without `data`: on the run's own test split, or val where there is none. `"split"` and
+        Without `data`: on the test split of the run, or on val if there is none. `"split"` and
         `"notes"` in the result say what was evaluated.
         """
         device, config = self.device, self.config
@@ -164,11 +172,11 @@ class Run:
         return {"split": split, **scored.metrics, "notes": list(run_data.notes)}
 
     def _precision(self) -> Precision:
-        """The number format of the training, where this device has it."""
+        """The number format of the training, or the nearest one that this device has."""
         return Precision(nearest_format(self.config.hardware.precision, self.device), self.device)
 
     def _loss(self) -> Any:
-        """The run's loss; None where it is someone's code or weighs classes."""
+        """The loss of the run; None for a loss from user code or with class weights."""
         settings = self.config.loss
         if settings.name not in LOSS_NAMES or settings.weights != "none":
             return None
@@ -184,42 +192,6 @@ class Run:
             .follow(self.model)
         )
 
-    def _decode(self, item: tuple[str, Any]) -> NDArray[Any] | str:
-        """The pixels of one image, or why there are none."""
-        _, image = item
-        try:
-            if isinstance(image, Path):
-                image = image.read_bytes()
-            return self.contract.decode(image)
-        except ImageError as error:
-            return str(error)
-        except OSError as error:
-            return error.strerror or str(error)
-
-    def _predict_decoded(
-        self, names: Sequence[str], decoded: Sequence[NDArray[Any] | str], top: int
-    ) -> list[Prediction]:
-        good = [pixels for pixels in decoded if not isinstance(pixels, str)]
-        rows = iter(self.probabilities(np.stack(good)) if good else ())
-        return [
-            Prediction(name, error=pixels)
-            if isinstance(pixels, str)
-            else self._describe(name, next(rows), top)
-            for name, pixels in zip(names, decoded, strict=True)
-        ]
-
-    def _describe(self, name: str, row: NDArray[np.float32], top: int) -> Prediction:
-        order = np.argsort(-row, kind="stable")
-        best = int(order[0])
-        several = tuple(self.class_names[k] for k in order if row[k] > 0.5)
-        return Prediction(
-            path=name,
-            label=self.class_names[best],
-            confidence=float(row[best]),
-            probabilities={self.class_names[k]: float(row[k]) for k in order[: max(top, 1)]},
-            labels=several if self.contract.multi_label else (self.class_names[best],),
-        )
-
 
 def open_run(
     folder: str | Path,
@@ -231,8 +203,8 @@ def open_run(
 ) -> Run:
     """Open a run folder: its checkpoint `which` ("best", "last" or a name), hashes verified.
 
-    `model` is needed where the run's model is not from the zoo, torchvision or timm: the module
-    or its `file.py:Class`; `trust_code` allows what the folder itself names.
+    `model` is needed if the model of the run is not from the zoo, torchvision or timm: the module
+    or its `file.py:Class`. `trust_code` allows to run the code that the run folder names.
     """
     keep_freed_blocks()
     path = find_run(Path(folder))
@@ -264,7 +236,7 @@ def open_run(
 
 
 def _find_checkpoint(run: Path, which: str) -> Path | None:
-    """The folder of a checkpoint; None for the best of a run that never judged one."""
+    """The folder of a checkpoint; None for the best one of a run without any evaluation."""
     if which in ("best", "last"):
         link = run / which
         return link.resolve() if link.is_symlink() or link.exists() else None
@@ -285,5 +257,5 @@ def read_contract(run: Path) -> Contract:
     except (OSError, UnicodeDecodeError) as error:
         raise CheckpointError(
             f"{printable(path)} can't be read ({printable(error)})",
-            "copy the run folder anew: without its contract nobody knows what the model sees",
+            "copy the run folder again: the contract says how its images are preprocessed",
         ) from None

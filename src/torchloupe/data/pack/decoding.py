@@ -20,6 +20,7 @@ from torchloupe.data.image.formats import ImageError
 from torchloupe.data.sources.source import Data
 from torchloupe.errors import DataError, HungError, LoupeError, ResourceError, printable
 from torchloupe.system.counter_rng import Keys, make_key
+from torchloupe.system.limits import usable_cores
 
 MAX_THREADS = 32
 HUNG_SECONDS = 25.0  # without a single image
@@ -55,9 +56,7 @@ Write = Callable[[Chunk, NDArray[Any]], None]
 
 def thread_count() -> int:
     """How many threads may decode: one for each core that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return max(1, min(MAX_THREADS, len(os.sched_getaffinity(0))))
-    return max(1, min(MAX_THREADS, os.cpu_count() or 1))
+    return min(MAX_THREADS, usable_cores())
 
 
 def rows_per_chunk(row_bytes: int) -> int:
