@@ -40,7 +40,7 @@ def main() -> None:
     )
     accuracy, (low, high) = run.metrics["test"]["accuracy"], run.metrics["test"]["accuracy_ci95"]
     print(f"test accuracy {accuracy:.1%} (95 % interval {low:.1%} to {high:.1%}) in {run.folder}")
-    print(run.predict(torch.zeros(8, 8).numpy()))
+    print(run.predict(torch.zeros(8, 8, dtype=torch.uint8)))
 
 
 if __name__ == "__main__":
