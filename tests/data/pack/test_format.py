@@ -40,7 +40,7 @@ def test_pack_gives_back_what_was_written(tmp_path):
 def test_pack_is_flushed_while_it_is_written_and_a_disk_that_fails_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(pack_module, "FLUSH_BYTES", 512 * 16)
     flushed = []
-    monkeypatch.setattr(pack_module, "_flush", lambda path: flushed.append(path.name))
+    monkeypatch.setattr(pack_module, "sync", lambda path: flushed.append(path.name))
     writer = begin(tmp_path / "p", chunks=2)
     writer._flusher.shutdown()
     assert flushed[0] == "pixels.bin"
@@ -51,7 +51,7 @@ def test_pack_is_flushed_while_it_is_written_and_a_disk_that_fails_is_told(tmp_p
         if failures:
             raise failures.pop()
 
-    monkeypatch.setattr(pack_module, "_flush", fail_once)
+    monkeypatch.setattr(pack_module, "sync", fail_once)
     writer = begin(tmp_path / "q", chunks=1)
     with pytest.raises(OSError, match="Input/output error"):
         writer.finish(np.arange(1200, dtype=np.uint64), [])

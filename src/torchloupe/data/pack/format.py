@@ -7,7 +7,6 @@ killed goes on where it was. Where packs stand and which there are is for data/s
 
 import hashlib
 import json
-import os
 import shutil
 import threading
 import uuid
@@ -26,6 +25,8 @@ from torchloupe.data.pack.decoding import BadImage, Chunk, rows_per_chunk, threa
 from torchloupe.data.pack.journal import Journal
 from torchloupe.errors import ResourceError, printable
 from torchloupe.system.counter_rng import Keys
+from torchloupe.system.files import sync
+from torchloupe.system.sealed import seal, unseal
 
 FORMAT = 2
 AT_ONCE_BYTES = 2 * 10**9  # up to this size a pack is checked when it is opened
@@ -128,15 +129,15 @@ class PackWriter:
         }
         (self.place / "blocks.bin").write_bytes(digests)
         (self.place / "content.bin").write_bytes(keys)
-        (self.place / "manifest.json").write_bytes(_write_manifest(manifest))
+        (self.place / "manifest.json").write_bytes(seal(manifest))
         self._flusher.shutdown()
         if self._flushing is not None:
             self._flushing.result()
         for file in self.place.iterdir():
-            _flush(file)
-        _flush(self.place)
+            sync(file)
+        sync(self.place)
         self.place.rename(self.folder)
-        _flush(self.folder.parent)
+        sync(self.folder.parent)
         (self.folder / "journal").unlink(missing_ok=True)
 
     @property
@@ -158,7 +159,7 @@ class PackWriter:
                 self._flushing = None
             if self._unflushed_bytes >= FLUSH_BYTES and self._flushing is None:
                 self._unflushed_bytes = 0
-                self._flushing = self._flusher.submit(_flush, self.place / "pixels.bin")
+                self._flushing = self._flusher.submit(sync, self.place / "pixels.bin")
 
     def _begin(self) -> Path:
         place = self.folder.parent / f".{self.folder.name}.building-{uuid.uuid4().hex[:8]}"
@@ -209,9 +210,8 @@ def read_pack(folder: Path, at_once_bytes: int | None = None) -> Pack:
         raise FileNotFoundError(folder)
     try:
         blob = (folder / "manifest.json").read_bytes()
-        manifest = json.loads(blob)
-        del manifest["sha256"]
-        if blob != _write_manifest(manifest):
+        manifest, is_whole = unseal(blob)
+        if not is_whole:
             raise PackError("its manifest does not match itself")
         if manifest["format"] != FORMAT:
             raise OtherFormatError(f"it has format {manifest['format']}, not {FORMAT}")
@@ -273,25 +273,3 @@ def _read_hashed(path: Path, wanted: str) -> bytes:
     if hashlib.sha256(content).hexdigest() != wanted:
         raise PackError(f"{path.name} does not match its hash")
     return content
-
-
-def _write_manifest(manifest: dict[str, Any]) -> bytes:
-    """The manifest as text; it ends with the SHA-256 of itself."""
-    own = hashlib.sha256(json.dumps(manifest).encode("ascii")).hexdigest()
-    return json.dumps({**manifest, "sha256": own}).encode("ascii")
-
-
-def _flush(path: Path) -> None:
-    """Make the file or folder durable; some systems can't flush a folder, and need not."""
-    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0)
-    try:
-        number = os.open(path, flags)
-    except PermissionError:
-        return  # a folder on Windows
-    try:
-        os.fsync(number)
-    except OSError:
-        if not path.is_dir():
-            raise
-    finally:
-        os.close(number)
