@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from torchloupe.data.image.formats import IMAGE_SUFFIXES
+from torchloupe.data.image.formats import names_an_image
 from torchloupe.errors import DataError, did_you_mean, printable
 
 
@@ -37,7 +37,7 @@ def _list_path(path: Path) -> Iterator[tuple[str, Path]]:
     if path.is_dir():
         for file in sorted(path.rglob("*")):
             hidden = any(part.startswith(".") for part in file.relative_to(path).parts)
-            if not hidden and file.suffix.lower() in IMAGE_SUFFIXES and file.is_file():
+            if not hidden and file.is_file() and names_an_image(str(file)):
                 yield str(file), file
     elif path.exists():
         yield str(path), path

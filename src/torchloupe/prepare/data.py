@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from torchloupe.config.schema import DataConfig
 from torchloupe.data.augmentation.augment import Augment
-from torchloupe.data.contract import Contract, choose_contract
+from torchloupe.data.contract import Contract
+from torchloupe.data.contract_choice import choose_contract, describe_range
 from torchloupe.data.feeds.feed import PixelFeed, PixelScan
 from torchloupe.data.feeds.loader import LoaderFeed, LoaderScan
 from torchloupe.data.feeds.rank_share import WHOLE, RankShare
@@ -178,6 +179,7 @@ def prepare(
         data, mode=config.mode, size=config.size, fit=config.fit, kernel=config.kernel
     )
     notes = [*data.notes, *describe_ignored(data.ignored)]
+    notes += describe_range(chosen) if contract is None else []
     pixels = None
     if data.kind == "stream":
         none = np.zeros(0, dtype=np.int64)
@@ -236,6 +238,8 @@ def open_ahead(
     contract = choose_contract(
         data, mode=config.mode, size=config.size, fit=config.fit, kernel=config.kernel
     )
+    for note in describe_range(contract):
+        tell({"note": note})
     pixels = open_pixels(
         data,
         contract,

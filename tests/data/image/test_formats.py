@@ -15,6 +15,7 @@ from torchloupe.data.image.formats import (
     begins_an_image,
     check_size,
     inspect,
+    names_an_image,
 )
 
 NONE = (
@@ -166,3 +167,24 @@ def test_bomb_costs_little_and_the_next_image_is_decoded(bombs, name, outcome):
     assert found == outcome
     assert seconds < 4
     assert megabytes < 150
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("a.JPG", b"no image", True),  # reading it will say so
+        ("a", b"no image", False),
+        ("a.txt", encode(noise(), "PNG"), False),
+        ("a", encode(noise(), "PNG"), True),
+        ("scan.0042", encode(noise(), "TIFF"), True),
+        ("a", b"", False),
+        ("a.heic", b"", True),
+        ("a.jxl", b"", True),
+    ],
+)
+def test_names_an_image_goes_by_the_ending_and_without_one_by_content(
+    tmp_path, name, content, expected
+):
+    (tmp_path / name).write_bytes(content)
+    assert names_an_image(str(tmp_path / name)) is expected
+    assert not names_an_image(str(tmp_path / "none"))

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from pictures import encode, noise
 
-from torchloupe.data.contract import choose_contract
+from torchloupe.data.contract_choice import choose_contract
 from torchloupe.data.pack import decoding, library
 from torchloupe.data.pack import format as pack_module
 from torchloupe.data.pack.format import PackWriter
@@ -82,7 +82,7 @@ BUILD = """
 import sys, time
 from pathlib import Path
 from torchloupe.data.pack import decoding
-from torchloupe.data.contract import choose_contract
+from torchloupe.data.contract_choice import choose_contract
 from torchloupe.data.pack.pixels import open_pixels
 from torchloupe.data.sources import open_data
 decoding.CHUNK_ROWS = 2

@@ -10,7 +10,7 @@ import pytest
 import torch
 from pictures import encode, noise
 
-from torchloupe.data.contract import choose_contract
+from torchloupe.data.contract_choice import choose_contract
 from torchloupe.data.pack import location
 from torchloupe.data.pack import pixels as pixels_module
 from torchloupe.data.pack.pixels import open_pixels, sound_rows, statistics

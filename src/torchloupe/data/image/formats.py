@@ -4,6 +4,7 @@ The content decides, never the name. Sizes are read from headers so that a bomb 
 without being unpacked; only the parts that make the first picture are handed on to a decoder.
 """
 
+import os
 import struct
 from collections.abc import Callable
 
@@ -41,6 +42,7 @@ __all__ = [
     "check_size",
     "exif_orientation",
     "inspect",
+    "names_an_image",
 ]
 
 IMAGE_SUFFIXES = frozenset(
@@ -101,6 +103,23 @@ def begins_an_image(head: bytes) -> bool:
             return head[14:18] in _BMP_HEADERS
         return head.startswith(_JPEG_XL_STARTS) or _find_reader(head) is not None
     except (IndexError, struct.error):
+        return False
+
+
+def names_an_image(path: str) -> bool:
+    """Whether a file is an image by its ending; one without an ending by its first bytes.
+
+    A number, as in `scan.0042`, is no ending.
+    """
+    ending = os.path.splitext(path)[1].lower()  # noqa: PTH122
+    if ending in IMAGE_SUFFIXES:
+        return True
+    if ending and not ending[1:].isdigit():
+        return False
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123
+            return begins_an_image(file.read(HEAD_BYTES))
+    except OSError:
         return False
 
 
