@@ -21,6 +21,7 @@ from torchloupe.data.feeds.loader import LoaderFeed, LoaderScan
 from torchloupe.data.feeds.rank_share import WHOLE, RankShare
 from torchloupe.data.feeds.stream import Stream
 from torchloupe.data.pack.pixels import Pixels, open_pixels, sound_rows
+from torchloupe.data.pack.set_aside import count_kinds
 from torchloupe.data.samples import Samples
 from torchloupe.data.sources import Data, open_data
 from torchloupe.data.sources.source import count_ignored
@@ -327,7 +328,8 @@ def describe_ignored(ignored: Mapping[str, int]) -> list[str]:
 
 
 def describe_bad(pixels: Pixels) -> list[str]:
-    """A note for each of the first images that were set aside, with the reason."""
+    """A note for each of the first images that were set aside, and one that counts all by kind."""
     shown = [f"set aside: {printable(bad.id)}: {bad.reason}" for bad in pixels.bad[:10]]
-    rest = len(pixels.bad) - len(shown)
-    return [*shown, f"set aside: {rest:,} more images"] if rest else shown
+    count = len(pixels.bad)
+    counted = f"set aside: {count:,} images in all ({count_kinds(pixels.bad)})"
+    return [*shown, counted] if count > 1 else shown

@@ -11,10 +11,12 @@ from typing import Any
 
 from torchloupe.config.schema import Config, flatten
 from torchloupe.data.contract import Contract
+from torchloupe.data.pack.set_aside import UnreadableError, write_set_aside
 from torchloupe.data.sources import Data
 from torchloupe.errors import CheckpointError, DataError, UsageError, printable
 from torchloupe.prepare.data import RunData, prepare
 from torchloupe.run.data_record import DataChange, DataRecord
+from torchloupe.run.places import SET_ASIDE, create_run
 
 # What the checkpoint, the split or the contract already decided.
 _FIXED = (
@@ -71,8 +73,17 @@ def describe_machine(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[
 
 
 def remember_data(folder: Path, run_data: RunData) -> None:
-    """Write data.npz: which images the run is trained on."""
+    """Write data.npz and set-aside.csv: the images of the run, and those that can't be read."""
     record_data(run_data).write(folder / "data.npz")
+    write_set_aside(folder / SET_ASIDE, run_data.pixels.bad if run_data.pixels else ())
+
+
+def list_unreadable(error: UnreadableError, out: str | Path | None, source: Any) -> None:
+    """List all images that can't be read in the run folder of a run that can't begin."""
+    named = isinstance(source, (str, Path))
+    folder = create_run(None if out is None else Path(out), Path(source).name if named else "data")
+    write_set_aside(folder / SET_ASIDE, error.bad)
+    error.listed_in(folder / SET_ASIDE)
 
 
 def record_data(run_data: RunData) -> DataRecord:

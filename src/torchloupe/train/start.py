@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from torchloupe.config.schema import Config
 from torchloupe.config.text import Source, change, from_json, sources_of, to_json
+from torchloupe.data.pack.set_aside import UnreadableError
 from torchloupe.display.terminal import make_display
 from torchloupe.display.trackers import make_trackers
 from torchloupe.distributed.rank import find_rank
@@ -41,6 +42,7 @@ from torchloupe.system.user_code import PYTHON_OBJECT, trusted_name
 from torchloupe.train.changes import (
     describe_machine,
     describe_settings,
+    list_unreadable,
     note_changed_data,
     refuse_fixed_settings,
     refuse_new_names,
@@ -129,7 +131,12 @@ def train(
     objects = replace(objects, source=source)
     refuse_missing_ranks(config)
     with join_ranks(config) as world:
-        work = build(config, sources, objects, listeners, world=world, began=began)
+        try:
+            work = build(config, sources, objects, listeners, world=world, began=began)
+        except UnreadableError as error:
+            if world.leads:
+                list_unreadable(error, out, source)
+            raise
         name = work.run_data.data.name
         folder = create_run(None if out is None else Path(out), name) if world.leads else None
         return run_session(work, world.first(folder), listeners)

@@ -28,6 +28,19 @@ CHUNK_BYTES = 8 * 2**20
 CHUNK_ROWS = 512
 
 Progress = Callable[[int, int], None]
+_KINDS = (  # words of a reason, and the kind of reason that they make it
+    ("empty file", "empty"),
+    ("not an image", "not an image"),
+    ("truncated", "truncated"),
+    ("header says", "too large"),
+    (", more than", "too large"),
+    ("not read here", "of a kind not read here"),
+    ("is read with the extra", "of a kind not read here"),
+    ("not built into", "of a kind not read here"),
+    ("no fixed range", "without a fixed range"),
+    ("white is", "beyond the range of the set"),
+    ("not finite", "not finite"),
+)
 _EXHAUSTED = {os.strerror(number) for number in (EMFILE, ENFILE, ENOMEM)}
 
 
@@ -38,7 +51,14 @@ class BadImage:
     row: int
     id: str
     reason: str
-    is_unread: bool = False  # the file could not be had at all: another try may go better
+    is_unread: bool = False  # the file could not be opened at all: another try may succeed
+
+    @property
+    def kind(self) -> str:
+        """The kind of its reason, by which such images are counted."""
+        if self.is_unread:
+            return "not opened"
+        return next((kind for words, kind in _KINDS if words in self.reason), "damaged")
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +87,7 @@ def rows_per_chunk(row_bytes: int) -> int:
 
 
 def no_sign_of_life(names: Sequence[str]) -> HungError:
-    """The error for images that are being read and do not come."""
+    """The error for images that are being read and don't arrive."""
     named = ", ".join(map(printable, names[:5])) or "unknown"
     return HungError(
         f"reading the data hangs: for {HUNG_SECONDS:.0f} s no image has come; being read: {named}",
@@ -170,9 +190,11 @@ class Decoding:
             ) from None
 
     def is_readable(self, image: BadImage) -> bool:
-        """Whether a file that could not be had can be had now."""
+        """Whether an image that could not be read or decoded can be now."""
         try:
-            self.data.reader.read(image.row)
+            found = self.data.reader.read(image.row)
+            if not image.is_unread:
+                self.contract.decode(found)
         except DataError:
             return False
         return True

@@ -29,6 +29,7 @@ from torchloupe.system.files import sync
 from torchloupe.system.sealed import seal, unseal
 
 FORMAT = 2
+READER = 2  # raised when images can be read that could not be before; absent in a manifest: 1
 AT_ONCE_BYTES = 2 * 10**9  # up to this size a pack is checked when it is opened
 FLUSH_BYTES = 64 * 2**20  # go to the disk while more is decoded, so that the end waits for little
 FILES = (  # all that a pack may hold, finished or not
@@ -55,6 +56,7 @@ class Pack:
     content: Keys
     bad: tuple[BadImage, ...]
     blocks: Blocks
+    reader: int = READER  # of the version that found which images are bad
 
     def check(self, rows: NDArray[np.int64] | None = None) -> None:
         """PackError where images at `rows` (or any) are not what was written."""
@@ -120,6 +122,7 @@ class PackWriter:
         digests = b"".join(self._digests[start] for start in sorted(self._digests))
         manifest = {
             "format": FORMAT,
+            "reader": READER,
             "shape": list(self.shape),
             "dtype": self.dtype.name,
             "block_rows": self.block_rows,
@@ -232,7 +235,7 @@ def read_pack(folder: Path, at_once_bytes: int | None = None) -> Pack:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise PackError(f"it can't be read ({printable(error)})") from None
     content = np.frombuffer(keys, dtype="<u8").astype(np.uint64)
-    pack = Pack(folder, pixels, content, bad, blocks)
+    pack = Pack(folder, pixels, content, bad, blocks, manifest.get("reader", 1))
     if size <= (AT_ONCE_BYTES if at_once_bytes is None else at_once_bytes):
         pack.check()
     return pack

@@ -19,6 +19,7 @@ from torchloupe.data.pack.decoding import Decoding
 from torchloupe.data.pack.format import (
     AT_ONCE_BYTES,
     FORMAT,
+    READER,
     Pack,
     PackError,
     PackWriter,
@@ -116,7 +117,8 @@ def _find_sound(folder: Path, work: Decoding, notes: list[str]) -> Pack | None:
     if found.pixels.shape != work.shape or found.pixels.dtype != work.contract.dtype:
         notes.append(f"the pack {printable(folder)} holds something else and is built again")
         return None
-    if any(image.is_unread and work.is_readable(image) for image in found.bad):
+    again = [image for image in found.bad if image.is_unread or found.reader < READER]
+    if any(map(work.is_readable, again)):
         notes.append("images that could not be read before can be now: the pack is built again")
         return None
     return found

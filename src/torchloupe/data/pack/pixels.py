@@ -29,11 +29,11 @@ from torchloupe.data.pack.decoding import (
 from torchloupe.data.pack.format import Pack
 from torchloupe.data.pack.library import open_pack
 from torchloupe.data.pack.location import choose_place
+from torchloupe.data.pack.set_aside import UnreadableError
 from torchloupe.data.sources.source import Data
 from torchloupe.errors import DataError, ResourceError, printable
 from torchloupe.system.cache import find_cache
 from torchloupe.system.counter_rng import Keys, make_key
-from torchloupe.units import plural
 
 __all__ = ["BadImage", "Pixels", "open_pixels", "sound_rows", "statistics"]
 
@@ -189,17 +189,9 @@ def open_pixels(
 
 
 def sound_rows(pixels: Pixels, bad_fraction: float = 0.01) -> NDArray[np.int64]:
-    """The rows that can be used; DataError, naming the images, when more than this share can't."""
-    count = len(pixels.bad)
-    if count > bad_fraction * len(pixels):
-        listed = "; ".join(f"{printable(bad.id)}: {bad.reason}" for bad in pixels.bad[:5])
-        more = f"; and {count - 5:,} more" if count > 5 else ""
-        raise DataError(
-            f"{plural(count, 'image')} of {len(pixels):,} can't be read, more than "
-            f"{bad_fraction:.1%}: {listed}{more}",
-            "repair or remove them, or allow more with "
-            f"--set data.bad_fraction={math.ceil(100 * count / len(pixels)) / 100:g}",
-        )
+    """The rows that can be used; UnreadableError where more than this fraction can't."""
+    if len(pixels.bad) > bad_fraction * len(pixels):
+        raise UnreadableError(pixels.bad, len(pixels), bad_fraction)
     is_sound = np.ones(len(pixels), dtype=np.bool_)
     is_sound[[bad.row for bad in pixels.bad]] = False
     return np.flatnonzero(is_sound)
