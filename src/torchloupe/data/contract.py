@@ -25,7 +25,7 @@ from torchloupe.errors import CheckpointError, printable
 FITS = ("crop", "pad", "stretch")
 MODES = {"L": 1, "RGB": 3}
 FORMAT = 1
-PIECE_NUMBERS = 2**18  # that are normalised at a time on the CPU: they stay in its cache
+PIECE_NUMBERS = 2**18  # normalised at a time on the CPU, so that they stay in its cache
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class Contract:
         return self.with_statistics((mean,) * self.channels, (std,) * self.channels)
 
     def decode_key(self) -> str:
-        """The part that decides what `decode` gives, as text: equal keys, equal pixels."""
+        """The fields that decide pixels, as text: equal keys, equal pixels."""
         kept = {k: v for k, v in asdict(self).items() if k not in _NOT_DECODING}
         if self.white_level == FULL_WHITE:  # packs of versions without this field stay in use
             del kept["white_level"]
@@ -139,7 +139,7 @@ class Contract:
 
     @staticmethod
     def from_json(text: str) -> "Contract":
-        """The contract in the text of a contract.json; CheckpointError where it is none."""
+        """The contract in the text of a contract.json; CheckpointError for any other text."""
         try:
             return _read(json.loads(text))
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
@@ -157,7 +157,7 @@ class Contract:
         return {}
 
     def _factors(self, device: torch.device, width: int) -> tuple[Tensor, Tensor]:
-        """Scale and offset for a row of pixels [width * C], kept on the device."""
+        """Scale and offset for a row of pixels [width * C], cached per device."""
         known = self._known_factors
         if (device, width) not in known:
             mean = np.array(self.mean or [0.0] * self.channels)

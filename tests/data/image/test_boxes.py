@@ -121,3 +121,9 @@ def test_inspect_refuses_a_jpeg_2000_of_too_many_pixels():
     bomb = whole[:8] + struct.pack(">II", 30_000, 20_000) + whole[16:]
     with pytest.raises(ImageError, match="header says 30000 x 20000 = 600 megapixels"):
         inspect(bomb)
+    large = whole[:8] + struct.pack(">II", 10_000, 6000) + whole[16:]
+    with pytest.raises(ImageError) as caught:
+        inspect(large)
+    assert str(caught.value) == (
+        "JPEG 2000 of 10000 x 6000 pixels and 3 components: more than 150 million samples"
+    )

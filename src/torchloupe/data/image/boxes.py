@@ -12,6 +12,8 @@ from torchloupe.data.image.encoded import (
     refuse_zero_tail,
 )
 
+MAX_SAMPLES = 150 * 10**6  # of a JPEG 2000, each of which takes 4 bytes in decoding
+
 _HEIC_BRANDS = frozenset(
     (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1")
 )
@@ -89,6 +91,11 @@ def inspect_jpeg2000(data: bytes) -> Encoded:
     (components,) = struct.unpack_from(">H", data, start + 40)
     if components > 4:
         raise ImageError(f"JPEG 2000 of {components:,} components; 4 at most are read")
+    if (right - left) * (bottom - top) * components > MAX_SAMPLES:
+        raise ImageError(
+            f"JPEG 2000 of {right - left} x {bottom - top} pixels and {components} components: "
+            f"more than {MAX_SAMPLES / 1e6:.0f} million samples"
+        )
     if not data[end - ZERO_TAIL : end].rstrip(b"\0").endswith(b"\xff\xd9"):
         raise ImageError("truncated JPEG 2000")
     return Encoded("JPEG2000", data, (right - left, bottom - top))

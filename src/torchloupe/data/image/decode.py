@@ -117,7 +117,7 @@ def find_peak(data: bytes) -> int:
 
 
 def _room(pixels: int) -> AbstractContextManager[Any]:
-    """Held while so many pixels are in memory, by one thread at a time where they are many."""
+    """Lock for decoding an image of this many pixels: one large image at a time."""
     return _one_large_image if pixels > LARGE_PIXELS else nullcontext()
 
 

@@ -139,7 +139,7 @@ def _find_reader(data: bytes) -> Callable[[bytes], Encoded] | None:
 
 
 def _describe(data: bytes) -> str:
-    """What a file that is no image that can be read seems to be."""
+    """What a file that can't be read as an image seems to be."""
     start = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if start.startswith((b"<!doctype html", b"<html", b"<head", b"<body")):
         return "it is a web page (HTML)"

@@ -1,7 +1,7 @@
 """Decoding a whole set once, with as many threads as there are cores.
 
-The decoders release the interpreter lock, so threads are enough. What can't be decoded is
-listed with its reason; where pixels go is the caller's choice.
+The decoders release the interpreter lock, so threads are enough. Images that can't be decoded are
+listed with the reason; the caller decides where pixels go.
 """
 
 import os
@@ -98,7 +98,7 @@ def no_sign_of_life(names: Sequence[str]) -> HungError:
 class Decoding:
     """The work of decoding all images of `data` by `contract`.
 
-    `progress` is told how many of how many are done, `announce` what is about to be done.
+    `progress` gets how many of how many are done, `announce` a text before a long step.
     """
 
     def __init__(
@@ -126,9 +126,9 @@ class Decoding:
         """Decode everything; `write(chunk, pixels)` takes each chunk and is called by threads.
 
         Without it the pixels are dropped: then this finds the bad images and nothing else.
-        What is in `kept` was decoded before and is passed over.
+        Chunks in `kept` were decoded before and are skipped.
 
-        Gives the content key of every image [N] and the bad ones, whose pixels are zeros.
+        Returns the content key of every image [N] and the bad ones, whose pixels are zeros.
         """
         self._stop.clear()  # set by a run before this one, whose writing failed
         self._done[:] = 0
@@ -136,7 +136,7 @@ class Decoding:
         found = {chunk.start: chunk for chunk in kept}
         for chunk in found.values():
             self._done[chunk.start // self.chunk_rows] = len(chunk.content)
-        # A user's own Dataset is not asked by several threads: it may not be made for it.
+        # A user's own Dataset may not be thread-safe.
         threads = 1 if self.data.kind == "dataset" else thread_count()
         pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
         starts = (k for k in range(0, self.shape[0], self.chunk_rows) if k not in found)
@@ -171,7 +171,7 @@ class Decoding:
         return content, tuple(image for chunk in chunks for image in chunk.bad)
 
     def _give_up(self) -> None:
-        """HungError that names the images which are waited for."""
+        """Raise HungError with the names of the images that are being read."""
         starts = np.arange(len(self._done)) * self.chunk_rows
         sizes = np.minimum(self.chunk_rows, self.shape[0] - starts)
         begun = np.flatnonzero(self._is_begun & (self._done < sizes))
@@ -200,7 +200,7 @@ class Decoding:
         return True
 
     def _do_chunk(self, start: int, write: Write | None) -> Chunk | None:
-        """Decode the images from `start` on; None where the work was stopped meanwhile."""
+        """Decode the chunk that begins at `start`; None if the work was stopped meanwhile."""
         self._is_begun[start // self.chunk_rows] = True
         end = min(start + self.chunk_rows, self.shape[0])
         pixels = np.zeros((end - start, *self.shape[1:]), dtype=self.contract.dtype)

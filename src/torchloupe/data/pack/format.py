@@ -1,8 +1,8 @@
 """The pack: decoded pixels of a whole set in one file, with digests, in the user's cache folder.
 
 A pack is written beside its name, flushed to disk and renamed, so that a folder under its name
-is complete. What is finished of one that is being built stands in a journal: a build that was
-killed goes on where it was. Where packs stand and which there are is for data/shelf.
+is complete. A journal lists the finished parts of a pack under construction, so that a build that
+was killed continues where it stopped. Where packs are kept is for library.py.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ from torchloupe.system.sealed import seal, unseal
 FORMAT = 2
 READER = 2  # raised when images can be read that could not be before; absent in a manifest: 1
 AT_ONCE_BYTES = 2 * 10**9  # up to this size a pack is checked when it is opened
-FLUSH_BYTES = 64 * 2**20  # go to the disk while more is decoded, so that the end waits for little
+FLUSH_BYTES = 64 * 2**20  # flushed in the background while decoding goes on
 FILES = (  # all that a pack may hold, finished or not
     *("pixels.bin", "blocks.bin", "content.bin", "manifest.json"),
     *("about.json", "journal", "damage.txt"),
@@ -59,13 +59,13 @@ class Pack:
     reader: int = READER  # of the version that found which images are bad
 
     def check(self, rows: NDArray[np.int64] | None = None) -> None:
-        """PackError where images at `rows` (or any) are not what was written."""
+        """PackError where images at `rows` (or any) differ from what was written."""
         damaged = self.blocks.find_damage(rows)
         if damaged is not None:
-            raise PackError(f"images {damaged:,} and on are not what was written")
+            raise PackError(f"images from {damaged:,} on differ from what was written")
 
     def vouch_for(self, rows: NDArray[np.int64] | None = None) -> None:
-        """ResourceError for images that are not what was written; then it is built again."""
+        """ResourceError where images differ from what was written; the next use builds it again."""
         try:
             self.check(rows)
         except PackError as error:
@@ -81,12 +81,12 @@ class Pack:
 class PackWriter:
     """Writes the pack `folder`; `write` may be called from several threads, `finish` ends it.
 
-    Takes up what an earlier writer of the same pack left, if it was killed: the chunks in
-    `kept` are there already, and their pixels were found to be what was written.
+    Continues the work of an earlier writer of the same pack that was killed: the chunks in
+    `kept` are finished, and their pixels have the digests in the journal.
     """
 
     def __init__(self, folder: Path, shape: tuple[int, ...], dtype: str, name: str = "") -> None:
-        """`name` is that of the data, for those who list packs."""
+        """`name` is that of the data, shown in lists of packs."""
         self.folder = folder
         self.shape = shape
         self.dtype = np.dtype(dtype)
@@ -117,7 +117,7 @@ class PackWriter:
         self._flush_some(rows.nbytes)
 
     def finish(self, content: Keys, bad: Sequence[BadImage]) -> None:
-        """Flush all to disk, then give the pack its name."""
+        """Flush all to the disk, then rename the folder to that of the pack."""
         keys = content.astype("<u8").tobytes()
         digests = b"".join(self._digests[start] for start in sorted(self._digests))
         manifest = {
@@ -149,12 +149,12 @@ class PackWriter:
         return not self._digests
 
     def abandon(self) -> None:
-        """Remove what was written under no name yet."""
+        """Remove the unfinished folder."""
         self._flusher.shutdown()
         shutil.rmtree(self.place, ignore_errors=True)
 
     def _flush_some(self, written_bytes: int) -> None:
-        """Start to flush what is written, where that is much; OSError if the last one failed."""
+        """Start a flush after every FLUSH_BYTES; OSError if the one before failed."""
         with self._lock:
             self._unflushed_bytes += written_bytes
             if self._flushing is not None and self._flushing.done():
@@ -172,7 +172,7 @@ class PackWriter:
         return place
 
     def _take_up(self) -> Path | None:
-        """The folder of a writer that was killed, where there is one that fits."""
+        """The unfinished folder of a writer that was killed, if there is one of this size."""
         size = self.row_bytes * self.shape[0]
         left = sorted(find_unfinished(self.folder), key=lambda p: _size_of(p, "journal"))
         place = left.pop() if left and _size_of(left[-1]) == size else None
@@ -242,13 +242,13 @@ def read_pack(folder: Path, at_once_bytes: int | None = None) -> Pack:
 
 
 def write_about(folder: Path, name: str, shape: tuple[int, ...]) -> None:
-    """Write about.json: what a list of packs says of this one. Nothing else depends on it."""
+    """Write about.json, which lists of packs show and nothing else depends on."""
     text = json.dumps({"name": name, "shape": list(shape)})
     (folder / "about.json").write_text(text, encoding="ascii")
 
 
 def find_unfinished(folder: Path) -> list[Path]:
-    """The folders of writers of the pack `folder` that are at work or were killed."""
+    """The unfinished folders of the pack `folder`: of writers at work, or killed."""
     found = folder.parent.glob(f".{folder.name}.building-*")
     return sorted(place for place in found if not place.is_symlink())
 

@@ -1,6 +1,6 @@
 """All pixels of a set, decoded once: mapped from a pack on disk, held in memory, or neither.
 
-What can't be decoded is listed with its reason and never given out.
+Images that can't be decoded are listed with the reason and never returned.
 """
 
 import math
@@ -43,7 +43,7 @@ STATISTICS_BYTES = 2**29  # of pixels that mean and standard deviation are taken
 
 @dataclass(eq=False)
 class Pixels:
-    """Decoded images of N samples, given out as batches [B, H, W, C] of uint8 or float32."""
+    """Decoded images of N samples, returned as batches [B, H, W, C] of uint8 or float32."""
 
     contract: Contract = field(repr=False)
     array: NDArray[Any] | None = field(repr=False)  # [N, H, W, C]; None: decoded on the fly
@@ -93,7 +93,7 @@ class Pixels:
         return kept[torch.from_numpy(rows).pin_memory().to(device, non_blocking=True)]
 
     def vouch_for_files(self, rows: NDArray[np.int64] | None = None) -> None:
-        """DataError where a file of `rows` (or any) is no longer what the pack was made of."""
+        """DataError where a file of `rows` (or any) changed since the pack was built."""
         if self.vouch is not None:
             self.vouch(rows)
 
@@ -129,7 +129,7 @@ class Pixels:
 
 
 def _await(row: int, image: Future[NDArray[Any]]) -> NDArray[Any]:
-    """The pixels of an image; HungError where they don't come."""
+    """The pixels of an image; HungError if they don't arrive."""
     for _ in range(int(HUNG_SECONDS)):  # in short waits, for a process that was suspended
         if wait([image], timeout=1).done:
             return image.result()
@@ -149,8 +149,8 @@ def open_pixels(
 
     `pack` says where: disk, memory, off (decode on the fly) or auto, which takes the disk where
     there is room, else memory, else neither. Arrays that need no change are used where they
-    are. `cache_folder` is by default the user's cache folder for torchloupe. `announce` is told,
-    before a pack is built, how large it will be.
+    are. `cache_folder` is by default the user's cache folder for torchloupe. `announce` gets a text
+    with the size of a pack before it is built.
     """
     if not len(data.samples):
         raise DataError("there are no images", "give at least a few of every class")
