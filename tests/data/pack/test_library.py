@@ -240,11 +240,11 @@ def test_large_pack_that_is_damaged_stops_the_work_and_is_built_again(tmp_path, 
     flip(packs_in(tmp_path / "cache")[0] / "pixels.bin")
     pixels = open_pixels(data, contract, cache_folder=tmp_path / "cache")
     assert pixels.notes == ()
-    with pytest.raises(ResourceError, match=r"is damaged: images 0 and on") as caught:
+    with pytest.raises(ResourceError, match=r"is damaged: images from 0 on") as caught:
         pixels.gather(np.arange(8))
     assert "the pack is then built again" in caught.value.hint
     pixels = open_pixels(data, contract, cache_folder=tmp_path / "cache")
-    assert "was damaged and is built again: images 0 and on" in pixels.notes[0]
+    assert "was damaged and is built again: images from 0 on" in pixels.notes[0]
     assert (pixels.gather(np.arange(8)) == before).all()
 
 
