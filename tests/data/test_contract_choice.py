@@ -11,6 +11,7 @@ from torchloupe.data.contract_choice import choose_contract, describe_range, fin
 from torchloupe.data.image.decode import FULL_WHITE
 from torchloupe.data.image.formats import ImageError
 from torchloupe.data.sources import open_data
+from torchloupe.data.survey import measure_plain_fraction
 from torchloupe.errors import DataError
 from torchloupe.prepare.data import prepare
 
@@ -88,6 +89,10 @@ def test_an_image_beyond_the_range_of_the_set_is_refused_with_its_reason(tmp_pat
         "its 16-bit values go up to 60,000, and white is 1,023 in this data set"
     )
     assert contract.decode(encode(noise(8, 8, 1), "PNG")).shape == (8, 8, 1)
+
+
+def test_a_dark_look_of_12_bits_is_no_plain_ground(tmp_path):
+    assert measure_plain_fraction(scans(tmp_path, [1023] * 6)) == 0
 
 
 def test_describe_range_is_silent_for_the_full_range(tmp_path):

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from torchloupe.data.contract import FITS, MODES, Contract
 from torchloupe.data.image.decode import FULL_WHITE, find_peak
+from torchloupe.data.image.modes import choose_white_level
 from torchloupe.data.image.resize import KERNELS
 from torchloupe.data.sources.source import Data
 from torchloupe.data.survey import Survey, look_at, parse_size
@@ -18,7 +19,6 @@ from torchloupe.system.limits import usable_cores
 
 RANGE_LOOKED_AT = 200  # images that are asked whether they have 16 bits
 RANGE_SEARCHED = 20_000  # where some have: images whose largest value is looked for
-LEAST_WHITE = 255  # fewer levels than 8 bits hold need no scaling
 
 
 def decoder_versions() -> str:
@@ -117,8 +117,7 @@ def find_white_level(data: Data) -> int:
     top = _find_top(data, order[:RANGE_LOOKED_AT])
     if 0 < top <= FULL_WHITE // 2:
         top = max(top, _find_top(data, order[RANGE_LOOKED_AT:RANGE_SEARCHED]))
-    bits = top.bit_length()
-    return FULL_WHITE if not 0 < bits < 16 else max(LEAST_WHITE, 2**bits - 1)
+    return choose_white_level(top)
 
 
 def describe_range(contract: Contract) -> list[str]:

@@ -9,6 +9,7 @@ from PIL import Image
 from torchloupe.data.image.encoded import ImageError
 
 FULL_WHITE = 65_535  # the white level of 16-bit images that use all of their range
+LEAST_WHITE = 255  # fewer levels than 8 bits hold need no scaling
 
 
 def to_mode(image: Image.Image, channels: int, white_level: int = FULL_WHITE) -> Image.Image:
@@ -24,6 +25,12 @@ def to_mode(image: Image.Image, channels: int, white_level: int = FULL_WHITE) ->
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
         image = _over_white(image.convert("RGBA"))
     return image.convert("L" if channels == 1 else "RGB")
+
+
+def choose_white_level(peak: int) -> int:
+    """2**bits - 1 for the bits that a largest 16-bit value needs; FULL_WHITE for 0, or 16 bits."""
+    bits = peak.bit_length()
+    return max(LEAST_WHITE, 2**bits - 1) if 0 < bits < 16 else FULL_WHITE
 
 
 def scale_to_8_bit(values: NDArray[Any], white_level: int) -> NDArray[np.uint8]:
