@@ -35,7 +35,8 @@ from turns import (
 
 from torchloupe.config.schema import DataConfig
 from torchloupe.data.augmentation.augment import Augment
-from torchloupe.data.contract import Contract, choose_contract
+from torchloupe.data.contract import Contract
+from torchloupe.data.contract_choice import choose_contract
 from torchloupe.data.pack.pixels import open_pixels
 from torchloupe.data.sources import open_data
 from torchloupe.prepare.data import prepare_data

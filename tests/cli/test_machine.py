@@ -11,6 +11,7 @@ import torch
 from torchloupe import __version__
 from torchloupe.cli import main
 from torchloupe.cli.machine import look_at_machine
+from torchloupe.system.cache import find_cache
 
 
 def test_look_at_machine_finds_versions_devices_and_threads() -> None:
@@ -23,6 +24,10 @@ def test_look_at_machine_finds_versions_devices_and_threads() -> None:
     assert 1 <= facts["threads"]["cores"] <= (os.cpu_count() or 1)
     assert facts["threads"]["torch"] == torch.get_num_threads()
     assert facts["auto"]["device"] in {device["device"] for device in facts["devices"]}
+
+
+def test_look_at_machine_shows_the_cache_folder_that_is_used() -> None:
+    assert look_at_machine()["cache"]["folder"] == str(find_cache())
 
 
 def test_look_at_machine_measures_the_cache(

@@ -74,6 +74,7 @@ def test_pack_as_json(cache: Path, photos: str, capsys: Capture) -> None:
     assert Path(found.pop("folder")).parent == cache / "torchloupe" / "packs"
     (set_aside,) = found.pop("set_aside")
     assert set_aside["id"] == "a/broken.png" and "not an image" in set_aside["reason"]
+    assert set_aside["kind"] == "not an image"
     assert found == {
         "data": "photos",
         "images": 13,
@@ -83,7 +84,10 @@ def test_pack_as_json(cache: Path, photos: str, capsys: Capture) -> None:
     }
     assert run_json(capsys, *words)["built"] is False
     _, err = run(capsys, photos, code=3)
-    assert "1 image of 13 can't be read, more than 1.0%" in err
+    assert "1 image of 13 can't be read, more than 1.0% (1 not an image): a/broken.png" in err
+    out, err = run(capsys, photos, "--json", code=3)
+    assert [bad["id"] for bad in json.loads(out)["set_aside"]] == ["a/broken.png"]
+    assert "1 image of 13 can't be read" in err
 
 
 def test_pack_of_an_array_is_none(cache: Path, capsys: Capture) -> None:

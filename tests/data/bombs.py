@@ -2,6 +2,7 @@
 
 import json
 import re
+import struct
 import time
 import zlib
 from pathlib import Path
@@ -12,7 +13,11 @@ from PIL import Image
 from torchloupe.data.image.decode import ImageError, decode_image
 
 gif, jpeg = encode(noise(), "GIF"), encode(noise(), "JPEG")
+jp2 = encode(noise(), "JPEG2000", no_jp2=True)
 BIG = b"\x30\x75\0\0"  # 30,000, little-endian
+PNG = png(65_000, 65_000, 8, 0, (b"IDAT", b""))
+ICON = struct.pack("<HHHBBBBHH", 0, 1, 1, 0, 0, 0, 0, 1, 32)
+QOI = b"qoif" + struct.pack(">IIBB", 4000, 4000, 3, 0)
 EXIF = b"\xff\xe1\xff\xff" + bytes(65533)
 BMP = b"BM" + bytes(8) + b"6\0\0\0(\0\0\0" + BIG * 2
 WEBP = b"RIFF \0\0\0WEBPVP8X\n\0\0\0" + bytes(4) + b"\xff?\0\xff?\0"
@@ -42,6 +47,14 @@ BOMBS = {
     "ppm header": lambda: b"P6 30000 20000 255\n" + bytes(100),
     "webp header": lambda: WEBP + bytes(30),
     "eps": lambda: b"%!PS-Adobe-3.0 EPSF-3.0",
+    "jpeg 2000 header": lambda: jp2[:8] + b"\0\0\x75\x30\0\0\x4e\x20" + jp2[16:],
+    "jpeg 2000 of empty pixels": lambda: encode(
+        Image.new("L", (4000, 4000)), "JPEG2000", quality_layers=[1000]
+    ),
+    "dds header": lambda: b"DDS " + bytes([124, 0, 0, 0]) + bytes(4) + BIG * 2 + bytes(108),
+    "qoi of runs": lambda: QOI + b"\xfd" * 270_000 + bytes(7) + b"\1",
+    "tga of runs": lambda: encode(Image.new("L", (6000, 6000)), "TGA", compression="tga_rle"),
+    "icon with a large png": lambda: ICON + struct.pack("<II", len(PNG), 22) + PNG,
     "tiff": lambda: encode(Image.new("1", (30_000, 20_000)), "TIFF", compression="group4"),
 }  # fmt: skip
 found = {}

@@ -8,7 +8,8 @@ import torch
 from pictures import blocks, encode, noise
 from PIL import Image
 
-from torchloupe.data.contract import Contract, choose_contract
+from torchloupe.data.contract import Contract
+from torchloupe.data.contract_choice import choose_contract
 from torchloupe.data.image.formats import ImageError
 from torchloupe.data.samples import Samples, make_ids
 from torchloupe.data.sources import open_data
@@ -276,6 +277,9 @@ def test_contract_survives_json():
         ("class_names", [1, 2]),
         ("class_names", None),
         ("unknown", 1),
+        ("white_level", 254),
+        ("white_level", 65_536),
+        ("white_level", 4095.0),
     ],
 )
 def test_contract_refuses_json_that_is_not_one(field, value):
@@ -283,6 +287,14 @@ def test_contract_refuses_json_that_is_not_one(field, value):
     content[field] = value
     with pytest.raises(CheckpointError, match=r"this is not a contract\.json of torchloupe"):
         Contract.from_json(json.dumps(content))
+
+
+def test_contract_of_version_0_1_is_read_and_names_the_same_pack():
+    content = json.loads(RGB.to_json())
+    del content["white_level"]
+    assert Contract.from_json(json.dumps(content)) == RGB
+    assert "white_level" not in RGB.decode_key()
+    assert "4095" in Contract("RGB", 3, (12, 16), white_level=4095).decode_key()
 
 
 @pytest.mark.parametrize("text", ["", "[]", "null", "{", "[" * 100_000, '{"format": 1}'])

@@ -15,7 +15,7 @@ from runs import is_bit_equal, resume_words, train_words, write_model
 from saves import begin, make_state
 
 import torchloupe
-from torchloupe.data.contract import choose_contract
+from torchloupe.data.contract_choice import choose_contract
 from torchloupe.data.pack.format import PackError, read_pack
 from torchloupe.data.pack.pixels import open_pixels
 from torchloupe.data.sources import open_data

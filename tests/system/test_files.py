@@ -71,3 +71,11 @@ def test_remove_takes_a_link_and_not_what_it_leads_to(tmp_path):
     files.remove(tmp_path / "folder")
     files.remove(tmp_path / "folder")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_sync_flushes_files_and_folders_and_raises_for_what_is_not_there(tmp_path):
+    (tmp_path / "file").write_bytes(b"x")
+    files.sync(tmp_path / "file")
+    files.sync(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        files.sync(tmp_path / "none")

@@ -284,3 +284,37 @@ def test_record_with_objects_in_it_is_refused_and_runs_nothing(tmp_path):
     with pytest.raises(CheckpointError, match="can't be read"):
         DataRecord.read(tmp_path / "data.npz")
     assert not (tmp_path / "pwned").exists()
+
+
+def test_run_lists_all_images_that_can_not_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    chance = np.random.default_rng(0)
+    for row in range(40):
+        path = tmp_path / "photos" / "ab"[row % 2] / f"{row:02}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(chance.integers(0, 256, (8, 8), np.uint8)).save(path)
+    for row in range(12):
+        (tmp_path / "photos" / "a" / f"x{row:02}.png").write_bytes(b"")
+    (tmp_path / "photos" / "b" / "y.png").write_bytes(b"no image")
+    settings = {**SETTINGS, "data.size": "8", "hardware.device": "cpu"}
+    with pytest.raises(DataError) as caught:
+        train("photos", settings)
+    listed = tmp_path / "runs" / "photos-001" / "set-aside.csv"
+    assert "13 images of 53 can't be read, more than 1.0% (12 empty, 1 not an image): " in (
+        caught.value.message
+    )
+    assert caught.value.hint == (
+        f"{listed.relative_to(tmp_path)} lists them; repair or remove them, or allow more with "
+        "--set data.bad_fraction=0.25"
+    )
+    above = listed.read_text()
+    assert len(above.splitlines()) == 14
+    assert above.splitlines()[1] == "a/x00.png,empty file (0 bytes),empty"
+    settings["data.bad_fraction"] = 0.25
+    run = train("photos", settings)
+    assert (run.folder / "set-aside.csv").read_text() == above
+    assert run.folder == listed.parent.relative_to(tmp_path)
+    notes = [event["note"] for event in run.events if "note" in event]
+    assert "set aside: 13 images in all (12 empty, 1 not an image)" in notes

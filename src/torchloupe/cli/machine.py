@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import platformdirs
 import torch
 from rich.text import Text
 
@@ -14,6 +13,7 @@ from torchloupe.cli.text import align
 from torchloupe.errors import printable
 from torchloupe.hardware.device import choose_device
 from torchloupe.hardware.precision import choose_precision, formats_of
+from torchloupe.system.cache import find_cache
 from torchloupe.system.environment import package_versions
 from torchloupe.system.limits import available_memory_bytes, memory_limit_bytes, usable_cores
 from torchloupe.units import format_bytes
@@ -23,7 +23,7 @@ def look_at_machine() -> dict[str, Any]:
     """The facts, as `loupe info --json` prints them."""
     choice = choose_device("auto")
     precision, why = choose_precision("auto", choice.device)
-    cache = Path(platformdirs.user_cache_dir("torchloupe", appauthor=False))
+    cache = find_cache()
     return {
         "versions": {"python": platform.python_version(), **package_versions()},
         "devices": list(_devices()),
@@ -34,7 +34,10 @@ def look_at_machine() -> dict[str, Any]:
             "precision_reason": why,
         },
         "threads": {"torch": torch.get_num_threads(), "cores": usable_cores()},
-        "cache": {"folder": str(cache), "bytes": sum(_sizes(cache))},
+        "cache": {
+            "folder": None if cache is None else str(cache),
+            "bytes": 0 if cache is None else sum(_sizes(cache)),
+        },
     }
 
 
@@ -60,7 +63,9 @@ def describe_machine(facts: dict[str, Any]) -> Text:
         ["threads", f"{facts['threads']['torch']} of {facts['threads']['cores']} cores"],
         [
             "cache",
-            f"{printable(facts['cache']['folder'])}, {format_bytes(facts['cache']['bytes'])}",
+            "none: this user has no home folder"
+            if facts["cache"]["folder"] is None
+            else f"{printable(facts['cache']['folder'])}, {format_bytes(facts['cache']['bytes'])}",
         ],
     ]
     return align(rows)

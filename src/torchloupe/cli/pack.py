@@ -87,6 +87,7 @@ def _build(source: str, typed: dict[str, Any], quiet: bool, as_json: bool) -> No
 
     with results_only(quiet=quiet) as line:
         from torchloupe.data.pack.pixels import sound_rows
+        from torchloupe.data.pack.set_aside import count_kinds
         from torchloupe.prepare.data import describe_bad, open_ahead
         from torchloupe.run.events import Note
         from torchloupe.train.start import decide
@@ -102,7 +103,8 @@ def _build(source: str, typed: dict[str, Any], quiet: bool, as_json: bool) -> No
         finally:
             display.close()
         seconds = time.perf_counter() - started
-        sound_rows(pixels, config.data.bad_fraction)
+        if not as_json:
+            sound_rows(pixels, config.data.bad_fraction)
     built = any(note.startswith("decoded") for note in pixels.notes)
     kept = pixels.pack
     shape = [pixels.contract.channels, *pixels.contract.size]
@@ -114,10 +116,11 @@ def _build(source: str, typed: dict[str, Any], quiet: bool, as_json: bool) -> No
         "bytes": kept.pixels.nbytes if kept else 0,
         "built": built,
         "seconds": seconds,
-        "set_aside": [{"id": bad.id, "reason": bad.reason} for bad in pixels.bad],
+        "set_aside": [{"id": bad.id, "reason": bad.reason, "kind": bad.kind} for bad in pixels.bad],
     }
     if as_json:
         print(to_json(facts))
+        sound_rows(pixels, config.data.bad_fraction)  # too many are an error, once all are listed
         return
     words = f"{plural(len(pixels), 'image')} of {' x '.join(map(str, shape))}"
     rows = [["data", f"{printable(name)}: {words}"]]
@@ -128,7 +131,7 @@ def _build(source: str, typed: dict[str, Any], quiet: bool, as_json: bool) -> No
         rows.append(["pack", f"{format_bytes(kept.pixels.nbytes)}, {how}"])
         rows.append(["folder", printable(kept.folder, 4000)])
     if pixels.bad:
-        rows.append(["set aside", plural(len(pixels.bad), "image")])
+        rows.append(["set aside", f"{plural(len(pixels.bad), 'image')}: {count_kinds(pixels.bad)}"])
     print_text(align(rows))
 
 

@@ -1,4 +1,4 @@
-"""The contract: how an image becomes what the model sees, made once and kept with the run.
+"""The contract: how an image becomes what the model sees, chosen once and kept with the run.
 
 Decoding, colour, size, resampling, normalisation and class names are one frozen value, so that
 what trains is what validates, predicts and serves.
@@ -11,29 +11,21 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import PIL
-import simplejpeg
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
-from torchloupe.data.image.decode import decode_image, to_mode
+from torchloupe.data.image.arrays import check_array, fit_array
+from torchloupe.data.image.decode import FULL_WHITE, decode_image
 from torchloupe.data.image.formats import ImageError
-from torchloupe.data.image.resize import KERNELS, fit_image
-from torchloupe.data.sources.source import Data
-from torchloupe.data.survey import LARGEST_SIDE, Survey, look_at, parse_size
-from torchloupe.errors import CheckpointError, UsageError, did_you_mean, printable
+from torchloupe.data.image.resize import KERNELS
+from torchloupe.data.survey import LARGEST_SIDE
+from torchloupe.errors import CheckpointError, printable
 
 FITS = ("crop", "pad", "stretch")
 MODES = {"L": 1, "RGB": 3}
 FORMAT = 1
-PIECE_NUMBERS = 2**18  # that are normalised at a time on the CPU: they stay in its cache
-
-
-def decoder_versions() -> str:
-    """The libraries that decode, with their versions: pixels may differ between them."""
-    return f"simplejpeg {simplejpeg.__version__}, pillow {PIL.__version__}"
+PIECE_NUMBERS = 2**18  # normalised at a time on the CPU, so that they stay in its cache
 
 
 @dataclass(frozen=True)
@@ -59,6 +51,7 @@ class Contract:
     class_names: tuple[str, ...] = ()
     multi_label: bool = False
     decoder: str = ""
+    white_level: int = FULL_WHITE  # of 16-bit image files: the value that becomes 255
 
     def decode(self, image: bytes | NDArray[Any]) -> NDArray[Any]:
         """Pixels [H, W, C] of an encoded image, or of an array [H, W], [H, W, C] or [C, H, W].
@@ -75,9 +68,18 @@ class Contract:
                 fit=self.fit,
                 kernel=self.kernel,
                 antialias=self.antialias,
+                white_level=self.white_level,
             )
         else:
-            pixels = self._fit_array(self._check_array(image))
+            pixels = fit_array(
+                check_array(image, self.channels, self.is_float),
+                self.size,
+                self.channels,
+                is_picture=self.mode in MODES,
+                fit=self.fit,
+                kernel=self.kernel,
+                antialias=self.antialias,
+            )
         return (
             self._stretch_values(pixels) if self.is_float and pixels.dtype == np.uint8 else pixels
         )
@@ -125,8 +127,10 @@ class Contract:
         return self.with_statistics((mean,) * self.channels, (std,) * self.channels)
 
     def decode_key(self) -> str:
-        """The part that decides what `decode` gives, as text: equal keys, equal pixels."""
+        """The fields that decide pixels, as text: equal keys, equal pixels."""
         kept = {k: v for k, v in asdict(self).items() if k not in _NOT_DECODING}
+        if self.white_level == FULL_WHITE:  # packs of versions without this field stay in use
+            del kept["white_level"]
         return json.dumps(kept, sort_keys=True)
 
     def to_json(self) -> str:
@@ -135,7 +139,7 @@ class Contract:
 
     @staticmethod
     def from_json(text: str) -> "Contract":
-        """The contract in the text of a contract.json; CheckpointError where it is none."""
+        """The contract in the text of a contract.json; CheckpointError for any other text."""
         try:
             return _read(json.loads(text))
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
@@ -153,7 +157,7 @@ class Contract:
         return {}
 
     def _factors(self, device: torch.device, width: int) -> tuple[Tensor, Tensor]:
-        """Scale and offset for a row of pixels [width * C], kept on the device."""
+        """Scale and offset for a row of pixels [width * C], cached per device."""
         known = self._known_factors
         if (device, width) not in known:
             mean = np.array(self.mean or [0.0] * self.channels)
@@ -164,45 +168,6 @@ class Contract:
             a, b = (np.tile(part.astype(np.float32), width) for part in (scale, offset))
             known[device, width] = torch.from_numpy(a).to(device), torch.from_numpy(b).to(device)
         return known[device, width]
-
-    def _check_array(self, image: NDArray[Any]) -> NDArray[Any]:
-        """`image` as [H, W, C] uint8, or float32 where this contract is of floats."""
-        image = np.asarray(image)
-        if image.ndim == 2:
-            image = image[:, :, None]
-        last_fits = image.ndim == 3 and image.shape[2] in (1, 3, 4, self.channels)
-        if image.ndim == 3 and not last_fits and image.shape[0] in (1, 3, 4, self.channels):
-            image = image.transpose(1, 2, 0)
-        elif not last_fits:
-            raise ImageError(f"an array of shape {list(image.shape)} is not one image")
-        if 0 in image.shape:
-            raise ImageError(f"an image of shape {list(image.shape)} has no pixels")
-        if image.dtype == np.bool_:
-            image = image.astype(np.uint8) * np.uint8(255)
-        if image.dtype == np.uint8:
-            return image
-        if self.is_float and image.dtype.kind in "fiu":
-            if not np.isfinite(image).all():
-                raise ImageError("pixels that are not finite numbers")
-            return image.astype(np.float32, copy=False)
-        if image.dtype.kind in "iu" and image.min() >= 0 and image.max() <= 255:
-            return image.astype(np.uint8)
-        raise ImageError(f"pixels of type {image.dtype}; the model takes whole numbers 0 to 255")
-
-    def _fit_array(self, image: NDArray[Any]) -> NDArray[Any]:
-        if image.shape == (*self.size, self.channels):
-            return image
-        if image.dtype == np.uint8 and self.mode in MODES and image.shape[2] in (1, 3, 4):
-            plain = image[:, :, 0] if image.shape[2] == 1 else image
-            picture = to_mode(Image.fromarray(np.ascontiguousarray(plain)), self.channels)
-            return fit_image(picture, self.size, self.fit, self.kernel, self.antialias)
-        if image.shape[2] != self.channels:
-            raise ImageError(f"{image.shape[2]} channels where the model takes {self.channels}")
-        planes = [
-            Image.fromarray(np.ascontiguousarray(plane)) for plane in np.moveaxis(image, 2, 0)
-        ]
-        fitted = [fit_image(p, self.size, self.fit, self.kernel, self.antialias) for p in planes]
-        return np.concatenate(fitted, axis=2)
 
     def _stretch_values(self, pixels: NDArray[Any]) -> NDArray[Any]:
         """uint8 0..255 as float32 within the range of the data this contract was made for."""
@@ -215,9 +180,13 @@ _NOT_DECODING = ("mean", "std", "class_names", "multi_label")
 
 
 def _read(content: dict[str, Any]) -> Contract:
-    """A Contract of values of the right type and size; ValueError names what is wrong."""
+    """A Contract of values of the right type and size; ValueError names what is wrong.
+
+    Version 0.1 wrote no `white_level`.
+    """
     if content.pop("format") != FORMAT:
         raise ValueError("another format version")
+    content.setdefault("white_level", FULL_WHITE)
     names = {field.name for field in fields(Contract)}
     if set(content) != names:
         raise ValueError(f"fields {sorted(set(content) ^ names)} unknown or missing")
@@ -243,86 +212,9 @@ def _read(content: dict[str, Any]) -> Contract:
         "class_names": all(type(name) is str for name in made.class_names),
         "multi_label": type(made.multi_label) is bool,
         "decoder": type(made.decoder) is str,
+        "white_level": type(made.white_level) is int and 255 <= made.white_level <= FULL_WHITE,
     }
     wrong = [name for name, fine in problems.items() if not fine]
     if wrong:
         raise ValueError("wrong " + ", ".join(wrong))
     return made
-
-
-def choose_contract(
-    data: Data,
-    *,
-    mode: str = "auto",
-    size: str | tuple[int, int] = "auto",
-    fit: str = "auto",
-    kernel: str = "bilinear",
-    largest: int = 64,
-) -> Contract:
-    """The contract for `data`; each argument is obeyed, or chosen by a look at the images.
-
-    Images of one size up to `largest` keep it; others become squares with the median shorter
-    side, `largest` at most. Grey files are read as L. A user's own Dataset keeps what it gives;
-    its float tensors are taken as they are, and for uint8 `mean` and `std` are estimated from the
-    images looked at. For all else they are left to be filled by `statistics`.
-    """
-    survey = look_at(data)
-    is_own = data.kind in ("dataset", "stream")
-    if mode == "auto":
-        mode = survey.choose_mode()
-    channels = MODES.get(mode) or max(survey.channels)
-    chosen = survey.choose_size(largest, is_own) if size == "auto" else parse_size(size)
-    if fit == "auto":
-        fit = "stretch" if survey.is_one_size else "pad" if survey.long_fraction > 0.25 else "crop"
-    _check_choice(mode, fit, kernel, survey)
-    low, high = survey.value_range if survey.is_float else (0.0, 255.0)
-    contract = Contract(
-        mode=mode,
-        channels=channels,
-        size=chosen,
-        fit=fit,
-        kernel=kernel,
-        dtype="float32" if survey.is_float else "uint8",
-        value_low=low,
-        value_high=high,
-        class_names=data.samples.class_names,
-        multi_label=data.samples.is_multi_label,
-        decoder=decoder_versions(),
-    )
-    if not is_own:
-        return contract
-    if not survey.is_float:
-        seen = np.stack([contract.decode(image) for image in survey.examples]) / 255
-        mean, std = seen.mean((0, 1, 2)), seen.std((0, 1, 2))
-        return contract.with_statistics(tuple(mean), tuple(np.where(std < 1e-6, 1, std)))
-    if survey.sizes[0] != chosen or survey.channels != {channels}:
-        found = " or ".join(f"{h}x{w}" for h, w in sorted(set(survey.sizes))[:3])
-        raise UsageError(
-            f"the dataset gives float tensors of {found} pixels and "
-            f"{' or '.join(map(str, sorted(survey.channels)))} channels, which are taken as they "
-            f"are; size {chosen[0]}x{chosen[1]} with {channels} is something else",
-            "resize in the dataset's own transform, or let it give PIL or uint8 images",
-        )
-    return contract.as_given()
-
-
-def _check_choice(mode: str, fit: str, kernel: str, survey: Survey) -> None:
-    """Refuse what is no mode, fit or kernel, or can't be had from these images."""
-    for name, value, known in (
-        ("mode", mode, (*MODES, "array")),
-        ("fit", fit, FITS),
-        ("kernel", kernel, tuple(KERNELS)),
-    ):
-        if value not in known:
-            raise UsageError(f"data.{name} is {printable(value)!r}", did_you_mean(value, known))
-    if mode in MODES and not survey.channels <= {1, 3, 4}:
-        listed = ", ".join(map(str, sorted(survey.channels)))
-        raise UsageError(
-            f"data.mode is {mode}, and the images have {listed} channels",
-            "leave data.mode at auto: they are taken with all their channels",
-        )
-    if mode in MODES and survey.is_float and survey.channels != {MODES[mode]}:
-        raise UsageError(
-            f"data.mode is {mode}, and the images are float arrays of {survey.channels} channels",
-            "leave data.mode at auto, or give uint8 images",
-        )

@@ -14,7 +14,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, IterableDataset
 
 from torchloupe.data.contract import Contract
-from torchloupe.data.image.formats import IMAGE_SUFFIXES
+from torchloupe.data.image.formats import names_an_image
 from torchloupe.data.sources.datasets import to_pixels
 from torchloupe.data.sources.source import Data
 from torchloupe.errors import DataError, LoupeError, UsageError, did_you_mean, printable
@@ -187,7 +187,7 @@ def _list_path(path: Path) -> Iterator[Named]:
     if path.is_dir():
         for file in sorted(path.rglob("*")):
             hidden = any(part.startswith(".") for part in file.relative_to(path).parts)
-            if not hidden and file.suffix.lower() in IMAGE_SUFFIXES and file.is_file():
+            if not hidden and file.is_file() and names_an_image(str(file)):
                 yield str(file), file
         return
     _refuse_missing([path])

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from torchloupe.data.image.decode import decode_image, is_grey, read_size
+from torchloupe.data.image.decode import decode_image, find_peak, is_grey, read_size
+from torchloupe.data.image.modes import choose_white_level
 from torchloupe.data.sources.datasets import to_pixels
 from torchloupe.data.sources.source import Data
 from torchloupe.data.split import TRAIN
@@ -130,7 +131,8 @@ def measure_plain_fraction(data: Data) -> float:
         try:
             image = data.reader.read(row)
             if isinstance(image, bytes):
-                image = decode_image(image, 3, (64, 64), fit="stretch")
+                white_level = choose_white_level(find_peak(image))
+                image = decode_image(image, 3, (64, 64), fit="stretch", white_level=white_level)
         except DataError:
             continue
         border = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]]).astype(np.int64)

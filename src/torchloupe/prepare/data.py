@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torchloupe.config.schema import DataConfig
-from torchloupe.data.contract import Contract, choose_contract
+from torchloupe.data.contract import Contract
+from torchloupe.data.contract_choice import choose_contract, describe_range
 from torchloupe.data.feeds.rank_share import RankShare
 from torchloupe.data.pack.pixels import Pixels, open_pixels, sound_rows
+from torchloupe.data.pack.set_aside import count_kinds
 from torchloupe.data.sources import Data, open_data
 from torchloupe.data.sources.source import count_ignored
 from torchloupe.data.split import TEST, Splits
@@ -23,7 +25,7 @@ from torchloupe.distributed.world import ALONE, World
 from torchloupe.errors import DataError, UsageError, printable
 from torchloupe.model.backbones import InputSpec
 from torchloupe.prepare.run_data import DatasetData, PackedData, RunData, StreamData
-from torchloupe.run.events import Announcement, Event
+from torchloupe.run.events import Announcement, Event, Note
 from torchloupe.run.events import Progress as PackProgress
 from torchloupe.units import plural
 
@@ -59,6 +61,7 @@ def prepare_data(
     chosen = contract or choose_contract(
         data, mode=config.mode, size=config.size, fit=config.fit, kernel=config.kernel
     )
+    range_notes = describe_range(chosen) if contract is None else []
     pixels, sound = _read_pixels(config, data, chosen, progress, announce)
     if data.kind == "stream":
         splits, fingerprint = Splits(NO_ROWS, NO_ROWS, NO_ROWS), data.samples.fingerprint()
@@ -74,7 +77,7 @@ def prepare_data(
         contract=chosen,
         fingerprint=fingerprint,
         workers=config.workers,
-        notes=(*_notes_on(data, pixels), *splits.notes),
+        notes=(*_notes_on(data, pixels), *range_notes, *splits.notes),
         pixels=pixels,
         rank_share=RankShare(world.rank, world.size),
     )
@@ -123,6 +126,8 @@ def open_ahead(
     contract = choose_contract(
         data, mode=config.mode, size=config.size, fit=config.fit, kernel=config.kernel
     )
+    for note in describe_range(contract):
+        record(Note(note))
     pixels = open_pixels(
         data,
         contract,
@@ -219,7 +224,8 @@ def describe_ignored(ignored: Mapping[str, int]) -> list[str]:
 
 
 def describe_bad(pixels: Pixels) -> list[str]:
-    """A note for each of the first images that were set aside, with the reason."""
+    """A note for each of the first images that were set aside, and one that counts all by kind."""
     shown = [f"set aside: {printable(bad.id)}: {bad.reason}" for bad in pixels.bad[:10]]
-    rest = len(pixels.bad) - len(shown)
-    return [*shown, f"set aside: {rest:,} more images"] if rest else shown
+    count = len(pixels.bad)
+    counted = f"set aside: {count:,} images in all ({count_kinds(pixels.bad)})"
+    return [*shown, counted] if count > 1 else shown

@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 
 from torchloupe.errors import CheckpointError, printable
-from torchloupe.system.files import disk_error, remove, sync_folder, write_synced
+from torchloupe.system.files import disk_error, remove, sync, write_synced
+from torchloupe.system.sealed import seal, unseal
 
 FORMAT = 1
 _NAME = re.compile(r"step-(\d{8,})")
@@ -65,7 +66,7 @@ def write_checkpoint(folder: Path, step: int, trees: Mapping[str, Any]) -> Path:
         else:
             blobs[f"{name}.json"] = json.dumps(plain, indent=1).encode()
     files = {name: hashlib.sha256(blob).hexdigest() for name, blob in blobs.items()}
-    blobs["manifest.json"] = _write_manifest(step, files)
+    blobs["manifest.json"] = seal({"format": FORMAT, "step": step, "files": files}, indent=1)
     needed_bytes = sum(map(len, blobs.values()))
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -73,14 +74,14 @@ def write_checkpoint(folder: Path, step: int, trees: Mapping[str, Any]) -> Path:
         temporary.mkdir()
         for name, blob in blobs.items():
             write_synced(temporary / name, blob)
-        sync_folder(temporary)
+        sync(temporary)
         remove(replaced)
         if target.exists() or target.is_symlink():
             # The same step written again, after a resume. It is moved aside, not removed: where
             # the next rename never happens, `clear_unfinished` moves it back.
             target.rename(replaced)
         temporary.rename(target)
-        sync_folder(folder)
+        sync(folder)
         with suppress(OSError):
             remove(replaced)
     except OSError as error:
@@ -200,20 +201,13 @@ def _read_tree(blob: bytes) -> Any:
     return _attach(json.loads(metadata["tree"]), safetensors.torch.load(blob))
 
 
-def _write_manifest(step: int, files: Mapping[str, str]) -> bytes:
-    """The manifest of files {name: SHA-256}; it ends with the SHA-256 of itself."""
-    content = {"format": FORMAT, "step": step, "files": dict(files)}
-    own = hashlib.sha256(json.dumps(content).encode()).hexdigest()
-    return json.dumps({**content, "sha256": own}, indent=1).encode()
-
-
 def _read_manifest(path: Path) -> dict[str, str]:
     """Files and their SHA-256; a manifest with a single changed bit is refused."""
     try:
         blob = path.read_bytes()
-        content = json.loads(blob)
-        version, step, files = content["format"], content["step"], content["files"]
-        is_whole = version != FORMAT or blob == _write_manifest(step, files)
+        content, is_sealed = unseal(blob, indent=1)
+        version, files = content["format"], content["files"]
+        is_whole = version != FORMAT or is_sealed
     except (OSError, *_MALFORMED) as error:
         raise _damaged(path, f"can't be read ({printable(error)})") from None
     if not is_whole:

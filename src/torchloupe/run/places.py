@@ -4,10 +4,11 @@ from pathlib import Path
 
 from torchloupe.errors import ResourceError, UsageError, printable
 
+SET_ASIDE = "set-aside.csv"  # images that can't be read
 FOLDS = "folds.json"  # marks the folder of a cross-validation, which holds a run for each fold
 
 
-BEFORE_THE_FIRST_STEP = {"contract.json", "data.npz", "environment.json"}
+BEFORE_THE_FIRST_STEP = {"contract.json", "data.npz", "environment.json", SET_ASIDE}
 
 
 def create_run(out: Path | None, name: str) -> Path:
@@ -35,7 +36,8 @@ def create_run(out: Path | None, name: str) -> Path:
             try:
                 path.mkdir()
             except FileExistsError:
-                continue
+                if not path.is_dir() or {entry.name for entry in path.iterdir()} != {SET_ASIDE}:
+                    continue  # else no run: images that could not be read are listed in it
             return path
     except (FileExistsError, NotADirectoryError):
         raise UsageError(

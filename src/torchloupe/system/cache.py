@@ -1,7 +1,7 @@
-"""What can be made again, kept in the user's cache folder in files that vouch for themselves.
+"""The user's cache folder, and files in it whose content can be computed again.
 
-A kept file holds the SHA-256 of all that is in it: one that was cut short or changed is as good
-as not there.
+A kept file holds the SHA-256 of all that is in it: one that was cut short or changed is treated
+as missing.
 """
 
 import hashlib
@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 
 from torchloupe.errors import ResourceError
 from torchloupe.system import files
+from torchloupe.system.sealed import seal, unseal
 
-LARGE = 50_000  # images from which on it pays to keep what was worked out; below it is quick
+LARGE = 50_000  # images; below, computing anew is faster than keeping pays
 
 
 def find_cache(cache_folder: Path | None = None) -> Path | None:
@@ -32,46 +33,50 @@ def find_cache(cache_folder: Path | None = None) -> Path | None:
 
 @dataclass(frozen=True, eq=False)
 class Kept:
-    """What one kept file holds: facts that JSON can write, and arrays by name."""
+    """The content of a kept file: facts that JSON can write, and arrays by name."""
 
     facts: Mapping[str, Any]
     arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
-    def digest(self) -> str:
-        """SHA-256 of all of it."""
-        hashed = hashlib.sha256(json.dumps(self.facts).encode("ascii"))
-        for name, array in sorted(self.arrays.items()):
-            hashed.update(f"\0{name} {array.dtype.str} {array.shape}\0".encode())
-            hashed.update(array.data if array.size else b"")
-        return hashed.hexdigest()
+    def manifest(self) -> dict[str, Any]:
+        """The facts, and the type, shape and SHA-256 of each array."""
+        arrays = {
+            name: [array.dtype.str, list(array.shape), _digest(array)]
+            for name, array in sorted(self.arrays.items())
+        }
+        return {"facts": dict(self.facts), "arrays": arrays}
+
+
+def _digest(array: NDArray[Any]) -> str:
+    return hashlib.sha256(array.data if array.size else b"").hexdigest()
 
 
 def write_kept(path: Path, kept: Kept) -> None:
-    """Keep it at `path`, whole or not at all; ResourceError where the disk refuses it."""
+    """Write it to `path`, whole or not at all; ResourceError where the disk refuses it."""
     arrays = {name: np.ascontiguousarray(array) for name, array in kept.arrays.items()}
-    digest = Kept(kept.facts, arrays).digest()
-    text = {"facts": json.dumps(kept.facts), "sha256": digest}
-    files.replace_file(path, safetensors.numpy.save(arrays, metadata=text))
+    sealed = seal(Kept(kept.facts, arrays).manifest()).decode("ascii")
+    files.replace_file(path, safetensors.numpy.save(arrays, metadata={"manifest": sealed}))
 
 
 def read_kept(path: Path) -> Kept | None:
-    """What is kept at `path`; None where nothing is, or not what was written."""
+    """The content of the kept file `path`; None for a missing or damaged one."""
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             text = file.metadata()
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        kept = Kept(json.loads(text["facts"]), arrays)
-        is_sound = kept.digest() == text["sha256"]
+        manifest, is_whole = unseal(text["manifest"])
+        kept = Kept(manifest["facts"], arrays)
+        is_sound = is_whole and json.loads(json.dumps(kept.manifest())) == manifest
     except (OSError, safetensors.SafetensorError, ValueError, KeyError, TypeError):
         return None
     return kept if is_sound else None
 
 
 def remember(path: Path | None, key: str, make: Callable[[], Kept]) -> Kept:
-    """What is kept at `path` under `key`; else it is made, and kept in place of what was there.
+    """The content of the kept file `path` if it was made for `key`; else made and kept there.
 
-    `key` says all that it follows from. With None for `path` nothing is kept. A disk that refuses
-    to keep it costs nothing but the work the next time.
+    `key` stands for all inputs of `make`. With None for `path` nothing is kept. Where the disk
+    refuses the file, the content is returned and computed again the next time.
     """
     if path is None:
         return make()

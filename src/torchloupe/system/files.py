@@ -1,7 +1,7 @@
 """Files written whole or not at all: beside their name, flushed to the disk, then renamed.
 
-This module knows bytes and names. What they mean is its callers' business; every failure comes
-out as a ResourceError that says what the disk said.
+This module knows bytes and names, not what they mean. Failures are raised as a ResourceError
+with the reason that the operating system gives.
 """
 
 import errno
@@ -17,7 +17,7 @@ from torchloupe.units import format_bytes
 
 
 def write_synced(path: Path, content: bytes) -> None:
-    """Write a new file and flush it to the disk; a file or link at the name is refused."""
+    """Write a new file and flush it to the disk; FileExistsError where the name is taken."""
     with path.open("xb") as file:
         file.write(content)
         file.flush()
@@ -48,7 +48,7 @@ def replacing(path: Path, needed_bytes: int = 0) -> Iterator[BinaryIO]:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-        sync_folder(path.parent)
+        sync(path.parent)
     except OSError as error:
         raise disk_error(error, path, needed_bytes) from error
 
@@ -100,12 +100,18 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
 
 
-def sync_folder(path: Path) -> None:
-    """Flush a folder, so that the names in it are on the disk."""
-    if os.name == "nt":
-        return  # Windows can't open a folder to flush it
-    handle = os.open(path, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Flush a file, or the names in a folder, to the disk; a folder only where that is possible."""
     try:
-        os.fsync(handle)
+        number = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    except PermissionError:
+        if os.name == "nt":
+            return  # Windows can't open a folder to flush it
+        raise
+    try:
+        os.fsync(number)
+    except OSError:
+        if not path.is_dir():  # some file systems can't flush a folder, and need not
+            raise
     finally:
-        os.close(handle)
+        os.close(number)

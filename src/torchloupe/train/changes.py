@@ -12,6 +12,7 @@ from typing import Any
 
 from torchloupe.config.schema import Config, differing
 from torchloupe.data.contract import Contract
+from torchloupe.data.pack.set_aside import UnreadableError, write_set_aside
 from torchloupe.data.sources import Data
 from torchloupe.data.sources.source import name_some
 from torchloupe.errors import CheckpointError, DataError, UsageError, printable
@@ -21,6 +22,7 @@ from torchloupe.recipes.choice import PRETRAINED
 from torchloupe.run.data_record import DataChange, DataRecord
 from torchloupe.system.user_code import PYTHON_OBJECT
 from torchloupe.units import plural
+from torchloupe.run.places import SET_ASIDE, create_run
 
 # Settings that the checkpoint, the split or the contract depend on.
 _FIXED = (
@@ -71,8 +73,17 @@ def describe_machine(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[
 
 
 def remember_data(folder: Path, run_data: RunData) -> None:
-    """Write data.npz: which images the run is trained on."""
+    """Write data.npz and set-aside.csv: the images of the run, and those that can't be read."""
     record_data(run_data).write(folder / "data.npz")
+    write_set_aside(folder / SET_ASIDE, run_data.pixels.bad if run_data.pixels else ())
+
+
+def list_unreadable(error: UnreadableError, out: str | Path | None, source: Any) -> None:
+    """List all images that can't be read in the run folder of a run that can't begin."""
+    named = isinstance(source, (str, Path))
+    folder = create_run(None if out is None else Path(out), Path(source).name if named else "data")
+    write_set_aside(folder / SET_ASIDE, error.bad)
+    error.listed_in(folder / SET_ASIDE)
 
 
 def record_data(run_data: RunData) -> DataRecord:

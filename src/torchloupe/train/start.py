@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torchloupe.config.schema import Config
 from torchloupe.config.settings import Settings, read_settings
 from torchloupe.config.text import change
+from torchloupe.data.pack.set_aside import UnreadableError
 from torchloupe.display.terminal import make_display
 from torchloupe.distributed.rank import find_rank
 from torchloupe.errors import UsageError
@@ -25,7 +26,12 @@ from torchloupe.recipes.choice import load_recipe
 from torchloupe.run.listener import Listener
 from torchloupe.run.places import create_run, find_run
 from torchloupe.system.user_code import PYTHON_OBJECT, trusted_name
-from torchloupe.train.changes import note_changed_data, refuse_fixed_settings, refuse_new_names
+from torchloupe.train.changes import (
+    list_unreadable,
+    note_changed_data,
+    refuse_fixed_settings,
+    refuse_new_names,
+)
 from torchloupe.train.execution import PreviousRun, run_session
 from torchloupe.trained.run import Run, read_contract
 
@@ -190,7 +196,12 @@ def new_session(
     refuse_missing_ranks(config)
     objects = replace(objects, source=source)
     with join_ranks(config) as world:
-        session = prepare_session(settings, objects, listeners, world=world, began=began)
+        try:
+            session = prepare_session(settings, objects, listeners, world=world, began=began)
+        except UnreadableError as error:
+            if world.leads:
+                list_unreadable(error, out, source)
+            raise
         name = session.run_data.source.name
         folder = create_run(None if out is None else Path(out), name) if world.leads else None
         yield session, world.first(folder)

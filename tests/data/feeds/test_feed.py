@@ -8,7 +8,7 @@ import torch
 from pictures import encode, noise
 
 from torchloupe.data.augmentation.augment import Augment
-from torchloupe.data.contract import choose_contract
+from torchloupe.data.contract_choice import choose_contract
 from torchloupe.data.feeds.feed import Batch, PixelFeed, PixelScan
 from torchloupe.data.feeds.order import Order
 from torchloupe.data.pack.pixels import open_pixels

@@ -15,7 +15,7 @@ from PIL import Image
 from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset
 
 from torchloupe.data.augmentation.augment import Augment
-from torchloupe.data.contract import choose_contract
+from torchloupe.data.contract_choice import choose_contract
 from torchloupe.data.feeds import heartbeats, loader
 from torchloupe.data.feeds.items import has_no_randomness
 from torchloupe.data.feeds.loader import LoaderFeed, LoaderScan

@@ -10,7 +10,7 @@ from pictures import noise
 from PIL import Image
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from torchloupe.data.contract import choose_contract
+from torchloupe.data.contract_choice import choose_contract
 from torchloupe.data.feeds.stream import Stream
 from torchloupe.data.sources import open_data
 from torchloupe.errors import DataError, UsageError

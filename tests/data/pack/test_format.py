@@ -40,7 +40,7 @@ def test_pack_gives_back_what_was_written(tmp_path):
 def test_pack_is_flushed_while_it_is_written_and_a_disk_that_fails_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(pack_module, "FLUSH_BYTES", 512 * 16)
     flushed = []
-    monkeypatch.setattr(pack_module, "_flush", lambda path: flushed.append(path.name))
+    monkeypatch.setattr(pack_module, "sync", lambda path: flushed.append(path.name))
     writer = begin(tmp_path / "p", chunks=2)
     writer._flusher.shutdown()
     assert flushed[0] == "pixels.bin"
@@ -51,7 +51,7 @@ def test_pack_is_flushed_while_it_is_written_and_a_disk_that_fails_is_told(tmp_p
         if failures:
             raise failures.pop()
 
-    monkeypatch.setattr(pack_module, "_flush", fail_once)
+    monkeypatch.setattr(pack_module, "sync", fail_once)
     writer = begin(tmp_path / "q", chunks=1)
     with pytest.raises(OSError, match="Input/output error"):
         writer.finish(np.arange(1200, dtype=np.uint64), [])
@@ -102,7 +102,7 @@ def test_pack_that_is_damaged_is_refused(tmp_path, name):
 def test_pack_names_the_first_images_that_are_damaged(tmp_path):
     write(tmp_path / "p")
     flip(tmp_path / "p" / "pixels.bin", 16 * 700)
-    with pytest.raises(PackError, match="images 512 and on are not what was written"):
+    with pytest.raises(PackError, match="images from 512 on differ from what was written"):
         read_pack(tmp_path / "p")
 
 
@@ -128,12 +128,12 @@ def test_large_pack_is_checked_where_it_is_used(tmp_path, monkeypatch):
     found = read_pack(tmp_path / "p")
     found.vouch_for(np.array([0, 511, 1199]))
     for _ in range(2):
-        with pytest.raises(ResourceError, match="images 512 and on are not what was written"):
+        with pytest.raises(ResourceError, match="images from 512 on differ from what was written"):
             found.vouch_for(np.array([3, 520]))
     found.vouch_for(np.array([0, 511, 1199]))
     with pytest.raises(ResourceError, match="is damaged"):
         found.vouch_for()
-    with pytest.raises(PackError, match="images 512 and on"):  # no longer opened
+    with pytest.raises(PackError, match="images from 512 on"):  # no longer opened
         read_pack(tmp_path / "p")
 
 

@@ -81,7 +81,7 @@ def test_inventory_tells_the_states_apart(tmp_path, monkeypatch):
     assert states(tmp_path) == quick
     assert states(tmp_path, check=True) == {**quick, "a": "sound", "b": "damaged"}
     by_key = {entry.key[0]: entry for entry in list_packs(tmp_path, check=True)}
-    assert "images 0 and on are not what was written" in by_key["b"].reason
+    assert "images from 0 on differ from what was written" in by_key["b"].reason
     assert (by_key["d"].name, by_key["d"].shape) == ("half", (40, 4, 5, 3))
     assert by_key["f"].name == "photos"
     assert set(clear_all(tmp_path).values()) == {""} and names_in(tmp_path) == []

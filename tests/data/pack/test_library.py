@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from pictures import encode, noise
 
-from torchloupe.data.contract import choose_contract
+from torchloupe.data.contract_choice import choose_contract
 from torchloupe.data.pack import decoding, library
 from torchloupe.data.pack import format as pack_module
 from torchloupe.data.pack.format import PackWriter
@@ -82,7 +82,7 @@ BUILD = """
 import sys, time
 from pathlib import Path
 from torchloupe.data.pack import decoding
-from torchloupe.data.contract import choose_contract
+from torchloupe.data.contract_choice import choose_contract
 from torchloupe.data.pack.pixels import open_pixels
 from torchloupe.data.sources import open_data
 decoding.CHUNK_ROWS = 2
@@ -240,11 +240,11 @@ def test_large_pack_that_is_damaged_stops_the_work_and_is_built_again(tmp_path, 
     flip(packs_in(tmp_path / "cache")[0] / "pixels.bin")
     pixels = open_pixels(data, contract, cache_folder=tmp_path / "cache")
     assert pixels.notes == ()
-    with pytest.raises(ResourceError, match=r"is damaged: images 0 and on") as caught:
+    with pytest.raises(ResourceError, match=r"is damaged: images from 0 on") as caught:
         pixels.gather(np.arange(8))
     assert "the pack is then built again" in caught.value.hint
     pixels = open_pixels(data, contract, cache_folder=tmp_path / "cache")
-    assert "was damaged and is built again: images 0 and on" in pixels.notes[0]
+    assert "was damaged and is built again: images from 0 on" in pixels.notes[0]
     assert (pixels.gather(np.arange(8)) == before).all()
 
 

@@ -304,3 +304,12 @@ def test_folders_reader_refuses_what_became_no_file(tmp_path):
 def test_folders_labels_are_int64_numbers(tmp_path):
     put(tmp_path, "a/1.png", "b/1.png")
     assert open_data(tmp_path).samples.labels.dtype == np.int64
+
+
+def test_folders_know_images_without_ending_by_their_content(tmp_path):
+    put(tmp_path, "cat/0001", "cat/scan.0042", "dog/b.png")
+    (tmp_path / "dog" / "README").write_text("about these")
+    data = open_data(tmp_path)
+    assert data.samples.ids.tolist() == ["cat/0001", "cat/scan.0042", "dog/b.png"]
+    assert data.ignored == {"without ending": 1}
+    assert data.reader.read(0).startswith(b"\x89PNG")

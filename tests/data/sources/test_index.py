@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pictures import encode, noise
 
-from torchloupe.data.contract import choose_contract
+from torchloupe.data.contract_choice import choose_contract
 from torchloupe.data.pack.pixels import open_pixels
 from torchloupe.data.sources import index, open_data, walk
 from torchloupe.data.sources.index import IndexedReader

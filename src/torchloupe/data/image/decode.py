@@ -3,50 +3,42 @@
 JPEG goes through simplejpeg (libjpeg-turbo, strict: a truncated file is refused), all else
 through Pillow's own reader of that format. What comes out is uint8 [H, W, C], C 1 or 3:
 
-- turned upright by EXIF; the first frame of an animation, the first page of a TIFF;
+- turned upright by EXIF (PNG: also XMP); the first frame of an animation, the first page of a TIFF;
 - transparency over white; palettes looked up; CMYK and YCCK JPEG as Adobe stores them (inverted);
-- 16-bit grey divided by 257; of 16-bit colours the high byte; 1-bit as 0 and 255;
+- 16 bits scaled so that the white level of the data set becomes 255; 1-bit as 0 and 255;
 - grey from colour by ITU-R 601 (JPEG: its own luma); colour profiles and gamma not applied.
 """
 
 import threading
-import warnings
 from contextlib import AbstractContextManager, nullcontext
-from io import BytesIO
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
-from PIL import (
-    BmpImagePlugin,
-    GifImagePlugin,
-    Image,
-    ImageFile,
-    PngImagePlugin,
-    PpmImagePlugin,
-    TiffImagePlugin,
-    WebPImagePlugin,
-)
+from PIL import Image
 
-from torchloupe.data.image.formats import (
-    IMAGE_SUFFIXES,
-    Encoded,
-    ImageError,
-    check_png_pixels,
-    check_size,
-    inspect,
-)
+from torchloupe.data.image.deep import read_samples
+from torchloupe.data.image.encoded import Encoded, ImageError
+from torchloupe.data.image.formats import IMAGE_SUFFIXES, inspect
+from torchloupe.data.image.jpeg import explain_jpeg
+from torchloupe.data.image.modes import FULL_WHITE, scale_to_8_bit, to_mode
+from torchloupe.data.image.png import check_png_pixels, may_lack_rows
+from torchloupe.data.image.readers import open_image, reading
 from torchloupe.data.image.resize import fit_image
-from torchloupe.errors import ResourceError, printable
+from torchloupe.data.image.webp import cut_zero_tail
+from torchloupe.errors import ResourceError
 
-try:
-    from PIL import AvifImagePlugin  # Pillow 11.3, where it was built with libavif
-except ImportError:
-    AvifImagePlugin = None  # type: ignore[assignment]
-
-__all__ = ["IMAGE_SUFFIXES", "ImageError", "decode_image", "is_grey", "read_size", "to_mode"]
+__all__ = [
+    "FULL_WHITE",
+    "IMAGE_SUFFIXES",
+    "ImageError",
+    "decode_image",
+    "find_peak",
+    "is_grey",
+    "read_size",
+    "to_mode",
+]
 
 Pixels8 = NDArray[np.uint8]
 LARGE_PIXELS = 16 * 10**6  # such images are decoded one at a time, so that memory stays bounded
@@ -60,51 +52,7 @@ _TURNS = {  # EXIF orientation: how the stored picture is turned upright
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_READERS: dict[str, Any] = {
-    "PNG": PngImagePlugin.PngImageFile,
-    "GIF": GifImagePlugin.GifImageFile,
-    "WEBP": WebPImagePlugin.WebPImageFile,
-    "BMP": BmpImagePlugin.BmpImageFile,
-    "TIFF": TiffImagePlugin.TiffImageFile,
-    "PPM": PpmImagePlugin.PpmImageFile,
-}
-if AvifImagePlugin is not None:
-    _READERS["AVIF"] = AvifImagePlugin.AvifImageFile
-
-
-class _Quiet:
-    """Warnings are off while any thread is inside.
-
-    Pillow warns of odd TIFF tags, and warnings.catch_warnings is not made for threads: the
-    first thread in turns them off, the last one out restores them.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._inside = 0
-        self._catcher: warnings.catch_warnings[None] | None = None
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if self._inside == 0:
-                self._catcher = warnings.catch_warnings()
-                self._catcher.__enter__()
-                warnings.simplefilter("ignore")
-            self._inside += 1
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        with self._lock:
-            self._inside -= 1
-            if self._inside == 0 and self._catcher is not None:
-                self._catcher.__exit__(None, None, None)
-
-
-_quiet = _Quiet()
+_FOR_PILLOW = ("Could not determine", "Unsupported color conversion", "subsampling")
 _one_large_image = threading.Lock()
 
 
@@ -116,14 +64,17 @@ def decode_image(
     fit: str = "crop",
     kernel: str = "bilinear",
     antialias: bool = True,
+    white_level: int = FULL_WHITE,
 ) -> Pixels8:
     """Pixels [H, W, channels] of an encoded image, upright; resized to `size` (H, W) if given.
 
     `channels` is 1 or 3. A JPEG much larger than needed is decoded at 1/2, 1/4 or 1/8, but never
-    below twice the size it is then resized to. Raises ImageError with the reason.
+    below twice the size it is then resized to. Samples of 16 bits are scaled from 0..`white_level`.
+    Raises ImageError with the reason.
     """
     encoded = inspect(data)
-    image = _decode(encoded, channels, _enough(encoded, size, fit) if size else 1)
+    reduce = _enough(encoded, size, fit) if size else 1
+    image = _decode(encoded, channels, reduce, white_level)
     return fit_image(image, size or (image.height, image.width), fit, kernel, antialias)
 
 
@@ -131,8 +82,11 @@ def read_size(data: bytes) -> tuple[int, int]:
     """(height, width) of the upright image, from its header where the format allows."""
     encoded = inspect(data)
     if not encoded.size[0]:
-        turned = encoded.format in ("TIFF", "AVIF")  # their orientation is known once decoded
-        image = _decode(encoded, 3, 1) if turned else _open(encoded)
+        if encoded.format in ("TIFF", "AVIF"):  # their orientation is known once decoded
+            image = _decode(encoded, 3, 1, FULL_WHITE)
+        else:
+            with reading(encoded):
+                image = open_image(encoded)
         return image.height, image.width
     width, height = encoded.size
     return (width, height) if encoded.orientation >= 5 else (height, width)
@@ -140,38 +94,41 @@ def read_size(data: bytes) -> tuple[int, int]:
 
 def is_grey(data: bytes) -> bool:
     """Whether the image has no colour: stored as grey, or red, green and blue equal everywhere."""
-    pixels = np.asarray(_decode(inspect(data), 3, 8))
+    encoded = inspect(data)
+    with reading(encoded):
+        samples = read_samples(encoded)
+    pixels = samples if samples is not None else np.asarray(_decode(encoded, 3, 8, FULL_WHITE))
+    if pixels.shape[2] < 3:
+        return True
     return bool(
         (pixels[..., 0] == pixels[..., 1]).all() and (pixels[..., 1] == pixels[..., 2]).all()
     )
 
 
-def to_mode(image: Image.Image, channels: int) -> Image.Image:
-    """The image in mode L (1 channel) or RGB (3), as this module's rules say."""
-    mode = image.mode
-    if mode.startswith("I;16") or (mode == "I" and image.format == "PPM"):
-        image = _from_16_bit(image)
-    elif mode in ("I", "F"):
-        kind = "floating-point" if mode == "F" else "32-bit"
-        raise ImageError(f"{kind} pixels have no fixed range; give such data as an array (.npy)")
-    if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
-        image = _over_white(image.convert("RGBA"))
-    return image.convert("L" if channels == 1 else "RGB")
+def find_peak(data: bytes) -> int:
+    """The largest 16-bit value of an image, alpha left out; 0 for an image of 8 bits or fewer."""
+    encoded = inspect(data)
+    with reading(encoded):
+        samples = read_samples(encoded)
+    if samples is None:
+        return 0
+    colours = samples[..., : 1 if samples.shape[2] < 3 else 3]
+    return int(colours.max(initial=0))
 
 
-def _room(width: int, height: int) -> AbstractContextManager[Any]:
-    """Held while an image of this size is in memory."""
-    return _one_large_image if width * height > LARGE_PIXELS else nullcontext()
+def _room(pixels: int) -> AbstractContextManager[Any]:
+    """Lock for decoding an image of this many pixels: one large image at a time."""
+    return _one_large_image if pixels > LARGE_PIXELS else nullcontext()
 
 
-def _decode(encoded: Encoded, channels: int, reduce: int) -> Image.Image:
+def _decode(encoded: Encoded, channels: int, reduce: int, white_level: int) -> Image.Image:
     """The upright image, in mode L or RGB."""
     try:
         if encoded.format == "JPEG":
-            with _room(*encoded.size):
-                image = _decode_jpeg(encoded, channels, reduce)
+            image = _decode_jpeg(encoded, channels, 1 if encoded.is_lossless else reduce)
         else:
-            image = _open(encoded, load=True, channels=channels)
+            with reading(encoded):
+                image = _decode_by_pillow(encoded, channels, white_level)
         turn = _TURNS.get(encoded.orientation)
         return image if turn is None else image.transpose(turn)
     except MemoryError:
@@ -183,59 +140,93 @@ def _decode(encoded: Encoded, channels: int, reduce: int) -> Image.Image:
 
 def _decode_jpeg(encoded: Encoded, channels: int, reduce: int) -> Image.Image:
     width, height = encoded.size
+    needed = (-(-width // reduce), -(-height // reduce))
+    is_cmyk, is_grey = encoded.components == 4, encoded.components == 1
+    as_grey = is_grey or (channels == 1 and not is_cmyk and not encoded.is_lossless)
     try:
-        _, _, space, _ = simplejpeg.decode_jpeg_header(encoded.data)
-        four = space in ("CMYK", "YCCK")
-        pixels = simplejpeg.decode_jpeg(
-            encoded.data,
-            "CMYK" if four else "GRAY" if channels == 1 else "RGB",
-            min_height=-(-height // reduce),
-            min_width=-(-width // reduce),
-            min_factor=reduce,
-        )
-    except (ValueError, OverflowError, SystemError) as error:
-        reason = str(error)
-        short = "Premature end" in reason or "Could not determine" in reason
-        raise ImageError("truncated JPEG" if short else f"damaged JPEG: {reason}") from None
-    if not four:
-        return Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels)
-    ink, black = pixels[..., :3].astype(np.uint16), pixels[..., 3:].astype(np.uint16)
-    light = ((ink * black + 127) // 255).astype(np.uint8)
-    return to_mode(Image.fromarray(light), channels)
+        with _room(width * height if encoded.is_buffered else needed[0] * needed[1]):
+            pixels = simplejpeg.decode_jpeg(
+                encoded.data,
+                "CMYK" if is_cmyk else "GRAY" if as_grey else "RGB",
+                min_height=needed[1],
+                min_width=needed[0],
+                min_factor=reduce,
+            )
+    except (ValueError, OverflowError, SystemError, KeyError) as error:
+        if isinstance(error, KeyError) or any(words in str(error) for words in _FOR_PILLOW):
+            return _decode_odd_jpeg(encoded, channels)
+        raise ImageError(explain_jpeg(str(error))) from None
+    if is_cmyk:
+        return to_mode(_mix_inks(pixels), channels)
+    return to_mode(Image.fromarray(pixels[:, :, 0] if as_grey else pixels), channels)
 
 
-def _open(encoded: Encoded, *, load: bool = False, channels: int = 3) -> Image.Image:
-    """The image as Pillow's reader of this format gives it; loaded and in its mode if asked."""
-    if encoded.format not in _READERS:
-        raise ImageError(f"{encoded.format} is not built into this Pillow")
-    if load and encoded.format == "PNG":
-        check_png_pixels(encoded.data)
-    try:
-        if encoded.format == "TIFF":
-            with _quiet:
-                return _open_quietly(encoded, load, channels)
-        return _open_quietly(encoded, load, channels)
-    except (ImageError, MemoryError):
-        raise
-    except Exception as error:  # over damaged files Pillow raises nearly every type there is
-        reason = printable(str(error) or type(error).__name__, 120)
-        if "truncated" in reason.lower():
-            raise ImageError(f"truncated {encoded.format}") from None
-        raise ImageError(f"unreadable {encoded.format}: {reason}") from None
-
-
-def _open_quietly(encoded: Encoded, load: bool, channels: int) -> Image.Image:
-    image: ImageFile.ImageFile = _READERS[encoded.format](BytesIO(encoded.data))
-    check_size(*image.size)
-    if not load:
-        return image
-    with _room(*image.size):
+def _decode_odd_jpeg(encoded: Encoded, channels: int) -> Image.Image:
+    """A JPEG of a sampling that simplejpeg doesn't know, read by Pillow."""
+    with reading(encoded), _room(encoded.size[0] * encoded.size[1]):
+        image = open_image(encoded)
+        if channels == 1 and encoded.components == 3 and not encoded.is_lossless:
+            image.draft("L", image.size)  # its own luma
         image.load()
-        upright = to_mode(image, channels)
+        if encoded.components == 4:  # Pillow has turned the inks that Adobe stores inverted
+            return to_mode(_mix_inks(255 - np.asarray(image)), channels)
+        return to_mode(image, channels)
+
+
+def _mix_inks(pixels: Pixels8) -> Image.Image:
+    """RGB from the inverted CMYK [H, W, 4] of a JPEG."""
+    ink, black = pixels[..., :3].astype(np.uint16), pixels[..., 3:].astype(np.uint16)
+    return Image.fromarray(((ink * black + 127) // 255).astype(np.uint8))
+
+
+def _decode_by_pillow(encoded: Encoded, channels: int, white_level: int) -> Image.Image:
+    if encoded.format == "WEBP":
+        _refuse_unneeded_zeros(encoded)
+    opened = open_image(encoded)
+    image: Image.Image = opened
+    with _room(image.width * image.height):
+        samples = read_samples(encoded) if white_level != FULL_WHITE else None
+        if samples is not None and samples.shape[2] > 1:
+            image = _from_samples(samples, white_level)
+        else:
+            opened.load()
+        if encoded.format == "PNG" and may_lack_rows(encoded.data, _ends_in_zeros(image)):
+            check_png_pixels(encoded.data)
+        if encoded.format == "TGA" and image.mode == "RGBA" and not encoded.data[17] & 15:
+            upright = to_mode(image.convert("RGB"), channels)  # its fourth byte means nothing
+        else:
+            upright = to_mode(image, channels, white_level)
     if encoded.format == "AVIF":  # turned by boxes of its own, which Pillow reports as EXIF
         turn = _TURNS.get(image.getexif().get(0x0112, 1))
         upright = upright if turn is None else upright.transpose(turn)
     return upright
+
+
+def _refuse_unneeded_zeros(encoded: Encoded) -> None:
+    """ImageError where a WebP ends in zeros that its picture doesn't need."""
+    shorter = cut_zero_tail(encoded.data)
+    if shorter is None:
+        return
+    try:
+        with _room(encoded.size[0] * encoded.size[1]):
+            open_image(Encoded("WEBP", shorter)).load()
+    except (OSError, ValueError, SyntaxError):
+        return
+    raise ImageError("truncated WebP: it ends in zeros, as after an interrupted download")
+
+
+def _from_samples(samples: NDArray[np.uint16], white_level: int) -> Image.Image:
+    """16-bit grey with alpha, RGB or RGBA [H, W, C] as an 8-bit image."""
+    last = samples.shape[2] - (samples.shape[2] % 2 == 0)
+    parts = [scale_to_8_bit(samples[..., :last], white_level)]
+    if last < samples.shape[2]:
+        parts.append((samples[..., last:] >> 8).astype(np.uint8))
+    return Image.fromarray(np.concatenate(parts, axis=2))
+
+
+def _ends_in_zeros(image: Image.Image) -> bool:
+    """Whether the last row of a loaded image is zero."""
+    return not np.asarray(image.crop((0, image.height - 1, image.width, image.height))).any()
 
 
 def _enough(encoded: Encoded, size: tuple[int, int], fit: str) -> int:
@@ -246,19 +237,3 @@ def _enough(encoded: Encoded, size: tuple[int, int], fit: str) -> int:
     across, down = encoded.size[0] / width, encoded.size[1] / height
     ratio = max(across, down) if fit == "pad" else min(across, down)
     return next((factor for factor in (8, 4, 2) if ratio >= 2 * factor), 1)
-
-
-def _from_16_bit(image: Image.Image) -> Image.Image:
-    values = np.asarray(image).astype(np.uint32)
-    grey = Image.fromarray(((values + 128) // 257).clip(0, 255).astype(np.uint8))
-    clear = image.info.get("transparency")
-    if not isinstance(clear, int):
-        return grey
-    grey.putalpha(Image.fromarray(np.where(values == clear, 0, 255).astype(np.uint8)))
-    return grey
-
-
-def _over_white(image: Image.Image) -> Image.Image:
-    white = Image.new("RGB", image.size, (255, 255, 255))
-    white.paste(image, mask=image.getchannel("A"))
-    return white

@@ -1,4 +1,4 @@
-"""Digests of blocks of images: how damage to a pack is found before anything is given out.
+"""Digests of blocks of images: damage to a pack is found before its pixels are used.
 
 A small pack is checked as a whole when it is opened. Of a large one, for which that would take
 minutes, each block is checked when an image in it is first asked for: no damaged pixel is
@@ -30,7 +30,7 @@ def digest_blocks(rows: Bytes, block_rows: int) -> bytes:
 
 
 class Blocks:
-    """Which blocks of `rows` are known to be what was written."""
+    """Which blocks of `rows` are known to match their digests."""
 
     def __init__(self, rows: Bytes, digests: bytes, block_rows: int, threads: int) -> None:
         self.block_rows = block_rows
@@ -46,9 +46,9 @@ class Blocks:
         return len(self._is_known)
 
     def find_damage(self, rows: NDArray[np.int64] | None = None) -> int | None:
-        """The first row of a block that is not as written, among those of `rows` (or of all).
+        """The first row of a damaged block, among the blocks of `rows` (or all).
 
-        What was found sound before is not read again.
+        Blocks that were checked before are not read again.
         """
         if self._all_known:
             return None
@@ -69,7 +69,7 @@ class Blocks:
         return min(wrong) * self.block_rows if wrong else None
 
     def trust(self) -> None:
-        """Take all for sound: this process has just written them, and took their digests."""
+        """Skip all checks: this process has just written the pixels and their digests."""
         self._all_known = True
 
     def _check(self, blocks: Iterable[np.int64]) -> list[int]:

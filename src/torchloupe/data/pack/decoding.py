@@ -1,7 +1,7 @@
 """Decoding a whole set once, with as many threads as there are cores.
 
-The decoders release the interpreter lock, so threads are enough. What can't be decoded is
-listed with its reason; where pixels go is the caller's choice.
+The decoders release the interpreter lock, so threads are enough. Images that can't be decoded are
+listed with the reason; the caller decides where pixels go.
 """
 
 import os
@@ -29,6 +29,19 @@ CHUNK_BYTES = 8 * 2**20
 CHUNK_ROWS = 512
 
 Progress = Callable[[int, int], None]
+_KINDS = (  # words of a reason, and the kind of reason that they make it
+    ("empty file", "empty"),
+    ("not an image", "not an image"),
+    ("truncated", "truncated"),
+    ("header says", "too large"),
+    (", more than", "too large"),
+    ("not read here", "of a kind not read here"),
+    ("is read with the extra", "of a kind not read here"),
+    ("not built into", "of a kind not read here"),
+    ("no fixed range", "without a fixed range"),
+    ("white is", "beyond the range of the set"),
+    ("not finite", "not finite"),
+)
 _EXHAUSTED = {os.strerror(number) for number in (EMFILE, ENFILE, ENOMEM)}
 
 
@@ -39,7 +52,14 @@ class BadImage:
     row: int
     id: str
     reason: str
-    is_unread: bool = False  # the file could not be had at all: another try may go better
+    is_unread: bool = False  # the file could not be opened at all: another try may succeed
+
+    @property
+    def kind(self) -> str:
+        """The kind of its reason, by which such images are counted."""
+        if self.is_unread:
+            return "not opened"
+        return next((kind for words, kind in _KINDS if words in self.reason), "damaged")
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +86,7 @@ def rows_per_chunk(row_bytes: int) -> int:
 
 
 def no_sign_of_life(names: Sequence[str]) -> HungError:
-    """The error for images that are being read and do not come."""
+    """The error for images that are being read and don't arrive."""
     named = ", ".join(map(printable, names[:5])) or "unknown"
     return HungError(
         f"reading the data hangs: for {HUNG_SECONDS:.0f} s no image has come; being read: {named}",
@@ -77,7 +97,7 @@ def no_sign_of_life(names: Sequence[str]) -> HungError:
 class Decoding:
     """The work of decoding all images of `data` by `contract`.
 
-    `progress` is told how many of how many are done, `announce` what is about to be done.
+    `progress` gets how many of how many are done, `announce` a text before a long step.
     """
 
     def __init__(
@@ -105,9 +125,9 @@ class Decoding:
         """Decode everything; `write(chunk, pixels)` takes each chunk and is called by threads.
 
         Without it the pixels are dropped: then this finds the bad images and nothing else.
-        What is in `kept` was decoded before and is passed over.
+        Chunks in `kept` were decoded before and are skipped.
 
-        Gives the content key of every image [N] and the bad ones, whose pixels are zeros.
+        Returns the content key of every image [N] and the bad ones, whose pixels are zeros.
         """
         self._stop.clear()  # set by a run before this one, whose writing failed
         self._done[:] = 0
@@ -115,7 +135,7 @@ class Decoding:
         found = {chunk.start: chunk for chunk in kept}
         for chunk in found.values():
             self._done[chunk.start // self.chunk_rows] = len(chunk.content)
-        # A user's own Dataset is not asked by several threads: it may not be made for it.
+        # A user's own Dataset may not be thread-safe.
         threads = 1 if self.data.kind == "dataset" else thread_count()
         pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
         starts = (k for k in range(0, self.shape[0], self.chunk_rows) if k not in found)
@@ -150,7 +170,7 @@ class Decoding:
         return content, tuple(image for chunk in chunks for image in chunk.bad)
 
     def _give_up(self) -> None:
-        """HungError that names the images which are waited for."""
+        """Raise HungError with the names of the images that are being read."""
         starts = np.arange(len(self._done)) * self.chunk_rows
         sizes = np.minimum(self.chunk_rows, self.shape[0] - starts)
         begun = np.flatnonzero(self._is_begun & (self._done < sizes))
@@ -169,15 +189,17 @@ class Decoding:
             ) from None
 
     def is_readable(self, image: BadImage) -> bool:
-        """Whether a file that could not be had can be had now."""
+        """Whether an image that could not be read or decoded can be now."""
         try:
-            self.data.reader.read(image.row)
+            found = self.data.reader.read(image.row)
+            if not image.is_unread:
+                self.contract.decode(found)
         except DataError:
             return False
         return True
 
     def _do_chunk(self, start: int, write: Write | None) -> Chunk | None:
-        """Decode the images from `start` on; None where the work was stopped meanwhile."""
+        """Decode the chunk that begins at `start`; None if the work was stopped meanwhile."""
         self._is_begun[start // self.chunk_rows] = True
         end = min(start + self.chunk_rows, self.shape[0])
         pixels = np.zeros((end - start, *self.shape[1:]), dtype=self.contract.dtype)

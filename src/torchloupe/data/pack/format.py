@@ -1,13 +1,12 @@
 """The pack: decoded pixels of a whole set in one file, with digests, in the user's cache folder.
 
 A pack is written beside its name, flushed to disk and renamed, so that a folder under its name
-is complete. What is finished of one that is being built stands in a journal: a build that was
-killed goes on where it was. Where packs stand and which there are is for data/shelf.
+is complete. A journal lists the finished parts of a pack under construction, so that a build that
+was killed continues where it stopped. Where packs are kept is for library.py.
 """
 
 import hashlib
 import json
-import os
 import shutil
 import threading
 import uuid
@@ -26,10 +25,13 @@ from torchloupe.data.pack.decoding import BadImage, Chunk, rows_per_chunk, threa
 from torchloupe.data.pack.journal import Journal
 from torchloupe.errors import ResourceError, printable
 from torchloupe.system.counter_rng import Keys
+from torchloupe.system.files import sync
+from torchloupe.system.sealed import seal, unseal
 
 FORMAT = 2
+READER = 2  # raised when images can be read that could not be before; absent in a manifest: 1
 AT_ONCE_BYTES = 2 * 10**9  # up to this size a pack is checked when it is opened
-FLUSH_BYTES = 64 * 2**20  # go to the disk while more is decoded, so that the end waits for little
+FLUSH_BYTES = 64 * 2**20  # flushed in the background while decoding goes on
 FILES = (  # all that a pack may hold, finished or not
     *("pixels.bin", "blocks.bin", "content.bin", "manifest.json"),
     *("about.json", "journal", "damage.txt"),
@@ -54,15 +56,16 @@ class Pack:
     content: Keys
     bad: tuple[BadImage, ...]
     blocks: Blocks
+    reader: int = READER  # of the version that found which images are bad
 
     def check(self, rows: NDArray[np.int64] | None = None) -> None:
-        """PackError where images at `rows` (or any) are not what was written."""
+        """PackError where images at `rows` (or any) differ from what was written."""
         damaged = self.blocks.find_damage(rows)
         if damaged is not None:
-            raise PackError(f"images {damaged:,} and on are not what was written")
+            raise PackError(f"images from {damaged:,} on differ from what was written")
 
     def vouch_for(self, rows: NDArray[np.int64] | None = None) -> None:
-        """ResourceError for images that are not what was written; then it is built again."""
+        """ResourceError where images differ from what was written; the next use builds it again."""
         try:
             self.check(rows)
         except PackError as error:
@@ -78,12 +81,12 @@ class Pack:
 class PackWriter:
     """Writes the pack `folder`; `write` may be called from several threads, `finish` ends it.
 
-    Takes up what an earlier writer of the same pack left, if it was killed: the chunks in
-    `kept` are there already, and their pixels were found to be what was written.
+    Continues the work of an earlier writer of the same pack that was killed: the chunks in
+    `kept` are finished, and their pixels have the digests in the journal.
     """
 
     def __init__(self, folder: Path, shape: tuple[int, ...], dtype: str, name: str = "") -> None:
-        """`name` is that of the data, for those who list packs."""
+        """`name` is that of the data, shown in lists of packs."""
         self.folder = folder
         self.shape = shape
         self.dtype = np.dtype(dtype)
@@ -114,11 +117,12 @@ class PackWriter:
         self._flush_some(rows.nbytes)
 
     def finish(self, content: Keys, bad: Sequence[BadImage]) -> None:
-        """Flush all to disk, then give the pack its name."""
+        """Flush all to the disk, then rename the folder to that of the pack."""
         keys = content.astype("<u8").tobytes()
         digests = b"".join(self._digests[start] for start in sorted(self._digests))
         manifest = {
             "format": FORMAT,
+            "reader": READER,
             "shape": list(self.shape),
             "dtype": self.dtype.name,
             "block_rows": self.block_rows,
@@ -128,15 +132,15 @@ class PackWriter:
         }
         (self.place / "blocks.bin").write_bytes(digests)
         (self.place / "content.bin").write_bytes(keys)
-        (self.place / "manifest.json").write_bytes(_write_manifest(manifest))
+        (self.place / "manifest.json").write_bytes(seal(manifest))
         self._flusher.shutdown()
         if self._flushing is not None:
             self._flushing.result()
         for file in self.place.iterdir():
-            _flush(file)
-        _flush(self.place)
+            sync(file)
+        sync(self.place)
         self.place.rename(self.folder)
-        _flush(self.folder.parent)
+        sync(self.folder.parent)
         (self.folder / "journal").unlink(missing_ok=True)
 
     @property
@@ -145,12 +149,12 @@ class PackWriter:
         return not self._digests
 
     def abandon(self) -> None:
-        """Remove what was written under no name yet."""
+        """Remove the unfinished folder."""
         self._flusher.shutdown()
         shutil.rmtree(self.place, ignore_errors=True)
 
     def _flush_some(self, written_bytes: int) -> None:
-        """Start to flush what is written, where that is much; OSError if the last one failed."""
+        """Start a flush after every FLUSH_BYTES; OSError if the one before failed."""
         with self._lock:
             self._unflushed_bytes += written_bytes
             if self._flushing is not None and self._flushing.done():
@@ -158,7 +162,7 @@ class PackWriter:
                 self._flushing = None
             if self._unflushed_bytes >= FLUSH_BYTES and self._flushing is None:
                 self._unflushed_bytes = 0
-                self._flushing = self._flusher.submit(_flush, self.place / "pixels.bin")
+                self._flushing = self._flusher.submit(sync, self.place / "pixels.bin")
 
     def _begin(self) -> Path:
         place = self.folder.parent / f".{self.folder.name}.building-{uuid.uuid4().hex[:8]}"
@@ -168,7 +172,7 @@ class PackWriter:
         return place
 
     def _take_up(self) -> Path | None:
-        """The folder of a writer that was killed, where there is one that fits."""
+        """The unfinished folder of a writer that was killed, if there is one of this size."""
         size = self.row_bytes * self.shape[0]
         left = sorted(find_unfinished(self.folder), key=lambda p: _size_of(p, "journal"))
         place = left.pop() if left and _size_of(left[-1]) == size else None
@@ -209,9 +213,8 @@ def read_pack(folder: Path, at_once_bytes: int | None = None) -> Pack:
         raise FileNotFoundError(folder)
     try:
         blob = (folder / "manifest.json").read_bytes()
-        manifest = json.loads(blob)
-        del manifest["sha256"]
-        if blob != _write_manifest(manifest):
+        manifest, is_whole = unseal(blob)
+        if not is_whole:
             raise PackError("its manifest does not match itself")
         if manifest["format"] != FORMAT:
             raise OtherFormatError(f"it has format {manifest['format']}, not {FORMAT}")
@@ -232,20 +235,20 @@ def read_pack(folder: Path, at_once_bytes: int | None = None) -> Pack:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise PackError(f"it can't be read ({printable(error)})") from None
     content = np.frombuffer(keys, dtype="<u8").astype(np.uint64)
-    pack = Pack(folder, pixels, content, bad, blocks)
+    pack = Pack(folder, pixels, content, bad, blocks, manifest.get("reader", 1))
     if size <= (AT_ONCE_BYTES if at_once_bytes is None else at_once_bytes):
         pack.check()
     return pack
 
 
 def write_about(folder: Path, name: str, shape: tuple[int, ...]) -> None:
-    """Write about.json: what a list of packs says of this one. Nothing else depends on it."""
+    """Write about.json, which lists of packs show and nothing else depends on."""
     text = json.dumps({"name": name, "shape": list(shape)})
     (folder / "about.json").write_text(text, encoding="ascii")
 
 
 def find_unfinished(folder: Path) -> list[Path]:
-    """The folders of writers of the pack `folder` that are at work or were killed."""
+    """The unfinished folders of the pack `folder`: of writers at work, or killed."""
     found = folder.parent.glob(f".{folder.name}.building-*")
     return sorted(place for place in found if not place.is_symlink())
 
@@ -273,25 +276,3 @@ def _read_hashed(path: Path, wanted: str) -> bytes:
     if hashlib.sha256(content).hexdigest() != wanted:
         raise PackError(f"{path.name} does not match its hash")
     return content
-
-
-def _write_manifest(manifest: dict[str, Any]) -> bytes:
-    """The manifest as text; it ends with the SHA-256 of itself."""
-    own = hashlib.sha256(json.dumps(manifest).encode("ascii")).hexdigest()
-    return json.dumps({**manifest, "sha256": own}).encode("ascii")
-
-
-def _flush(path: Path) -> None:
-    """Make the file or folder durable; some systems can't flush a folder, and need not."""
-    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0)
-    try:
-        number = os.open(path, flags)
-    except PermissionError:
-        return  # a folder on Windows
-    try:
-        os.fsync(number)
-    except OSError:
-        if not path.is_dir():
-            raise
-    finally:
-        os.close(number)

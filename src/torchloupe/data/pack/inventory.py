@@ -1,8 +1,8 @@
 """Which packs and indexes of folders the cache folder holds, and clearing them away.
 
 Only folders with a name that a pack is given, and in them only files that a pack has, are ever
-removed; no link is followed. Whoever has a pack open keeps it: on Linux and macOS a mapped file
-lives on until it is closed, on Windows it can't be removed meanwhile, which is said.
+removed; no link is followed. An open pack stays usable: on Linux and macOS a mapped file lives on
+until it is closed, on Windows it can't be removed meanwhile, and the reason is returned.
 """
 
 import json
@@ -26,7 +26,7 @@ INDEX = "index"  # the state of one
 
 @dataclass(frozen=True)
 class Entry:
-    """A pack or an index, or what is left of one, as a list shows it."""
+    """A pack or an index, or the remains of one, as a list shows it."""
 
     folder: Path  # of an index its file
     key: str  # 40 letters that stand for the images and how they are decoded
@@ -56,7 +56,7 @@ def list_packs(cache: Path, *, check: bool = False) -> Iterator[Entry]:
 
 
 def clear_packs(cache: Path, is_wanted: Callable[[Entry], bool]) -> Iterator[tuple[Entry, str]]:
-    """Remove the packs that `is_wanted` says yes to: each with "", or why it was kept."""
+    """Remove the packs for which `is_wanted` is true: each with "", or why it was kept."""
     for entry in list(list_packs(cache)):
         if is_wanted(entry):
             yield entry, _remove(entry)
@@ -123,7 +123,7 @@ def _is_locked(packs: Path, key: str) -> bool:
 
 
 def _remove(entry: Entry) -> str:
-    """Remove what a pack consists of; why not, if not."""
+    """Remove the files of a pack; "" on success, else the reason why it was kept."""
     packs = entry.folder.parent
     try:
         if entry.folder.is_file():
@@ -134,7 +134,7 @@ def _remove(entry: Entry) -> str:
                 if path.name not in FILES or path.is_symlink() or not path.is_file():
                     return f"{printable(path.name)} in it is not torchloupe's"
             aside = packs / f".{entry.key}.discarded-{uuid.uuid4().hex[:8]}"
-            entry.folder.rename(aside)  # in one step: nobody opens half a pack
+            entry.folder.rename(aside)  # in one step, so that half a pack is never opened
             for path in aside.iterdir():
                 path.unlink()
             aside.rmdir()

@@ -1,7 +1,7 @@
 """The journal of a pack that is being built: which chunks are finished, with their digests.
 
-A line is added when a chunk is written, so that a build that was killed goes on where it was.
-What a line says is believed only where the pixels still have the digests in it.
+A line is added when a chunk is written, so that a build that was killed continues there. A line
+counts only if the pixels still have the digests in it.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ class Journal:
         self._lock = threading.Lock()
 
     def add(self, chunk: Chunk, digests: bytes) -> None:
-        """Note a chunk whose pixels are written."""
+        """Add a chunk whose pixels are written."""
         entry = {
             "start": chunk.start,
             "content": chunk.content.astype("<u8").tobytes().hex(),

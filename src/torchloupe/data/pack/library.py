@@ -1,4 +1,4 @@
-"""Where packs stand: found sound in the cache folder, or built there by one process at a time.
+"""The packs in the cache folder: one is found sound there, or built by one process at a time.
 
 All packs are folders in `packs` of the cache folder, named by what they hold. `about.json` in a
 pack is for people: the name of its data; its own time is when the pack was last used.
@@ -19,6 +19,7 @@ from torchloupe.data.pack.decoding import Decoding
 from torchloupe.data.pack.format import (
     AT_ONCE_BYTES,
     FORMAT,
+    READER,
     Pack,
     PackError,
     PackWriter,
@@ -41,7 +42,7 @@ def pack_folder(work: Decoding, cache: Path) -> Path:
 
 
 def missing_bytes(work: Decoding, cache: Path) -> int:
-    """How much the disk still has to hold for this pack: nothing for one that is there."""
+    """Bytes that this pack will still take on the disk: 0 for one that is there."""
     folder = pack_folder(work, cache)
     if folder.is_dir():
         return 0
@@ -51,9 +52,9 @@ def missing_bytes(work: Decoding, cache: Path) -> int:
 
 
 def open_pack(work: Decoding, cache: Path, notes: list[str]) -> Pack:
-    """The pack of this work, found sound in the cache or built there; OSError if it can't be.
+    """The pack of this work from the cache, else built there; OSError where that fails.
 
-    What a person should know is added to `notes`.
+    Notes for the user are added to `notes`.
     """
     folder = pack_folder(work, cache)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -70,7 +71,7 @@ def open_pack(work: Decoding, cache: Path, notes: list[str]) -> Pack:
 
 @contextmanager
 def building_alone(folder: Path) -> Iterator[None]:
-    """Held by the one process that builds `folder`; others wait while it makes progress."""
+    """Lock for the one process that builds `folder`; others wait while it makes progress."""
     lock = FileLock(folder.parent / f".{folder.name}.lock")
     waiting_since = time.monotonic()
     last_sign = ""
@@ -95,7 +96,7 @@ def building_alone(folder: Path) -> Iterator[None]:
 
 
 def discard(folder: Path) -> None:
-    """Remove a pack that can't be used; a link is removed, not followed."""
+    """Remove an unusable pack; a link is removed, not followed."""
     if folder.is_symlink() or not folder.is_dir():
         folder.unlink(missing_ok=True)
         return
@@ -105,7 +106,7 @@ def discard(folder: Path) -> None:
 
 
 def _find_sound(folder: Path, work: Decoding, notes: list[str]) -> Pack | None:
-    """The pack in `folder`, or None where there is none to be used, with a note of why."""
+    """The pack in `folder`; None, with a note of the reason, where it can't be used."""
     try:
         found = read_pack(folder)
     except FileNotFoundError:
@@ -116,14 +117,17 @@ def _find_sound(folder: Path, work: Decoding, notes: list[str]) -> Pack | None:
     if found.pixels.shape != work.shape or found.pixels.dtype != work.contract.dtype:
         notes.append(f"the pack {printable(folder)} holds something else and is built again")
         return None
-    if any(image.is_unread and work.is_readable(image) for image in found.bad):
-        notes.append("images that could not be read before can be now: the pack is built again")
+    again = [image for image in found.bad if image.is_unread or found.reader < READER]
+    if any(map(work.is_readable, again)):
+        notes.append(
+            "images that could not be read before can be read now: the pack is built again"
+        )
         return None
     return found
 
 
 def _build(folder: Path, work: Decoding, notes: list[str]) -> Pack:
-    """Decode what is not there yet, and read the pack that it makes."""
+    """Decode what is missing, write the pack and open it."""
     total, size = work.shape[0], format_bytes(work.total_bytes)
     height, width, channels = work.shape[1:]
     free = format_bytes(shutil.disk_usage(folder.parent).free)

@@ -1,4 +1,4 @@
-"""Where decoded pixels go: disk, memory or nowhere, by what is asked and what there is room for."""
+"""Where decoded pixels are kept: on disk, in memory or nowhere, by the setting and free space."""
 
 import shutil
 from pathlib import Path
@@ -15,11 +15,11 @@ MEMORY_SHARE = 0.5  # of the free memory that pixels may take
 
 
 def choose_place(work: Decoding, pack: str, cache: Path | None, notes: list[str]) -> str:
-    """disk, memory or off, for what was asked and what there is room for."""
+    """disk, memory or off, by the setting and by free space."""
     if pack not in PACKS:
         raise UsageError(f"data.pack is {printable(pack)!r}", did_you_mean(pack, PACKS))
     if pack in ("auto", "disk") and cache is not None:
-        # What a user's own Dataset gives may differ the next time: its pack would not serve again.
+        # A user's own Dataset may return other images the next time: a pack would be useless.
         if pack == "auto" and work.data.kind == "dataset" and _fits_memory(work.total_bytes):
             return "memory"
         missing, free = missing_bytes(work, cache), _free_disk_bytes(cache)
@@ -59,7 +59,7 @@ def choose_place(work: Decoding, pack: str, cache: Path | None, notes: list[str]
 
 
 def _free_disk_bytes(folder: Path) -> int | None:
-    """Free bytes where `folder` is or would be made; None where that can't be told."""
+    """Free bytes on the disk of `folder`, which need not exist; None if unknown."""
     for place in (folder, *folder.parents):
         try:
             return shutil.disk_usage(place).free

@@ -1,6 +1,6 @@
 """All pixels of a set, decoded once: mapped from a pack on disk, held in memory, or neither.
 
-What can't be decoded is listed with its reason and never given out.
+Images that can't be decoded are listed with the reason and never returned.
 """
 
 import math
@@ -29,11 +29,11 @@ from torchloupe.data.pack.decoding import (
 from torchloupe.data.pack.format import Pack
 from torchloupe.data.pack.library import open_pack
 from torchloupe.data.pack.location import choose_place
+from torchloupe.data.pack.set_aside import UnreadableError
 from torchloupe.data.sources.source import Data
 from torchloupe.errors import DataError, ResourceError, printable
 from torchloupe.system.cache import find_cache
 from torchloupe.system.counter_rng import Keys, make_key
-from torchloupe.units import plural
 
 __all__ = ["BadImage", "Pixels", "open_pixels", "sound_rows", "statistics"]
 
@@ -43,7 +43,7 @@ STATISTICS_BYTES = 2**29  # of pixels that mean and standard deviation are taken
 
 @dataclass(eq=False)
 class Pixels:
-    """Decoded images of N samples, given out as batches [B, H, W, C] of uint8 or float32."""
+    """Decoded images of N samples, returned as batches [B, H, W, C] of uint8 or float32."""
 
     contract: Contract = field(repr=False)
     array: NDArray[Any] | None = field(repr=False)  # [N, H, W, C]; None: decoded on the fly
@@ -93,7 +93,7 @@ class Pixels:
         return kept[torch.from_numpy(rows).pin_memory().to(device, non_blocking=True)]
 
     def vouch_for_files(self, rows: NDArray[np.int64] | None = None) -> None:
-        """DataError where a file of `rows` (or any) is no longer what the pack was made of."""
+        """DataError where a file of `rows` (or any) changed since the pack was built."""
         if self.vouch is not None:
             self.vouch(rows)
 
@@ -129,7 +129,7 @@ class Pixels:
 
 
 def _await(row: int, image: Future[NDArray[Any]]) -> NDArray[Any]:
-    """The pixels of an image; HungError where they don't come."""
+    """The pixels of an image; HungError if they don't arrive."""
     for _ in range(int(HUNG_SECONDS)):  # in short waits, for a process that was suspended
         if wait([image], timeout=1).done:
             return image.result()
@@ -149,8 +149,8 @@ def open_pixels(
 
     `pack` says where: disk, memory, off (decode on the fly) or auto, which takes the disk where
     there is room, else memory, else neither. Arrays that need no change are used where they
-    are. `cache_folder` is by default the user's cache folder for torchloupe. `announce` is told,
-    before a pack is built, how large it will be.
+    are. `cache_folder` is by default the user's cache folder for torchloupe. `announce` gets a text
+    with the size of a pack before it is built.
     """
     if not len(data.samples):
         raise DataError("there are no images", "give at least a few of every class")
@@ -189,17 +189,9 @@ def open_pixels(
 
 
 def sound_rows(pixels: Pixels, bad_fraction: float = 0.01) -> NDArray[np.int64]:
-    """The rows that can be used; DataError, naming the images, when more than this share can't."""
-    count = len(pixels.bad)
-    if count > bad_fraction * len(pixels):
-        listed = "; ".join(f"{printable(bad.id)}: {bad.reason}" for bad in pixels.bad[:5])
-        more = f"; and {count - 5:,} more" if count > 5 else ""
-        raise DataError(
-            f"{plural(count, 'image')} of {len(pixels):,} can't be read, more than "
-            f"{bad_fraction:.1%}: {listed}{more}",
-            "repair or remove them, or allow more with "
-            f"--set data.bad_fraction={math.ceil(100 * count / len(pixels)) / 100:g}",
-        )
+    """The rows that can be used; UnreadableError where more than this fraction can't."""
+    if len(pixels.bad) > bad_fraction * len(pixels):
+        raise UnreadableError(pixels.bad, len(pixels), bad_fraction)
     is_sound = np.ones(len(pixels), dtype=np.bool_)
     is_sound[[bad.row for bad in pixels.bad]] = False
     return np.flatnonzero(is_sound)

@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import platformdirs
 
 from torchloupe.data.sources.arrays import Part, open_arrays
 from torchloupe.data.sources.datasets import open_datasets
 from torchloupe.data.sources.source import Data, make_stamp, name_some
 from torchloupe.data.split import TEST, TRAIN, VAL
 from torchloupe.errors import DataError, UsageError, printable
+from torchloupe.system.cache import find_cache
 
 PREFIX = "torchvision:"
 _OTHERWISE = {  # sets that a name alone can't open
@@ -72,8 +72,8 @@ def open_torchvision(
     if folder:
         roots = [Path(folder).expanduser()]
     elif roots is None:
-        cache = Path(platformdirs.user_cache_dir("torchloupe"))
-        roots = [Path("data"), Path(), cache / "torchvision"]
+        cache = find_cache()
+        roots = [Path("data"), Path(), *([cache / "torchvision"] if cache else [])]
     make, short = _find_class(short)
     for root in roots:
         parts = _make_parts(make, short, root)

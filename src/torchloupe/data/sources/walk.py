@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from torchloupe.data.image.formats import IMAGE_SUFFIXES
+from torchloupe.data.image.formats import IMAGE_SUFFIXES, names_an_image
 from torchloupe.errors import DataError, printable
 from torchloupe.system.counter_rng import make_key
 
@@ -95,13 +95,15 @@ class Walk:
             ) from None
 
     def _is_image(self, entry: os.DirEntry[str]) -> bool:
-        """Whether a file is one to read, by its ending; a broken link is (reading it says why)."""
+        """Whether a file is an image, by its ending or content; a broken link counts as one."""
         ending = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122
         if entry.is_symlink():
             self.has_loose_links |= ending not in IMAGE_SUFFIXES
         elif not entry.is_file():
             ending = "special files"
-        if ending in IMAGE_SUFFIXES:
+        if ending in IMAGE_SUFFIXES or (
+            ending != "special files" and names_an_image(entry.path)  # opens what has no ending
+        ):
             return True
         self.ignored[as_text(ending)[:20] or "without ending"] += 1
         return False
