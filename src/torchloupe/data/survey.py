@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torchloupe.data.image.decode import decode_image, is_grey, read_size
-from torchloupe.data.sources.datasets import to_pixels
+from torchloupe.data.sources.pairs import describe_item, is_batch, take_pair, to_pixels
 from torchloupe.data.sources.source import Data
 from torchloupe.data.split import TRAIN
 from torchloupe.errors import DataError, UsageError, printable
@@ -178,12 +178,13 @@ def _look_at_stream(data: Data, survey: Survey) -> None:
     loaders = data.reader.loaders  # type: ignore[attr-defined]
     loader = loaders.get("train") or next(iter(loaders.values()))
     for item in islice(iter(loader), LOOKED_AT_OF_OWN):
-        if not isinstance(item, (tuple, list)) or len(item) != 2:
+        pair = take_pair(item)
+        if pair is None:
             raise DataError(
-                f"the stream gives a {printable(type(item).__name__)}; wanted (image, label)",
+                f"the stream gives {describe_item(item)}; wanted (image, label)",
                 "let it give pairs of image and label",
             )
-        images = item[0] if getattr(item[0], "ndim", 0) == 4 else [item[0]]
+        images = pair[0] if is_batch(*pair) else [pair[0]]
         for image in images:
             _add_array(survey, to_pixels(image))
         if len(survey.sizes) >= LOOKED_AT_OF_OWN:

@@ -34,6 +34,7 @@ from torchloupe.model.transfer import Transfer
 from torchloupe.prepare.budget import Budget, choose_network, guess_epochs, plan_budget
 from torchloupe.prepare.data import RunData, open_source, prepare
 from torchloupe.prepare.features import choose_feature_format
+from torchloupe.prepare.loader_settings import follow_loader
 from torchloupe.prepare.objects import (
     UserObjects,
     build_loss,
@@ -235,6 +236,7 @@ def prepare_data(
     source, decision = objects.source, Decision(config, dict(sources))
     if contract is None:
         source = open_source(config.data, source)
+        config, sources = follow_loader(config, sources, source)
         decision = decide_strategy(config, sources, source, objects.model is not None)
     run_data = prepare(
         decision.config.data,

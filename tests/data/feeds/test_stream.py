@@ -8,7 +8,7 @@ import pytest
 import torch
 from pictures import noise
 from PIL import Image
-from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, RandomSampler, TensorDataset
 
 from torchloupe.data.contract import choose_contract
 from torchloupe.data.feeds.stream import Stream
@@ -85,7 +85,8 @@ def test_stream_feeds_pass_after_pass_from_any_step(kind):
 
 def test_stream_takes_the_batches_of_a_dataloader_as_they_come():
     dataset = TensorDataset(torch.rand(21, 3, 6, 7), torch.arange(21) % 3)
-    loader = DataLoader(dataset, batch_size=4, shuffle=True, drop_last=True)
+    order = RandomSampler(dataset, num_samples=20)
+    loader = DataLoader(dataset, batch_size=4, sampler=order, drop_last=True)
     stream, _ = make_stream(loader, batch_total=99)
     assert stream.steps_per_epoch == 5
     walked = list(islice(stream.batches(), 12))

@@ -17,7 +17,8 @@ from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset
 from torchloupe.data.contract import Contract
 from torchloupe.data.feeds.heartbeats import Heartbeats
 from torchloupe.data.image.formats import ImageError
-from torchloupe.data.sources.datasets import read_item, to_pixels
+from torchloupe.data.sources.dataset_labels import class_number
+from torchloupe.data.sources.pairs import read_item, to_pixels
 from torchloupe.errors import DataError, LoupeError, printable
 from torchloupe.system.counter_rng import Keys, hash_parts
 from torchloupe.system.seeding import rng_preserved, seed_all
@@ -160,8 +161,8 @@ class LabelCheck:
         """DataError naming the row whose label is another one now."""
         if self._labels.ndim != 1:
             return
-        for row, number in zip(items.rows, items.labels, strict=True):
-            known = int(self._labels[row])
+        for row, label in zip(items.rows, items.labels, strict=True):
+            known, number = int(self._labels[row]), class_number(label)
             if isinstance(number, (int, float)):
                 is_same = self._class_of.setdefault(int(number), known) == known
                 is_same &= self._number_of.setdefault(known, int(number)) == int(number)

@@ -1,6 +1,7 @@
 """Data handed over from Python, or from a file of the user's: datasets, loaders, arrays, splits."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,9 @@ from torch.utils.data import DataLoader
 from torchloupe.data.sources.archives import open_mapping, read_role
 from torchloupe.data.sources.arrays import Part, open_arrays
 from torchloupe.data.sources.datasets import DatasetReader, open_datasets
+from torchloupe.data.sources.loaders import is_stream, note_other, note_taken, take_apart
 from torchloupe.data.sources.source import SPLIT_WORDS, Data, name_some
-from torchloupe.data.sources.streams import is_stream, open_streams, take_apart
+from torchloupe.data.sources.streams import open_streams
 from torchloupe.data.split import SPLIT_NAMES, TEST, TRAIN, VAL
 from torchloupe.errors import LoupeError, UsageError, printable
 from torchloupe.system.user_code import explain, load_object
@@ -80,14 +82,23 @@ def _open_parts(parts: dict[int, Any], name: str, layout: str, class_names: Sequ
         name = type(getattr(parts[TRAIN], "dataset", parts[TRAIN])).__name__
     whole: dict[int, Any] = {}
     reader: DatasetReader | None = None
+    notes: tuple[str, ...] = ()
     for part, value in parts.items():
-        inner = take_apart(value, part) if isinstance(value, DataLoader) else value
-        if inner is None or is_stream(inner):
+        whole[part] = value
+        if isinstance(value, DataLoader):
+            inside = take_apart(value, part)
+            if inside is None:
+                return open_streams(parts, name=name, class_names=class_names)
+            whole[part] = inside.dataset
+            if part == TRAIN:
+                reader = inside
+                notes += (note_taken(value, inside),) if len(parts) == 1 else ()
+            else:
+                notes += note_other(value, part)
+        elif is_stream(value):
             return open_streams(parts, name=name, class_names=class_names)
-        if isinstance(value, DataLoader) and part == TRAIN:
-            reader = DatasetReader(inner, value.batch_size or 0, value.num_workers)
-        whole[part] = inner
-    return open_datasets(whole, name=name, class_names=class_names, reader=reader)
+    data = open_datasets(whole, name=name, class_names=class_names, reader=reader)
+    return replace(data, notes=notes + data.notes)
 
 
 def _is_array(value: Any) -> bool:
