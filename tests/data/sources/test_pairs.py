@@ -84,7 +84,8 @@ def test_datasets_and_loaders_of_dicts_are_read():
     data = open_data((loader, loader))
     assert (data.kind, data.reader.batch_total) == ("stream", 5)
     batches = list(Stream(data, "val", choose_contract(data), 99, 0, torch.device("cpu")))
-    assert [batch.labels.tolist() for batch in batches] == [
+    labels = [batch.labels.tolist() for batch in batches]
+    assert labels == [
         [0, 1, 2, 0, 1],
         [2, 0, 1, 2, 0],
         [1, 2],

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from torchloupe.data.sources.arrays import Part, open_arrays
+from torchloupe.data.sources.lists import is_image_list, open_lists
 from torchloupe.data.sources.source import SPLIT_WORDS, Data, name_some, stamp_file
 from torchloupe.data.split import TRAIN
 from torchloupe.errors import DataError, LoupeError, printable
@@ -132,6 +133,8 @@ def open_mapping(
         for split in splits
     ]
     try:
+        if any(is_image_list(part.images) for part in parts):
+            return open_lists(parts, name=name, layout=layout, class_names=class_names)
         return open_arrays(parts, name=name, stamp=stamp, layout=layout, class_names=class_names)
     except DataError as error:
         raise DataError(f"{place}: {error.message}", error.hint) from None

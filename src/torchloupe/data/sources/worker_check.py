@@ -7,6 +7,7 @@ worker, and the shuffled order hides it.
 
 import pickle
 import random
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -83,7 +84,8 @@ def _has_parts(loader: Any) -> bool:
 
 def _read_two(loader: DataLoader[Any], seed: int) -> tuple[list[bytes], list[bytes]] | None:
     """The first samples of two workers that draw equal random numbers; None if it fails."""
-    with rng_preserved():
+    with rng_preserved(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # on the number of cores
         try:
             probe: DataLoader[Any] = DataLoader(
                 loader.dataset,
