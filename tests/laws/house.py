@@ -27,7 +27,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 LOOSE = {"__init__", "__main__", "errors", "units"}  # modules that stand in no room
 
 # Packages of the extras: the only ones that a function may import (the command aside).
-EXTRAS = {"tensorboard", "torch.utils.tensorboard", "mlflow", "wandb", "datasets", "webdataset"}
+EXTRAS = {"tensorboard", "torch.utils.tensorboard", "mlflow", "wandb", "h5py"}
 
 
 @dataclass(frozen=True)

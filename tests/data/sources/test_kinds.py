@@ -105,7 +105,7 @@ def test_open_data_answers_a_name_that_is_too_long():
     ("name", "why", "hint"),
     [
         ("cat.jpg", "it is a single image", "give the folder that holds one folder a class"),
-        ("model.pt", "pickles can run code and are not read",
+        ("model.pkl", "pickles can run code and are not read",
          "load it in a file of your own and give file.py:NAME"),
         ("a.zip", "archives are not unpacked", "unpack it and give the folder"),
         ("a.tar.gz", "archives are not unpacked", "unpack it and give the folder"),

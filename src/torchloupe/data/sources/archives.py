@@ -23,7 +23,7 @@ _PARTS = "|".join(sorted(SPLIT_WORDS, key=len, reverse=True))
 _ROLES = {
     "images": "images|image|imgs|img|x|data|features|pixels|arr_0",
     "labels": "labels|label|y|targets|target|arr_1",
-    "names": "class_names|target_names|classes|label_names|names|categories",
+    "names": "class_names|target_names|classes|label_names|names|categories|list_classes",
 }
 
 
@@ -38,7 +38,7 @@ def open_npz(path: Path, *, layout: str = "auto", class_names: Sequence[str] = (
         except Exception as error:
             raise _unreadable(shown, error) from None
         return open_mapping(
-            _Arrays(archive.__getitem__, dict.fromkeys(archive.files, shown)),
+            StoredArrays(archive.__getitem__, dict.fromkeys(archive.files, shown)),
             name=path.stem,
             place=shown,
             stamp=stamp_file(os.fspath(path)),
@@ -58,7 +58,7 @@ def open_npy(path: Path, *, layout: str = "auto", class_names: Sequence[str] = (
     if not path.is_dir():
         files = _partners(path, files)
     return open_mapping(
-        _Arrays(
+        StoredArrays(
             lambda stem: np.lib.format.open_memmap(files[stem], mode="r"),
             {stem: printable(file) for stem, file in files.items()},
         ),
@@ -143,14 +143,14 @@ def open_mapping(
 def read_role(key: str) -> tuple[str, str]:
     """What an array's name says it is: ("images", "train") for x_train; ("", "") if nothing."""
     for role, words in _ROLES.items():
-        before = rf"(?:(?P<before>{_PARTS})[-_. ]?)?(?:{words})"
+        before = rf"(?:(?P<before>{_PARTS})[-_. ]?(?:set[-_. ]?)?)?(?:{words})"
         match = re.fullmatch(rf"{before}(?:[-_. ]?(?P<after>{_PARTS}))?", key.lower())
         if match and not (match["before"] and match["after"]):
             return role, match["before"] or match["after"] or ""
     return "", ""
 
 
-class _Arrays(Mapping[str, Any]):
+class StoredArrays(Mapping[str, Any]):
     """Arrays by name, each read when asked for; `places` says in errors where each comes from."""
 
     def __init__(self, read: Callable[[str], Any], places: Mapping[str, str]) -> None:

@@ -14,6 +14,12 @@ from typing import Any
 from torchloupe.data.image.formats import IMAGE_SUFFIXES
 from torchloupe.data.sources.archives import open_npy, open_npz
 from torchloupe.data.sources.arrays import LAYOUTS
+from torchloupe.data.sources.file_kinds import (
+    ARRAY_KINDS,
+    OPENERS,
+    kind_of_array_file,
+    kind_of_array_folder,
+)
 from torchloupe.data.sources.folders import open_folder
 from torchloupe.data.sources.idx import is_idx_name, open_idx
 from torchloupe.data.sources.named import PREFIX, open_digits, open_torchvision
@@ -28,7 +34,7 @@ _KINDS = (
     "a source is a folder, .csv, .tsv, .parquet, .npz, .npy, .tar or IDX file, digits, "
     "torchvision:NAME or file.py:NAME"
 )
-_ARRAY_KINDS = ("npz", "npy", "idx", "code", "object")
+_ARRAY_KINDS = ("npz", "npy", "idx", "code", "object", *ARRAY_KINDS)
 
 
 def open_data(
@@ -62,7 +68,7 @@ def open_data(
         {"layout"}
         if kind in _ARRAY_KINDS
         else set(typed) - {"layout"}
-        if kind == "table"
+        if kind in ("table", "parquet")
         else set()
     )
     for name, value in typed.items():
@@ -113,6 +119,7 @@ _OPENERS: dict[str, Callable[..., Data]] = {
     "npy": open_npy,
     "idx": open_idx,
     "shards": _open_shards,
+    **OPENERS,
 }
 
 
@@ -156,8 +163,9 @@ def _kind_of_folder(path: Path) -> str:
         ) from None
     files = [name.lower() for name, is_folder in listed if not is_folder]
     folders = [name.lower() for name, is_folder in listed if is_folder]
-    if any(is_idx_name(name) for name in files):
-        return "idx"
+    is_idx = any(is_idx_name(name) for name in files)
+    if known := "idx" if is_idx else kind_of_array_folder(path, files, folders):
+        return known
     if not folders and any(name.endswith(".npy") for name in files):
         return "npy"
     if not folders and any(name.endswith(".tar") for name in files):
@@ -181,8 +189,8 @@ def _has_folders(path: Path) -> bool:
 
 def _kind_of_file(path: Path) -> str:
     ending = path.suffix.lower()
-    if is_idx_name(path.name):
-        return "idx"
+    if known := "idx" if is_idx_name(path.name) else kind_of_array_file(path):
+        return known
     if ending in TABLE_ENDINGS:
         return "table"
     if ending in (".npz", ".npy"):
@@ -193,7 +201,7 @@ def _kind_of_file(path: Path) -> str:
     what = f"{ending} files are not read" if ending else "its name has no ending"
     if ending in IMAGE_SUFFIXES:
         what, hint = "it is a single image", "give the folder that holds one folder a class"
-    elif ending in (".pt", ".pth", ".pkl", ".pickle", ".joblib"):
+    elif ending in (".pkl", ".pickle", ".joblib"):
         what = "pickles can run code and are not read"
         hint = "load it in a file of your own and give file.py:NAME"
     elif ending in (".zip", ".gz", ".tgz", ".xz", ".bz2", ".zst", ".7z", ".rar"):

@@ -40,7 +40,7 @@ def open_object(
     if isinstance(source, Mapping):
         return _open_dict(source, name, layout, class_names)
     if isinstance(source, (tuple, list)) and len(source) in (4, 6) and _is_array_like(source[0]):
-        return _open_flat(source, layout, class_names)
+        return _open_flat(source, name, layout, class_names)
     parts = {TRAIN: source}
     if isinstance(source, (tuple, list)) and _is_splits(source):
         parts = dict(zip((TRAIN, VAL, TEST), source, strict=False))
@@ -123,7 +123,7 @@ def _open_parts(parts: dict[int, Any], name: str, layout: str, class_names: Sequ
     return replace(data, notes=notes + data.notes)
 
 
-def _open_flat(source: Sequence[Any], layout: str, class_names: Sequence[str]) -> Data:
+def _open_flat(source: Sequence[Any], name: str, layout: str, class_names: Sequence[str]) -> Data:
     """Data from four or six arrays: x, y, x, y or x, x, y, y, and so on with six."""
     half = len(source) // 2
     orders = [
@@ -138,7 +138,7 @@ def _open_flat(source: Sequence[Any], layout: str, class_names: Sequence[str]) -
             "give pairs: ((x_train, y_train), (x_test, y_test))",
         )
     parts = dict(zip((TRAIN, VAL, TEST), fitting[0], strict=False))
-    data = _open_parts(parts, "tuple", layout, class_names)
+    data = _open_parts(parts, name, layout, class_names)
     use = "validation and the third for test" if half == 3 else "validation"
     note = (
         f"{len(source)} arrays are images and labels of {half} splits: the first for training, "
