@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from torchloupe.data.image.formats import IMAGE_SUFFIXES
+from torchloupe.data.sources.archived import Skeleton, is_archive_name, is_shard
 from torchloupe.data.sources.archives import open_npy, open_npz
 from torchloupe.data.sources.arrays import LAYOUTS
 from torchloupe.data.sources.file_kinds import (
@@ -27,7 +28,7 @@ from torchloupe.data.sources.objects import open_code, open_object
 from torchloupe.data.sources.shards import find_shards, open_shards
 from torchloupe.data.sources.source import SPLIT_WORDS, Data, name_some
 from torchloupe.data.sources.tables import TABLE_ENDINGS, open_table
-from torchloupe.errors import DataError, UsageError, did_you_mean, printable
+from torchloupe.errors import DataError, LoupeError, UsageError, did_you_mean, printable
 from torchloupe.system.user_code import is_object_spec
 
 _KINDS = (
@@ -64,6 +65,8 @@ def open_data(
     kind = _kind_of(str(source)) if is_text else "object"
     shown = printable(source) if is_text else f"a {type(source).__name__}"
     typed = {"image_column": image_column, "label_column": label_column, "layout": layout}
+    if kind == "archive":
+        return _open_archive(_path(str(source)), **typed, class_names=class_names)
     fits = (
         {"layout"}
         if kind in _ARRAY_KINDS
@@ -88,11 +91,23 @@ def open_data(
     options["class_names"] = tuple(class_names)
     if kind == "object":
         return open_object(source, **options)
-    if kind == "digits":
-        return _open_digits(**options)
-    if kind == "torchvision":
-        return open_torchvision(str(source), download=download, **options)
+    if kind in ("digits", "torchvision"):
+        return (
+            _open_digits(**options)
+            if kind == "digits"
+            else open_torchvision(str(source), download=download, **options)
+        )
     return _OPENERS[kind](_path(str(source)), **options)
+
+
+def _open_archive(path: Path, **options: Any) -> Data:
+    """Data from whatever layout is in an archive; its name stands in every text."""
+    skeleton = Skeleton(path)
+    try:
+        data = open_data(skeleton.start(), **options)
+    except LoupeError as error:
+        raise skeleton.explain_error(error) from None
+    return skeleton.adopt(data)
 
 
 def _open_digits(class_names: Sequence[str]) -> Data:
@@ -191,6 +206,8 @@ def _kind_of_file(path: Path) -> str:
     ending = path.suffix.lower()
     if known := "idx" if is_idx_name(path.name) else kind_of_array_file(path):
         return known
+    if is_archive_name(path.name) and not (ending == ".tar" and is_shard(path)):
+        return "archive"
     if ending in TABLE_ENDINGS:
         return "table"
     if ending in (".npz", ".npy"):
@@ -204,8 +221,8 @@ def _kind_of_file(path: Path) -> str:
     elif ending in (".pkl", ".pickle", ".joblib"):
         what = "pickles can run code and are not read"
         hint = "load it in a file of your own and give file.py:NAME"
-    elif ending in (".zip", ".gz", ".tgz", ".xz", ".bz2", ".zst", ".7z", ".rar"):
-        what, hint = "archives are not unpacked", "unpack it and give the folder"
+    elif ending in (".gz", ".xz", ".bz2", ".zst", ".7z", ".rar"):
+        what, hint = "such archives are not read", "unpack it and give the folder"
     elif ending == ".py":
         what, hint = "which object in it is the data?", f"for example {printable(path)}:dataset"
     raise DataError(f"{printable(path)} can't be opened as data: {what}", hint)
