@@ -17,6 +17,7 @@ from torchloupe.data.sources.pairs import describe_item, is_batch, take_pair, to
 from torchloupe.data.sources.source import Data
 from torchloupe.data.split import TRAIN
 from torchloupe.errors import DataError, UsageError, printable
+from torchloupe.system.generators import NO_GENERATORS, find_generators
 from torchloupe.system.seeding import rng_preserved, seed_all
 
 LOOKED_AT = 200
@@ -112,8 +113,9 @@ def look_at(data: Data) -> Survey:
             for start in range(0, len(array), rows):
                 _widen(survey, array[start : start + rows])
     else:
-        with rng_preserved():  # a user's transforms may draw: the same every time, and unnoticed
-            seed_all(0)
+        own = find_generators(data.reader) if data.kind in ("dataset", "stream") else NO_GENERATORS
+        with rng_preserved(own):  # a user's transforms may draw: the same every time, and unnoticed
+            seed_all(0, own)
             (_look_at_stream if data.kind == "stream" else _look_at_rows)(data, survey)
     if survey.is_float and not np.isfinite([survey.low, survey.high]).all():
         raise DataError("no image holds a finite number", "look at how the arrays were made")

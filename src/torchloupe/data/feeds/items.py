@@ -12,15 +12,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset
+from torch.utils.data import Dataset
 
 from torchloupe.data.contract import Contract
 from torchloupe.data.feeds.heartbeats import Heartbeats
 from torchloupe.data.image.formats import ImageError
-from torchloupe.data.sources.dataset_labels import class_number
+from torchloupe.data.sources.dataset_labels import class_number, has_no_randomness
 from torchloupe.data.sources.pairs import read_item, to_pixels
 from torchloupe.errors import DataError, LoupeError, printable
 from torchloupe.system.counter_rng import Keys, hash_parts
+from torchloupe.system.generators import NO_GENERATORS, find_generators
 from torchloupe.system.seeding import rng_preserved, seed_all
 from torchloupe.system.user_code import Carried
 
@@ -55,12 +56,14 @@ class ItemReader(Dataset[Items | Refusal]):
         self.seed = seed
         self.is_plain = has_no_randomness(dataset)
         self.heartbeats: Heartbeats | None = None
+        self._own = NO_GENERATORS if self.is_plain else find_generators(dataset)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "dataset": Carried(self.dataset)}
+        return {**vars(self), "dataset": Carried(self.dataset), "_own": NO_GENERATORS}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state, dataset=state["dataset"].value)
+        self._own = NO_GENERATORS if self.is_plain else find_generators(self.dataset)
 
     def __getitem__(self, ask: Ask) -> Items | Refusal:
         epoch, rows = ask
@@ -80,9 +83,9 @@ class ItemReader(Dataset[Items | Refusal]):
     def _read_seeded(self, epoch: int, rows: NDArray[np.int64]) -> list[tuple[Any, Any]]:
         seeds = hash_parts(self.seed, 0x17E35, epoch, self.keys[rows])
         pairs = []
-        with rng_preserved():
+        with rng_preserved(self._own):
             for row, seed in zip(rows, seeds, strict=True):
-                seed_all(int(seed))
+                seed_all(int(seed), self._own)
                 pairs.append(self._read(int(row)))
         return pairs
 
@@ -134,15 +137,6 @@ def plain_label(label: Any) -> Any:
     if hasattr(label, "detach"):
         label = label.detach().cpu().numpy()
     return label.item() if getattr(label, "ndim", 1) == 0 else label
-
-
-def has_no_randomness(dataset: Any) -> bool:
-    """Whether reading the dataset draws no random numbers for certain: stored tensors, lists."""
-    if isinstance(dataset, Subset):
-        return has_no_randomness(dataset.dataset)
-    if isinstance(dataset, ConcatDataset):
-        return all(has_no_randomness(part) for part in dataset.datasets)
-    return type(dataset) in (TensorDataset, list, tuple)
 
 
 class LabelCheck:

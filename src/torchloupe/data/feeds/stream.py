@@ -23,6 +23,7 @@ from torchloupe.data.sources.source import Data
 from torchloupe.data.sources.worker_check import refuse_surplus
 from torchloupe.errors import DataError, LoupeError, UsageError, printable
 from torchloupe.system.counter_rng import hash_parts
+from torchloupe.system.generators import find_generators
 from torchloupe.system.seeding import rng_preserved, seed_all
 
 COUNTED_AT_MOST = 10**7  # samples of a stream that doesn't say its length
@@ -53,6 +54,7 @@ class Stream:
         self.device = device
         self._loader = loaders[part]
         self._is_batched = is_batched(self._loader)
+        self._own = find_generators(self._loader)
         self._classes = len(data.samples.class_names)
         self._contract = contract
         self._batch_total = batch_total
@@ -98,8 +100,8 @@ class Stream:
         place, done = 0, 0
         source: Iterator[Any] | None = None
         while True:
-            with rng_preserved():
-                seed_all(int(hash_parts(self._seed, 0x57EA, epoch, place)))
+            with rng_preserved(self._own):
+                seed_all(int(hash_parts(self._seed, 0x57EA, epoch, place)), self._own)
                 if source is None:
                     source = iter(self._loader)
                 pairs = self._draw(source, done)

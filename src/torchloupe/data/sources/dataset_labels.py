@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch.utils.data import ConcatDataset, Subset
+from torch.utils.data import ConcatDataset, Subset, TensorDataset
 
 from torchloupe.data.sources.pairs import find_label_key, read_item, take_pair
 from torchloupe.errors import DataError, printable
@@ -177,3 +177,12 @@ def _checked(labels: NDArray[Any]) -> NDArray[Any]:
                 "soft labels",
             )
     return labels
+
+
+def has_no_randomness(dataset: Any) -> bool:
+    """Whether reading the dataset draws no random numbers for certain: stored tensors, lists."""
+    if isinstance(dataset, Subset):
+        return has_no_randomness(dataset.dataset)
+    if isinstance(dataset, ConcatDataset):
+        return all(has_no_randomness(part) for part in dataset.datasets)
+    return type(dataset) in (TensorDataset, list, tuple)

@@ -16,12 +16,14 @@ from torchloupe.data.samples import Samples, make_ids
 from torchloupe.data.sources.dataset_labels import (
     class_number,
     find_labels,
+    has_no_randomness,
     is_one_hot,
     known_labels,
     names_of,
 )
 from torchloupe.data.sources.labels import compare_splits, sort_names
 from torchloupe.data.sources.pairs import read_item, to_pixels
+from torchloupe.data.sources.repeatable import note_unrepeatable_rows
 from torchloupe.data.sources.source import Data, name_some, short_name
 from torchloupe.data.split import SPLIT_NAMES, TRAIN
 from torchloupe.errors import DataError, UsageError
@@ -74,6 +76,8 @@ def open_datasets(
             raise DataError(f"{where} has no samples", "give a dataset that holds images")
         labels[part], note = find_labels(dataset, where)
         notes += note
+        if part == TRAIN and not stamp and not has_no_randomness(dataset):
+            notes += note_unrepeatable_rows(dataset, where)
     width = _count_columns(labels)
     names, aligned = _align(parts, labels, class_names)
     every = np.concatenate(list(labels.values()))

@@ -10,6 +10,7 @@ from torchloupe.data.samples import Samples, make_ids
 from torchloupe.data.sources.dataset_labels import is_one_hot, known_labels, names_of
 from torchloupe.data.sources.loaders import find_batch, note_kept
 from torchloupe.data.sources.pairs import describe_item, take_pair
+from torchloupe.data.sources.repeatable import note_unrepeatable_stream
 from torchloupe.data.sources.source import Data, name_some, short_name
 from torchloupe.data.sources.worker_check import check_workers
 from torchloupe.data.split import SPLIT_NAMES, TRAIN
@@ -36,6 +37,8 @@ def open_streams(parts: Mapping[int, Any], *, name: str, class_names: Sequence[s
     notes: tuple[str, ...] = ()
     for part, loader in parts.items():
         notes += check_workers(loader, SPLIT_NAMES[part] if len(parts) > 1 else "")
+        if part == TRAIN:
+            notes += note_unrepeatable_stream(loader, "")
     named = {part: names_of(getattr(loader, "dataset", loader)) for part, loader in parts.items()}
     known = {names for names in named.values() if names}
     if len(known) > 1:
