@@ -24,6 +24,7 @@ OPENERS: dict[str, Callable[..., Data]] = {
     "h5": open_hdf5,
     "parquet": open_parquet,
 }
+_FEW_FILES = 20
 ARRAY_KINDS = ("cifar", "pt", "safetensors", "h5")  # those that `layout` is for
 
 
@@ -45,5 +46,6 @@ def kind_of_array_folder(path: Path, files: Sequence[str], folders: Sequence[str
         return "cifar"
     if not folders and any(name.endswith(TORCH_ENDINGS) for name in files):
         return "pt"
-    has_images = len(folders) <= 1 and find_parquet(path)
-    return "parquet" if has_images else ""
+    is_inside = len(folders) == 1 and len(files) <= _FEW_FILES  # a README and the like
+    may_be = is_inside or any(name.endswith(".parquet") for name in files)
+    return "parquet" if may_be and find_parquet(path) else ""

@@ -23,6 +23,7 @@ from torchloupe.data.sources.file_kinds import (
 )
 from torchloupe.data.sources.folders import open_folder
 from torchloupe.data.sources.idx import is_idx_name, open_idx
+from torchloupe.data.sources.known_roots import find_known_root
 from torchloupe.data.sources.named import PREFIX, open_digits, open_torchvision
 from torchloupe.data.sources.objects import open_code, open_object
 from torchloupe.data.sources.shards import find_shards, open_shards
@@ -63,6 +64,8 @@ def open_data(
         raise UsageError(f"there is no layout {printable(layout)!r}", did_you_mean(layout, LAYOUTS))
     is_text = isinstance(source, (str, Path))
     kind = _kind_of(str(source)) if is_text else "object"
+    if kind == "folder" and (known := find_known_root(_path(str(source)))):
+        source, kind = known, _kind_of(known)
     shown = printable(source) if is_text else f"a {type(source).__name__}"
     typed = {"image_column": image_column, "label_column": label_column, "layout": layout}
     if kind == "archive":
