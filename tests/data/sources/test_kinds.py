@@ -13,8 +13,8 @@ from torchloupe.data.sources import Data, open_data
 from torchloupe.errors import DataError, LoupeError, UsageError
 
 KINDS = (
-    "a source is a folder, .csv, .tsv, .parquet, .npz, .npy, .tar or IDX file, digits, "
-    "torchvision:NAME or file.py:NAME"
+    "a source is a folder, .csv, .tsv, .parquet, .npz, .npy, .pt, .h5, .safetensors, .zip, .tar or "
+    "IDX file, digits, torchvision:NAME or file.py:NAME"
 )
 WANTED = "give a Dataset, a DataLoader, a pair (images, labels) of arrays, or (train, val) of these"
 

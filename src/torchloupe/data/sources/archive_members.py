@@ -127,7 +127,7 @@ class TarFile:
                     yield Member(member.name, member.offset_data, member.size, member.size)
             self._file.seek(archive.offset)
             if self._file.read(512) != bytes(512):
-                raise tarfile.ReadError(f"it is damaged or cut at byte {archive.offset:,}")
+                raise ValueError(f"it is damaged or cut at byte {archive.offset:,}")
 
     def read(self, member: Member) -> bytes:
         """The bytes of a member; ImageError where they are too many or not there."""

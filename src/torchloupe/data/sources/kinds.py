@@ -33,8 +33,8 @@ from torchloupe.errors import DataError, LoupeError, UsageError, did_you_mean, p
 from torchloupe.system.user_code import is_object_spec
 
 _KINDS = (
-    "a source is a folder, .csv, .tsv, .parquet, .npz, .npy, .tar or IDX file, digits, "
-    "torchvision:NAME or file.py:NAME"
+    "a source is a folder, .csv, .tsv, .parquet, .npz, .npy, .pt, .h5, .safetensors, .zip, .tar or "
+    "IDX file, digits, torchvision:NAME or file.py:NAME"
 )
 _ARRAY_KINDS = ("npz", "npy", "idx", "code", "object", *ARRAY_KINDS)
 
@@ -50,8 +50,8 @@ def open_data(
 ) -> Data:
     """Images and labels from wherever they are.
 
-    `source` is a path (class folders; a table of files; arrays as .npz, .npy or IDX; tar
-    shards), a name ("digits", "torchvision:CIFAR10"), code ("file.py:name"), or a Python
+    `source` is a path (class folders; a table of files; arrays as .npz, .npy, IDX, .pt, .h5,
+    CIFAR or Parquet of images; tar shards; a .zip or .tar of any of these), a name ("digits", "torchvision:CIFAR10"), code ("file.py:name"), or a Python
     object: a Dataset, DataLoader or IterableDataset; a pair of arrays (images, labels); a
     tuple (train, val) or (train, val, test) or a dict of these; Data passes through.
     `image_column` and `label_column` are for tables, `layout` (NHW, NHWC, NCHW) for arrays,
