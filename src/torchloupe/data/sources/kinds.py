@@ -51,9 +51,10 @@ def open_data(
     """Images and labels from wherever they are.
 
     `source` is a path (class folders; a table of files; arrays as .npz, .npy, IDX, .pt, .h5,
-    CIFAR or Parquet of images; tar shards; a .zip or .tar of any of these), a name ("digits", "torchvision:CIFAR10"), code ("file.py:name"), or a Python
-    object: a Dataset, DataLoader or IterableDataset; a pair of arrays (images, labels); a
-    tuple (train, val) or (train, val, test) or a dict of these; Data passes through.
+    CIFAR or Parquet of images; tar shards; a .zip or .tar of any of these), a name ("digits",
+    "torchvision:CIFAR10"), code ("file.py:name"), or a Python object: a Dataset, DataLoader or
+    IterableDataset; arrays, lists or a data frame of images and labels; a tuple (train, val) or
+    (train, val, test) or a dict of these; Data passes through.
     `image_column` and `label_column` are for tables, `layout` (NHW, NHWC, NCHW) for arrays,
     `class_names` names the classes of data that carries numbers only. UsageError where there
     is no such source or an option doesn't fit it, DataError where it can't be learned from.
