@@ -9,7 +9,7 @@ import functools
 import random
 import sys
 import sysconfig
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -88,9 +88,8 @@ def find_generators(*roots: object) -> OwnGenerators:
 
 def _inside(value: object) -> Iterator[object]:
     """What an object holds, without calling anything of it."""
-    if isinstance(value, Mapping):
-        with_values = value if isinstance(value, dict) else getattr(value, "data", {})
-        yield from islice(with_values.values() if isinstance(with_values, dict) else (), 64)
+    if isinstance(value, dict):
+        yield from islice(dict.values(value), _OF_CONTAINER)
     elif isinstance(value, (list, tuple, set, frozenset)):
         yield from islice(value, _OF_CONTAINER)
     elif isinstance(value, functools.partial):
@@ -101,7 +100,8 @@ def _inside(value: object) -> Iterator[object]:
         yield from _inside_function(value)
     if isinstance(value, FunctionType):
         return
-    yield from list(getattr(value, "__dict__", {}).values())
+    attributes = getattr(value, "__dict__", None)
+    yield from list(attributes.values()) if isinstance(attributes, dict) else ()
     for kind in type(value).__mro__:
         if _is_own_code(kind.__module__):
             for held in list(vars(kind).values()):

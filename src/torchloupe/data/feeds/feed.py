@@ -46,12 +46,12 @@ class Batch:
         return self.total or len(self)
 
     def micro(self, count: int) -> Iterator[tuple["Batch", float, bool]]:
-        """This batch in up to `count` parts: (part, its share of the step, whether it is last).
+        """Yields up to `count` micro-batches: (micro-batch, its fraction of the step, is it last).
 
-        Parts differ by at most one sample and none is empty; shares sum to 1, over all ranks. The
-        loss of a part times its share, summed, is the loss of the whole. A rank's part of a step
-        comes in exactly `count`, so that all do the same: where it has fewer samples, some stand
-        in with the share 0.
+        Their sizes differ by at most one and none is empty; the fractions sum to 1 over all ranks,
+        so that the sum of loss times fraction is the loss of the whole step. With several ranks
+        there are exactly `count`, the same number on each: a rank with fewer samples repeats one
+        with the fraction 0.
         """
         own = 0 if self.is_padding else len(self)
         count = max(1, count if self.total else min(count, own))
@@ -78,8 +78,10 @@ class Batch:
 
 
 def until(stop: Callable[[], bool], batches: Iterable[Batch]) -> Iterator[Batch]:
-    """`batches` until `stop()`, also where what asked for the stop ended their workers too:
-    Ctrl-C in a terminal, and SIGTERM from many schedulers, go to every process of the group.
+    """Yields `batches` until `stop()` returns true.
+
+    Ctrl-C in a terminal, and SIGTERM from many schedulers, reach the loader's workers as well:
+    when `stop()` is true, dead workers end the iteration and are no error.
     """
     source = iter(batches)
     while not stop():

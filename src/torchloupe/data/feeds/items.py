@@ -1,6 +1,6 @@
-"""Items of a user's own Dataset made into batches of arrays, with their randomness tied down.
+"""Items of a user's own Dataset as batches of arrays, with their random numbers seeded.
 
-Whatever random numbers a transform draws from torch, numpy or random are a function of
+Before each item torch, numpy, random and the generators that its transforms keep are seeded by
 (seed, epoch, sample), so that any number of workers and a resumed run give the same batches.
 """
 
