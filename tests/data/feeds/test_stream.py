@@ -142,3 +142,14 @@ def test_stream_has_only_the_parts_it_was_given():
     data = open_data(Items())
     with pytest.raises(UsageError, match="the data has no test part"):
         Stream(data, "test", choose_contract(data), 8, 0, CPU)
+
+
+def test_stream_takes_one_hot_labels_as_class_numbers_and_mixed_ones_as_they_are():
+    class Labelled(Items):
+        def __iter__(self):
+            for k, (image, _) in enumerate(super().__iter__()):
+                yield image, torch.eye(3)[k % 3] if k < 8 else torch.tensor([0.5, 0.5, 0.0])
+
+    first, second, _ = list(make_stream(Labelled())[0])
+    assert first.labels.tolist() == [k % 3 for k in range(8)]
+    assert second.labels.tolist() == [[0.5, 0.5, 0.0]] * 8

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch.utils.data import (
+    ConcatDataset,
     DataLoader,
     DistributedSampler,
     IterableDataset,
@@ -192,3 +193,32 @@ def test_streams_with_odd_labels_ask_for_names():
 
     assert "labels are of type" in fail(Odd()).message
     assert fail(Sized(0)).message == "the stream gives no samples"
+
+
+class Named(TensorDataset):
+    """Six tensors whose class names are given."""
+
+    def __init__(self, classes):
+        super().__init__(torch.zeros(6, 1, 4, 4), torch.arange(6) % 2)
+        self.classes = classes
+
+
+def test_streams_refuse_joined_datasets_whose_classes_differ():
+    joined = ConcatDataset([Named(["ant", "bee"]), Named(["bee", "cow"])])
+    error = fail(DataLoader(joined, batch_size=4, sampler=range(12)))
+    assert isinstance(error, DataError)
+    assert error.message == (
+        "a ConcatDataset in a DataLoader that is used as it is joins datasets whose classes differ"
+    )
+    data = open_data(DataLoader(joined, batch_size=4, shuffle=True))
+    assert data.samples.class_names == ("ant", "bee", "cow")
+    same = ConcatDataset([Named(["ant", "bee"]), Named(["ant", "bee"])])
+    assert open_data(DataLoader(same, batch_size=4, sampler=range(12))).kind == "stream"
+
+
+def test_streams_count_the_columns_of_one_hot_labels():
+    class OneHot(Sized):
+        def __iter__(self):
+            return ((torch.zeros(1, 4, 4), torch.eye(3)[k % 3]) for k in range(self.stop))
+
+    assert open_data(OneHot()).samples.class_names == ("0", "1", "2")

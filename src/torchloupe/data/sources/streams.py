@@ -8,6 +8,7 @@ from torch.utils.data import IterableDataset
 
 from torchloupe.data.samples import Samples, make_ids
 from torchloupe.data.sources.dataset_labels import is_one_hot, known_labels, names_of
+from torchloupe.data.sources.datasets import unite_classes
 from torchloupe.data.sources.loaders import find_batch, note_kept
 from torchloupe.data.sources.pairs import describe_item, take_pair
 from torchloupe.data.sources.repeatable import note_unrepeatable_stream
@@ -36,6 +37,7 @@ def open_streams(parts: Mapping[int, Any], *, name: str, class_names: Sequence[s
     """Data of kind "stream": no ids, only class names and the loaders themselves."""
     notes: tuple[str, ...] = ()
     for part, loader in parts.items():
+        _refuse_unaligned(getattr(loader, "dataset", loader))
         notes += check_workers(loader, SPLIT_NAMES[part] if len(parts) > 1 else "")
         if part == TRAIN:
             notes += note_unrepeatable_stream(loader, "")
@@ -66,6 +68,17 @@ def open_streams(parts: Mapping[int, Any], *, name: str, class_names: Sequence[s
             find_batch(parts[TRAIN]) if TRAIN in parts else 0,
         ),
         notes=notes,
+    )
+
+
+def _refuse_unaligned(dataset: Any) -> None:
+    """DataError for a ConcatDataset whose parts number other classes: a stream keeps its labels."""
+    if isinstance(dataset, IterableDataset) or unite_classes(dataset) is dataset:
+        return
+    raise DataError(
+        "a ConcatDataset in a DataLoader that is used as it is joins datasets whose classes differ",
+        "give the ConcatDataset itself, or a DataLoader with shuffle=True alone: its classes are "
+        "then aligned by name",
     )
 
 
