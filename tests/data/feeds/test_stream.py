@@ -148,8 +148,8 @@ def test_stream_takes_one_hot_labels_as_class_numbers_and_mixed_ones_as_they_are
     class Labelled(Items):
         def __iter__(self):
             for k, (image, _) in enumerate(super().__iter__()):
-                yield image, torch.eye(3)[k % 3] if k < 8 else torch.tensor([0.5, 0.5, 0.0])
+                yield image, torch.eye(3)[k % 3] if k < 9 else torch.tensor([0.5, 0.5, 0.0])
 
     first, second, _ = list(make_stream(Labelled())[0])
     assert first.labels.tolist() == [k % 3 for k in range(8)]
-    assert second.labels.tolist() == [[0.5, 0.5, 0.0]] * 8
+    assert second.labels.tolist() == [[0.0, 0.0, 1.0], *[[0.5, 0.5, 0.0]] * 7]

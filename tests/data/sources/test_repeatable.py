@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate
+from torchvision.transforms import v2
 
 import torchloupe as loupe
 from torchloupe.data.contract import choose_contract
@@ -98,6 +99,11 @@ class Mixing:
         return images * fraction + images.flip(0) * (1 - fraction), labels
 
 
+def mix_up(items):
+    """A collate_fn as torchvision's documentation has it."""
+    return v2.MixUp(num_classes=2)(*default_collate(items))
+
+
 def weights(folder, source, **settings):
     run = loupe.fit(source, model="net", epochs=1, out=folder, settings=settings)
     return torch.cat([p.detach().ravel() for p in run.model.parameters()])
@@ -110,6 +116,7 @@ def weights(folder, source, **settings):
         lambda: DataLoader(Changed(OwnGenerator()), 8, shuffle=True, num_workers=1),
         lambda: DataLoader(Changed(draw_by_torch), 8, collate_fn=Mixing()),
         lambda: DataLoader(Changed(OwnGenerator()), 8, collate_fn=Mixing(), num_workers=1),
+        lambda: DataLoader(Changed(draw_by_torch), 8, shuffle=True, collate_fn=mix_up),
     ],
 )
 def test_two_equal_runs_give_equal_weights(tmp_path, make):

@@ -110,8 +110,10 @@ class Stream:
             rows = np.arange(done, done + len(pairs), dtype=np.int64)
             names = [f"sample {row} of the stream" for row in rows]
             images = stack_images([image for image, _ in pairs], self._contract, names)
-            numbers = [class_number(plain_label(label)) for _, label in pairs]
-            labels = self._join_labels(numbers, names)
+            given = [plain_label(label) for _, label in pairs]
+            numbers = [class_number(label) for label in given]
+            is_mixed = any(np.ndim(number) > 0 for number in numbers)  # by MixUp, for example
+            labels = self._join_labels(given if is_mixed else numbers, names)
             on_device = to_device(images, self._contract, self.device)
             yield Batch(on_device, labels.to(self.device), rows, epoch)
             place, done = place + 1, done + len(pairs)
