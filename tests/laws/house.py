@@ -28,8 +28,8 @@ LOOSE = {"__init__", "__main__", "errors", "units"}  # modules that stand in no 
 
 # Packages of the extras: the only ones that a function may import (the command aside).
 EXTRAS = {
-    *("tensorboard", "torch.utils.tensorboard", "mlflow", "wandb", "datasets", "webdataset"),
-    "pillow_heif",
+    *("tensorboard", "torch.utils.tensorboard", "mlflow", "wandb"),
+    *("pillow_heif", "h5py"),
 }
 
 

@@ -59,6 +59,8 @@ def test_find_run_says_what_is_there_instead(tmp_path):
 )
 def test_safe_name_is_a_file_name_anywhere(text, limit, name):
     assert places.safe_name(text, limit) == name
+
+
 def test_create_run_takes_a_folder_that_only_lists_what_could_not_be_read(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     first = places.create_run(None, "photos")

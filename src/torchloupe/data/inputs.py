@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from torchloupe.data.contract import Contract
 from torchloupe.data.image.formats import names_an_image
-from torchloupe.data.sources.datasets import to_pixels
+from torchloupe.data.sources.pairs import to_pixels
 from torchloupe.data.sources.source import Data
 from torchloupe.errors import DataError, LoupeError, UsageError, did_you_mean, printable
 

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from torchloupe.data.image.decode import decode_image, find_peak, is_grey, read_size
 from torchloupe.data.image.modes import choose_white_level
-from torchloupe.data.sources.datasets import to_pixels
+from torchloupe.data.sources.pairs import describe_item, is_batch, take_pair, to_pixels
 from torchloupe.data.sources.source import Data
 from torchloupe.data.split import TRAIN
 from torchloupe.errors import DataError, UsageError, printable
+from torchloupe.system.generators import NO_GENERATORS, find_generators
 from torchloupe.system.seeding import rng_preserved, seed_all
 
 LOOKED_AT = 200
@@ -113,8 +114,9 @@ def look_at(data: Data) -> Survey:
             for start in range(0, len(array), rows):
                 _widen(survey, array[start : start + rows])
     else:
-        with rng_preserved():  # a user's transforms may draw: the same every time, and unnoticed
-            seed_all(0)
+        own = find_generators(data.reader) if data.kind in ("dataset", "stream") else NO_GENERATORS
+        with rng_preserved(own):  # a user's transforms may draw: the same every time, and unnoticed
+            seed_all(0, own)
             (_look_at_stream if data.kind == "stream" else _look_at_rows)(data, survey)
     if survey.is_float and not np.isfinite([survey.low, survey.high]).all():
         raise DataError("no image holds a finite number", "look at how the arrays were made")
@@ -180,12 +182,13 @@ def _look_at_stream(data: Data, survey: Survey) -> None:
     loaders = data.reader.loaders  # type: ignore[attr-defined]
     loader = loaders.get("train") or next(iter(loaders.values()))
     for item in islice(iter(loader), LOOKED_AT_OF_OWN):
-        if not isinstance(item, (tuple, list)) or len(item) != 2:
+        pair = take_pair(item)
+        if pair is None:
             raise DataError(
-                f"the stream gives a {printable(type(item).__name__)}; wanted (image, label)",
+                f"the stream gives {describe_item(item)}; wanted (image, label)",
                 "let it give pairs of image and label",
             )
-        images = item[0] if getattr(item[0], "ndim", 0) == 4 else [item[0]]
+        images = pair[0] if is_batch(*pair) else [pair[0]]
         for image in images:
             _add_array(survey, to_pixels(image))
         if len(survey.sizes) >= LOOKED_AT_OF_OWN:

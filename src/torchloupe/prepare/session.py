@@ -29,6 +29,7 @@ from torchloupe.model.optimizers import make_average
 from torchloupe.model.schedules import Plateau
 from torchloupe.prepare.budget import Budget
 from torchloupe.prepare.data import open_source, prepare_data
+from torchloupe.prepare.loader_settings import follow_loader
 from torchloupe.prepare.measured import measure, set_threads, settle
 from torchloupe.prepare.objects import (
     UserObjects,
@@ -194,6 +195,7 @@ def open_run_data(
     source, decision = objects.source, Decision(settings)
     if contract is None:
         source = open_source(settings.config.data, source)
+        settings = follow_loader(settings, source)
         decision = decide_strategy(settings, source, objects.model is not None)
     config = decision.settings.config
     run_data = prepare_data(

@@ -20,9 +20,9 @@ from torchloupe.prepare.data import prepare_data
 from torchloupe.prepare.run_data import RunData
 from torchloupe.recipes.choice import PRETRAINED
 from torchloupe.run.data_record import DataChange, DataRecord
+from torchloupe.run.places import SET_ASIDE, create_run
 from torchloupe.system.user_code import PYTHON_OBJECT
 from torchloupe.units import plural
-from torchloupe.run.places import SET_ASIDE, create_run
 
 # Settings that the checkpoint, the split or the contract depend on.
 _FIXED = (

@@ -17,11 +17,11 @@ from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset
 from torchloupe.data.augmentation.augment import Augment
 from torchloupe.data.contract_choice import choose_contract
 from torchloupe.data.feeds import heartbeats, loader
-from torchloupe.data.feeds.items import has_no_randomness
 from torchloupe.data.feeds.loader import LoaderFeed, LoaderScan
 from torchloupe.data.feeds.order import Order
 from torchloupe.data.samples import Samples
 from torchloupe.data.sources import open_data
+from torchloupe.data.sources.dataset_labels import has_no_randomness
 from torchloupe.data.sources.source import Data
 from torchloupe.errors import DataError, ResourceError, UsageError
 

@@ -79,3 +79,18 @@ def test_order_refuses_what_gives_no_batch():
         Order(np.zeros(1, dtype=np.int64), keys, 0, 0)
     with pytest.raises(UsageError, match="step -1 is before the first"):
         Order(np.zeros(1, dtype=np.int64), keys, 1, 0).batch(-1)
+
+
+def test_order_leaves_out_a_smaller_last_batch_where_asked():
+    keys = make_keys(np.array([str(k) for k in range(10)], dtype=np.dtypes.StringDType()))
+    order = Order(np.arange(10), keys, 4, seed=1, drops_last=True)
+    assert order.steps_per_epoch == 2
+    assert [len(order.batch(step)) for step in range(5)] == [4] * 5
+    whole = Order(np.arange(10), keys, 4, seed=1)
+    assert order.batch(2).tolist() == whole.batch(3).tolist()
+    with pytest.raises(UsageError) as caught:
+        Order(np.arange(3), keys, 4, seed=1, drops_last=True)
+    assert caught.value.message == (
+        "drop_last leaves no batch: there are 3 training images and batches of 4"
+    )
+    assert caught.value.hint == "use smaller batches, or drop_last=False"

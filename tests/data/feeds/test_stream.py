@@ -8,7 +8,7 @@ import pytest
 import torch
 from pictures import noise
 from PIL import Image
-from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, RandomSampler, TensorDataset
 
 from torchloupe.data.contract_choice import choose_contract
 from torchloupe.data.feeds.stream import Stream
@@ -85,7 +85,8 @@ def test_stream_feeds_pass_after_pass_from_any_step(kind):
 
 def test_stream_takes_the_batches_of_a_dataloader_as_they_come():
     dataset = TensorDataset(torch.rand(21, 3, 6, 7), torch.arange(21) % 3)
-    loader = DataLoader(dataset, batch_size=4, shuffle=True, drop_last=True)
+    order = RandomSampler(dataset, num_samples=20)
+    loader = DataLoader(dataset, batch_size=4, sampler=order, drop_last=True)
     stream, _ = make_stream(loader, batch_total=99)
     assert stream.steps_per_epoch == 5
     walked = list(islice(stream.batches(), 12))
@@ -141,3 +142,14 @@ def test_stream_has_only_the_parts_it_was_given():
     data = open_data(Items())
     with pytest.raises(UsageError, match="the data has no test part"):
         Stream(data, "test", choose_contract(data), 8, 0, CPU)
+
+
+def test_stream_takes_one_hot_labels_as_class_numbers_and_mixed_ones_as_they_are():
+    class Labelled(Items):
+        def __iter__(self):
+            for k, (image, _) in enumerate(super().__iter__()):
+                yield image, torch.eye(3)[k % 3] if k < 9 else torch.tensor([0.5, 0.5, 0.0])
+
+    first, second, _ = list(make_stream(Labelled())[0])
+    assert first.labels.tolist() == [k % 3 for k in range(8)]
+    assert second.labels.tolist() == [[0.0, 0.0, 1.0], *[[0.5, 0.5, 0.0]] * 7]

@@ -349,3 +349,15 @@ def test_arrays_stamp_follows_pixels_and_labels():
     assert open_data((pixels.copy(), LABELS)).stamp == first
     pixels[3, 2, 1] += 1
     assert open_data((pixels, LABELS)).stamp != first
+
+
+def test_arrays_of_medmnist_are_read(tmp_path):
+    parts = {"train": LABELS, "val": LABELS[:3], "test": LABELS[2:5]}
+    arrays = {}
+    for part, labels in parts.items():
+        arrays[f"{part}_images"] = images(len(labels), 28, 28, 3)
+        arrays[f"{part}_labels"] = labels[:, None].astype(np.uint8)
+    data = open_data(save(tmp_path, "pathmnist.npz", **arrays))
+    assert (data.name, data.reader.array.shape) == ("pathmnist", (12, 28, 28, 3))
+    assert data.given.tolist() == [0] * 6 + [1] * 3 + [2] * 3
+    assert data.samples.labels[:6].tolist() == LABELS.tolist()

@@ -9,7 +9,8 @@ from PIL import Image
 from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset
 
 from torchloupe.data.sources import open_data
-from torchloupe.data.sources.datasets import known_labels, names_of, to_pixels
+from torchloupe.data.sources.dataset_labels import known_labels, names_of
+from torchloupe.data.sources.pairs import to_pixels
 from torchloupe.errors import DataError, LoupeError, UsageError
 
 
@@ -45,7 +46,7 @@ def test_datasets_tell_labels_without_being_read(attribute, kind):
     assert data.samples.labels.tolist() == [0, 1, 2, 0, 1, 2]
     assert data.samples.class_names == ("0", "1", "2")
     assert data.samples.ids.tolist() == ["0", "1", "2", "3", "4", "5"]
-    assert own.reads == 3  # first, middle and last, to check
+    assert own.reads == 3 + 8  # first, middle and last; four rows twice, to check
     assert data.notes == ()
     assert data.reader.dataset is own
 
@@ -53,7 +54,7 @@ def test_datasets_tell_labels_without_being_read(attribute, kind):
 def test_datasets_are_read_once_when_they_tell_nothing():
     own = Own()
     data = open_data(own)
-    assert own.reads == 6
+    assert own.reads == 6 + 8
     assert data.samples.labels.tolist() == [0, 1, 2, 0, 1, 2]
     assert data.notes == (
         "dataset: all 6 samples were read once to learn their labels; "
@@ -203,8 +204,11 @@ class Items(Own):
     ("item", "message"),
     [
         ((1, 2, 3), "dataset: row 1 is a tuple of 3; wanted a pair (image, label)"),
-        ({"image": 1, "label": 2},
-         "dataset: row 1 is a dict with 'image', 'label'; wanted a pair (image, label)"),
+        ({"image": 1, "mask": 2},
+         "dataset: row 1 is a dict with 'image', 'mask'; wanted a pair (image, label)"),
+        ({"image": 1, "pixel_values": 1, "label": 2},
+         "dataset: row 1 is a dict with 'image', 'pixel_values', 'label'; wanted a pair "
+         "(image, label)"),
         (7, "dataset: row 1 is a int; wanted a pair (image, label)"),
         (KeyError("x\ny"), "dataset: row 1 can't be read: KeyError: 'x\\ny'"),
     ],
@@ -260,3 +264,108 @@ def test_to_pixels_gives_height_width_channels(image, shape, dtype, value):
 def test_to_pixels_refuses_what_is_no_picture(image):
     with pytest.raises(DataError, match="is no picture"):
         to_pixels(image)
+
+
+def test_datasets_with_one_hot_labels_have_class_numbers():
+    labels = [torch.eye(3)[k] for k in (0, 2, 1, 2)]
+    data = open_data(Own(labels))
+    assert not data.samples.is_multi_label
+    assert data.samples.labels.tolist() == [0, 2, 1, 2]
+    data = open_data(Own([torch.eye(4)[0], torch.eye(4)[1]]))
+    assert data.samples.class_names == ("0", "1", "2", "3")
+    pair = (Own(labels, classes=["a", "b", "c"]), Own(labels[:2], classes=["c", "b", "a"]))
+    data = open_data(pair)
+    assert data.samples.labels.tolist() == [0, 2, 1, 2, 2, 0]
+    assert [data.reader.dataset[row][1] for row in (4, 5)] == [2, 0]
+
+
+def test_datasets_refuse_probabilities():
+    error = fail(Own([torch.tensor([0.9, 0.1]), torch.tensor([0.25, 0.75])]))
+    assert isinstance(error, DataError)
+    assert error.message == (
+        "dataset: the labels of an image are probabilities that sum to 1, and its class is unknown"
+    )
+    assert error.hint == (
+        "return the class number; use loss.smoothing, augment.mixup or augment.cutmix for soft "
+        "labels"
+    )
+
+
+def test_datasets_that_count_from_one_are_noted_and_can_be_shifted():
+    data = open_data(Own([1, 2, 3, 1]))
+    assert data.samples.class_names == ("0", "1", "2", "3")
+    assert data.notes[1] == (
+        "labels run from 1 to 3: class '0' has no image; data.class_names=1,2,3 leaves it out"
+    )
+    data = open_data(Own([1, 2, 3, 1]), class_names=("1", "2", "3"))
+    assert data.samples.class_names == ("1", "2", "3")
+    assert data.samples.labels.tolist() == [0, 1, 2, 0]
+    assert [data.reader.dataset[row][1] for row in range(4)] == [0, 1, 2, 0]
+    error = fail(Own([1, 2, 3, 1], classes=["a", "b", "c"]))
+    assert error.message == "labels go up to 3, and there are 3 class names: 'a', 'b', 'c'"
+    assert error.hint == "count labels from 0 and not from 1: let the dataset give label - 1"
+
+
+def test_datasets_that_are_joined_have_their_classes_aligned_by_name():
+    first = Own([0, 1], targets=[0, 1], classes=["ant", "cow"])
+    second = Own([0, 1, 2], targets=[0, 1, 2], classes=["ant", "bee", "cow"])
+    for joined in (
+        ConcatDataset([first, second]),
+        Subset(ConcatDataset([first, second]), range(5)),
+    ):
+        data = open_data(joined)
+        assert data.samples.class_names == ("ant", "bee", "cow")
+        assert data.samples.labels.tolist() == [0, 2, 0, 1, 2]
+        assert [data.reader.dataset[row][1] for row in range(5)] == [0, 2, 0, 1, 2]
+    third = Own([0, 0], targets=[0, 0], classes=["dog"])
+    data = open_data(ConcatDataset([third, first]))
+    assert data.samples.class_names == ("ant", "cow", "dog")
+    assert data.samples.labels.tolist() == [2, 2, 0, 1]
+
+
+def test_datasets_that_are_joined_must_all_name_their_classes():
+    named = Own([0, 1], targets=[0, 1], classes=["ant", "cow"])
+    error = fail(ConcatDataset([named, Own([0, 1])]))
+    assert error.message == (
+        "a ConcatDataset joins a dataset that names its classes ('ant', 'cow') and one that "
+        "doesn't: whether their numbers mean the same classes is unknown"
+    )
+    assert error.hint == "give each of them a `classes` attribute"
+
+
+class Hub:
+    """Behaves like a `datasets.Dataset`: features, column_names, rows as dicts."""
+
+    def __init__(self, labels, names=("cat", "dog")):
+        self.rows = list(labels)
+        self.features = {"image": object(), "label": type("ClassLabel", (), {"names": list(names)})}
+        self.column_names = list(self.features)
+        self.reads = 0
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, key):
+        if key == "label":
+            return self.rows
+        self.reads += 1
+        return {"image": Image.new("L", (4, 4), self.rows[key]), "label": self.rows[key]}
+
+
+def test_datasets_of_hugging_face_give_names_and_labels_without_images():
+    hub = Hub([0, 1, 1, 0, 1, 0])
+    data = open_data(hub)
+    assert (data.kind, data.notes, hub.reads) == ("dataset", (), 3 + 8)
+    assert data.samples.class_names == ("cat", "dog")
+    assert data.samples.labels.tolist() == [0, 1, 1, 0, 1, 0]
+    assert data.reader.read(1).max() == 1
+    data = open_data({"train": hub, "validation": Hub([1, 0]), "test": Hub([0, 1])})
+    assert data.given.tolist() == [0] * 6 + [1, 1, 2, 2]
+
+
+def test_datasets_of_medmnist_give_their_class_names():
+    names = {"1": "tumor", "0": "normal"}
+    labels = np.array([[0], [1], [1]])
+    data = open_data(Own(list(labels), labels=labels, info={"label": names}))
+    assert data.samples.class_names == ("normal", "tumor")
+    assert data.samples.labels.tolist() == [0, 1, 1]

@@ -13,8 +13,8 @@ from torchloupe.data.sources import Data, open_data
 from torchloupe.errors import DataError, LoupeError, UsageError
 
 KINDS = (
-    "a source is a folder, .csv, .tsv, .parquet, .npz, .npy, .tar or IDX file, digits, "
-    "torchvision:NAME or file.py:NAME"
+    "a source is a folder, .csv, .tsv, .parquet, .npz, .npy, .pt, .h5, .safetensors, .zip, .tar or "
+    "IDX file, digits, torchvision:NAME or file.py:NAME"
 )
 WANTED = "give a Dataset, a DataLoader, a pair (images, labels) of arrays, or (train, val) of these"
 
@@ -105,10 +105,10 @@ def test_open_data_answers_a_name_that_is_too_long():
     ("name", "why", "hint"),
     [
         ("cat.jpg", "it is a single image", "give the folder that holds one folder a class"),
-        ("model.pt", "pickles can run code and are not read",
+        ("model.pkl", "pickles can run code and are not read",
          "load it in a file of your own and give file.py:NAME"),
-        ("a.zip", "archives are not unpacked", "unpack it and give the folder"),
-        ("a.tar.gz", "archives are not unpacked", "unpack it and give the folder"),
+        ("a.7z", "such archives are not read", "unpack it and give the folder"),
+        ("a.tar.zst", "such archives are not read", "unpack it and give the folder"),
         ("notes.md", ".md files are not read", KINDS),
         ("noending", "its name has no ending", KINDS),
         ("code.py", "which object in it is the data?", "for example {path}:dataset"),

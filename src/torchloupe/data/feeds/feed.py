@@ -78,8 +78,10 @@ class Batch:
 
 
 def until(stop: Callable[[], bool], batches: Iterable[Batch]) -> Iterator[Batch]:
-    """`batches` until `stop()`, also where what asked for the stop ended their workers too:
-    Ctrl-C in a terminal, and SIGTERM from many schedulers, go to every process of the group.
+    """Yields `batches` until `stop()` returns true.
+
+    Ctrl-C in a terminal, and SIGTERM from many schedulers, reach the loader's workers as well:
+    when `stop()` is true, dead workers end the iteration and are no error.
     """
     source = iter(batches)
     while not stop():

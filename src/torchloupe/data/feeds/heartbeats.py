@@ -1,6 +1,6 @@
-"""Signs of life from worker processes: how much each has read, and what it is reading.
+"""Heartbeats of worker processes: how many items each has read, and which it is reading.
 
-A few numbers in memory that the processes share; nothing waits for anything.
+They are counters in shared memory; reading and writing them never blocks.
 """
 
 from collections.abc import Iterator
@@ -11,8 +11,8 @@ from torch.utils.data import get_worker_info
 
 from torchloupe.errors import ResourceError
 
-HUNG_SECONDS = 25.0  # without an item from any worker, in which one is waited for
-POLL_SECONDS = 5.0  # between two looks; also how soon the end of a worker is noticed
+HUNG_SECONDS = 25.0  # without a new item from any worker, after which they count as hung
+POLL_SECONDS = 5.0  # between two checks; also how soon a dead worker is noticed
 _NOTHING = -1
 
 
@@ -47,9 +47,9 @@ class Heartbeats:
 
 
 def watch(batches: Iterator[Any], heartbeats: Heartbeats) -> Iterator[Any]:
-    """What a DataLoader with a timeout of POLL_SECONDS gives.
+    """Yields the batches of a DataLoader whose timeout is POLL_SECONDS.
 
-    Slow workers are waited for. ResourceError where none has begun an item for HUNG_SECONDS.
+    Waits for slow workers. Raises ResourceError if none has begun an item for HUNG_SECONDS.
     """
     known, idle_seconds = -1, 0.0
     while True:

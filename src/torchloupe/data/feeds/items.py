@@ -1,6 +1,6 @@
-"""Items of a user's own Dataset made into batches of arrays, with their randomness tied down.
+"""Items of a user's own Dataset as batches of arrays, with their random numbers seeded.
 
-Whatever random numbers a transform draws from torch, numpy or random are a function of
+Before each item torch, numpy, random and the generators that its transforms keep are seeded by
 (seed, epoch, sample), so that any number of workers and a resumed run give the same batches.
 """
 
@@ -12,14 +12,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset
+from torch.utils.data import Dataset
 
 from torchloupe.data.contract import Contract
 from torchloupe.data.feeds.heartbeats import Heartbeats
 from torchloupe.data.image.formats import ImageError
-from torchloupe.data.sources.datasets import read_item, to_pixels
+from torchloupe.data.sources.dataset_labels import class_number, has_no_randomness
+from torchloupe.data.sources.pairs import read_item, to_pixels
 from torchloupe.errors import DataError, LoupeError, printable
 from torchloupe.system.counter_rng import Keys, hash_parts
+from torchloupe.system.generators import NO_GENERATORS, find_generators
 from torchloupe.system.seeding import rng_preserved, seed_all
 from torchloupe.system.user_code import Carried
 
@@ -54,12 +56,14 @@ class ItemReader(Dataset[Items | Refusal]):
         self.seed = seed
         self.is_plain = has_no_randomness(dataset)
         self.heartbeats: Heartbeats | None = None
+        self._own = NO_GENERATORS if self.is_plain else find_generators(dataset)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "dataset": Carried(self.dataset)}
+        return {**vars(self), "dataset": Carried(self.dataset), "_own": NO_GENERATORS}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state, dataset=state["dataset"].value)
+        self._own = NO_GENERATORS if self.is_plain else find_generators(self.dataset)
 
     def __getitem__(self, ask: Ask) -> Items | Refusal:
         epoch, rows = ask
@@ -79,9 +83,9 @@ class ItemReader(Dataset[Items | Refusal]):
     def _read_seeded(self, epoch: int, rows: NDArray[np.int64]) -> list[tuple[Any, Any]]:
         seeds = hash_parts(self.seed, 0x17E35, epoch, self.keys[rows])
         pairs = []
-        with rng_preserved():
+        with rng_preserved(self._own):
             for row, seed in zip(rows, seeds, strict=True):
-                seed_all(int(seed))
+                seed_all(int(seed), self._own)
                 pairs.append(self._read(int(row)))
         return pairs
 
@@ -135,15 +139,6 @@ def plain_label(label: Any) -> Any:
     return label.item() if getattr(label, "ndim", 1) == 0 else label
 
 
-def has_no_randomness(dataset: Any) -> bool:
-    """Whether reading the dataset draws no random numbers for certain: stored tensors, lists."""
-    if isinstance(dataset, Subset):
-        return has_no_randomness(dataset.dataset)
-    if isinstance(dataset, ConcatDataset):
-        return all(has_no_randomness(part) for part in dataset.datasets)
-    return type(dataset) in (TensorDataset, list, tuple)
-
-
 class LabelCheck:
     """Finds labels that changed since the dataset was opened.
 
@@ -160,8 +155,8 @@ class LabelCheck:
         """DataError naming the row whose label is another one now."""
         if self._labels.ndim != 1:
             return
-        for row, number in zip(items.rows, items.labels, strict=True):
-            known = int(self._labels[row])
+        for row, label in zip(items.rows, items.labels, strict=True):
+            known, number = int(self._labels[row]), class_number(label)
             if isinstance(number, (int, float)):
                 is_same = self._class_of.setdefault(int(number), known) == known
                 is_same &= self._number_of.setdefault(known, int(number)) == int(number)

@@ -7,12 +7,12 @@ taken as they are. Workers send arrays through pipes and need no shared memory.
 
 import pickle
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, get_worker_info
 
 from torchloupe.data.augmentation.augment import Augment
 from torchloupe.data.contract import Contract
@@ -23,6 +23,7 @@ from torchloupe.data.feeds.order import Order
 from torchloupe.data.feeds.rank_share import WHOLE, BatchShare, RankShare
 from torchloupe.data.sources.source import Data
 from torchloupe.errors import DataError, ResourceError, UsageError, printable
+from torchloupe.system.user_code import Carried
 
 
 class LoaderFeed:
@@ -42,7 +43,8 @@ class LoaderFeed:
         workers: int = 0,
         augment: Augment | None = None,
     ) -> None:
-        self.order = Order(rows, data.samples.keys, batch_total, seed)
+        drops_last = bool(getattr(data.reader, "drops_last", False))
+        self.order = Order(rows, data.samples.keys, batch_total, seed, drops_last)
         self.rank_share: RankShare = WHOLE  # of each batch, where there are several ranks
         self.device = device
         self._source = _Source(data, contract, seed, workers, device)
@@ -57,7 +59,7 @@ class LoaderFeed:
 
     @property
     def steps_per_epoch(self) -> int:
-        """How many batches an epoch has, a smaller last one included."""
+        """How many batches an epoch has, a smaller last one included unless it is left out."""
         return self.order.steps_per_epoch
 
     def batches(self, start_step: int = 0) -> Iterator[Batch]:
@@ -131,6 +133,8 @@ class _Source:
         self._workers = workers or int(getattr(data.reader, "workers", 0))
         self._device = device
         dataset = data.reader.dataset  # type: ignore[attr-defined]
+        start = getattr(data.reader, "start_worker", None)
+        self._start_worker = None if start is None else _WorkerStart(start)
         self._reader = ItemReader(dataset, contract, data.samples.keys, seed)
         self._labels = label_tensor(data.samples.labels, device)
         self._check = LabelCheck(data.samples.labels)
@@ -158,6 +162,7 @@ class _Source:
                     num_workers=self._workers,
                     collate_fn=_as_it_is,
                     timeout=POLL_SECONDS if self._workers else 0,
+                    worker_init_fn=self._start_worker,
                     generator=torch.Generator(),  # else it would draw from the global one
                 )
                 batches = iter(loader)
@@ -177,6 +182,20 @@ class _Source:
                 f"the Dataset can't be sent to worker processes: {printable(error)}",
                 "define it at the top of a module, or use --set data.workers=0",
             ) from error
+
+
+class _WorkerStart:
+    """The user's worker_init_fn, which finds the user's Dataset in get_worker_info()."""
+
+    def __init__(self, start: Callable[[int], object]) -> None:
+        self._start = Carried(start)
+
+    def __call__(self, worker: int) -> None:
+        info = get_worker_info()
+        if info is not None:
+            reader: Any = info.dataset
+            vars(info)["dataset"] = reader.dataset  # it forbids plain assignment
+        self._start.value(worker)
 
 
 def _as_it_is(items: Any) -> Any:

@@ -17,11 +17,18 @@ class Order:
     """Batches of `rows` for every step of an endless training, epoch after epoch.
 
     Each epoch visits every row once, shuffled by (seed, epoch, key of the sample); its last
-    batch may be smaller. `keys` [N] holds the key of every sample there is and is looked up by
-    row, as labels are. Safe to ask from several threads.
+    batch may be smaller, or is left out where it `drops_last`. `keys` [N] holds the key of every
+    sample there is and is looked up by row, as labels are. Safe to ask from several threads.
     """
 
-    def __init__(self, rows: NDArray[np.int64], keys: Keys, batch_total: int, seed: int) -> None:
+    def __init__(
+        self,
+        rows: NDArray[np.int64],
+        keys: Keys,
+        batch_total: int,
+        seed: int,
+        drops_last: bool = False,
+    ) -> None:
         if len(rows) == 0:
             raise DataError(
                 "there is no sample to put in order", "give at least one training image"
@@ -31,6 +38,13 @@ class Order:
                 f"batch_total is {batch_total}; a batch holds at least one sample",
                 "give train.batch_total a positive number",
             )
+        if drops_last and len(rows) < batch_total:
+            raise UsageError(
+                f"drop_last leaves no batch: there are {len(rows)} training images and batches of "
+                f"{batch_total}",
+                "use smaller batches, or drop_last=False",
+            )
+        self.drops_last = drops_last
         self.rows = np.asarray(rows, dtype=np.int64)
         self.batch_total = batch_total
         self.seed = seed
@@ -39,7 +53,9 @@ class Order:
 
     @property
     def steps_per_epoch(self) -> int:
-        """How many batches an epoch has, the smaller last one included."""
+        """How many batches an epoch has, a smaller last one included unless it is left out."""
+        if self.drops_last:
+            return len(self.rows) // self.batch_total
         return -(-len(self.rows) // self.batch_total)
 
     def epoch_of(self, step: int) -> int:

@@ -1,7 +1,7 @@
-"""A rank's part of a batch: every rank takes its own, and together they are the batch.
+"""A rank's part of a batch: each rank takes its own, and together they are the whole batch.
 
-Where a batch has fewer samples than there are ranks, a rank without one takes the first as a
-stand-in, whose loss counts nothing: all ranks go through the same motions.
+When a batch has fewer samples than there are ranks, the ranks without one compute the first
+sample as padding, with weight 0: the collective operations need every rank.
 """
 
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class BatchShare:
-    """The rows that a rank works on in one step."""
+    """The rows that a rank processes in one step."""
 
-    rows: Rows  # its own, or one stand-in; then the neighbours that these are mixed with
-    count: int  # how many of them, from the first on, are worked on
+    rows: Rows  # its own, or one of padding; then the neighbours that these are mixed with
+    count: int  # how many of them, from the first on, are processed
     total: int = 0  # samples of the step over all ranks; 0: these are all of them
     is_padding: bool = False
 

@@ -11,15 +11,19 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from torchloupe.data.contract import Contract
 from torchloupe.data.feeds.feed import Batch
 from torchloupe.data.feeds.items import plain_label, stack_images, to_device
 from torchloupe.data.feeds.rank_share import WHOLE, RankShare
+from torchloupe.data.sources.dataset_labels import class_number
+from torchloupe.data.sources.loaders import is_batched
+from torchloupe.data.sources.pairs import describe_item, take_pair
 from torchloupe.data.sources.source import Data
+from torchloupe.data.sources.worker_check import refuse_surplus
 from torchloupe.errors import DataError, LoupeError, UsageError, printable
 from torchloupe.system.counter_rng import hash_parts
+from torchloupe.system.generators import find_generators
 from torchloupe.system.seeding import rng_preserved, seed_all
 
 COUNTED_AT_MOST = 10**7  # samples of a stream that doesn't say its length
@@ -49,9 +53,8 @@ class Stream:
         )
         self.device = device
         self._loader = loaders[part]
-        self._is_batched = isinstance(self._loader, DataLoader) and (
-            self._loader.batch_size is not None or self._loader.batch_sampler is not None
-        )
+        self._is_batched = is_batched(self._loader)
+        self._own = find_generators(self._loader)
         self._classes = len(data.samples.class_names)
         self._contract = contract
         self._batch_total = batch_total
@@ -97,8 +100,8 @@ class Stream:
         place, done = 0, 0
         source: Iterator[Any] | None = None
         while True:
-            with rng_preserved():
-                seed_all(int(hash_parts(self._seed, 0x57EA, epoch, place)))
+            with rng_preserved(self._own):
+                seed_all(int(hash_parts(self._seed, 0x57EA, epoch, place)), self._own)
                 if source is None:
                     source = iter(self._loader)
                 pairs = self._draw(source, done)
@@ -107,10 +110,14 @@ class Stream:
             rows = np.arange(done, done + len(pairs), dtype=np.int64)
             names = [f"sample {row} of the stream" for row in rows]
             images = stack_images([image for image, _ in pairs], self._contract, names)
-            labels = self._join_labels([plain_label(label) for _, label in pairs], names)
+            given = [plain_label(label) for _, label in pairs]
+            numbers = [class_number(label) for label in given]
+            is_mixed = any(np.ndim(number) > 0 for number in numbers)  # by MixUp, for example
+            labels = self._join_labels(given if is_mixed else numbers, names)
             on_device = to_device(images, self._contract, self.device)
             yield Batch(on_device, labels.to(self.device), rows, epoch)
             place, done = place + 1, done + len(pairs)
+            refuse_surplus(self._loader, done)
 
     def _draw(self, source: Iterator[Any], done: int) -> list[tuple[Any, Any]]:
         """The next batch as pairs (image, label); empty at the end."""
@@ -163,10 +170,10 @@ class Stream:
 
 
 def _take_pair(item: Any, place: int) -> tuple[Any, Any]:
-    if isinstance(item, (tuple, list)) and len(item) == 2:
-        return item[0], item[1]
-    raise DataError(
-        f"sample {place} of the stream is a {printable(type(item).__name__)}; wanted "
-        "(image, label)",
-        "let it give pairs of image and label",
-    )
+    pair = take_pair(item)
+    if pair is None:
+        raise DataError(
+            f"sample {place} of the stream is {describe_item(item)}; wanted (image, label)",
+            "let it give pairs of image and label",
+        )
+    return pair

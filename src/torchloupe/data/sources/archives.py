@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from torchloupe.data.sources.arrays import Part, open_arrays
+from torchloupe.data.sources.lists import is_image_list, open_lists
 from torchloupe.data.sources.source import SPLIT_WORDS, Data, name_some, stamp_file
 from torchloupe.data.split import TRAIN
 from torchloupe.errors import DataError, LoupeError, printable
@@ -22,7 +23,7 @@ _PARTS = "|".join(sorted(SPLIT_WORDS, key=len, reverse=True))
 _ROLES = {
     "images": "images|image|imgs|img|x|data|features|pixels|arr_0",
     "labels": "labels|label|y|targets|target|arr_1",
-    "names": "class_names|target_names|classes|label_names|names|categories",
+    "names": "class_names|target_names|classes|label_names|names|categories|list_classes",
 }
 
 
@@ -37,7 +38,7 @@ def open_npz(path: Path, *, layout: str = "auto", class_names: Sequence[str] = (
         except Exception as error:
             raise _unreadable(shown, error) from None
         return open_mapping(
-            _Arrays(archive.__getitem__, dict.fromkeys(archive.files, shown)),
+            StoredArrays(archive.__getitem__, dict.fromkeys(archive.files, shown)),
             name=path.stem,
             place=shown,
             stamp=stamp_file(os.fspath(path)),
@@ -57,7 +58,7 @@ def open_npy(path: Path, *, layout: str = "auto", class_names: Sequence[str] = (
     if not path.is_dir():
         files = _partners(path, files)
     return open_mapping(
-        _Arrays(
+        StoredArrays(
             lambda stem: np.lib.format.open_memmap(files[stem], mode="r"),
             {stem: printable(file) for stem, file in files.items()},
         ),
@@ -132,6 +133,8 @@ def open_mapping(
         for split in splits
     ]
     try:
+        if any(is_image_list(part.images) for part in parts):
+            return open_lists(parts, name=name, layout=layout, class_names=class_names)
         return open_arrays(parts, name=name, stamp=stamp, layout=layout, class_names=class_names)
     except DataError as error:
         raise DataError(f"{place}: {error.message}", error.hint) from None
@@ -140,14 +143,14 @@ def open_mapping(
 def read_role(key: str) -> tuple[str, str]:
     """What an array's name says it is: ("images", "train") for x_train; ("", "") if nothing."""
     for role, words in _ROLES.items():
-        before = rf"(?:(?P<before>{_PARTS})[-_. ]?)?(?:{words})"
+        before = rf"(?:(?P<before>{_PARTS})[-_. ]?(?:set[-_. ]?)?)?(?:{words})"
         match = re.fullmatch(rf"{before}(?:[-_. ]?(?P<after>{_PARTS}))?", key.lower())
         if match and not (match["before"] and match["after"]):
             return role, match["before"] or match["after"] or ""
     return "", ""
 
 
-class _Arrays(Mapping[str, Any]):
+class StoredArrays(Mapping[str, Any]):
     """Arrays by name, each read when asked for; `places` says in errors where each comes from."""
 
     def __init__(self, read: Callable[[str], Any], places: Mapping[str, str]) -> None:

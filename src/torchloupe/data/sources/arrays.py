@@ -56,8 +56,8 @@ def open_arrays(
             "bring all splits to one shape",
         )
     images = arrays[0] if len(arrays) == 1 else _join(arrays)
-    values = [_as_array(part.labels) for part in parts]
-    labels, names, notes = read_labels(_join_labels(values), class_names)
+    values = [as_array(part.labels) for part in parts]
+    labels, names, notes = read_labels(join_labels(values), class_names)
     given = np.repeat([part.part for part in parts], [len(array) for array in arrays])
     given = given.astype(np.int8)
     is_given = named and bool((given != TRAIN).any())
@@ -85,8 +85,8 @@ def open_arrays(
 
 def _read_part(part: Part, layout: str, where: str) -> NDArray[Any]:
     try:
-        images = _as_pixels(_as_array(part.images), layout)
-        counts = (len(images), len(_as_array(part.labels)))
+        images = _as_pixels(as_array(part.images), layout)
+        counts = (len(images), len(as_array(part.labels)))
     except DataError as error:
         message = f"{where}: {error.message}" if where else error.message
         raise DataError(message, error.hint) from None
@@ -99,7 +99,7 @@ def _read_part(part: Part, layout: str, where: str) -> NDArray[Any]:
     return images
 
 
-def _as_array(value: Any) -> NDArray[Any]:
+def as_array(value: Any) -> NDArray[Any]:
     """A numpy array from an array, a tensor (on any device) or a list."""
     if hasattr(value, "detach"):
         value = value.detach().cpu()
@@ -169,7 +169,8 @@ def _join(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
     return joined
 
 
-def _join_labels(values: Sequence[NDArray[Any]]) -> NDArray[Any]:
+def join_labels(values: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """Labels of all parts in one array; DataError where their shapes differ."""
     try:
         return np.concatenate(values)
     except ValueError:

@@ -1,36 +1,53 @@
 """A user's own map-style datasets: anything with `__len__` and `__getitem__` giving (image, label).
 
-The dataset stays as it is, transforms and all. Labels are looked up where they can be had
-without reading the images (`.targets`, `.labels`, `.tensors`), and checked on a few rows.
+The dataset stays as it is, transforms and all. Class names are aligned between splits and
+between the parts of a ConcatDataset.
 """
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from torch.utils.data import ConcatDataset, Subset
 
 from torchloupe.data.samples import Samples, make_ids
-from torchloupe.data.sources.labels import compare_splits
+from torchloupe.data.sources.dataset_labels import (
+    class_number,
+    find_labels,
+    has_no_randomness,
+    is_one_hot,
+    known_labels,
+    names_of,
+)
+from torchloupe.data.sources.labels import compare_splits, sort_names
+from torchloupe.data.sources.pairs import read_item, to_pixels
+from torchloupe.data.sources.repeatable import note_unrepeatable_rows
 from torchloupe.data.sources.source import Data, name_some, short_name
 from torchloupe.data.split import SPLIT_NAMES, TRAIN
-from torchloupe.errors import DataError, LoupeError, UsageError, printable
-from torchloupe.units import plural
+from torchloupe.errors import DataError, UsageError
 
 
 class DatasetReader:
     """Images of a dataset; row k of all splits together is `dataset[k]`.
 
-    `batch_total` and `workers` are what a DataLoader of the user's asked for; 0 is not said.
+    The rest is what a DataLoader of the user's asked for; 0 is not said.
     """
 
-    def __init__(self, dataset: Any, batch_total: int = 0, workers: int = 0) -> None:
+    def __init__(
+        self,
+        dataset: Any,
+        batch_total: int = 0,
+        workers: int = 0,
+        drops_last: bool = False,
+        start_worker: Callable[[int], object] | None = None,
+    ) -> None:
         self.dataset = dataset
         self.batch_total = batch_total
         self.workers = workers
+        self.drops_last = drops_last
+        self.start_worker = start_worker
 
     def read(self, row: int) -> NDArray[Any]:
         """The pixels [H, W, C] that the dataset gives for `row`, its transforms applied."""
@@ -52,24 +69,31 @@ def open_datasets(
     """
     notes: list[str] = []
     labels = {}
+    parts = {part: unite_classes(dataset) for part, dataset in parts.items()}
     for part, dataset in parts.items():
         where = SPLIT_NAMES[part] if len(parts) > 1 else "dataset"
         if not len(dataset):
             raise DataError(f"{where} has no samples", "give a dataset that holds images")
-        labels[part], note = _find_labels(dataset, where)
+        labels[part], note = find_labels(dataset, where)
         notes += note
+        if part == TRAIN and not stamp and not has_no_randomness(dataset):
+            notes += note_unrepeatable_rows(dataset, where)
+    width = _count_columns(labels)
     names, aligned = _align(parts, labels, class_names)
-    every = np.concatenate([labels[part] for part in parts])
-    if not class_names and every.ndim == 1 and not names:
-        names = tuple(str(number) for number in range(int(every.max()) + 1))
-    elif not names:
-        names = tuple(str(number) for number in range(every.shape[-1]))
-    width = int(every.max()) + 1 if every.ndim == 1 else int(every.shape[-1])
-    if width > len(names) or (every.ndim == 2 and width < len(names)):
+    every = np.concatenate(list(labels.values()))
+    width = width or int(every.max()) + 1
+    if every.ndim == 1 and not any(map(names_of, parts.values())):
+        every, names, aligned, note = _number_from_one(every, width, names, aligned)
+        notes += note
+    names = names or tuple(str(number) for number in range(width))
+    used = int(every.max()) + 1 if every.ndim == 1 else width
+    if used > len(names) or (every.ndim == 2 and used < len(names)):
         raise DataError(
-            f"labels go up to {width - 1}, and there are {len(names)} class names: "
+            f"labels go up to {used - 1}, and there are {len(names)} class names: "
             f"{name_some(names)}",
-            "name every class, counted from 0",
+            "count labels from 0 and not from 1: let the dataset give label - 1"
+            if every.ndim == 1 and used == len(names) + 1 and every.min() == 1
+            else "name every class, counted from 0",
         )
     counts = [len(labels[part]) for part in parts]
     given = np.repeat(list(parts), counts).astype(np.int8)
@@ -81,10 +105,8 @@ def open_datasets(
         ids = [
             f"{SPLIT_NAMES[p]}/{k}" for p, n in zip(parts, counts, strict=True) for k in range(n)
         ]
-    whole = aligned[0] if len(aligned) == 1 else ConcatDataset(aligned)
-    reader = (
-        DatasetReader(whole, reader.batch_total, reader.workers) if reader else DatasetReader(whole)
-    )
+    reader = reader or DatasetReader(None)
+    reader.dataset = aligned[0] if len(aligned) == 1 else ConcatDataset(aligned)
     return Data(
         name=short_name(name),
         kind="dataset",
@@ -96,165 +118,104 @@ def open_datasets(
     )
 
 
-def known_labels(dataset: Any) -> NDArray[Any] | None:
-    """The labels a dataset tells without reading its images: [N] int64, [N, K] float32, or None."""
-    values: Any = None
-    if isinstance(dataset, Subset):
-        inner = known_labels(dataset.dataset)
-        return None if inner is None else inner[np.asarray(dataset.indices, dtype=np.int64)]
-    if isinstance(dataset, ConcatDataset):
-        found = [known_labels(part) for part in dataset.datasets]
-        some = [part for part in found if part is not None]
-        if len(some) < len(found) or len({np.shape(part)[1:] for part in some}) > 1:
-            return None
-        return np.concatenate(some)
-    if isinstance(dataset, (list, tuple)):
-        values = [pair[1] for pair in dataset if isinstance(pair, (list, tuple)) and len(pair) == 2]
-    elif getattr(dataset, "target_transform", None) is None:
-        tensors: Any = getattr(dataset, "tensors", ())
-        values = tensors[1] if len(tensors) == 2 else None
-        for attribute in ("targets", "labels"):
-            values = getattr(dataset, attribute, None) if values is None else values
-    try:
-        labels = _as_labels(values)
-    except (ValueError, TypeError):
-        return None
-    return labels if len(labels) == len(dataset) else None
-
-
-def names_of(dataset: Any) -> tuple[str, ...]:
-    """The class names a dataset bears in `.classes`, or the datasets inside it do; () if none."""
-    if isinstance(dataset, Subset):
-        return names_of(dataset.dataset)
-    if isinstance(dataset, ConcatDataset):
-        found = [names_of(part) for part in dataset.datasets]
-        return found[0] if all(names == found[0] for names in found) else ()
-    classes = getattr(dataset, "classes", ())
-    if not isinstance(classes, (list, tuple)) or len(set(map(str, classes))) < len(classes):
-        return ()
-    return tuple(str(name) for name in classes)
-
-
-def read_item(dataset: Any, row: int) -> tuple[Any, Any]:
-    """(image, label) of a row; DataError for anything else, with the row and what came."""
-    try:
-        item = dataset[row]
-    except LoupeError:
-        raise
-    except Exception as error:
-        raise DataError(
-            f"row {row} can't be read: {type(error).__name__}: {printable(error)}",
-            f"dataset[{row}] fails by itself too: fix it there",
-        ) from error
-    if isinstance(item, (tuple, list)) and len(item) == 2:
-        return item[0], item[1]
-    if isinstance(item, (tuple, list)):
-        came = f"a {type(item).__name__} of {len(item)}"
-    elif isinstance(item, dict):
-        came = f"a dict with {name_some(item)}"
-    else:
-        came = f"a {printable(type(item).__name__)}"
-    raise DataError(
-        f"row {row} is {came}; wanted a pair (image, label)",
-        "let __getitem__ return image, label",
-    )
-
-
-def to_pixels(image: Any) -> NDArray[Any]:
-    """Pixels [H, W, C] uint8 or float32 from a PIL image, a tensor [C, H, W] or an array."""
-    if isinstance(image, Image.Image):
-        plain = {"1": "L", "P": "RGBA" if "transparency" in image.info else "RGB", "LA": "RGBA"}
-        if image.mode not in ("L", "RGB", "RGBA"):
-            image = image.convert(plain.get(image.mode, "RGB"))
-        return np.atleast_3d(np.asarray(image))
-    is_tensor = hasattr(image, "detach")
-    pixels = np.asarray(image.detach().cpu() if is_tensor else image)
-    if pixels.ndim == 2:
-        pixels = pixels[..., None]
-    elif pixels.ndim == 3:
-        first, last = pixels.shape[0] in (1, 3, 4), pixels.shape[2] in (1, 3, 4)
-        if (is_tensor and (first or not last)) or (first and not last):
-            pixels = pixels.transpose(1, 2, 0)
-    if pixels.ndim != 3 or 0 in pixels.shape or pixels.dtype.kind not in "biuf":
-        raise DataError(
-            f"an image of shape {list(pixels.shape)} and type {pixels.dtype} is no picture",
-            "let the dataset give PIL images, tensors [C, H, W] or arrays [H, W, C]",
-        )
-    if pixels.dtype.kind == "b":
-        return pixels.astype(np.uint8) * np.uint8(255)
-    if pixels.dtype.kind in "iu" and pixels.min() >= 0 and pixels.max() <= 255:
-        return pixels.astype(np.uint8, copy=False)
-    return pixels.astype(np.float32, copy=False)
-
-
 class Relabelled:
-    """A dataset whose class numbers are changed to those of another split."""
+    """A dataset whose class numbers are changed to those of other class names."""
 
-    def __init__(self, dataset: Any, numbers: Sequence[int]) -> None:
+    def __init__(self, dataset: Any, numbers: Sequence[int], classes: Sequence[str] = ()) -> None:
         self.dataset = dataset
         self.numbers = tuple(numbers)
+        self.classes = tuple(classes)
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def __getitem__(self, row: int) -> tuple[Any, int]:
         image, label = read_item(self.dataset, row)
-        return image, self.numbers[int(label)]
+        return image, self.numbers[int(class_number(label))]
+
+    @property
+    def targets(self) -> NDArray[Any] | None:
+        """The changed labels [N], where the dataset gives its own without reading images."""
+        labels = known_labels(self.dataset)
+        if labels is None or not len(labels):
+            return None
+        labels = labels.argmax(axis=1) if is_one_hot(labels) else labels
+        if labels.ndim > 1 or labels.min() < 0 or labels.max() >= len(self.numbers):
+            return None
+        changed: NDArray[Any] = np.array(self.numbers, dtype=np.int64)[labels]
+        return changed
 
 
-def _find_labels(dataset: Any, where: str) -> tuple[NDArray[Any], tuple[str, ...]]:
-    """Labels of all rows, as the dataset tells them or else read one by one; then with a note."""
-    count = len(dataset)
-    labels = known_labels(dataset)
-    try:
-        if labels is not None and not isinstance(dataset, (list, tuple)):
-            rows = sorted({0, count // 2, count - 1})
-            shown = _as_labels([read_item(dataset, row)[1] for row in rows])
-            if shown.shape != labels[rows].shape or not (shown == labels[rows]).all():
-                labels = None  # they are changed on the way, or are something else
-        if labels is not None:
-            return _checked(labels), ()
-        labels = _checked(_as_labels([read_item(dataset, row)[1] for row in range(count)]))
-    except (ValueError, TypeError) as error:
+def unite_classes(dataset: Any) -> Any:
+    """`dataset`, where the parts of a ConcatDataset name other classes: with one list for all.
+
+    DataError where only some of the parts name their classes: numbers alone can't be aligned.
+    """
+    if isinstance(dataset, Subset):
+        inner = unite_classes(dataset.dataset)
+        return dataset if inner is dataset.dataset else Subset(inner, dataset.indices)
+    if not isinstance(dataset, ConcatDataset):
+        return dataset
+    inside = [unite_classes(part) for part in dataset.datasets]
+    lists = [names_of(part) for part in inside]
+    if len(set(lists)) == 1:
+        is_same = all(new is old for new, old in zip(inside, dataset.datasets, strict=True))
+        return dataset if is_same else ConcatDataset(inside)
+    if not all(lists):
+        named = next(names for names in lists if names)
         raise DataError(
-            f"{where}: labels can't be used: {printable(error)}",
-            "let __getitem__ return image, label with label a class number from 0",
-        ) from None
-    except DataError as error:
-        raise DataError(f"{where}: {error.message}", error.hint) from error
-    note = f"{where}: all {plural(count, 'sample')} were read once to learn their labels; "
-    return labels, (note + "a `targets` attribute saves that",)
-
-
-def _as_labels(values: Any) -> NDArray[Any]:
-    """[N] int64 or [N, K] float32; ValueError or TypeError where values are no labels."""
-    if values is None or isinstance(values, (str, bytes, Mapping)):
-        raise TypeError("there are none")
-    if isinstance(values, (list, tuple)):
-        values = [value.detach().cpu() if hasattr(value, "detach") else value for value in values]
-        values = np.array([np.asarray(value) for value in values])
-    labels = np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
-    if labels.ndim == 2 and labels.shape[-1] == 1:
-        labels = labels[:, 0]
-    if labels.dtype.kind not in "biuf":
-        raise TypeError(f"found {printable(labels.flat[0] if labels.size else labels.dtype)!r}")
-    if labels.ndim == 1:
-        numbers = labels.astype(np.int64)
-        if not (numbers == labels).all():
-            raise ValueError(f"found {labels[numbers != labels][0]}, not a whole number")
-        return numbers
-    if labels.ndim != 2 or not ((labels >= 0) & (labels <= 1)).all():
-        raise ValueError(f"found labels of shape {list(np.shape(labels)[1:])} an image")
-    return labels.astype(np.float32)
-
-
-def _checked(labels: NDArray[Any]) -> NDArray[Any]:
-    below = np.flatnonzero(labels < 0)
-    if len(below) and labels.ndim == 1:
-        raise DataError(
-            f"row {below[0]} has label {labels[below[0]]}, below 0", "count class numbers from 0"
+            f"a ConcatDataset joins a dataset that names its classes ({name_some(named)}) and one "
+            "that doesn't: whether their numbers mean the same classes is unknown",
+            "give each of them a `classes` attribute",
         )
-    return labels
+    every = {name for names in lists for name in names}
+    names = next((own for own in lists if set(own) == every), tuple(sort_names(sorted(every))))
+    united: list[Any] = [
+        Relabelled(part, [names.index(name) for name in own], names)
+        for part, own in zip(inside, lists, strict=True)
+    ]
+    return ConcatDataset(united)
+
+
+def _count_columns(labels: dict[int, NDArray[Any]]) -> int:
+    """How many columns labels [N, K] have, 0 for class numbers; one-hot ones become numbers."""
+    shapes = {part: found.shape[1:] for part, found in labels.items()}
+    if len(set(shapes.values())) > 1:
+        listed = ", ".join(f"{SPLIT_NAMES[p]} {list(shape)}" for p, shape in shapes.items())
+        raise DataError(
+            f"labels of the splits have different shapes an image: {listed}",
+            "give all splits labels of one kind",
+        )
+    width = next(iter(shapes.values()), ())
+    if all(is_one_hot(found) for found in labels.values()):
+        for part, found in labels.items():
+            labels[part] = found.argmax(axis=1).astype(np.int64)
+    return width[0] if width else 0
+
+
+def _number_from_one(
+    labels: NDArray[np.int64], width: int, class_names: Sequence[str], datasets: list[Any]
+) -> tuple[NDArray[Any], tuple[str, ...], list[Any], tuple[str, ...]]:
+    """Labels and datasets of numbers alone, brought to class names that are such numbers.
+
+    Without class names, a note where the numbers leave out 0.
+    """
+    found = np.unique(labels)
+    places = {name: number for number, name in enumerate(class_names)}
+    if class_names and all(str(number) in places for number in found):
+        numbers = [places.get(str(number), -1) for number in range(width)]
+        if numbers == list(range(width)):
+            return labels, tuple(class_names), datasets, ()
+        datasets = [Relabelled(dataset, numbers, class_names) for dataset in datasets]
+        return np.array(numbers, dtype=np.int64)[labels], tuple(class_names), datasets, ()
+    notes: tuple[str, ...] = ()
+    if not class_names and len(found) > 1 and found[0] == 1:
+        offer = ",".join(map(str, range(1, width))) if width <= 11 else f"1,2,...,{width - 1}"
+        notes = (
+            f"labels run from 1 to {width - 1}: class '0' has no image; "
+            f"data.class_names={offer} leaves it out",
+        )
+    return labels, tuple(class_names), datasets, notes
 
 
 def _align(

@@ -12,23 +12,31 @@ from pathlib import Path
 from typing import Any
 
 from torchloupe.data.image.formats import IMAGE_SUFFIXES
+from torchloupe.data.sources.archived import Skeleton, is_archive_name, is_shard
 from torchloupe.data.sources.archives import open_npy, open_npz
 from torchloupe.data.sources.arrays import LAYOUTS
+from torchloupe.data.sources.file_kinds import (
+    ARRAY_KINDS,
+    OPENERS,
+    kind_of_array_file,
+    kind_of_array_folder,
+)
 from torchloupe.data.sources.folders import open_folder
 from torchloupe.data.sources.idx import is_idx_name, open_idx
+from torchloupe.data.sources.known_roots import find_known_root
 from torchloupe.data.sources.named import PREFIX, open_digits, open_torchvision
 from torchloupe.data.sources.objects import open_code, open_object
 from torchloupe.data.sources.shards import find_shards, open_shards
 from torchloupe.data.sources.source import SPLIT_WORDS, Data, name_some
 from torchloupe.data.sources.tables import TABLE_ENDINGS, open_table
-from torchloupe.errors import DataError, UsageError, did_you_mean, printable
+from torchloupe.errors import DataError, LoupeError, UsageError, did_you_mean, printable
 from torchloupe.system.user_code import is_object_spec
 
 _KINDS = (
-    "a source is a folder, .csv, .tsv, .parquet, .npz, .npy, .tar or IDX file, digits, "
-    "torchvision:NAME or file.py:NAME"
+    "a source is a folder, .csv, .tsv, .parquet, .npz, .npy, .pt, .h5, .safetensors, .zip, .tar or "
+    "IDX file, digits, torchvision:NAME or file.py:NAME"
 )
-_ARRAY_KINDS = ("npz", "npy", "idx", "code", "object")
+_ARRAY_KINDS = ("npz", "npy", "idx", "code", "object", *ARRAY_KINDS)
 
 
 def open_data(
@@ -42,10 +50,11 @@ def open_data(
 ) -> Data:
     """Images and labels from wherever they are.
 
-    `source` is a path (class folders; a table of files; arrays as .npz, .npy or IDX; tar
-    shards), a name ("digits", "torchvision:CIFAR10"), code ("file.py:name"), or a Python
-    object: a Dataset, DataLoader or IterableDataset; a pair of arrays (images, labels); a
-    tuple (train, val) or (train, val, test) or a dict of these; Data passes through.
+    `source` is a path (class folders; a table of files; arrays as .npz, .npy, IDX, .pt, .h5,
+    CIFAR or Parquet of images; tar shards; a .zip or .tar of any of these), a name ("digits",
+    "torchvision:CIFAR10"), code ("file.py:name"), or a Python object: a Dataset, DataLoader or
+    IterableDataset; arrays, lists or a data frame of images and labels; a tuple (train, val) or
+    (train, val, test) or a dict of these; Data passes through.
     `image_column` and `label_column` are for tables, `layout` (NHW, NHWC, NCHW) for arrays,
     `class_names` names the classes of data that carries numbers only. UsageError where there
     is no such source or an option doesn't fit it, DataError where it can't be learned from.
@@ -56,13 +65,17 @@ def open_data(
         raise UsageError(f"there is no layout {printable(layout)!r}", did_you_mean(layout, LAYOUTS))
     is_text = isinstance(source, (str, Path))
     kind = _kind_of(str(source)) if is_text else "object"
+    if kind == "folder" and (known := find_known_root(_path(str(source)))):
+        source, kind = known, _kind_of(known)
     shown = printable(source) if is_text else f"a {type(source).__name__}"
     typed = {"image_column": image_column, "label_column": label_column, "layout": layout}
+    if kind == "archive":
+        return _open_archive(_path(str(source)), **typed, class_names=class_names)
     fits = (
         {"layout"}
         if kind in _ARRAY_KINDS
         else set(typed) - {"layout"}
-        if kind == "table"
+        if kind in ("table", "parquet")
         else set()
     )
     for name, value in typed.items():
@@ -82,11 +95,23 @@ def open_data(
     options["class_names"] = tuple(class_names)
     if kind == "object":
         return open_object(source, **options)
-    if kind == "digits":
-        return _open_digits(**options)
-    if kind == "torchvision":
-        return open_torchvision(str(source), download=download, **options)
+    if kind in ("digits", "torchvision"):
+        return (
+            _open_digits(**options)
+            if kind == "digits"
+            else open_torchvision(str(source), download=download, **options)
+        )
     return _OPENERS[kind](_path(str(source)), **options)
+
+
+def _open_archive(path: Path, **options: Any) -> Data:
+    """Data from whatever layout is in an archive; its name stands in every text."""
+    skeleton = Skeleton(path)
+    try:
+        data = open_data(skeleton.start(), **options)
+    except LoupeError as error:
+        raise skeleton.explain_error(error) from None
+    return skeleton.adopt(data)
 
 
 def _open_digits(class_names: Sequence[str]) -> Data:
@@ -113,6 +138,7 @@ _OPENERS: dict[str, Callable[..., Data]] = {
     "npy": open_npy,
     "idx": open_idx,
     "shards": _open_shards,
+    **OPENERS,
 }
 
 
@@ -156,8 +182,9 @@ def _kind_of_folder(path: Path) -> str:
         ) from None
     files = [name.lower() for name, is_folder in listed if not is_folder]
     folders = [name.lower() for name, is_folder in listed if is_folder]
-    if any(is_idx_name(name) for name in files):
-        return "idx"
+    is_idx = any(is_idx_name(name) for name in files)
+    if known := "idx" if is_idx else kind_of_array_folder(path, files, folders):
+        return known
     if not folders and any(name.endswith(".npy") for name in files):
         return "npy"
     if not folders and any(name.endswith(".tar") for name in files):
@@ -181,8 +208,10 @@ def _has_folders(path: Path) -> bool:
 
 def _kind_of_file(path: Path) -> str:
     ending = path.suffix.lower()
-    if is_idx_name(path.name):
-        return "idx"
+    if known := "idx" if is_idx_name(path.name) else kind_of_array_file(path):
+        return known
+    if is_archive_name(path.name) and not (ending == ".tar" and is_shard(path)):
+        return "archive"
     if ending in TABLE_ENDINGS:
         return "table"
     if ending in (".npz", ".npy"):
@@ -193,11 +222,11 @@ def _kind_of_file(path: Path) -> str:
     what = f"{ending} files are not read" if ending else "its name has no ending"
     if ending in IMAGE_SUFFIXES:
         what, hint = "it is a single image", "give the folder that holds one folder a class"
-    elif ending in (".pt", ".pth", ".pkl", ".pickle", ".joblib"):
+    elif ending in (".pkl", ".pickle", ".joblib"):
         what = "pickles can run code and are not read"
         hint = "load it in a file of your own and give file.py:NAME"
-    elif ending in (".zip", ".gz", ".tgz", ".xz", ".bz2", ".zst", ".7z", ".rar"):
-        what, hint = "archives are not unpacked", "unpack it and give the folder"
+    elif ending in (".gz", ".xz", ".bz2", ".zst", ".7z", ".rar"):
+        what, hint = "such archives are not read", "unpack it and give the folder"
     elif ending == ".py":
         what, hint = "which object in it is the data?", f"for example {printable(path)}:dataset"
     raise DataError(f"{printable(path)} can't be opened as data: {what}", hint)

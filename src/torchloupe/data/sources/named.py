@@ -139,10 +139,18 @@ def _make_parts(
         ]
     else:
         key = "split" if "split" in takes else "image_set"
-        choices = [(TRAIN, {key: "train"}), (VAL, {key: "val"}), (VAL, {key: "valid"})]
-        choices += [(TEST, {key: "test"})]
+        names = (
+            (TRAIN, "train"),
+            (TRAIN, "trainval"),
+            (VAL, "val"),
+            (VAL, "valid"),
+            (TEST, "test"),
+        )
+        choices = [(part, {key: name}) for part, name in names]
     parts: dict[int, Any] = {}
     for part, choice in choices:
+        if part in parts:
+            continue
         try:
             with contextlib.redirect_stdout(sys.stderr):
                 parts[part] = make(root=os.fspath(root), **choice, **options)

@@ -1,6 +1,7 @@
 """Data handed over from Python, or from a file of the user's: datasets, loaders, arrays, splits."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,16 @@ from torch.utils.data import DataLoader
 from torchloupe.data.sources.archives import open_mapping, read_role
 from torchloupe.data.sources.arrays import Part, open_arrays
 from torchloupe.data.sources.datasets import DatasetReader, open_datasets
+from torchloupe.data.sources.frames import is_frame, open_frame, read_frame
+from torchloupe.data.sources.lists import (
+    is_image_list,
+    is_labelled_list,
+    is_list_of_pairs,
+    open_lists,
+)
+from torchloupe.data.sources.loaders import is_stream, note_other, note_taken, take_apart
 from torchloupe.data.sources.source import SPLIT_WORDS, Data, name_some
-from torchloupe.data.sources.streams import is_stream, open_streams, take_apart
+from torchloupe.data.sources.streams import open_streams
 from torchloupe.data.split import SPLIT_NAMES, TEST, TRAIN, VAL
 from torchloupe.errors import LoupeError, UsageError, printable
 from torchloupe.system.user_code import explain, load_object
@@ -29,26 +38,32 @@ def open_object(
         return source
     name = name or type(source).__name__
     if isinstance(source, Mapping):
-        keys = [str(key) for key in source]
-        if keys and all(key.lower() in SPLIT_WORDS for key in keys):
-            parts = {SPLIT_WORDS[str(key).lower()]: value for key, value in source.items()}
-            if len(parts) < len(keys):
-                raise UsageError(f"two keys name one split: {name_some(keys)}", "keep one of them")
-            parts = {part: value for part, value in sorted(parts.items()) if value is not None}
-            return _open_parts(parts, name, layout, class_names)
-        if any(read_role(key)[0] == "images" for key in keys):
-            return open_mapping(
-                source, name=name, place="the dict", layout=layout, class_names=class_names
-            )
-        raise UsageError(
-            f"a dict with the keys {name_some(keys) or 'none'} is no data",
-            "name its entries train, val and test, or images and labels",
-        )
+        return _open_dict(source, name, layout, class_names)
+    if isinstance(source, (tuple, list)) and len(source) in (4, 6) and _is_array_like(source[0]):
+        return _open_flat(source, name, layout, class_names)
+    parts = {TRAIN: source}
     if isinstance(source, (tuple, list)) and _is_splits(source):
         parts = dict(zip((TRAIN, VAL, TEST), source, strict=False))
-        parts = {part: value for part, value in parts.items() if value is not None}
-        return _open_parts(parts, name, layout, class_names)
-    return _open_parts({TRAIN: source}, name, layout, class_names)
+    return _open_parts(parts, name, layout, class_names)
+
+
+def _open_dict(
+    source: Mapping[Any, Any], name: str, layout: str, class_names: Sequence[str]
+) -> Data:
+    keys = [str(key) for key in source]
+    if keys and all(key.lower() in SPLIT_WORDS for key in keys):
+        parts = {SPLIT_WORDS[str(key).lower()]: value for key, value in source.items()}
+        if len(parts) < len(keys):
+            raise UsageError(f"two keys name one split: {name_some(keys)}", "keep one of them")
+        return _open_parts(dict(sorted(parts.items())), name, layout, class_names)
+    if any(read_role(key)[0] == "images" for key in keys):
+        return open_mapping(
+            source, name=name, place="the dict", layout=layout, class_names=class_names
+        )
+    raise UsageError(
+        f"a dict with the keys {name_some(keys) or 'none'} is no data",
+        "name its entries train, val and test, or images and labels",
+    )
 
 
 def open_code(spec: str) -> Any:
@@ -65,13 +80,22 @@ def open_code(spec: str) -> Any:
 
 
 def _open_parts(parts: dict[int, Any], name: str, layout: str, class_names: Sequence[str]) -> Data:
-    """One kind for all splits: arrays if all are, datasets if all are, else streams."""
+    """One kind for all splits: arrays if all are, lists, datasets if all are, else streams."""
+    if len(parts) > 1:
+        parts = {part: value for part, value in parts.items() if value is not None}
     if TRAIN not in parts:
         raise UsageError("there is no train split", "give at least train, for example (train, val)")
     if all(_is_pair(value) for value in parts.values()):
         found = [Part(part, *value) for part, value in parts.items()]
         plain = "arrays" if name in ("tuple", "list", "dict") else name
         return open_arrays(found, name=plain, layout=layout, class_names=class_names)
+    if list(parts) == [TRAIN] and is_frame(parts[TRAIN]):
+        return open_frame(parts[TRAIN], name=name, class_names=class_names)
+    pairs = {part: find_lists(value) for part, value in parts.items()}
+    if all(pair is not None for pair in pairs.values()):
+        found = [Part(part, *pair) for part, pair in pairs.items() if pair is not None]
+        plain = "images" if name in ("tuple", "list", "dict") else name
+        return open_lists(found, name=plain, layout=layout, class_names=class_names)
     if layout != "auto":
         raise UsageError(f"layout {layout} is for arrays, not for datasets", "leave layout out")
     for part, value in parts.items():
@@ -80,14 +104,59 @@ def _open_parts(parts: dict[int, Any], name: str, layout: str, class_names: Sequ
         name = type(getattr(parts[TRAIN], "dataset", parts[TRAIN])).__name__
     whole: dict[int, Any] = {}
     reader: DatasetReader | None = None
+    notes: tuple[str, ...] = ()
     for part, value in parts.items():
-        inner = take_apart(value, part) if isinstance(value, DataLoader) else value
-        if inner is None or is_stream(inner):
+        whole[part] = value
+        if isinstance(value, DataLoader):
+            inside = take_apart(value, part)
+            if inside is None:
+                return open_streams(parts, name=name, class_names=class_names)
+            whole[part] = inside.dataset
+            if part == TRAIN:
+                reader = inside
+                notes += (note_taken(value, inside),) if len(parts) == 1 else ()
+            else:
+                notes += note_other(value, part)
+        elif is_stream(value):
             return open_streams(parts, name=name, class_names=class_names)
-        if isinstance(value, DataLoader) and part == TRAIN:
-            reader = DatasetReader(inner, value.batch_size or 0, value.num_workers)
-        whole[part] = inner
-    return open_datasets(whole, name=name, class_names=class_names, reader=reader)
+    data = open_datasets(whole, name=name, class_names=class_names, reader=reader)
+    return replace(data, notes=notes + data.notes)
+
+
+def _open_flat(source: Sequence[Any], name: str, layout: str, class_names: Sequence[str]) -> Data:
+    """Data from four or six arrays: x, y, x, y or x, x, y, y, and so on with six."""
+    half = len(source) // 2
+    orders = [
+        [(source[2 * k], source[2 * k + 1]) for k in range(half)],
+        [(source[k], source[half + k]) for k in range(half)],
+    ]
+    fitting = [order for order in orders if all(map(_is_images_and_labels, order))]
+    if len(fitting) != 1:
+        shapes = ", ".join(str(list(np.shape(value))) for value in source)
+        raise UsageError(
+            f"{len(source)} arrays of shapes {shapes} are not images and labels of {half} splits",
+            "give pairs: ((x_train, y_train), (x_test, y_test))",
+        )
+    parts = dict(zip((TRAIN, VAL, TEST), fitting[0], strict=False))
+    data = _open_parts(parts, name, layout, class_names)
+    use = "validation and the third for test" if half == 3 else "validation"
+    note = (
+        f"{len(source)} arrays are images and labels of {half} splits: the first for training, "
+        f"the second for {use}; a dict with train, val and test says otherwise"
+    )
+    return replace(data, notes=(note, *data.notes))
+
+
+def _is_array_like(value: Any) -> bool:
+    return _is_array(value) or is_image_list(value)
+
+
+def _is_images_and_labels(pair: tuple[Any, Any]) -> bool:
+    images, labels = pair
+    if not _is_array_like(images) or (_is_array(images) and images.ndim < 3):
+        return False
+    is_labels = isinstance(labels, (list, tuple)) or (_is_array(labels) and labels.ndim <= 2)
+    return is_labels and len(labels) == len(images)
 
 
 def _is_array(value: Any) -> bool:
@@ -104,14 +173,30 @@ def _is_pair(value: Any) -> bool:
     return _is_array(labels) and labels.ndim <= 2 and value[0].ndim >= 2
 
 
+def find_lists(value: Any) -> tuple[list[Any], Any] | None:
+    """Images as a list and their labels, of a pair, a list of pairs or a frame; None if neither."""
+    if is_frame(value):
+        return read_frame(value)
+    if is_list_of_pairs(value):
+        return [pair[0] for pair in value], [pair[1] for pair in value]
+    if _is_pair(value) or is_labelled_list(value):
+        return list(value[0]), value[1]
+    return None
+
+
 def _is_splits(source: Sequence[Any]) -> bool:
     """Whether this is (train, val) or (train, val, test), and not one list of samples."""
-    if not 1 <= len(source) <= 3 or _is_pair(source):
+    is_one = _is_pair(source) or is_labelled_list(source) or is_list_of_pairs(source)
+    if not 1 <= len(source) <= 3 or is_one:
         return False
-    if isinstance(source, tuple):
+    return isinstance(source, tuple) or all(map(_is_split, source))
+
+
+def _is_split(part: Any) -> bool:
+    """Whether an entry of a list is a whole split, and not one sample."""
+    if _is_pair(part) or is_labelled_list(part) or is_list_of_pairs(part) or is_stream(part):
         return True
-    return all(_is_pair(part) or (hasattr(part, "__len__") and not isinstance(part, (tuple, list))
-               and not _is_array(part)) or is_stream(part) for part in source)  # fmt: skip
+    return hasattr(part, "__len__") and not isinstance(part, (tuple, list)) and not _is_array(part)
 
 
 def _refuse_undatalike(value: Any, where: str) -> None:

@@ -51,7 +51,7 @@ class ShardReader:
 def open_shards(paths: Sequence[Path], *, name: str, class_names: Sequence[str] = ()) -> Data:
     """Data from tar files; shards called train-*, val-*, test-* (or in such folders) are splits."""
     paths = sorted(paths)
-    splits = _splits_of(paths)
+    splits = splits_of(paths)
     index = _Index()
     for number, path in enumerate(paths):
         index.read_shard(number, path, splits[number])
@@ -204,7 +204,7 @@ def _is_hidden(name: str) -> bool:
     return name.rpartition("/")[2].startswith(".")
 
 
-def _splits_of(paths: Sequence[Path]) -> list[int]:
+def splits_of(paths: Sequence[Path]) -> list[int]:
     """The part of each shard: by its name, or else by its folder."""
     words = []
     for path in paths:

@@ -1,34 +1,32 @@
-"""What can only be read in sequence: IterableDatasets, and DataLoaders with ways of their own.
-
-A DataLoader that does what torchloupe does anyway (shuffle a map-style dataset, collate by
-default) is taken apart, so that its samples get ids, exact resuming and a split.
-"""
+"""What can only be read in sequence: IterableDatasets, and DataLoaders with ways of their own."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from torch.utils.data import (
-    BatchSampler,
-    DataLoader,
-    IterableDataset,
-    RandomSampler,
-    SequentialSampler,
-    default_collate,
-)
+from torch.utils.data import IterableDataset
 
 from torchloupe.data.samples import Samples, make_ids
-from torchloupe.data.sources.datasets import known_labels, names_of
+from torchloupe.data.sources.dataset_labels import is_one_hot, known_labels, names_of
+from torchloupe.data.sources.datasets import unite_classes
+from torchloupe.data.sources.loaders import find_batch, note_kept
+from torchloupe.data.sources.pairs import describe_item, take_pair
+from torchloupe.data.sources.repeatable import note_unrepeatable_stream
 from torchloupe.data.sources.source import Data, name_some, short_name
+from torchloupe.data.sources.worker_check import check_workers
 from torchloupe.data.split import SPLIT_NAMES, TRAIN
-from torchloupe.errors import DataError, UsageError, printable
+from torchloupe.errors import DataError, UsageError
 
 
 class StreamReader:
-    """Loaders by split name ("train", "val", "test"), given as they are."""
+    """Loaders by split name ("train", "val", "test"), given as they are.
 
-    def __init__(self, loaders: Mapping[str, Any]) -> None:
+    `batch_total` is the batch size of the training loader; 0 where it gives single samples.
+    """
+
+    def __init__(self, loaders: Mapping[str, Any], batch_total: int = 0) -> None:
         self.loaders = dict(loaders)
+        self.batch_total = batch_total
 
     def read(self, row: int) -> bytes:
         """Refused: a stream has no rows."""
@@ -38,6 +36,11 @@ class StreamReader:
 def open_streams(parts: Mapping[int, Any], *, name: str, class_names: Sequence[str] = ()) -> Data:
     """Data of kind "stream": no ids, only class names and the loaders themselves."""
     notes: tuple[str, ...] = ()
+    for part, loader in parts.items():
+        _refuse_unaligned(getattr(loader, "dataset", loader))
+        notes += check_workers(loader, SPLIT_NAMES[part] if len(parts) > 1 else "")
+        if part == TRAIN:
+            notes += note_unrepeatable_stream(loader, "")
     named = {part: names_of(getattr(loader, "dataset", loader)) for part, loader in parts.items()}
     known = {names for names in named.values() if names}
     if len(known) > 1:
@@ -48,51 +51,35 @@ def open_streams(parts: Mapping[int, Any], *, name: str, class_names: Sequence[s
         )
     names = tuple(class_names) or (known.pop() if known else ())
     if not names:
-        names, notes = _count_classes(
+        names, counted = _count_classes(
             parts[TRAIN] if TRAIN in parts else next(iter(parts.values()))
         )
+        notes += counted
+    if list(parts) == [TRAIN]:
+        notes += (note_kept(parts[TRAIN]),)
     empty = np.zeros(0, dtype=np.int64)
     return Data(
         name=short_name(name),
         kind="stream",
         samples=Samples(make_ids(range(0)), empty, names),
         given=None,
-        reader=StreamReader({SPLIT_NAMES[part]: loader for part, loader in parts.items()}),
+        reader=StreamReader(
+            {SPLIT_NAMES[part]: loader for part, loader in parts.items()},
+            find_batch(parts[TRAIN]) if TRAIN in parts else 0,
+        ),
         notes=notes,
     )
 
 
-def is_stream(source: Any) -> bool:
-    """Whether an object gives samples in sequence only."""
-    if isinstance(source, (IterableDataset, DataLoader)):
-        return True
-    return hasattr(source, "__iter__") and not hasattr(source, "__getitem__")
-
-
-def take_apart(loader: DataLoader[Any], part: int) -> Any:
-    """The dataset inside a DataLoader that adds nothing but a batch size, else None.
-
-    For training that means shuffled, nothing dropped; labels must be known without reading.
-    """
-    samplers = (RandomSampler,) if part == TRAIN else (RandomSampler, SequentialSampler)
-    sampler = loader.sampler
-    if (
-        isinstance(loader.dataset, IterableDataset)
-        or type(loader) is not DataLoader
-        or type(sampler) not in samplers
-        or type(loader.batch_sampler) is not BatchSampler
-        or loader.drop_last
-        or loader.collate_fn is not default_collate
-        or loader.worker_init_fn is not None
-        or loader.generator is not None
-        or not hasattr(loader.dataset, "__len__")
-    ):
-        return None
-    if isinstance(sampler, RandomSampler) and (
-        sampler.replacement or sampler.num_samples != len(loader.dataset)
-    ):
-        return None
-    return None if known_labels(loader.dataset) is None else loader.dataset
+def _refuse_unaligned(dataset: Any) -> None:
+    """DataError for a ConcatDataset whose parts number other classes: a stream keeps its labels."""
+    if isinstance(dataset, IterableDataset) or unite_classes(dataset) is dataset:
+        return
+    raise DataError(
+        "a ConcatDataset in a DataLoader that is used as it is joins datasets whose classes differ",
+        "give the ConcatDataset itself, or a DataLoader with shuffle=True alone: its classes are "
+        "then aligned by name",
+    )
 
 
 def _count_classes(loader: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -107,24 +94,33 @@ def _count_classes(loader: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
             "the stream doesn't say how many classes it has",
             "give class_names=(...), or give the dataset a `classes` attribute",
         )
-    highest = -1
+    lowest, highest = 2**62, -1
     for item in loader:
-        if not isinstance(item, (tuple, list)) or len(item) != 2:
+        pair = take_pair(item)
+        if pair is None:
             raise DataError(
-                f"the stream gives a {printable(type(item).__name__)}; wanted (image, label)",
+                f"the stream gives {describe_item(item)}; wanted (image, label)",
                 "let it give pairs of image and label",
             )
-        found = np.asarray(item[1])
+        found = np.asarray(pair[1])
+        if found.dtype.kind == "f" and is_one_hot(np.atleast_2d(found)):
+            found = np.array([0, found.shape[-1] - 1])
         if found.dtype.kind not in "biu":
             raise UsageError(
                 f"the stream's labels are of type {found.dtype}, not class numbers",
                 "give class_names=(...), or give the dataset a `classes` attribute",
             )
         highest = max(highest, int(found.max(initial=-1)))
+        lowest = min(lowest, int(found.min(initial=lowest)))
     if highest < 0:
         raise DataError("the stream gives no samples", "give one that can be read again and again")
-    note = "the stream was read once to count its classes; class_names=(...) saves that"
-    return tuple(str(number) for number in range(highest + 1)), (note,)
+    notes = ["the stream was read once to count its classes; class_names=(...) saves that"]
+    if lowest == 1 < highest:
+        notes.append(
+            f"labels run from 1 to {highest}: class '0' has no image; let the stream give "
+            "label - 1 to leave it out",
+        )
+    return tuple(str(number) for number in range(highest + 1)), tuple(notes)
 
 
 def _has_length(loader: Any) -> bool:

@@ -1,0 +1,226 @@
+"""Archives of any layout: `.zip` and `.tar`, compressed or not, without unpacking the images.
+
+A skeleton of the archive is laid out in a temporary folder: images as empty files, tables and
+arrays as they are. It is opened like any folder, and images are then read from the archive. A
+member's name is only ever a name below that folder; links and devices are left out.
+"""
+
+import lzma
+import os
+import shutil
+import struct
+import tarfile
+import tempfile
+import weakref
+import zipfile
+import zlib
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from torchloupe.data.image.formats import IMAGE_SUFFIXES, ImageError
+from torchloupe.data.sources.archive_members import (
+    FREE_FRACTION,
+    Archive,
+    Member,
+    TarFile,
+    ZipFile,
+    no_room,
+)
+from torchloupe.data.sources.source import Data, FileReader, make_stamp, short_name, stamp_file
+from torchloupe.errors import DataError, LoupeError, printable
+
+ARCHIVE_ENDINGS = (".zip", ".tar", ".tgz", ".tbz2", ".txz", ".tar.gz", ".tar.bz2", ".tar.xz")
+MAX_MEMBERS = 1_000_000
+_LARGEST_NAME_BYTES = 255
+_DEEPEST = 8  # single folders in one another that are gone down through
+_LOOKED_AT = 1000  # members of a tar, to tell shards from other archives
+_DATA_ENDINGS = frozenset(
+    (
+        *("", ".csv", ".tsv", ".parquet", ".npz", ".npy", ".bin", ".gz", ".pt", ".pth"),
+        *(".safetensors", ".h5", ".hdf5", ".meta", ".txt"),
+    )
+)
+
+
+class MemberReader:
+    """Images in an archive, in the order of the rows of a data set."""
+
+    def __init__(self, archive: Archive, members: list[Member | None], holder: Any) -> None:
+        """None stands for what is listed and not in the archive; `holder` is kept alive."""
+        self._archive = archive
+        self._members = members
+        self._holder = holder
+
+    def read(self, row: int) -> bytes:
+        """The bytes of the image of `row`."""
+        member = self._members[row]
+        if member is None:
+            raise ImageError("there is no such file in the archive")
+        return self._archive.read(member)
+
+
+class TemporaryFolder:
+    """A folder that is removed with this object, or at the end of the process."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="torchloupe-")).resolve()
+        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+
+
+class Skeleton:
+    """A temporary folder with the names of an archive's members, to be opened as a folder."""
+
+    def __init__(self, path: Path) -> None:
+        """DataError for what is no archive or has too many members or too much in them."""
+        self.path = path
+        self._holder = TemporaryFolder()
+        self.folder = self._holder.path / name_archive(path)
+        self.notes: list[str] = []
+        self._members: dict[str, Member] = {}
+        self._skipped = 0
+        self.folder.mkdir()
+        shown = printable(path)
+        try:
+            self._archive: ZipFile | TarFile = (
+                ZipFile(path) if path.suffix.lower() == ".zip" else TarFile(path)
+            )
+            self._lay_out()
+        except (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError) as error:
+            raise _unreadable(shown, error) from None
+        except (OSError, EOFError, ValueError, NotImplementedError, struct.error) as error:
+            raise _unreadable(shown, getattr(error, "strerror", None) or error) from None
+        if isinstance(self._archive, TarFile) and self._archive.is_compressed:
+            self.notes.append(
+                f"{shown} is decompressed anew for each run; a .zip or a folder saves that"
+            )
+        if self._skipped:
+            many = "member has a name" if self._skipped == 1 else "members have names"
+            self.notes.append(f"{self._skipped:,} {many} in {shown} that can't be used")
+
+    def adopt(self, data: Data) -> Data:
+        """`data`, opened from the folder, with its images read from the archive."""
+        reader: Any = data.reader
+        if isinstance(data.reader, FileReader):
+            root, files = os.fspath(self.folder), data.reader
+            members = []
+            for row in range(len(data.samples)):
+                inside = os.path.relpath(os.path.normpath(files.path(row)), root)
+                members.append(self._members.get(inside.replace(os.sep, "/")))
+            reader = MemberReader(self._archive, members, self._holder)
+        else:
+            reader.kept_alive = self._holder  # what it reads lies in the folder
+        notes = tuple(self.explain(note) for note in data.notes)
+        return replace(
+            data,
+            name=short_name(name_archive(self.path)),
+            reader=reader,
+            notes=(*notes, *self.notes),
+            stamp=make_stamp("archive", stamp_file(os.fspath(self.path)), data.samples.ids),
+        )
+
+    def explain(self, text: str) -> str:
+        """A text about the folder as one about the archive."""
+        shown = printable(self.path)
+        return text.replace(f"{self.folder}{os.sep}", f"{shown}/").replace(str(self.folder), shown)
+
+    def explain_error(self, error: LoupeError) -> LoupeError:
+        """An error about the folder as one about the archive."""
+        return type(error)(self.explain(error.message), self.explain(error.hint))
+
+    def start(self) -> Path:
+        """The folder to open: down through folders that hold one folder and nothing else."""
+        place = self.folder
+        for _ in range(_DEEPEST):
+            inside = list(place.iterdir())
+            if len(inside) != 1 or not inside[0].is_dir():
+                break
+            if not any(inner.is_dir() for inner in inside[0].iterdir()):
+                has_data = any(self._is_data(inner.name) for inner in inside[0].iterdir())
+                return inside[0] if has_data else place
+            place = inside[0]
+        return place
+
+    def _lay_out(self) -> None:
+        room = int(shutil.disk_usage(self.folder).free * FREE_FRACTION)
+        for count, member in enumerate(self._archive.members(), 1):
+            if count > MAX_MEMBERS:
+                raise DataError(
+                    f"{printable(self.path)} has more than {MAX_MEMBERS:,} members",
+                    "unpack it and give the folder",
+                )
+            name = safe_name(member.name)
+            if name is None:
+                self._skipped += 1
+            elif not _is_hidden(name):
+                is_data = self._is_data(name)
+                room -= member.size_bytes if is_data else 0
+                if room < 0:
+                    raise no_room(self.path)
+                self._place(name, member, is_data)
+
+    def _place(self, name: str, member: Member, is_data: bool) -> None:
+        """Make the file for a member: whole where it is data, else empty."""
+        target = self.folder / name
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with target.open("xb") as file:
+                if is_data:
+                    self._archive.copy(member, file)
+        except (FileExistsError, NotADirectoryError, IsADirectoryError):
+            self._skipped += 1
+        else:
+            self._members[name] = member
+
+    def _is_data(self, name: str) -> bool:
+        return os.path.splitext(name)[1].lower() in _DATA_ENDINGS  # noqa: PTH122
+
+
+def is_archive_name(name: str) -> bool:
+    """Whether a file is called like an archive that is read."""
+    return name.lower().endswith(ARCHIVE_ENDINGS)
+
+
+def is_shard(path: Path) -> bool:
+    """Whether a `.tar` is no archive of folders: labels are in it (NAME.cls), or no folders are."""
+    has_folders = False
+    with suppress(tarfile.TarError, OSError, EOFError, ValueError), tarfile.open(path) as file:
+        for count, member in enumerate(file):
+            above, _, last = member.name.removeprefix("./").rpartition("/")
+            ending = os.path.splitext(last)[1].lower()  # noqa: PTH122
+            if ending == ".cls":
+                return True
+            has_folders |= bool(above) and ending in IMAGE_SUFFIXES
+            if count > _LOOKED_AT:
+                break
+    return not has_folders
+
+
+def name_archive(path: Path) -> str:
+    """The name of a data set in an archive: the file's without its endings."""
+    name = path.name
+    for ending in sorted(ARCHIVE_ENDINGS, key=len, reverse=True):
+        if name.lower().endswith(ending):
+            return name[: -len(ending)] or "data"
+    return name
+
+
+def safe_name(name: str) -> str | None:
+    """A member's name as one below a folder, with `/`; None for one that leads elsewhere."""
+    parts = PurePosixPath(name.replace("\\", "/")).parts
+    unfit = not parts or parts[0].startswith("/") or ".." in parts or ":" in parts[0]
+    if unfit or "\0" in name or any(len(os.fsencode(p)) > _LARGEST_NAME_BYTES for p in parts):
+        return None
+    return "/".join(parts)
+
+
+def _is_hidden(name: str) -> bool:
+    """Whether a member is of the system: `.DS_Store`, `__MACOSX/...`."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
+
+
+def _unreadable(shown: str, reason: object) -> DataError:
+    return DataError(
+        f"{shown} can't be read as an archive: {printable(reason)}", "fetch the file again"
+    )

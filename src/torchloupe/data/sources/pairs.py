@@ -1,0 +1,107 @@
+"""The pair (image, label) that an item of a data set is, in every form that is common.
+
+A tuple of two, or a dict with the usual keys; of one sample or of a whole batch.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from torchloupe.data.sources.source import name_some
+from torchloupe.errors import DataError, LoupeError, printable
+
+IMAGE_KEYS = ("image", "images", "img", "imgs", "pixel_values", "pixels", "input", "inputs", "x")
+LABEL_KEYS = ("label", "labels", "target", "targets", "class", "class_id", "category", "y")
+
+
+def take_pair(item: Any) -> tuple[Any, Any] | None:
+    """(image, label) of an item, or images and labels of a batch; None for anything else."""
+    if isinstance(item, Mapping):
+        image, label = find_key(item, IMAGE_KEYS), find_label_key(item)
+        return None if image is None or label is None else (item[image], item[label])
+    if isinstance(item, (tuple, list)) and len(item) == 2:
+        return item[0], item[1]
+    return None
+
+
+def is_batch(images: Any, labels: Any) -> bool:
+    """Whether these are images and labels of a whole batch, and not of one sample."""
+    if getattr(images, "ndim", 0) == 4:
+        return True
+    is_list = isinstance(images, (list, tuple)) and len(images) > 0
+    if is_list and hasattr(labels, "__len__") and len(labels) == len(images):
+        return isinstance(images[0], Image.Image) or getattr(images[0], "ndim", 0) in (2, 3)
+    return False
+
+
+def find_key(names: Any, usual: Sequence[str]) -> Any:
+    """The one of `names` that is among the usual ones; None where none or several are."""
+    found = [name for name in names if str(name).lower() in usual]
+    return found[0] if len(found) == 1 else None
+
+
+def find_label_key(names: Any) -> Any:
+    """The name of the labels: a usual one, else the only one that ends in "label"."""
+    if any(str(name).lower() in LABEL_KEYS for name in names):
+        return find_key(names, LABEL_KEYS)
+    found = [name for name in names if str(name).lower().endswith(("label", "labels"))]
+    return found[0] if len(found) == 1 else None
+
+
+def describe_item(item: Any) -> str:
+    """What an item is, for an error: `a tuple of 3`, `a dict with 'a', 'b'`."""
+    if isinstance(item, (tuple, list)):
+        return f"a {type(item).__name__} of {len(item)}"
+    if isinstance(item, Mapping):
+        return f"a {printable(type(item).__name__)} with {name_some(item)}"
+    return f"a {printable(type(item).__name__)}"
+
+
+def read_item(dataset: Any, row: int) -> tuple[Any, Any]:
+    """(image, label) of a row; DataError for anything else, with the row and what it is."""
+    try:
+        item = dataset[row]
+    except LoupeError:
+        raise
+    except Exception as error:
+        raise DataError(
+            f"row {row} can't be read: {type(error).__name__}: {printable(error)}",
+            f"dataset[{row}] fails by itself too: fix it there",
+        ) from error
+    pair = take_pair(item)
+    if pair is None:
+        raise DataError(
+            f"row {row} is {describe_item(item)}; wanted a pair (image, label)",
+            "let __getitem__ return image, label, or a dict with the keys image and label",
+        )
+    return pair
+
+
+def to_pixels(image: Any) -> NDArray[Any]:
+    """Pixels [H, W, C] uint8 or float32 from a PIL image, a tensor [C, H, W] or an array."""
+    if isinstance(image, Image.Image):
+        plain = {"1": "L", "P": "RGBA" if "transparency" in image.info else "RGB", "LA": "RGBA"}
+        if image.mode not in ("L", "RGB", "RGBA"):
+            image = image.convert(plain.get(image.mode, "RGB"))
+        return np.atleast_3d(np.asarray(image))
+    is_tensor = hasattr(image, "detach")
+    pixels = np.asarray(image.detach().cpu() if is_tensor else image)
+    if pixels.ndim == 2:
+        pixels = pixels[..., None]
+    elif pixels.ndim == 3:
+        first, last = pixels.shape[0] in (1, 3, 4), pixels.shape[2] in (1, 3, 4)
+        if (is_tensor and (first or not last)) or (first and not last):
+            pixels = pixels.transpose(1, 2, 0)
+    if pixels.ndim != 3 or 0 in pixels.shape or pixels.dtype.kind not in "biuf":
+        raise DataError(
+            f"an image of shape {list(pixels.shape)} and type {pixels.dtype} is no picture",
+            "let the dataset give PIL images, tensors [C, H, W] or arrays [H, W, C]",
+        )
+    if pixels.dtype.kind == "b":
+        return pixels.astype(np.uint8) * np.uint8(255)
+    if pixels.dtype.kind in "iu" and pixels.min() >= 0 and pixels.max() <= 255:
+        return pixels.astype(np.uint8, copy=False)
+    return pixels.astype(np.float32, copy=False)

@@ -1,0 +1,211 @@
+"""Parquet files with the images in them, as Hugging Face writes them: bytes beside a label.
+
+Images stay in the files. A row is read with its whole row group, a few of which are kept.
+"""
+
+import json
+import os
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+from numpy.typing import NDArray
+
+from torchloupe.data.image.formats import ImageError
+from torchloupe.data.samples import Samples, make_ids
+from torchloupe.data.sources.labels import compare_splits, read_labels
+from torchloupe.data.sources.pairs import IMAGE_KEYS, find_key, find_label_key
+from torchloupe.data.sources.shards import splits_of
+from torchloupe.data.sources.source import Data, make_stamp, name_some, short_name, stamp_file
+from torchloupe.data.split import TRAIN
+from torchloupe.errors import DataError, UsageError, did_you_mean, printable
+
+_KEPT_GROUPS = 4
+
+
+class ParquetReader:
+    """Encoded images in row groups of several files; safe to call from several threads."""
+
+    def __init__(self, files: Sequence[str], column: str, groups: NDArray[np.int64]) -> None:
+        """`groups` [G, 3]: number of the file, of the row group in it, and its rows."""
+        self._files = tuple(files)
+        self._column = column
+        self._groups = groups
+        self._ends = np.cumsum(groups[:, 2])
+        self._kept: OrderedDict[int, Any] = OrderedDict()
+        self._lock = Lock()
+
+    def read(self, row: int) -> bytes:
+        """The bytes of the image of `row`."""
+        group = int(np.searchsorted(self._ends, row, side="right"))
+        place = row - int(self._ends[group] - self._groups[group, 2])
+        with self._lock:
+            if group not in self._kept:
+                self._kept[group] = self._read_group(group)
+                while len(self._kept) > _KEPT_GROUPS:
+                    self._kept.popitem(last=False)
+            self._kept.move_to_end(group)
+            column = self._kept[group]
+        found = column[place].as_py()
+        if isinstance(found, dict):
+            found = found.get("bytes")
+        if not isinstance(found, bytes):
+            raise ImageError("the cell holds no bytes of an image")
+        return found
+
+    def _read_group(self, group: int) -> Any:
+        number, place, _ = (int(value) for value in self._groups[group])
+        try:
+            with pa.parquet.ParquetFile(self._files[number]) as file:
+                return file.read_row_group(place, columns=[self._column]).column(0)
+        except (pa.ArrowException, OSError) as error:
+            raise ImageError(f"{Path(self._files[number]).name}: {error}") from None
+
+
+def find_parquet(path: Path) -> list[Path]:
+    """The Parquet files with images in them: the file, those in the folder, or in `data/` in it."""
+    places = [path] if path.is_file() else [*path.glob("*.parquet")]
+    if not places and path.is_dir():
+        inner = [p for p in path.iterdir() if p.is_dir() and not p.name.startswith(".")]
+        places = [*inner[0].glob("*.parquet")] if len(inner) == 1 else []
+    places = sorted(places)
+    return places if places and _image_columns(places[0]) else []
+
+
+def open_parquet(
+    path: Path,
+    *,
+    image_column: str = "auto",
+    label_column: str = "auto",
+    class_names: Sequence[str] = (),
+) -> Data:
+    """Data from Parquet files with images in them; files called train-*, test-* are splits."""
+    files = find_parquet(path)
+    splits = splits_of(files)
+    order = np.argsort(splits, kind="stable")
+    files, splits = [files[k] for k in order], [splits[k] for k in order]
+    shown = printable(path)
+    schema = _read_schema(files[0])
+    image = _choose(schema.names, _image_columns(files[0]), image_column, "image", shown)
+    rest = [name for name in schema.names if name != image]
+    key = find_label_key(rest)
+    usual = [key] if key is not None else [n for n in rest if n.lower().endswith("label")]
+    label = _choose(schema.names, usual, label_column, "label", shown)
+    groups, labels, parts = [], [], []
+    for number, file in enumerate(files):
+        try:
+            with pa.parquet.ParquetFile(file) as opened:
+                counts = [
+                    opened.metadata.row_group(k).num_rows for k in range(opened.num_row_groups)
+                ]
+                labels += opened.read(columns=[label]).column(0).to_pylist()
+        except (pa.ArrowException, OSError, KeyError) as error:
+            raise _unreadable(file, error) from None
+        groups += [(number, k, count) for k, count in enumerate(counts)]
+        parts += [splits[number]] * sum(counts)
+    if not parts:
+        raise DataError(f"{shown} holds no image", "give a file with one row an image")
+    empty = next((row for row, value in enumerate(labels) if value is None), None)
+    if empty is not None:
+        raise DataError(
+            f"{shown}: column {printable(label)!r} has no label in row {empty}",
+            "fill the cell or take the row out",
+        )
+    names = class_names or _names_of(schema, label)
+    numbers, classes, notes = _read(labels, names, shown, label)
+    given = np.array(parts, dtype=np.int8)
+    is_given = bool((given != TRAIN).any())
+    if is_given:
+        notes += compare_splits(numbers, given, classes)
+    ids = [f"{files[number].name}/{row}" for number, rows in _count(groups) for row in range(rows)]
+    texts = [os.fspath(file) for file in files]
+    return Data(
+        name=short_name(path.resolve().name if path.is_dir() else path.stem),
+        kind="shards",
+        samples=Samples(make_ids(ids), numbers, classes),
+        given=given if is_given else None,
+        reader=ParquetReader(texts, image, np.array(groups, dtype=np.int64)),
+        notes=notes,
+        stamp=make_stamp(image, *(f"{Path(text).name} {stamp_file(text)}" for text in texts)),
+    )
+
+
+def _read(
+    labels: list[Any], names: Sequence[str], shown: str, column: str
+) -> tuple[NDArray[Any], tuple[str, ...], tuple[str, ...]]:
+    try:
+        return read_labels(np.array(labels), names)
+    except (DataError, ValueError) as error:
+        raise DataError(
+            f"{shown}: column {printable(column)!r} holds no labels: {printable(error)}",
+            "say which column does: data.label_column=NAME",
+        ) from None
+
+
+def _count(groups: Sequence[tuple[int, int, int]]) -> list[tuple[int, int]]:
+    """(number of the file, its rows), in order."""
+    rows: dict[int, int] = {}
+    for number, _, count in groups:
+        rows[number] = rows.get(number, 0) + count
+    return list(rows.items())
+
+
+def _image_columns(path: Path) -> list[str]:
+    """Columns of images: structs with `bytes`, and binary ones with a usual name."""
+    try:
+        schema = _read_schema(path)
+    except DataError:
+        return []
+    found = []
+    for field in schema:
+        kind = field.type
+        if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+            found.append(field.name)
+        elif pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+            found += [field.name] if find_key([field.name], IMAGE_KEYS) else []
+    return found
+
+
+def _choose(columns: Sequence[str], found: Sequence[str], asked: str, what: str, shown: str) -> str:
+    if asked != "auto":
+        if asked not in columns:
+            raise UsageError(
+                f"{shown} has no column {printable(asked)!r} (data.{what}_column)",
+                did_you_mean(asked, columns),
+            )
+        return asked
+    if len(found) != 1:
+        raise DataError(
+            f"{shown} has no column that is surely the {what}: its columns are "
+            f"{name_some(columns, 12)}",
+            f"say which: data.{what}_column=NAME",
+        )
+    return found[0]
+
+
+def _names_of(schema: Any, label: str) -> tuple[str, ...]:
+    """The names of a ClassLabel of Hugging Face, from the file's metadata; () if there are none."""
+    try:
+        text = (schema.metadata or {})[b"huggingface"]
+        names = json.loads(text)["info"]["features"][label]["names"]
+        return tuple(str(name) for name in names)
+    except (KeyError, TypeError, ValueError):
+        return ()
+
+
+def _read_schema(path: Path) -> Any:
+    try:
+        return pa.parquet.read_schema(path)
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: Exception) -> DataError:
+    return DataError(
+        f"{printable(path)} can't be read as a Parquet file: {printable(error)}", "fetch it again"
+    )

@@ -1,0 +1,92 @@
+"""Parquet files with the images in them, as Hugging Face writes them."""
+
+import io
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from torchloupe.data.image.formats import ImageError
+from torchloupe.data.sources import open_data
+from torchloupe.errors import LoupeError
+
+
+def encode(value):
+    buffer = io.BytesIO()
+    Image.new("L", (4, 4), value).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def write(path, labels, column="image", names=("cat", "dog"), label="label", **more):
+    images = [{"bytes": encode(k), "path": f"{k}.png"} for k in range(len(labels))]
+    table = pa.table({column: images, label: labels, **more})
+    if names:
+        features = {label: {"names": list(names), "_type": "ClassLabel"}}
+        text = json.dumps({"info": {"features": features}})
+        table = table.replace_schema_metadata({"huggingface": text})
+    path.parent.mkdir(exist_ok=True, parents=True)
+    pq.write_table(table, path, row_group_size=3)
+    return path
+
+
+def fail(source, **options):
+    with pytest.raises(LoupeError) as caught:
+        open_data(source, **options)
+    return caught.value
+
+
+def test_parquet_images_are_read_in_place(tmp_path):
+    path = write(tmp_path / "pets.parquet", [0, 1, 1, 0, 1, 0, 0])
+    data = open_data(path)
+    assert (data.name, data.kind, data.given) == ("pets", "shards", None)
+    assert data.samples.class_names == ("cat", "dog")
+    assert data.samples.labels.tolist() == [0, 1, 1, 0, 1, 0, 0]
+    assert data.samples.ids[6] == "pets.parquet/6"
+    assert [data.reader.read(row) for row in (6, 0, 4)] == [encode(6), encode(0), encode(4)]
+
+
+@pytest.mark.parametrize("folder", ["", "data"])
+def test_parquet_images_in_folders_have_splits(tmp_path, folder):
+    place = tmp_path / "pets" / folder
+    write(place / "train-00000-of-00002.parquet", [0, 1, 0, 1])
+    write(place / "train-00001-of-00002.parquet", [0, 1])
+    write(place / "test-00000-of-00001.parquet", [1, 0])
+    (tmp_path / "pets" / "README.md").write_text("x")
+    data = open_data(tmp_path / "pets")
+    assert data.name == "pets"
+    assert data.given.tolist() == [0] * 6 + [2] * 2
+    assert data.samples.labels.tolist() == [0, 1, 0, 1, 0, 1, 1, 0]
+    assert data.reader.read(7) == encode(1)
+
+
+def test_parquet_images_may_have_labels_as_text(tmp_path):
+    data = open_data(write(tmp_path / "a.parquet", ["dog", "cat"], "img", names=()))
+    assert data.samples.class_names == ("cat", "dog")
+    assert data.samples.labels.tolist() == [1, 0]
+
+
+def test_parquet_images_ask_for_a_column_in_doubt(tmp_path):
+    path = write(tmp_path / "a.parquet", [0, 1], label="fine_label", coarse_label=[1, 1])
+    error = fail(path)
+    assert error.message == (
+        f"{path} has no column that is surely the label: its columns are 'image', 'fine_label', "
+        "'coarse_label'"
+    )
+    assert error.hint == "say which: data.label_column=NAME"
+    assert open_data(path, label_column="fine_label").samples.class_names == ("cat", "dog")
+    error = fail(path, label_column="fine_labels")
+    assert error.message == f"{path} has no column 'fine_labels' (data.label_column)"
+    assert error.hint == "did you mean 'fine_label' or 'coarse_label'?"
+    path = write(tmp_path / "b.parquet", [0, None])
+    assert fail(path).message == f"{path}: column 'label' has no label in row 1"
+
+
+def test_parquet_images_without_bytes_are_unreadable(tmp_path):
+    path = tmp_path / "a.parquet"
+    images = [{"bytes": encode(1), "path": "x"}, {"bytes": None, "path": "/etc/passwd"}]
+    pq.write_table(pa.table({"image": images, "label": [0, 1]}), path)
+    data = open_data(path)
+    with pytest.raises(ImageError, match="the cell holds no bytes of an image"):
+        data.reader.read(1)
