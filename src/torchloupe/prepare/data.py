@@ -197,6 +197,7 @@ def prepare(
             fractions=(config.val_fraction, config.test_fraction),
             seed=seed,
             fold=(config.fold, config.folds) if config.fold else None,
+            copies=config.copies,
         )
     notes += splits.notes
     if contract is None and input_spec is not None:
@@ -281,6 +282,8 @@ def open_source(config: DataConfig, source: Any) -> Data:
         source,
         image_column=config.image_column,
         label_column=config.label_column,
+        label_separator=config.label_separator,
+        image_folder=config.image_folder,
         layout=config.layout,
         class_names=config.class_names,
         download=config.download,
