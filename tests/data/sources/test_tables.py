@@ -168,7 +168,8 @@ def test_tables_stamp_follows_the_files_and_not_the_labels(folder):
          "add one row an image below the header"),
         ("image,label\n" + "x.png,cat\ny.png,dog\n", DataError,
          "{path} lists 2 files of 2 that can't be found: 'x.png', 'y.png'",
-         "paths are relative to the table's folder, {folder}"),
+         "paths are relative to the table's folder, {folder}; "
+         "data.image_folder=FOLDER names another"),
         ("image,label\nimg/0.png,cat\nimg/1.png,\n", DataError,
          "{path} has 1 empty cell in column 'label', the first in row 2 below the header",
          "fill the cell or take the row out"),

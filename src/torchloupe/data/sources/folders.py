@@ -244,7 +244,9 @@ def _no_images(path: Path, reading: _Reading) -> DataError:
         hint = "put the images of each class in a folder of its own, or list them in a .csv"
     if loose:
         where = f" in {name_some(reading.loose)}" if reading.loose else ""
-        return DataError(f"{shown} holds {plural(loose, 'image')}{where} but no class folders", hint)
+        return DataError(
+            f"{shown} holds {plural(loose, 'image')}{where} but no class folders", hint
+        )
     if not top.folders and not top.files:
         return DataError(f"{shown} is empty", hint)
     if reading.walk.own:

@@ -35,7 +35,7 @@ class Index:
     """Where what is found in one folder is kept, and whether it still holds."""
 
     def __init__(self, path: Path, class_names: Sequence[str]) -> None:
-        """`class_names` are those that the labels are numbered by, where a person gave them."""
+        """`class_names` are the setting data.class_names, which numbers the labels."""
         self._path = path
         self._began_ns = time.time_ns()
         folder = find_cache()

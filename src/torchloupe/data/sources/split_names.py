@@ -77,7 +77,7 @@ def is_vague_name(text: str) -> bool:
 
 def _cut_into_words(text: str) -> list[str]:
     """The words and numbers of a name, in lower case: TrainSet, train-set and trainset alike."""
-    words = []
+    words: list[str] = []
     spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text)
     for word in re.findall(r"[^\W\d_]+|\d+", spaced.lower()):
         words += _cut_glued(word)

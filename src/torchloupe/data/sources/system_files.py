@@ -12,7 +12,13 @@ _NAMES = frozenset(
         *("$recycle.bin", "recycler", "recycled", "system volume information", "thumbs.db"),
         *("ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "found.000", "$windows.~bt"),
         # macOS, and archives made there
-        *("__macosx", "icon\r", "network trash folder", "temporary items", "thevolumesettingsfolder"),
+        *(
+            "__macosx",
+            "icon\r",
+            "network trash folder",
+            "temporary items",
+            "thevolumesettingsfolder",
+        ),
         # Linux and storage devices
         *("lost+found", "@eadir", "@eastream", "@tmp", "@recycle", "#recycle", "#snapshot"),
         *("@recently-snapshot", "@sharebin", "@synologyphoto"),

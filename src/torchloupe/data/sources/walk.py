@@ -1,7 +1,7 @@
 """A walk through folders of images: what is an image, what is passed over, which links lead on.
 
-A walk records the state of every folder before it reads it, so that whoever keeps what was
-found can tell later whether another walk would find the same.
+A walk records the state of every folder before it reads it, so that the index can
+tell later whether another walk would find the same.
 """
 
 import os
