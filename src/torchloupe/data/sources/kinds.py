@@ -155,7 +155,7 @@ def _open_paths(paths: Mapping[int, str], options: dict[str, Any]) -> Data:
 
 
 def _open_one_table(path: Path, **options: Any) -> Data:
-    return note_unlisted(open_table(path, TableOptions(**options)))
+    return note_unlisted(open_table(path, TableOptions(**options)), path)
 
 
 def _open_folder_of_tables(path: Path, **options: Any) -> Data:

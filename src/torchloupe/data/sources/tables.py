@@ -197,11 +197,11 @@ def _read_flag_columns(
     return labels, classes, (note,)
 
 
-def note_unlisted(data: Data) -> Data:
-    """`data` with a note on folders of test images beside its table that it lists nothing of."""
+def note_unlisted(data: Data, path: Path) -> Data:
+    """`data` with a note on folders of test images beside the table that it lists nothing of."""
     if not isinstance(data.reader, FileReader):
         return data
-    root = data.reader.root
+    root = path.parent
     with os.scandir(root) as entries:
         folders = sorted(entry.name for entry in entries if entry.is_dir())
     notes = []
