@@ -47,6 +47,9 @@ def test_lists_of_one_label_each_are_labels(tmp_path):
         (("rust;scab", "rust", "scab", "x"), "semicolon"),
         (("rust+scab", "rust", "scab", "x"), "+"),
         (("rust & scab", "rust", "scab", "x"), "'&'"),
+        (("rust and scab", "rust", "scab", "x"), "and"),
+        (("rust_scab", "rust", "scab", "x"), "_"),
+        (("a b", "b c", "c a", "a b c"), "space"),
     ],
 )
 def test_cells_that_look_like_several_labels_are_named_with_the_setting(tmp_path, cells, typed):
@@ -61,6 +64,7 @@ def test_cells_that_look_like_several_labels_are_named_with_the_setting(tmp_path
 @pytest.mark.parametrize(
     "cells",
     [
+        ("hot_dog", "hot_pot", "tea_pot"),
         ("hot dog", "hot pot", "cold brew", "tea"),
         ("New York", "New Jersey", "York", "Ohio"),
         ("Washington, DC", "Boston", "Austin"),

@@ -81,6 +81,15 @@ def test_folders_called_splits_are_refused_where_their_classes_have_nothing_in_c
         ([*classes("train", "a", "b"), *classes("more", "a", "b")],
          "{path} has 'train', 'more' with the same class folders: 'a', 'b'",
          "name each of them after its split: train, val or test"),
+        ([*classes("train_1", "a", "b"), *classes("train_2", "a", "b")],
+         "{path} has 'train_1', 'train_2' with the same class folders: 'a', 'b'",
+         "name each of them after its split: train, val or test"),
+        ([*classes("dogs_train", "a", "b"), *classes("cats_test", "a", "b")],
+         "{path} has 'dogs_train', 'cats_test' with the same class folders: 'a', 'b'",
+         "name each of them after its split: train, val or test"),
+        ([*classes("cat", "train", "val"), *classes("dog", "train", "val")],
+         "{path} has splits inside its class folders: 'cat/train', 'cat/val'",
+         "put class folders into splits: train/cat"),
         ([*classes("fold1", "a", "b"), *classes("fold2", "a", "b")],
          "{path} has 'fold1', 'fold2' with the same class folders in each: 'a', 'b'",
          "put all images of a class into one folder, or list them in a .csv with the columns "
@@ -115,6 +124,28 @@ def test_folders_of_test_images_without_labels_are_for_predict(tmp_path):
     assert data.notes == (
         f"2 images in test/ have no labels and are not used: `loupe predict RUN {tmp_path}/test` "
         "labels them",
+    )
+
+
+@pytest.mark.parametrize("name", ["test/unknown", "test/test", "test/images", "Test/all"])
+def test_folders_of_test_images_may_hold_a_folder_that_is_no_class(tmp_path, name):
+    plant(tmp_path, *classes("train", "a", "b"), f"{name}/1.png", f"{name}/2.txt")
+    data = open_data(tmp_path)
+    assert ids(data) == ["train/a/1.png", "train/b/1.png"]
+    assert data.ignored == {".txt": 1}
+    assert data.notes == (
+        f"1 image in {name}/ has no label and is not used: `loupe predict RUN {tmp_path}/{name}` "
+        "labels it",
+    )
+
+
+def test_class_folders_that_hold_the_same_folders_are_noted(tmp_path):
+    plant(tmp_path, *classes("phone", "a", "b"), *classes("camera", "a", "b"))
+    data = open_data(tmp_path)
+    assert data.samples.class_names == ("camera", "phone")
+    assert data.notes == (
+        "the classes are 'camera', 'phone'; each holds the folders 'a', 'b', which are not taken "
+        "for classes",
     )
 
 

@@ -52,6 +52,8 @@ ROWS = "img/0.png,cat\nimg/1.png,dog\nimg/2.png,cat\n"
             f"{b},{a}\n" for a, b in (row.split(",") for row in ROWS.split())), "utf-8"),
         ("a.csv", "first,second\n" + ROWS, "utf-8"),
         ("a.csv", ROWS, "utf-8"),
+        ("a.csv", "".join(f"{b},{a}\n" for a, b in (row.split(",") for row in ROWS.split())),
+         "utf-8"),
         ("a.csv", '"image","label"\n' + "".join(
             f'"{a}","{b}"\n' for a, b in (row.split(",") for row in ROWS.split())), "utf-8"),
     ],
@@ -150,7 +152,11 @@ def test_tables_note_files_that_are_listed_twice_and_keep_ids_apart(folder):
     data = open_data(write(folder, "image,label\n" + ROWS + "img/0.png,dog\n"))
     assert data.samples.ids.tolist() == ["img/0.png", "img/1.png", "img/2.png", "img/0.png#2"]
     assert data.reader.read(3) == data.reader.read(0)
-    assert data.notes == ("1 file is listed more than once: 'img/0.png'",)
+    assert data.notes == (
+        "1 file is listed more than once: 'img/0.png'",
+        "1 file is listed with labels that differ: 'img/0.png'; where an image has several labels, "
+        "write them into one cell (a|b)",
+    )
 
 
 def test_tables_stamp_follows_the_files_and_not_the_labels(folder):

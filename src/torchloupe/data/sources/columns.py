@@ -77,11 +77,14 @@ class Table:
         if len(cells) >= _FEWEST_NUMBERS and all(_NUMBER.fullmatch(c.strip()) for c in cells):
             self.has_header = False
             self._names = [f"column {number + 1}" for number in range(len(cells))]
-        elif any(os.path.splitext(cell.strip())[1].lower() in IMAGE_SUFFIXES for cell in cells):  # noqa: PTH122
+        elif images := [number for number, cell in enumerate(cells) if _is_image_name(cell)]:
             # There is no header: its place is taken by the first image.
             self.has_header = False
-            rest = (f"column {number + 1}" for number in range(2, len(cells)))
-            self._names = ["image", "label", *rest][: len(cells)]
+            self._names = [f"column {number + 1}" for number in range(len(cells))]
+            self._names[images[0]] = "image"
+            others = [number for number in range(len(cells)) if number != images[0]]
+            if others:
+                self._names[others[0]] = "label"
         if self._names is not None:
             self._raw = self._names
         elif self._is_spaced:
@@ -194,6 +197,10 @@ class Table:
             f"{printable(self.path)} can't be read as {what}: {printable(error)}",
             "save it again, one row an image, columns image and label",
         )
+
+
+def _is_image_name(cell: str) -> bool:
+    return os.path.splitext(cell.strip())[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122
 
 
 def as_texts(column: Any, name: str) -> NDArray[Any]:

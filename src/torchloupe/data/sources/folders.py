@@ -15,10 +15,13 @@ from torchloupe.data.sources.index import Index
 from torchloupe.data.sources.labels import compare_splits, order_classes
 from torchloupe.data.sources.layout import (
     Layout,
+    class_folders,
     descend,
     find_common_folder,
     find_copies,
     find_layout,
+    is_unlabelled,
+    note_alike,
     rank_tables,
     refuse_parts_as_classes,
     tables_in,
@@ -55,9 +58,8 @@ def open_folder(path: Path, class_names: Sequence[str] = ()) -> Data:
     walk, scout = Walk(os.fspath(path)), Walk(os.fspath(path))
     below, _ = descend(scout, "", scout.look(), lambda _, name: name.lower() not in SPLIT_WORDS)
     root = os.path.join(walk.root, below.rstrip("/")) if below else walk.root  # noqa: PTH118
-    words = below.split("/")[:-1]
-    for count in range(len(words)):
-        walk.look("/".join(words[:count]))  # counts the files beside, and records the folder
+    if below:
+        _look_through(walk, "", below.rstrip("/").rpartition("/")[0])
     inner, deeper = (Walk(root) if below else walk), Walk(root)
     reading = _Reading(inner, below)
     layout = find_layout(root, reading.top, deeper)
@@ -109,11 +111,21 @@ class _Reading:
         """List the class folders of every split, or those at the top where there are none."""
         places = [(f"{name}/", part) for name, part in layout.splits.items()] or [("", TRAIN)]
         copies, beside = [], list(layout.beside)
-        common = find_common_folder(Walk(self.walk.root), layout.splits)
+        scout = Walk(self.walk.root)
+        common = find_common_folder(scout, layout.splits)
+        known: set[str] = set()
+        if train := [name for name, part in layout.splits.items() if part == TRAIN]:
+            known = set(class_folders(scout, train[0]))
         for folder, part in places:
             prefix, level = folder, self.top
             if folder:
                 prefix, level = self._enter(folder, part, common)
+            if part != TRAIN and len(level.folders) == 1 and not level.loose:
+                inner = scout.look(prefix + level.folders[0])
+                if is_unlabelled(level.folders[0], inner, known):
+                    self.walk.look(prefix + level.folders[0])  # counts and records what is there
+                    self._note_unlabelled(prefix + level.folders[0], inner.loose)
+                    continue
             copies += self._read_level(prefix, level, part, is_split=bool(folder))
         for name in layout.beside:
             if set(layout.splits) & set(Walk(self.walk.root).look(name).folders):
@@ -135,21 +147,28 @@ class _Reading:
             is_same = found is not None and found.part == part
             return is_same or name in (common, above) or is_filler(name)
 
-        prefix, level = descend(self.walk, folder, self.walk.look(folder), is_no_class)
+        scout = Walk(self.walk.root)
+        prefix, _ = descend(scout, folder, scout.look(folder), is_no_class)
+        level = _look_through(self.walk, folder, prefix)
         if prefix != folder:
             self.notes.append(f"the class folders of {folder} are in {prefix}")
         if level.loose:
             self.loose[prefix] = level.loose
-            what = f"{plural(level.loose, 'image')} in {prefix}"
             if level.folders or part == TRAIN:
+                what = f"{plural(level.loose, 'image')} in {prefix}"
                 self.notes.append(f"{what} outside any class folder")
             else:
-                place = printable(os.path.join(self.walk.root, prefix.rstrip("/")))  # noqa: PTH118
-                self.notes.append(
-                    f"{what} have no labels and are not used: `loupe predict RUN {place}` "
-                    "labels them"
-                )
+                self._note_unlabelled(prefix.rstrip("/"), level.loose)
         return prefix, level
+
+    def _note_unlabelled(self, folder: str, count: int) -> None:
+        place = printable(os.path.join(self.walk.root, folder))  # noqa: PTH118
+        have = "has no label and is" if count == 1 else "have no labels and are"
+        labels = "labels it" if count == 1 else "labels them"
+        self.notes.append(
+            f"{plural(count, 'image')} in {folder}/ {have} not used: `loupe predict RUN {place}` "
+            f"{labels}"
+        )
 
     def _read_level(self, prefix: str, level: Level, part: int, is_split: bool) -> list[str]:
         """List the class folders in `prefix`; the copies of the whole set among them."""
@@ -172,6 +191,7 @@ class _Reading:
         if not is_split:
             direct = {name: tree.get(name, set()) for name, tree in trees.items()}
             refuse_parts_as_classes(Path(self.walk.root), direct, level)
+            self.notes += note_alike(direct)
         if empty and len(self.listing):
             many = "hold no images and are no classes" if len(empty) > 1 else "holds no images"
             self.notes.append(f"{name_some(empty)} {many}")
@@ -194,6 +214,20 @@ class _Reading:
             self.notes.append(
                 f"{name_some(tables, 3)} beside the folders not used: labels are the folders' names"
             )
+
+
+def _look_through(walk: Walk, first: str, last: str) -> Level:
+    """What `last` holds, after a look at all folders from `first` down to it.
+
+    So the files beside are counted, and the folders recorded.
+    """
+    level = walk.look(first)
+    place = first
+    for name in last.removeprefix(first).split("/"):
+        if name:
+            place = f"{place}{name}/"
+            level = walk.look(place)
+    return level
 
 
 def _find_trees(

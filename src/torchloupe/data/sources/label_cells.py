@@ -19,10 +19,28 @@ from torchloupe.errors import DataError, printable
 
 NAMED_SEPARATORS = {
     **{"comma": ",", "semicolon": ";", "space": " ", "bar": "|", "pipe": "|"},
-    **{"tab": "\t", "slash": "/", "plus": "+"},
+    **{"tab": "\t", "newline": "\n", "slash": "/", "plus": "+", "and": " and "},
 }
-_POSSIBLE = (",", ";", "+", "&", "/", " ")  # what people put between labels
-_TYPED = {" ": "space", ";": "semicolon", "&": "'&'"}  # as a shell takes them
+_POSSIBLE = (
+    ",",
+    ";",
+    "\n",
+    "+",
+    "&",
+    "/",
+    " and ",
+    " ",
+    "_",
+    "-",
+)  # what people put between labels
+_IN_NAMES = ("+", "&", "/", " and ", " ", "_", "-")  # of these, what ordinary names hold as well
+_TYPED = {
+    " ": "space",
+    ";": "semicolon",
+    "&": "'&'",
+    "\n": "newline",
+    " and ": "and",
+}  # for a shell
 
 _IN_BRACKETS = "in brackets"
 
@@ -126,13 +144,15 @@ def _note_several(values: Sequence[str], separator: str) -> tuple[str, ...]:
         cut = {value: [w.strip() for w in value.split(sign)] for value in values if sign in value}
         cut = {value: words for value, words in cut.items() if all(words) and len(set(words)) > 1}
         uses = Counter(word for words in cut.values() for word in set(words))
-        is_plain = sign in " /&+"  # also part of ordinary names
+        # Names share words, too. But few words make many combinations of labels only.
+        is_varied = len(cut) > len(uses) + len(whole & set(uses))
+        is_sure = sign not in _IN_NAMES or is_varied
         for value, words in cut.items():
-            known = [w in whole or (not is_plain and uses[w] > 1) for w in map(compose, words)]
+            known = [w in whole or (is_sure and uses[w] > 1) for w in map(compose, words)]
             if all(known):
                 typed = _TYPED.get(sign, sign)
                 return (
-                    f"label cells such as {printable(value, 60)!r} look like several labels, and "
+                    f"label cells such as '{printable(value, 60)}' look like several labels, and "
                     f"are read as one: --set data.label_separator={typed} reads several, "
                     "data.label_separator=none one",
                 )

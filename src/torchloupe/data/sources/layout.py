@@ -11,7 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from torchloupe.data.sources.source import SPLIT_WORDS, name_some
-from torchloupe.data.sources.split_names import SplitName, is_vague_name, read_split_name
+from torchloupe.data.sources.split_names import (
+    SplitName,
+    is_filler,
+    is_vague_name,
+    read_split,
+    read_split_name,
+)
 from torchloupe.data.sources.walk import Level, Walk
 from torchloupe.data.split import SPLIT_NAMES, TRAIN
 from torchloupe.errors import DataError, printable
@@ -117,7 +123,8 @@ def _accept_names(named: Mapping[str, SplitName]) -> list[str]:
     return [name for name, found in named.items() if found.is_plain or len(frames[found.frame]) > 1]
 
 
-def _class_folders(scout: Walk, name: str) -> list[str]:
+def class_folders(scout: Walk, name: str) -> list[str]:
+    """The class folders of one split, through folders that hold one folder alone."""
     return descend(scout, f"{name}/", scout.look(name))[1].folders
 
 
@@ -127,9 +134,9 @@ def _compare_class_folders(root: str, splits: Mapping[str, int], scout: Walk) ->
     A folder of loose images alone is let pass: its images have no labels.
     """
     train = next(name for name, part in splits.items() if part == TRAIN)
-    known = set(_class_folders(scout, train))
+    known = set(class_folders(scout, train))
     for name in splits:
-        inner = set(_class_folders(scout, name))
+        inner = set(class_folders(scout, name))
         if known and inner and not inner & known:
             raise DataError(
                 f"the names of {name_some([train, name])} in {printable(root)} say train and "
@@ -141,9 +148,9 @@ def _compare_class_folders(root: str, splits: Mapping[str, int], scout: Walk) ->
 
 
 def _refuse_unnamed_split(root: str, train: str, others: list[str], scout: Walk) -> None:
-    known = set(_class_folders(scout, train))
+    known = set(class_folders(scout, train))
     for name in others:
-        if known & set(_class_folders(scout, name)):
+        if known & set(class_folders(scout, name)):
             raise DataError(
                 f"{printable(root)} has {name_some([train, name])} with the same class folders, "
                 f"and '{printable(name)}' may be val or test",
@@ -179,7 +186,7 @@ def refuse_parts_as_classes(path: Path, children: Mapping[str, set[str]], top: L
     lower = {name.lower() for name in names}
     if lower <= _IMAGES | _TARGETS and lower & _IMAGES and lower & _TARGETS:
         raise DataError(f"{shown} holds {name_some(names)}, which are no classes", hint)
-    trains = [n for n in names if (s := read_split_name(n)) and s.part == TRAIN and s.is_plain]
+    trains = [name for name in names if (s := read_split_name(name)) and s.part == TRAIN]
     for name in trains:
         alike = [n for n in names if n != name and children[n] and children[n] <= children[name]]
         if alike:
@@ -187,6 +194,14 @@ def refuse_parts_as_classes(path: Path, children: Mapping[str, set[str]], top: L
                 f"{shown} has {name_some([name, *alike])} with the same class folders: "
                 f"{name_some(sorted(children[alike[0]]), 3)}",
                 "name each of them after its split: train, val or test",
+            )
+    for name in names:
+        parts = {read_split(inner) for inner in children[name]}
+        if len(parts) > 1 and TRAIN in parts and None not in parts:
+            inside = [f"{name}/{inner}" for inner in sorted(children[name])]
+            raise DataError(
+                f"{shown} has splits inside its class folders: {name_some(inside)}",
+                f"put class folders into splits: {sorted(children[name])[0]}/{printable(name)}",
             )
     if len(names) > 1 and all(map(_NUMBERED.fullmatch, names)):
         first = children[names[0]]
@@ -199,6 +214,29 @@ def refuse_parts_as_classes(path: Path, children: Mapping[str, set[str]], top: L
             )
         if tables and not any(children.values()):
             raise DataError(f"{shown} holds {name_some(names, 3)}, which are no classes", hint)
+
+
+def note_alike(children: Mapping[str, set[str]]) -> tuple[str, ...]:
+    """A note where every class folder holds folders of the same names: these may be the classes."""
+    found = list(children.values())
+    if len(found) < 2 or len(found[0]) < 2 or any(inner != found[0] for inner in found):
+        return ()
+    return (
+        f"the classes are {name_some(sorted(children), 3)}; each holds the folders "
+        f"{name_some(sorted(found[0]), 3)}, which are not taken for classes",
+    )
+
+
+def is_unlabelled(name: str, inner: Level, known: set[str]) -> bool:
+    """Whether the only folder in a split of test images is no class: `test/unknown/`.
+
+    `known` are the class folders of train.
+    """
+    if name in known or inner.folders:
+        return False
+    words = re.sub("[^a-z]", "", name.lower())
+    is_said = is_vague_name(name) or is_filler(name) or read_split(name) is not None
+    return is_said or words in ("unknown", "all", "none", "dummy", "noclass", "nolabel")
 
 
 def tables_in(path: Path, top: Level) -> list[str]:

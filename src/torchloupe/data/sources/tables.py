@@ -94,6 +94,7 @@ def open_table(path: Path, options: TableOptions | None = None) -> Data:
         numbers = np.unique(texts[groups[0]], return_inverse=True)[1].astype(np.int64)
     found = files.find(names, given)
     ids, repeated = make_distinct(found.names)
+    repeated += _note_other_labels(found.names, labels)
     return Data(
         name=short_name(path.stem),
         kind="table",
@@ -195,6 +196,20 @@ def _read_flag_columns(
         return labels.argmax(axis=1).astype(np.int64), classes, ()
     note = f"an image may have several of the {len(columns)} labels: this is multi-label"
     return labels, classes, (note,)
+
+
+def _note_other_labels(names: NDArray[Any], labels: NDArray[Any]) -> tuple[str, ...]:
+    """A note on files that are listed again with another label."""
+    _, first, inverse = np.unique(names, return_index=True, return_inverse=True)
+    differs = (labels != labels[first[inverse]]).reshape(len(names), -1).any(axis=1)
+    again = sorted(set(names[differs].tolist()))
+    if not again:
+        return ()
+    files = plural(len(again), "file is", "files are")
+    return (
+        f"{files} listed with labels that differ: {name_some(again, 3)}; where an image has "
+        "several labels, write them into one cell (a|b)",
+    )
 
 
 def note_unlisted(data: Data, path: Path) -> Data:
