@@ -22,6 +22,7 @@ from torchloupe.data.feeds.stream import Stream
 from torchloupe.data.pack.pixels import Pixels, open_pixels, sound_rows
 from torchloupe.data.samples import Samples
 from torchloupe.data.sources import Data, open_data
+from torchloupe.data.sources.kinds import unfit_options
 from torchloupe.data.sources.source import count_ignored
 from torchloupe.data.split import TEST, Splits
 from torchloupe.data.split_cache import divide, find_statistics
@@ -250,10 +251,16 @@ def open_ahead(
 def prepare_evaluation_data(config: DataConfig, source: Any, contract: Contract) -> RunData:
     """Data to evaluate a trained model on: its test split where the source names one, else all.
 
-    Classes are aligned with the contract's by name. Unreadable images are set aside as in
+    Options of the run's own data that don't fit `source` are left out. Classes are aligned with
+    the contract's by name. Unreadable images are set aside as in
     training.
     """
-    data = align_classes(open_source(config, source), contract.class_names)
+    unfit = set(unfit_options(source))
+    if source != config.source:
+        unfit.add("image_folder")  # beside the table of the run
+    left_out: dict[str, Any] = dict.fromkeys(unfit, "auto")
+    options = replace(config, **left_out)
+    data = align_classes(open_source(options, source), contract.class_names)
     none = np.zeros(0, dtype=np.int64)
     rows, pixels, content = np.arange(len(data.samples)), None, None
     notes = [*data.notes, *describe_ignored(data.ignored)]

@@ -10,9 +10,11 @@ from torch.utils.data import Dataset
 
 import torchloupe.data.sources as sources
 from torchloupe.config.schema import DataConfig
+from torchloupe.data.contract import choose_contract
 from torchloupe.data.sources import Data, open_data
+from torchloupe.data.sources.kinds import unfit_options
 from torchloupe.errors import DataError, LoupeError, UsageError
-from torchloupe.prepare.data import open_source, prepare
+from torchloupe.prepare.data import open_source, prepare, prepare_evaluation_data
 
 KINDS = (
     "a source is a folder, .csv, .tsv, .parquet, .npz, .npy, .tar or IDX file, digits, "
@@ -75,6 +77,35 @@ def test_a_run_of_a_table_uses_the_columns_that_were_asked_for(tmp_path):
     config = DataConfig(image_column="photo", label_column="is", pack="memory")
     data = open_source(config, folder / "t.csv")
     assert prepare(config, data, seed=0).samples.class_names == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("source", "unfit"),
+    [
+        ("digits", {"image_column", "label_column", "label_separator", "image_folder", "layout"}),
+        ("{folder}/t.csv", set()),
+        (("{folder}/t.csv", "{folder}/t.csv"), set()),
+        ("{folder}", {"image_column", "label_column", "label_separator", "image_folder", "layout"}),
+        ((np.zeros(3), np.zeros(3)),
+         {"image_column", "label_column", "label_separator", "image_folder"}),
+    ],
+)  # fmt: skip
+def test_unfit_options_are_those_of_other_kinds(tmp_path, source, unfit):
+    write_table(tmp_path)
+    if isinstance(source, str):
+        source = source.format(folder=tmp_path)
+    elif isinstance(source[0], str):
+        source = tuple(part.format(folder=tmp_path) for part in source)
+    assert set(unfit_options(source)) == unfit
+
+
+def test_a_run_of_a_table_is_evaluated_on_a_folder(tmp_path):
+    config = DataConfig(source="t.csv", image_column="photo", image_folder="x", pack="memory")
+    photos(tmp_path / "photos")
+    contract = choose_contract(open_data(tmp_path / "photos"))
+    data = prepare_evaluation_data(config, str(tmp_path / "photos"), contract)
+    assert data.samples.class_names == ("cat", "dog")
+    assert len(data.rows("test")) == 2
 
 
 def test_open_data_takes_text_and_paths_alike(tmp_path, monkeypatch):

@@ -87,17 +87,13 @@ def _open(source: Any, options: dict[str, Any], download: bool) -> Data:
     is_text = isinstance(source, (str, Path))
     kind = _kind_of(str(source)) if is_text else "object"
     shown = printable(source) if is_text else f"a {type(source).__name__}"
-    for name, value in options.items():
-        if name == "layout" and kind not in (*_ARRAY_KINDS, *_TABLE_KINDS):
-            need = "arrays"
-        elif name in _TABLE_OPTIONS and kind not in _TABLE_KINDS:
-            need = "tables"
-        else:
-            continue
-        raise UsageError(
-            f"data.{name}={printable(value)} is for {need}, and {shown} is none",
-            f"leave {name} out",
-        )
+    for name in unfit_options(source):
+        if name in options:
+            need = "arrays" if name == "layout" else "tables"
+            raise UsageError(
+                f"data.{name}={printable(options[name])} is for {need}, and {shown} is none",
+                f"leave {name} out",
+            )
     if kind == "code":
         found = open_code(str(source))
         if isinstance(found, (str, Path)):
@@ -109,6 +105,18 @@ def _open(source: Any, options: dict[str, Any], download: bool) -> Data:
     if kind == "torchvision":
         return open_torchvision(str(source), download=download, **options)
     return _OPENERS[kind](_path(str(source)), **options)
+
+
+def unfit_options(source: Any) -> tuple[str, ...]:
+    """The options of open_data that don't fit a source of this kind."""
+    if isinstance(source, Data):
+        return ()
+    if (paths := _paths_of_splits(source)) is not None:
+        source = next(iter(paths.values()))
+    kind = _kind_of(str(source)) if isinstance(source, (str, Path)) else "object"
+    if kind in _TABLE_KINDS:
+        return ()
+    return _TABLE_OPTIONS if kind in _ARRAY_KINDS else (*_TABLE_OPTIONS, "layout")
 
 
 def _pass_through(data: Data, typed: Mapping[str, str]) -> Data:
