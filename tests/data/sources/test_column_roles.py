@@ -23,6 +23,7 @@ def folder(tmp_path):
         ("Width,ClassId,Path", "3,a,img/0.png", "3,b,img/1.png", "3,a,img/2.png"),
         ("what,where,how", "a,0.png,x", "b,1.png,y", "a,2.png,z"),
         ("case,doctor_says", "0,a", "1,b", "2,a"),
+        ("__index_level_0__,case,doctor_says", "0,0,a", "1,1,b", "2,2,a"),
         ("doctor_says,case", "a,0", "b,1", "a,2"),
     ],
 )

@@ -1,9 +1,10 @@
 """Cells with several labels: certain ones are read, likely ones pointed out, names left whole."""
 
 import pytest
-from trees import labels, plant, write
+from trees import fail, labels, plant, write
 
 from torchloupe.data.sources import open_data
+from torchloupe.errors import UsageError
 
 
 def table(folder, *cells):
@@ -91,3 +92,19 @@ def test_label_separator_none_leaves_cells_whole(tmp_path):
     data = open_data(table(tmp_path, "a|b", "a", "b"), label_separator="none")
     assert data.samples.class_names == ("a", "a|b", "b")
     assert data.notes == ()
+
+
+def test_label_separator_that_is_nowhere_is_noted(tmp_path):
+    data = open_data(table(tmp_path, "a;b", "a", "b"), label_separator=",")
+    assert data.samples.is_multi_label
+    assert data.notes == (
+        "no cell of column 'label' holds several labels (data.label_separator=,): this is "
+        "multi-label, 3 labels",
+    )
+
+
+def test_label_separator_that_is_empty_is_refused(tmp_path):
+    error = fail(table(tmp_path, "a", "b"), label_separator="")
+    assert isinstance(error, UsageError)
+    assert error.message == "data.label_separator is empty"
+    assert error.hint == "for example data.label_separator=,"

@@ -117,6 +117,7 @@ def test_pixels_of_splits_in_tables_of_their_own(tmp_path):
          "{path} has pixels that can't be read: a pixel is missing or no number"),
         (("label,pixels", "0," + " ".join("1" * 16), "1," + " ".join("1" * 15)),
          "{path} has 15 pixels in row 2 below the header, and 16 in the first"),
+        ((",".join(["label", *(f"p{k}" for k in range(16))]),), "{path} lists no image"),
         ((",".join("1" * 18),), "{path} holds 18 numbers a row and no header"),
     ],
 )  # fmt: skip

@@ -54,7 +54,9 @@ def plain_name(column: str) -> str:
 
 def is_row_number(table: Table, column: str) -> bool:
     """Whether a column has no name of its own and counts the rows, as pandas writes its index."""
-    if not re.fullmatch(r"|unnamed(_\d+)?|index|level_0|column_1|row|no|nr", plain_name(column)):
+    if not re.fullmatch(
+        r"|unnamed(_\d+)?|index(_level_0)?|level_0|column_1|row|no|nr", plain_name(column)
+    ):
         return False
     values = table.preview.get(column)
     if values is None or not len(values) or not column:

@@ -105,6 +105,7 @@ class _Reading:
         self.top = walk.look()
         self.listing = Listing()
         self.loose: dict[str, int] = {}  # split folder to images outside any class folder
+        self.tables: list[str] = []  # beside these images
         self.notes = [f"the data are in {printable(below)}, the only folder there"] if below else []
 
     def read(self, layout: Layout) -> None:
@@ -154,6 +155,7 @@ class _Reading:
             self.notes.append(f"the class folders of {folder} are in {prefix}")
         if level.loose:
             self.loose[prefix] = level.loose
+            self.tables += tables_in(Path(self.walk.root, prefix), level)
             if level.folders or part == TRAIN:
                 what = f"{plural(level.loose, 'image')} in {prefix}"
                 self.notes.append(f"{what} outside any class folder")
@@ -269,7 +271,7 @@ def _refuse_extra_level(path: Path, only: str, top: Level) -> None:
 
 def _no_images(path: Path, reading: _Reading) -> DataError:
     shown, top, ignored = printable(path), reading.top, reading.walk.ignored
-    tables = rank_tables(tables_in(Path(reading.walk.root), top))
+    tables = rank_tables(tables_in(Path(reading.walk.root), top)) or sorted(reading.tables)
     loose = top.loose + sum(reading.loose.values())
     hint = "give a folder that holds one folder of images a class"
     if tables:

@@ -15,32 +15,17 @@ from numpy.typing import NDArray
 
 from torchloupe.data.sources.labels import order_classes
 from torchloupe.data.sources.spelling import compose, note_joined, note_twins
-from torchloupe.errors import DataError, printable
+from torchloupe.errors import DataError, UsageError, printable
 
 NAMED_SEPARATORS = {
     **{"comma": ",", "semicolon": ";", "space": " ", "bar": "|", "pipe": "|"},
     **{"tab": "\t", "newline": "\n", "slash": "/", "plus": "+", "and": " and "},
 }
-_POSSIBLE = (
-    ",",
-    ";",
-    "\n",
-    "+",
-    "&",
-    "/",
-    " and ",
-    " ",
-    "_",
-    "-",
-)  # what people put between labels
-_IN_NAMES = ("+", "&", "/", " and ", " ", "_", "-")  # of these, what ordinary names hold as well
-_TYPED = {
-    " ": "space",
-    ";": "semicolon",
-    "&": "'&'",
-    "\n": "newline",
-    " and ": "and",
-}  # for a shell
+# What people put between labels; and of these, what names of one label hold as well.
+_POSSIBLE = (",", ";", "\n", "+", "&", "/", " and ", " ", "_", "-")
+_IN_NAMES = ("+", "&", "/", " and ", " ", "_", "-")
+# How a shell takes them.
+_TYPED = {" ": "space", ";": "semicolon", "&": "'&'", "\n": "newline", " and ": "and"}
 
 _IN_BRACKETS = "in brackets"
 
@@ -55,6 +40,8 @@ def read_label_cells(
     `separator` is auto, none, a text or the name of one. DataError for an empty cell where each
     image has one label.
     """
+    if not separator:
+        raise UsageError("data.label_separator is empty", "for example data.label_separator=,")
     found, codes = np.unique(texts, return_inverse=True)
     values = [str(value) for value in found]
     cells, how = _cut(values, separator)
@@ -73,6 +60,11 @@ def read_label_cells(
         notes = (*note_joined(words), *note_twins(classes))
         return rows.argmax(axis=1).astype(np.int64)[codes.reshape(-1)], classes, notes
     note = f"label cells {how} hold several labels: this is multi-label, {len(classes)} labels"
+    if separator not in ("auto", "none") and all(len(cell) < 2 for cell in cells):
+        note = (
+            f"no cell of column {printable(column)!r} holds several labels (data.label_separator="
+            f"{printable(separator)}): this is multi-label, {len(classes)} labels"
+        )
     return rows[codes.reshape(-1)], classes, (note, *note_joined(words), *note_twins(classes))
 
 

@@ -144,6 +144,8 @@ def _open_pixel_table(table: Table, pixels: Sequence[str], options: TableOptions
         )
     split = _without(split, label)
     read = table.read(list(dict.fromkeys([*label, *split.names, *split.doubtful])))
+    if not read.num_rows:
+        raise DataError(f"{shown} lists no image", "add one row an image below the header")
     texts = {name: np.strings.strip(as_texts(read[name], name)) for name in read.column_names}
     refuse_blank(texts[label[0]], label[0], shown)
     given, notes = read_split_columns(split, texts, shown)
