@@ -94,10 +94,10 @@ def test_folders_called_splits_are_refused_where_their_classes_have_nothing_in_c
          "{path} has 'fold1', 'fold2' with the same class folders in each: 'a', 'b'",
          "put all images of a class into one folder, or list them in a .csv with the columns "
          "image, label and split"),
-        (["images/1.png", "masks/1.png"], "{path} holds 'images', 'masks', which are no classes",
+        (["images/1.png", "masks/1.png"], "{path} holds 'images', 'masks', which are not classes",
          "put the images of each class in a folder of its own, or list them in a .csv"),
         (["images_1/1.png", "images_2/2.png", "meta.csv"],
-         "{path} holds 'images_1', 'images_2', which are no classes",
+         "{path} holds 'images_1', 'images_2', which are not classes",
          "did you mean '{path}/meta.csv'?"),
         (["train/1.png", "test/2.png", "train.csv", "test.csv", "sample_submission.csv"],
          "{path} holds 2 images in 'test/', 'train/' but no class folders",
@@ -147,8 +147,7 @@ def test_class_folders_that_hold_the_same_folders_are_noted(tmp_path):
     data = open_data(tmp_path)
     assert data.samples.class_names == ("camera", "phone")
     assert data.notes == (
-        "the classes are 'camera', 'phone'; each holds the folders 'a', 'b', which are not taken "
-        "for classes",
+        "the classes are 'camera', 'phone'; the folders 'a', 'b' inside each are not classes",
     )
 
 
@@ -210,7 +209,8 @@ def test_a_copy_beside_the_splits_is_named(tmp_path):
 def test_tables_beside_class_folders_are_named(tmp_path):
     plant(tmp_path, "a/1.png", "b/1.png", "labels.csv")
     assert open_data(tmp_path).notes == (
-        f"'{tmp_path}/labels.csv' beside the folders not used: labels are the folders' names",
+        f"'{tmp_path}/labels.csv' beside the class folders: not used, the labels are the folder "
+        "names",
     )
 
 

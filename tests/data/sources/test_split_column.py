@@ -59,8 +59,8 @@ def test_split_columns_that_are_not_certain_are_named_and_not_used(folder, name,
     data = open_data(table(folder, name, *cells.split()))
     assert data.given is None
     assert data.notes == (
-        f"column '{name}' may be about splits and is not used: it holds {seen}; write train, val "
-        "and test into a column named split to use it",
+        f"column '{name}' looks like a split column but is not used: it holds {seen}; write "
+        "train, val and test into a column named split to use it",
     )
 
 
@@ -81,7 +81,7 @@ def test_split_columns_are_no_labels(folder):
     ("name", "cells", "message", "hint"),
     [
         ("set", "train train train test test extra", "{path}: column 'set' holds 'extra'",
-         "its cells are train, val or test; give the column another name if it means else"),
+         "its cells are train, val or test; rename the column if it means something else"),
         ("mine,yours", "train,train train,test train,train train,test test,test test,train",
          "{path} has several columns of splits: 'mine', 'yours'", "name the one to use 'split'"),
     ],

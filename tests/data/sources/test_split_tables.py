@@ -112,15 +112,13 @@ def test_tables_of_splits_are_refused_where_they_contradict(folder):
     assert error.hint == "keep one of them, or give the table to use"
     write(folder, "val.csv", "image,label,split", "2.png,b,train", "3.png,a,train", "1.png,a,val")
     error = fail((folder / "train.csv", folder / "val.csv"))
-    assert error.message == "the data for val name splits of their own"
-    assert error.hint == "give them alone, or take their splits out"
+    assert error.message == "the val data has splits of its own"
+    assert error.hint == "give that source alone, or remove its split column"
 
 
 def test_other_files_are_no_split_of_their_own(folder):
     (folder / "a.npy").write_bytes(b"x")
     error = fail((folder / "train.csv", folder / "a.npy"))
     assert isinstance(error, UsageError)
-    assert error.message == (
-        f"{folder}/a.npy is no table and no folder of classes: as a split of its own it can't be "
-        "read"
-    )
+    assert error.message == f"{folder}/a.npy is neither a table nor a folder of classes"
+    assert error.hint == "open it with open_data, or give arrays"

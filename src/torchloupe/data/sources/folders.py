@@ -48,7 +48,7 @@ from torchloupe.units import plural
 def open_folder(path: Path, class_names: Sequence[str] = ()) -> Data:
     """Images in class folders, or in class folders below train, val and test folders.
 
-    A folder that holds one folder and nothing else is gone down through.
+    A folder that holds one folder and nothing else is entered.
     """
     index = Index(path, class_names)
     kept = index.read()
@@ -100,7 +100,7 @@ class _Reading:
     """The images found in class folders so far, and the notes on what is not used."""
 
     def __init__(self, walk: Walk, below: str) -> None:
-        """`below` are the folders that were gone down through to get to the walk's root."""
+        """`below` are the folders that were entered to get to the walk's root."""
         self.walk = walk
         self.top = walk.look()
         self.listing = Listing()
@@ -214,7 +214,8 @@ class _Reading:
             )
         if len(self.listing) and (tables := tables_in(Path(self.walk.root), self.top)):
             self.notes.append(
-                f"{name_some(tables, 3)} beside the folders not used: labels are the folders' names"
+                f"{name_some(tables, 3)} beside the class folders: not used, the labels are the "
+                "folder names"
             )
 
 

@@ -33,8 +33,8 @@ def join_splits(parts: Mapping[int, Data], name: str, class_names: Sequence[str]
     for part, data in parts.items():
         if data.given is not None:
             raise DataError(
-                f"the data for {SPLIT_NAMES[part]} name splits of their own",
-                "give them alone, or take their splits out",
+                f"the {SPLIT_NAMES[part]} data has splits of its own",
+                "give that source alone, or remove its split column",
             )
     given = np.repeat(list(parts), [len(data.samples) for data in listed]).astype(np.int8)
     labels, classes = _join_labels(listed, class_names)

@@ -152,8 +152,7 @@ def _open_paths(paths: Mapping[int, str], options: dict[str, Any]) -> Data:
     for part, path in paths.items():
         if _kind_of(path) not in ("folder", "table"):
             raise UsageError(
-                f"{printable(path)} is no table and no folder of classes: as a split of its own "
-                "it can't be read",
+                f"{printable(path)} is neither a table nor a folder of classes",
                 "open it with open_data, or give arrays",
             )
         parts[part] = _open(path, options, download=False)

@@ -23,7 +23,7 @@ from torchloupe.data.split import SPLIT_NAMES, TRAIN
 from torchloupe.errors import DataError, printable
 
 TABLE_FILES = (".csv", ".tsv", ".parquet", ".npz")
-_DEEPEST = 8  # single folders in one another that are gone down through
+_DEEPEST = 8  # single folders in one another that are entered
 _NUMBERED = re.compile(
     r".*?(fold|split|part|batch|chunk|shard|subset|archive|images?|imgs?|cv|k)[-_. ]*\d+",
     re.IGNORECASE,
@@ -185,7 +185,7 @@ def refuse_parts_as_classes(path: Path, children: Mapping[str, set[str]], top: L
         hint = f"did you mean {name_some(rank_tables(tables))}?"
     lower = {name.lower() for name in names}
     if lower <= _IMAGES | _TARGETS and lower & _IMAGES and lower & _TARGETS:
-        raise DataError(f"{shown} holds {name_some(names)}, which are no classes", hint)
+        raise DataError(f"{shown} holds {name_some(names)}, which are not classes", hint)
     trains = [name for name in names if (s := read_split_name(name)) and s.part == TRAIN]
     for name in trains:
         alike = [n for n in names if n != name and children[n] and children[n] <= children[name]]
@@ -213,7 +213,7 @@ def refuse_parts_as_classes(path: Path, children: Mapping[str, set[str]], top: L
                 "columns image, label and split",
             )
         if tables and not any(children.values()):
-            raise DataError(f"{shown} holds {name_some(names, 3)}, which are no classes", hint)
+            raise DataError(f"{shown} holds {name_some(names, 3)}, which are not classes", hint)
 
 
 def note_alike(children: Mapping[str, set[str]]) -> tuple[str, ...]:
@@ -222,8 +222,8 @@ def note_alike(children: Mapping[str, set[str]]) -> tuple[str, ...]:
     if len(found) < 2 or len(found[0]) < 2 or any(inner != found[0] for inner in found):
         return ()
     return (
-        f"the classes are {name_some(sorted(children), 3)}; each holds the folders "
-        f"{name_some(sorted(found[0]), 3)}, which are not taken for classes",
+        f"the classes are {name_some(sorted(children), 3)}; the folders "
+        f"{name_some(sorted(found[0]), 3)} inside each are not classes",
     )
 
 

@@ -27,7 +27,7 @@ def read_split_columns(
     `texts` are the columns' cells. DataError where a cell names no split.
     """
     notes = tuple(
-        f"column {printable(name)!r} may be about splits and is not used: it holds "
+        f"column {printable(name)!r} looks like a split column but is not used: it holds "
         f"{name_some(np.unique(texts[name]).tolist(), 3)}; write train, val and test into a "
         "column named split to use it"
         for name in found.doubtful
@@ -55,7 +55,7 @@ def _read_words(texts: NDArray[Any], name: str, shown: str) -> NDArray[np.int8]:
     if unknown:
         raise DataError(
             f"{shown}: column {printable(name)!r} holds {name_some(unknown)}",
-            "its cells are train, val or test; give the column another name if it means else",
+            "its cells are train, val or test; rename the column if it means something else",
         )
     lookup = np.array(list(parts.values()), dtype=np.int8)
     return np.asarray(lookup[codes.reshape(-1)], dtype=np.int8)
@@ -83,7 +83,7 @@ def _read_flag_columns(found: SplitColumns, texts: Texts, shown: str) -> NDArray
             raise DataError(
                 f"{shown}: column {printable(name)!r} holds {printable(texts[name][wrong[0]])!r}, "
                 "not 0 or 1",
-                "fill the cell, or give the column another name if it means else",
+                "fill the cell, or rename the column if it means something else",
             )
         is_set = read_flags(texts[name])
         given[is_set] = flag_part(name)
