@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from torchloupe.config.schema import Config
+from torchloupe.config import text
 from torchloupe.data.samples import Samples, make_ids
 from torchloupe.errors import CheckpointError, DataError, UsageError
 from torchloupe.run.data_record import DataRecord
 from torchloupe.run.events import read_events
+from torchloupe.train.changes import refuse_fixed_settings
 from torchloupe.train.start import resume, train
 
 SETTINGS = {
@@ -242,3 +245,15 @@ def test_record_with_objects_in_it_is_refused_and_runs_nothing(tmp_path):
     with pytest.raises(CheckpointError, match="can't be read"):
         DataRecord.read(tmp_path / "data.npz")
     assert not (tmp_path / "pwned").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "was"),
+    [("data.copies", "once", "keep"), ("data.label_separator", ",", "auto")],
+)
+def test_changes_refuse_settings_that_decided_the_images_and_labels(name, value, was):
+    with pytest.raises(UsageError) as caught:
+        refuse_fixed_settings(Config(), text.change(Config(), {name: value}))
+    assert caught.value.message == (
+        f"a run that has begun can't change {name} (was {was}, now {value})"
+    )

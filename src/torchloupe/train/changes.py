@@ -20,7 +20,7 @@ from torchloupe.run.data_record import DataChange, DataRecord
 _FIXED = (
     *("data.mode", "data.size", "data.fit", "data.kernel", "data.layout", "data.class_names"),
     *("data.image_column", "data.label_column", "data.val_fraction", "data.test_fraction"),
-    *("data.folds", "data.fold"),
+    *("data.folds", "data.fold", "data.label_separator", "data.copies"),
     *("train.seed", "optimizer.name"),
 )
 
