@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from torchloupe.config.schema import Config
 from torchloupe.config import text
+from torchloupe.config.schema import Config
 from torchloupe.data.samples import Samples, make_ids
 from torchloupe.errors import CheckpointError, DataError, UsageError
 from torchloupe.run.data_record import DataRecord

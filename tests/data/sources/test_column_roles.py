@@ -39,6 +39,7 @@ def test_columns_of_flags_are_classes_where_each_row_has_one(folder):
     data = open_data(path)
     assert data.samples.class_names == ("healthy", "rust", "scab")
     assert data.samples.labels.tolist() == [0, 1, 2]
+    assert data.notes[0] == "the labels are read from the columns 'healthy', 'rust', 'scab'"
 
 
 def test_columns_of_flags_are_asked_for_where_a_row_has_several(folder):

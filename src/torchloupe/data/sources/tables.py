@@ -32,7 +32,7 @@ from torchloupe.data.sources.labels import compare_splits
 from torchloupe.data.sources.pixel_table import find_pixel_columns, label_candidates, open_pixels
 from torchloupe.data.sources.source import Data, FileReader, make_stamp, name_some, short_name
 from torchloupe.data.sources.split_column import read_split_columns
-from torchloupe.data.sources.split_names import read_split_name
+from torchloupe.data.sources.split_names import read_split, read_split_name
 from torchloupe.data.split import TRAIN
 from torchloupe.errors import DataError, UsageError, printable
 from torchloupe.units import plural
@@ -89,12 +89,16 @@ def open_table(path: Path, options: TableOptions | None = None) -> Data:
     notes += split_notes
     if given is not None:
         notes += compare_splits(labels, given, classes)
+    if len(labelled) > 1 and options.label_column == "auto":
+        notes = (f"the labels are read from the columns {name_some(labelled)}", *notes)
     numbers = None
     if groups:
         numbers = np.unique(texts[groups[0]], return_inverse=True)[1].astype(np.int64)
     found = files.find(names, given)
     ids, repeated = make_distinct(found.names)
     repeated += _note_other_labels(found.names, labels)
+    if given is None:
+        repeated += _note_split_folders(found.names)
     return Data(
         name=short_name(path.stem),
         kind="table",
@@ -211,6 +215,18 @@ def _note_other_labels(names: NDArray[Any], labels: NDArray[Any]) -> tuple[str, 
     return (
         f"{files} listed with labels that differ: {name_some(again, 3)}; where an image has "
         "several labels, write them into one cell (a|b)",
+    )
+
+
+def _note_split_folders(names: NDArray[Any]) -> tuple[str, ...]:
+    """A note where the folders of the files name splits, and no column does."""
+    folders = {name.partition("/")[0] for name in names.tolist() if "/" in name}
+    parts = {read_split(folder) for folder in folders} - {None}
+    if TRAIN not in parts or len(parts) < 2:
+        return ()
+    return (
+        f"the files lie in {name_some(sorted(folders), 3)}, which is not used as the split: write "
+        "train, val and test into a column named split to use it",
     )
 
 
