@@ -244,3 +244,57 @@ def test_folds_are_refused_where_the_data_is_split_or_too_small():
         split_samples(samples, given=np.array([0, 1] * 6, np.int8), fold=(1, 3))
     with pytest.raises(DataError, match="50 folds of 12 images leave folds empty"):
         split_samples(samples, fold=(1, 50))
+
+
+def deal_all(samples, folds, **facts):
+    parts = [split_samples(samples, fold=(k, folds), **facts) for k in range(1, folds + 1)]
+    tested = np.concatenate([part.test for part in parts])
+    assert sorted(tested) == list(range(len(samples)))
+    return [samples.class_counts(part.test) for part in parts], parts[0].notes
+
+
+def test_folds_stay_even_where_a_picture_is_there_many_times():
+    samples = make_samples([200, 150, 100])
+    content = np.arange(450, dtype=np.uint64)
+    content[:30] = 0
+    content[200:240] = 200 + np.arange(40) // 4
+    counts, notes = deal_all(samples, 5, content=content)
+    assert [counted.tolist() for counted in counts] == [[40, 30, 20]] * 5
+    assert notes == (
+        "59 images are copies of others, most of them of img0 (30); data.copies=once trains on one "
+        "of each",
+    )
+
+
+def test_folds_share_out_the_rest_where_one_picture_is_more_than_a_fold():
+    samples = make_samples([138, 100])
+    content = np.arange(238, dtype=np.uint64)
+    content[:115] = 0
+    counts, _ = deal_all(samples, 5, content=content)
+    assert sorted(counted[0] for counted in counts) == [5, 6, 6, 6, 115]
+    assert [counted[1] for counted in counts] == [20] * 5
+
+
+def test_folds_stay_even_where_groups_hold_several_classes():
+    groups = np.arange(600) * 7919 % 97 % 40
+    samples = make_samples([300, 200, 100], groups=groups)
+    counts, _ = deal_all(samples, 5)
+    for counted in counts:
+        assert (np.abs(counted - np.array([60, 40, 20])) <= 8).all()
+
+
+def test_folds_of_images_without_copies_are_dealt_as_ever():
+    samples = make_samples([12, 9])
+    assert split_samples(samples, fold=(1, 3), seed=4).test.tolist() == [3, 4, 8, 10, 12, 14, 19]
+
+
+@pytest.mark.parametrize("given_parts", [False, True])
+def test_copies_once_leaves_one_of_each_in_train(given_parts):
+    samples = make_samples([40, 40])
+    content = np.arange(80, dtype=np.uint64) // 4
+    given = np.tile([TRAIN] * 4 + [VAL] * 4, 10).astype(np.int8) if given_parts else None
+    kept = split_samples(samples, content=content, given=given)
+    once = split_samples(samples, content=content, given=given, copies="once")
+    assert len(set(content[once.train])) == len(once.train) == len(set(content[kept.train]))
+    assert set(once.train) < set(kept.train)
+    assert (once.val.tolist(), once.test.tolist()) == (kept.val.tolist(), kept.test.tolist())

@@ -102,3 +102,14 @@ def test_small_sets_keep_nothing(photos, tmp_path, monkeypatch):
     monkeypatch.setattr(cache, "LARGE", 61)
     rows = show(photos)[0]
     assert kept(tmp_path) == [] and len(np.concatenate(rows)) == 59
+
+
+def test_division_without_copies_is_kept_apart(photos, monkeypatch):
+    for number in range(5):
+        (photos / "a" / f"copy{number}.png").write_bytes((photos / "a" / "000.png").read_bytes())
+    every, once = show(photos), show(photos, copies="once")
+    assert (len(np.concatenate(every[0])), len(np.concatenate(once[0]))) == (64, 59)
+    assert once[0][1:] == every[0][1:]
+    assert any(note.endswith("train has one of each") for note in once[1])
+    monkeypatch.setattr(cache, "LARGE", 100)
+    assert (show(photos), show(photos, copies="once")) == (every, once)

@@ -15,7 +15,7 @@ from torchloupe.errors import CheckpointError, DataError, UsageError
 from torchloupe.run.data_record import DataRecord
 from torchloupe.run.events import read_events
 from torchloupe.system.user_code import PYTHON_OBJECT
-from torchloupe.train.changes import describe_new_run
+from torchloupe.train.changes import describe_new_run, refuse_fixed_settings
 from torchloupe.train.start import resume, train
 
 SETTINGS = {
@@ -318,3 +318,15 @@ def test_run_lists_all_images_that_can_not_be_read(
     assert run.folder == listed.parent.relative_to(tmp_path)
     notes = [event["note"] for event in run.events if "note" in event]
     assert "set aside: 13 images in all (12 empty, 1 not an image)" in notes
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "was"),
+    [("data.copies", "once", "keep"), ("data.label_separator", ",", "auto")],
+)
+def test_changes_refuse_settings_that_decided_the_images_and_labels(name, value, was):
+    with pytest.raises(UsageError) as caught:
+        refuse_fixed_settings(Config(), change_settings(Config(), {name: value}))
+    assert caught.value.message == (
+        f"a run that has begun can't change {name} (was {was}, now {value})"
+    )

@@ -17,9 +17,11 @@ class DataConfig:
     """What to read and how to preprocess it."""
 
     source: str = ""  # a folder, file, set name or file.py:name, as typed
-    image_column: str = "auto"  # manifests: the column of paths
-    label_column: str = "auto"  # manifests: the column of labels; "a,b,c" for several of 0 and 1
-    layout: str = "auto"  # arrays: NHW, NHWC or NCHW
+    image_column: str = "auto"  # tables: the column of paths
+    label_column: str = "auto"  # tables: the column of labels; "a,b,c" for several of 0 and 1
+    label_separator: str = "auto"  # tables: what stands between labels in a cell, space; none
+    image_folder: str = "auto"  # tables: the folder that paths are relative to, if not the table's
+    layout: str = "auto"  # arrays, and tables of pixels in colour: NHW, NHWC or NCHW
     class_names: tuple[str, ...] = ()  # for data that carries numbers only
     mode: str = "auto"  # L or RGB
     size: str = "auto"  # "64" or "48x64" (height x width)
@@ -29,6 +31,7 @@ class DataConfig:
     test_fraction: float = 0.15  # fraction set aside for the test at the end
     folds: int = 0  # cross-validation: how many equal parts the images are dealt into; 0 is off
     fold: int = 0  # which of the folds, from 1, is the test split; 0 where `--folds` takes them all
+    copies: str = "keep"  # once: train on one of identical images with the same label; keep: on all
     bad_fraction: float = 0.01  # up to this fraction of unreadable images is set aside
     pack: str = "auto"  # disk, memory, off (decode on the fly)
     workers: int = 0  # worker processes for a Dataset
@@ -181,6 +184,7 @@ def differing(before: Config, after: Config) -> dict[str, tuple[Any, Any]]:
 _CHOICES: dict[str, tuple[str, ...]] = {
     "data.mode": ("auto", "L", "RGB"),
     "data.fit": ("auto", "crop", "pad", "stretch"),
+    "data.copies": ("keep", "once"),
     "data.kernel": ("nearest", "bilinear", "bicubic", "lanczos"),
     "data.layout": ("auto", "NHW", "NHWC", "NCHW"),
     "train.strategy": ("auto", "head", "finetune", "scratch"),

@@ -9,6 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from torchloupe.data.copies import (
+    describe_contradictions,
+    describe_copies,
+    describe_leaks,
+    find_copies,
+)
 from torchloupe.data.samples import Samples
 from torchloupe.errors import DataError, printable
 from torchloupe.system.counter_rng import Keys, hash_parts, make_key
@@ -17,6 +23,7 @@ from torchloupe.units import plural
 TRAIN, VAL, TEST = 0, 1, 2
 SPLIT_NAMES = ("train", "val", "test")
 FEW = 5  # a class with fewer images is named in a note
+_NOWHERE = -1  # the part of an image that is left out
 _SPLIT_DRAW = 0x5B117  # tells this use of a sample's key from all others
 
 Rows = NDArray[np.int64]
@@ -24,7 +31,7 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Splits:
-    """Row numbers of each part, ascending, and what a person should know about them."""
+    """Row numbers of each part, ascending, and notes for the user."""
 
     train: Rows
     val: Rows
@@ -41,6 +48,7 @@ def split_samples(
     test_fraction: float = 0.15,
     seed: int = 0,
     fold: tuple[int, int] | None = None,
+    copies: str = "keep",
 ) -> Splits:
     """The rows to train on, to validate with and to test with.
 
@@ -55,7 +63,9 @@ def split_samples(
     _refuse_untrainable(samples)
     notes = _few_images(samples)
     units = _join_units(samples.groups, content, len(samples))
-    notes += _contradictions(samples, content)
+    if content is not None:
+        notes += describe_contradictions(samples, content)
+        notes += describe_copies(samples, content, is_once=copies == "once")
     is_split = given is not None and bool((given != TRAIN).any())
     if fold:
         _refuse_folds(samples, is_split, fold[1])
@@ -66,13 +76,17 @@ def split_samples(
         parts = _carve(samples, units, np.arange(len(samples)), (val_fraction, test_fraction), seed)
     else:
         parts = np.asarray(given, dtype=np.int8).copy()
-        notes += _leaks(samples, parts, content)
+        if content is not None:
+            sides = {name: np.flatnonzero(parts == k) for k, name in enumerate(SPLIT_NAMES)}
+            notes += describe_leaks(samples, content, sides)
         if not (parts == VAL).any() and val_fraction > 0:
             train = np.flatnonzero(parts == TRAIN)
             parts[train] = _carve(samples, units[train], train, (val_fraction, 0.0), seed)
         if not (parts == TEST).any():
             notes += ("the data has no test split: results are those of the validation images",)
     _refuse_untrained(samples, parts)
+    if copies == "once" and content is not None:
+        parts[find_copies(samples, content, np.flatnonzero(parts == TRAIN))] = _NOWHERE
     notes += _missing(parts, (val_fraction, test_fraction), carved=given is None)
     train, val, test = (np.flatnonzero(parts == part) for part in (TRAIN, VAL, TEST))
     return Splits(train, val, test, notes)
@@ -106,13 +120,61 @@ def _carve(
 def _deal(
     samples: Samples, units: NDArray[np.int64], fold: tuple[int, int], seed: int
 ) -> NDArray[np.int8]:
-    """TRAIN or TEST [N] for each row: units dealt out in turns, class after class, to the folds."""
+    """TRAIN or TEST [N] for each row: whole units dealt out to the folds, class after class.
+
+    Units of one image go round in turns. Where there are larger ones, these go first, the largest
+    first, each to the fold that has least of its classes; the others fill up what is uneven then.
+    """
     number, folds = fold
-    unit, _, _, order = _draw_units(samples, units, np.arange(len(samples)), seed)
-    part = np.full(len(order), TRAIN, dtype=np.int8)
-    part[order[number - 1 :: folds]] = TEST
+    unit, sizes, strata, order = _draw_units(samples, units, np.arange(len(samples)), seed)
+    part = np.full(len(sizes), TRAIN, dtype=np.int8)
+    if sizes.max() == 1:
+        part[order[number - 1 :: folds]] = TEST
+    else:
+        part[_deal_evenly(samples, unit, sizes, strata, order, folds) == number - 1] = TEST
     _keep_in_train(samples, np.arange(len(samples)), unit, part)
     return part[unit]
+
+
+def _deal_evenly(
+    samples: Samples,
+    unit: NDArray[np.int64],
+    sizes: NDArray[np.int64],
+    strata: NDArray[np.int64],
+    order: NDArray[np.int64],
+    folds: int,
+) -> NDArray[np.int64]:
+    """The fold of each unit, so that classes, and images in all, are shared evenly."""
+    dealt = np.zeros(len(sizes), dtype=np.int64)
+    classes = np.zeros((folds, len(samples.class_names) + 1))  # the last: images without a label
+    total = np.zeros(folds)
+    rows = np.argsort(unit, kind="stable")
+    starts = np.cumsum(sizes) - sizes
+    of_row = _strata(samples)
+    expected = np.maximum(np.bincount(of_row, minlength=classes.shape[1]) / folds, 1.0)
+    large = order[sizes[order] > 1]
+    for one in large[np.argsort(-sizes[large], kind="stable")].tolist():
+        own = of_row[rows[starts[one] : starts[one] + sizes[one]]]
+        kinds, counts = np.unique(own, return_counts=True)
+        filled = (classes[:, kinds] / expected[kinds] * counts).sum(axis=1)
+        chosen = int(np.lexsort((np.arange(folds), total, np.round(filled, 9)))[0])
+        dealt[one] = chosen
+        classes[chosen, kinds] += counts
+        total[chosen] += sizes[one]
+    small = order[sizes[order] == 1]
+    ends = np.flatnonzero(np.diff(strata[small], append=-1)) + 1
+    for members in np.split(small, ends[:-1]):
+        if not len(members):
+            continue
+        kind = int(strata[members[0]])
+        # Slots of all folds, the emptiest first: those of the class, then of the fold.
+        level = classes[:, kind, None] + np.arange(len(members))
+        tie = np.broadcast_to(total[:, None], level.shape)
+        slots = np.lexsort((tie.ravel(), level.ravel()))[: len(members)] // len(members)
+        dealt[members] = slots
+        classes[:, kind] += np.bincount(slots, minlength=folds)
+        total += np.bincount(slots, minlength=folds)
+    return dealt
 
 
 def _draw_units(
@@ -255,41 +317,6 @@ def _missing(
     wanted = {VAL: fractions[0], TEST: fractions[1] if carved else 0.0}
     none = [SPLIT_NAMES[k] for k, f in wanted.items() if f > 0 and not (parts == k).any()]
     return (f"too few images to hold some back for {' and '.join(none)}",) if none else ()
-
-
-def _leaks(samples: Samples, parts: NDArray[np.int8], content: Keys | None) -> tuple[str, ...]:
-    """Notes on images that the data's own splits hold twice."""
-    if content is None:
-        return ()
-    notes = []
-    for one, other in ((TRAIN, VAL), (TRAIN, TEST), (VAL, TEST)):
-        first, second = np.flatnonzero(parts == one), np.flatnonzero(parts == other)
-        shared = second[np.isin(content[second], content[first])]
-        if len(shared):
-            twin = first[np.flatnonzero(content[first] == content[shared[0]])[0]]
-            notes.append(
-                f"{plural(len(shared), 'image')} of {SPLIT_NAMES[other]} "
-                f"{'is' if len(shared) == 1 else 'are'} also in {SPLIT_NAMES[one]}, for example "
-                f"{printable(samples.ids[shared[0]], 80)} = {printable(samples.ids[twin], 80)}"
-            )
-    return tuple(notes)
-
-
-def _contradictions(samples: Samples, content: Keys | None) -> tuple[str, ...]:
-    """A note on identical images with different labels."""
-    if content is None:
-        return ()
-    _, first, inverse = np.unique(content, return_index=True, return_inverse=True)
-    differs = samples.labels != samples.labels[first[inverse]]
-    odd = np.flatnonzero(differs.any(axis=1) if samples.is_multi_label else differs)
-    if not len(odd):
-        return ()
-    row, twin = odd[0], first[inverse[odd[0]]]
-    return (
-        f"{plural(len(odd), 'image')} {'repeats' if len(odd) == 1 else 'repeat'} another one's "
-        f"content under a different label, for example {printable(samples.ids[row], 80)} = "
-        f"{printable(samples.ids[twin], 80)}",
-    )
 
 
 def _names(samples: Samples, numbers: NDArray[np.int64]) -> str:

@@ -16,7 +16,7 @@ from torchloupe.data.split import SPLIT_NAMES, Splits, split_samples
 from torchloupe.system import cache
 from torchloupe.system.cache import Kept, remember
 
-FORMAT = 1  # raised when the same images and labels would give anything else
+FORMAT = 2  # raised when the same images and labels would give anything else
 
 Rows = NDArray[np.int64]
 
@@ -29,6 +29,7 @@ def divide(
     fractions: tuple[float, float],
     seed: int,
     fold: tuple[int, int] | None,
+    copies: str = "keep",
 ) -> tuple[Splits, str]:
     """The split of the images at `sound` as rows of all, and the fingerprint of all.
 
@@ -46,6 +47,7 @@ def divide(
             test_fraction=fractions[1],
             seed=seed,
             fold=fold,
+            copies=copies,
         )
         parts = np.full(len(samples), -1, dtype=np.int8)
         for number, name in enumerate(SPLIT_NAMES):
@@ -54,7 +56,7 @@ def divide(
         return Kept(facts, {"parts": parts})
 
     arrays = (samples.keys, samples.labels, samples.groups, data.given, content, sound)
-    options = (*samples.class_names, *fractions, seed, *(fold or ()))
+    options = (*samples.class_names, *fractions, seed, *(fold or ()), copies)
     kept = _recall(pixels, "split.kept", (*arrays, *options), make)
     train, val, test = (np.flatnonzero(kept.arrays["parts"] == k) for k in range(3))
     return Splits(train, val, test, tuple(kept.facts["notes"])), kept.facts["fingerprint"]

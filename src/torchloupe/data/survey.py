@@ -126,7 +126,7 @@ def look_at(data: Data) -> Survey:
 def measure_plain_fraction(data: Data) -> float:
     """The share of images on a ground of one colour, such as drawings, cut-outs and scans.
 
-    Told by the border of a few images; 0 where none of them can be read.
+    Measured at the border of a few images; 0 where none of them can be read.
     """
     plain = []
     for row in _pick(data, PLAIN_LOOKED_AT):

@@ -18,6 +18,7 @@ from torchloupe.data.feeds.rank_share import RankShare
 from torchloupe.data.pack.pixels import Pixels, open_pixels, sound_rows
 from torchloupe.data.pack.set_aside import count_kinds
 from torchloupe.data.sources import Data, open_data
+from torchloupe.data.sources.kinds import unfit_options
 from torchloupe.data.sources.source import count_ignored
 from torchloupe.data.split import TEST, Splits
 from torchloupe.data.split_cache import divide, find_statistics
@@ -68,7 +69,15 @@ def prepare_data(
     else:
         fractions = (config.val_fraction, config.test_fraction)
         fold = (config.fold, config.folds) if config.fold else None
-        splits, fingerprint = divide(data, pixels, sound, fractions=fractions, seed=seed, fold=fold)
+        splits, fingerprint = divide(
+            data,
+            pixels,
+            sound,
+            fractions=fractions,
+            seed=seed,
+            fold=fold,
+            copies=config.copies,
+        )
     if contract is None:
         chosen = _with_statistics(chosen, input_spec, pixels, splits)
     return _kind_of(data)(
@@ -86,10 +95,16 @@ def prepare_data(
 def prepare_evaluation_data(config: DataConfig, source: Any, contract: Contract) -> RunData:
     """Data to evaluate a trained model on: its test split where the source names one, else all.
 
-    Classes are aligned with the contract's by name. Unreadable images are set aside as in
+    Options of the run's own data that don't fit `source` are left out. Classes are aligned with
+    the contract's by name. Unreadable images are set aside as in
     training.
     """
-    data = align_classes(open_source(config, source), contract.class_names)
+    unfit = set(unfit_options(source))
+    if source != config.source:
+        unfit.add("image_folder")  # beside the table of the run
+    left_out: dict[str, Any] = dict.fromkeys(unfit, "auto")
+    options = replace(config, **left_out)
+    data = align_classes(open_source(options, source), contract.class_names)
     pixels, rows = _read_pixels(config, data, contract)
     notes = _notes_on(data, pixels)
     if data.given is not None and (data.given == TEST).any():
@@ -182,6 +197,8 @@ def open_source(config: DataConfig, source: Any) -> Data:
         source,
         image_column=config.image_column,
         label_column=config.label_column,
+        label_separator=config.label_separator,
+        image_folder=config.image_folder,
         layout=config.layout,
         class_names=config.class_names,
         download=config.download,

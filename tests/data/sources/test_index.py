@@ -321,3 +321,29 @@ def test_index_of_a_path_is_of_that_path(photos, tmp_path, monkeypatch):
     again = open_data("photos")
     assert is_indexed(again) and again.samples.ids.tolist() == first.samples.ids.tolist()
     assert Path(again.reader.path(0)).read_bytes() == first.reader.read(0)
+
+
+def test_index_of_a_folder_that_was_gone_down_through(tmp_path):
+    for number in range(COUNT):
+        put(tmp_path / "set" / "in" / "ab"[number % 2] / f"{number:03d}.png", seed=number)
+    (tmp_path / "set" / "README.md").write_text("x")
+    listed, again = open_data(tmp_path / "set"), open_data(tmp_path / "set")
+    assert (is_indexed(listed), is_indexed(again)) == (False, True)
+    assert facts_of(again) == facts_of(listed)
+    assert again.notes == ("the data are in in/, the only folder there",)
+    put(tmp_path / "set" / "c" / "1.png")  # beside it: no single folder any more
+    assert not is_indexed(open_data(tmp_path / "set"))
+
+
+def test_index_holds_as_long_as_what_is_no_data_is_none(photos):
+    put(photos / "runs" / "1" / "look" / "1.png")
+    for name in ("config.json", "contract.json"):
+        (photos / "runs" / "1" / name).write_text("{}")
+    listed, again = open_data(photos), open_data(photos)
+    assert is_indexed(again)
+    assert again.samples.class_names == listed.samples.class_names == ("a", "b")
+    for name in ("config.json", "contract.json"):
+        (photos / "runs" / "1" / name).unlink()
+    data = open_data(photos)
+    assert not is_indexed(data)
+    assert data.samples.class_names == ("a", "b", "runs")

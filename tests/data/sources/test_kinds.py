@@ -1,4 +1,4 @@
-"""The one door: what each text and object is taken for, and what is said to anything else."""
+"""Kinds of sources: what each text and object is opened as, and what anything else gets."""
 
 from pathlib import Path
 
@@ -9,8 +9,12 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 import torchloupe.data.sources as sources
+from torchloupe.config.schema import DataConfig
+from torchloupe.data.contract import choose_contract
 from torchloupe.data.sources import Data, open_data
+from torchloupe.data.sources.kinds import unfit_options
 from torchloupe.errors import DataError, LoupeError, UsageError
+from torchloupe.prepare.data import open_source, prepare, prepare_evaluation_data
 
 KINDS = (
     "a source is a folder, .csv, .tsv, .parquet, .npz, .npy, .pt, .h5, .safetensors, .zip, .tar or "
@@ -36,6 +40,72 @@ def photos(folder):
 def test_open_data_lets_data_pass():
     data = open_data("digits")
     assert open_data(data) is data
+
+
+def write_table(folder):
+    photos(folder)
+    path = Path(folder, "t.csv")
+    path.write_text("x,y,photo,is\n1,1,cat/1.png,cat\n2,2,dog/1.png,dog\n")
+    return path
+
+
+def test_open_data_lets_data_pass_with_the_options_it_was_opened_with(tmp_path):
+    options = {"image_column": "photo", "label_column": "is", "image_folder": "."}
+    data = open_data(write_table(tmp_path), **options)
+    assert data.samples.class_names == ("cat", "dog")
+    assert open_data(data, **options) is data
+    assert open_data(data) is data
+
+
+def test_open_data_notes_options_that_come_too_late(tmp_path):
+    data = open_data(write_table(tmp_path), image_column="photo", label_column="is")
+    again = open_data(data, image_column="photo", label_column="y")
+    assert again.samples is data.samples
+    assert again.notes == ("data.label_column=y is not used: the data were opened before",)
+    assert open_data(again, label_column="y") is again
+
+
+def test_a_run_of_a_table_uses_the_columns_that_were_asked_for(tmp_path):
+    folder = tmp_path / "set"
+    lines = ["x,y,photo,is"]
+    for k in range(24):
+        path = folder / f"{k}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.new("L", (8, 8), 200 * (k % 2)).save(path)
+        lines.append(f"{k},{k},{k}.png,{'ab'[k % 2]}")
+    Path(folder, "t.csv").write_text("\n".join(lines) + "\n")
+    config = DataConfig(image_column="photo", label_column="is", pack="memory")
+    data = open_source(config, folder / "t.csv")
+    assert prepare(config, data, seed=0).samples.class_names == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("source", "unfit"),
+    [
+        ("digits", {"image_column", "label_column", "label_separator", "image_folder", "layout"}),
+        ("{folder}/t.csv", set()),
+        (("{folder}/t.csv", "{folder}/t.csv"), set()),
+        ("{folder}", {"image_column", "label_column", "label_separator", "image_folder", "layout"}),
+        ((np.zeros(3), np.zeros(3)),
+         {"image_column", "label_column", "label_separator", "image_folder"}),
+    ],
+)  # fmt: skip
+def test_unfit_options_are_those_of_other_kinds(tmp_path, source, unfit):
+    write_table(tmp_path)
+    if isinstance(source, str):
+        source = source.format(folder=tmp_path)
+    elif isinstance(source[0], str):
+        source = tuple(part.format(folder=tmp_path) for part in source)
+    assert set(unfit_options(source)) == unfit
+
+
+def test_a_run_of_a_table_is_evaluated_on_a_folder(tmp_path):
+    config = DataConfig(source="t.csv", image_column="photo", image_folder="x", pack="memory")
+    photos(tmp_path / "photos")
+    contract = choose_contract(open_data(tmp_path / "photos"))
+    data = prepare_evaluation_data(config, str(tmp_path / "photos"), contract)
+    assert data.samples.class_names == ("cat", "dog")
+    assert len(data.rows("test")) == 2
 
 
 def test_open_data_takes_text_and_paths_alike(tmp_path, monkeypatch):
@@ -175,7 +245,8 @@ class NoLength(Dataset):
         ({"val": [], "valid": [], "train": []}, "two keys name one split: 'val', 'valid', 'train'",
          "keep one of them"),
         ((None, None), "there is no train split", "give at least train, for example (train, val)"),
-        (("a.csv", "b.csv"), "train: str a.csv is no data", WANTED),
+        (("a.csv", "b.csv"), "there is no file or folder a.csv", KINDS),
+        (("a.csv", 3), "train: str a.csv is no data", WANTED),
         (iter([1]), "an iterator (list_iterator) can be read only once",
          "give an IterableDataset, whose __iter__ starts anew each epoch"),
         (np.zeros((3, 4, 4)), "an array of shape [3, 4, 4] comes without labels",
@@ -204,6 +275,8 @@ def test_open_data_answers_an_empty_list(source):
         ({"layout": "HWC"}, "there is no layout 'HWC'"),
         ({"image_column": "a"}, "data.image_column=a is for tables, and digits is none"),
         ({"label_column": "a"}, "data.label_column=a is for tables, and digits is none"),
+        ({"label_separator": ","}, "data.label_separator=, is for tables, and digits is none"),
+        ({"image_folder": "a"}, "data.image_folder=a is for tables, and digits is none"),
         ({"class_names": "abc"}, "class_names is one text"),
     ],
 )

@@ -52,6 +52,8 @@ ROWS = "img/0.png,cat\nimg/1.png,dog\nimg/2.png,cat\n"
             f"{b},{a}\n" for a, b in (row.split(",") for row in ROWS.split())), "utf-8"),
         ("a.csv", "first,second\n" + ROWS, "utf-8"),
         ("a.csv", ROWS, "utf-8"),
+        ("a.csv", "".join(f"{b},{a}\n" for a, b in (row.split(",") for row in ROWS.split())),
+         "utf-8"),
         ("a.csv", '"image","label"\n' + "".join(
             f'"{a}","{b}"\n' for a, b in (row.split(",") for row in ROWS.split())), "utf-8"),
     ],
@@ -150,7 +152,11 @@ def test_tables_note_files_that_are_listed_twice_and_keep_ids_apart(folder):
     data = open_data(write(folder, "image,label\n" + ROWS + "img/0.png,dog\n"))
     assert data.samples.ids.tolist() == ["img/0.png", "img/1.png", "img/2.png", "img/0.png#2"]
     assert data.reader.read(3) == data.reader.read(0)
-    assert data.notes == ("1 file is listed more than once: 'img/0.png'",)
+    assert data.notes == (
+        "1 file is listed more than once: 'img/0.png'",
+        "1 file is listed with labels that differ: 'img/0.png'; where an image has several labels, "
+        "write them into one cell (a|b)",
+    )
 
 
 def test_tables_stamp_follows_the_files_and_not_the_labels(folder):
@@ -168,7 +174,8 @@ def test_tables_stamp_follows_the_files_and_not_the_labels(folder):
          "add one row an image below the header"),
         ("image,label\n" + "x.png,cat\ny.png,dog\n", DataError,
          "{path} lists 2 files of 2 that can't be found: 'x.png', 'y.png'",
-         "paths are relative to the table's folder, {folder}"),
+         "paths are relative to the table's folder, {folder}; "
+         "data.image_folder=FOLDER names another"),
         ("image,label\nimg/0.png,cat\nimg/1.png,\n", DataError,
          "{path} has 1 empty cell in column 'label', the first in row 2 below the header",
          "fill the cell or take the row out"),
@@ -185,7 +192,7 @@ def test_tables_stamp_follows_the_files_and_not_the_labels(folder):
          "{path} has several columns named 'label'", "give every column a name of its own"),
         ("image,label,split\nimg/0.png,a,train\nimg/1.png,b,later\n", DataError,
          "{path}: column 'split' holds 'later'",
-         "its cells are train, val or test; give the column another name if it means else"),
+         "its cells are train, val or test; rename the column if it means something else"),
         ("image,label,split\nimg/0.png,a,train\nimg/1.png,b,val\n", DataError,
          "val has a class that train lacks: 'b'",
          "add training images of it, or take it out of val"),

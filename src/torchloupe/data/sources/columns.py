@@ -1,7 +1,13 @@
-"""Columns of a table file, read as text, and which of them hold images and labels."""
+"""The columns of a table file, read as text whatever its dialect: separators, spaces, encodings.
 
+Which column holds what is decided in column_roles.
+"""
+
+import csv
 import os
+import re
 from collections import Counter
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +20,12 @@ from numpy.typing import NDArray
 
 from torchloupe.data.image.formats import IMAGE_SUFFIXES
 from torchloupe.data.sources.source import name_some
-from torchloupe.errors import DataError, UsageError, did_you_mean, printable
+from torchloupe.errors import DataError, printable
 
-IMAGE_COLUMNS = ("image", "path", "file", "filename", "filepath", "file_name", "image_path", "img")
-LABEL_COLUMNS = ("label", "class", "category", "target", "labels", "class_name")
+PREVIEW_ROWS = 1000
+_HEAD_BYTES = 2**20
+_NUMBER = re.compile(r"-?\d+(\.\d+)?")
+_FEWEST_NUMBERS = 16  # columns of a table without a header that is all numbers
 
 
 class Table:
@@ -25,17 +33,21 @@ class Table:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.has_header = True
         self._is_parquet = path.suffix.lower() == ".parquet"
-        self._parsing: Any = None
+        self._delimiter = ","
+        self._skipped = 0  # lines before the header
+        self._is_spaced = False  # quotes stand behind a space, which Arrow doesn't read
         self._names: list[str] | None = None
         try:
             if self._is_parquet:
-                self.columns: list[str] = list(pa.parquet.read_schema(path).names)
+                self._raw: list[str] = list(pa.parquet.read_schema(path).names)
             else:
                 self._read_header()
-        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        except (pa.ArrowException, OSError, UnicodeDecodeError, csv.Error) as error:
             raise self._unreadable(error) from None
-        twice = [name for name, count in Counter(self.columns).items() if count > 1]
+        self.columns = [name.strip() for name in self._raw]
+        twice = [name for name, count in Counter(self.columns).items() if count > 1 and name]
         if twice:
             raise DataError(
                 f"{printable(path)} has several columns named {name_some(twice)}",
@@ -44,46 +56,140 @@ class Table:
 
     def _read_header(self) -> None:
         with self.path.open("rb") as file:
-            first = file.readline(1_000_000).decode("utf-8-sig")
+            head = file.read(_HEAD_BYTES)
+        lines = head.decode("utf-8-sig", "replace").splitlines()
+        delimiter = ""
+        if lines and (said := re.fullmatch(r'"?sep=(.)"?[,;\t]*', lines[0], re.IGNORECASE)):
+            delimiter, self._skipped = said[1], 1  # Excel's own first line
+        first = lines[self._skipped] if len(lines) > self._skipped else ""
         if not first.strip():
             raise DataError(
                 f"{printable(self.path)} is empty", "give it a header line, such as image,label"
             )
-        delimiter = "\t" if self.path.suffix.lower() == ".tsv" else ","
-        if delimiter not in first:
-            delimiter = max(delimiter, ";", "\t", key=first.count)
-        self._parsing = pa.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
-        self.columns = self._open_csv().schema.names
-        if any(os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES for name in self.columns):  # noqa: PTH122
+        if not delimiter:
+            delimiter = "\t" if self.path.suffix.lower() == ".tsv" else ","
+            if delimiter not in first:
+                delimiter = max(delimiter, ";", "\t", key=first.count)
+        self._delimiter = delimiter
+        cells = next(csv.reader([first], delimiter=delimiter, skipinitialspace=True))
+        quoted = re.compile(rf'(^|{re.escape(delimiter)}) +"')
+        self._is_spaced = any(quoted.search(line) for line in lines[:PREVIEW_ROWS])
+        if len(cells) >= _FEWEST_NUMBERS and all(_NUMBER.fullmatch(c.strip()) for c in cells):
+            self.has_header = False
+            self._names = [f"column {number + 1}" for number in range(len(cells))]
+        elif images := [number for number, cell in enumerate(cells) if _is_image_name(cell)]:
             # There is no header: its place is taken by the first image.
-            width = len(self.columns)
-            self._names = ["image", "label", *(f"column {k + 1}" for k in range(2, width))][:width]
-            self.columns = self._names
+            self.has_header = False
+            self._names = [f"column {number + 1}" for number in range(len(cells))]
+            self._names[images[0]] = "image"
+            others = [number for number in range(len(cells)) if number != images[0]]
+            if others:
+                self._names[others[0]] = "label"
+        if self._names is not None:
+            self._raw = self._names
+        elif self._is_spaced:
+            self._raw = [cell.strip() for cell in cells]
+        else:
+            self._raw = self._open_csv().schema.names
 
     def _open_csv(self) -> Any:
         return pa.csv.open_csv(
             self.path,
-            read_options=pa.csv.ReadOptions(column_names=self._names, use_threads=False),
-            parse_options=self._parsing,
+            read_options=self._read_options(use_threads=False),
+            parse_options=self._parse_options(),
+            convert_options=pa.csv.ConvertOptions(strings_can_be_null=False),
         )
 
-    def read(self, columns: list[str]) -> Any:
-        """These columns as an Arrow table."""
+    def _read_options(self, use_threads: bool = True) -> Any:
+        return pa.csv.ReadOptions(
+            column_names=self._names, skip_rows=self._skipped, use_threads=use_threads
+        )
+
+    def _parse_options(self) -> Any:
+        return pa.csv.ParseOptions(delimiter=self._delimiter, newlines_in_values=True)
+
+    @cached_property
+    def preview(self) -> dict[str, NDArray[Any]]:
+        """The first rows as text, by column; without columns that are no text or numbers."""
         try:
             if self._is_parquet:
-                return pa.parquet.read_table(self.path, columns=columns)
-            return pa.csv.read_csv(
-                self.path,
-                read_options=pa.csv.ReadOptions(column_names=self._names),
-                parse_options=self._parsing,
-                convert_options=pa.csv.ConvertOptions(
-                    include_columns=columns,
-                    column_types=dict.fromkeys(columns, pa.string()),
-                    strings_can_be_null=False,
-                ),
-            )
+                batches = pa.parquet.ParquetFile(self.path).iter_batches(PREVIEW_ROWS)
+                empty = pa.table({name: pa.array([], pa.string()) for name in self._raw})
+                first = next((pa.Table.from_batches([batch]) for batch in batches), empty)
+            else:
+                first = self.read(self.columns, PREVIEW_ROWS)
         except (pa.ArrowException, OSError) as error:
             raise self._unreadable(error) from None
+        found = {}
+        for name, column in zip(self.columns, first.columns, strict=True):
+            try:
+                found[name] = np.strings.strip(as_texts(pa.chunked_array(column), name))
+            except DataError:
+                continue
+        return found
+
+    def read(self, columns: list[str], rows: int | None = None) -> Any:
+        """These columns as an Arrow table under their names; with `rows`, of some rows only."""
+        raw = [self._raw[self.columns.index(name)] for name in columns]
+        try:
+            if self._is_parquet:
+                return pa.parquet.read_table(self.path, columns=raw).rename_columns(columns)
+            if self._is_spaced:
+                table = self._spaced.select(columns)
+                return table if rows is None else table.slice(0, rows)
+            types = dict.fromkeys(raw, pa.string())
+            return self.read_typed(raw, types, rows).rename_columns(columns)
+        except (pa.ArrowException, OSError, UnicodeDecodeError, csv.Error) as error:
+            raise self._unreadable(error) from None
+
+    def read_typed(self, raw: list[str], types: dict[str, Any], rows: int | None = None) -> Any:
+        """Columns of a text file under the names in the file, as these Arrow types."""
+        options = pa.csv.ConvertOptions(
+            include_columns=raw, column_types=types, strings_can_be_null=False
+        )
+        parse = self._parse_options()
+        if rows is None:
+            return pa.csv.read_csv(
+                self.path,
+                read_options=self._read_options(),
+                parse_options=parse,
+                convert_options=options,
+            )
+        with pa.csv.open_csv(
+            self.path,
+            read_options=self._read_options(use_threads=False),
+            parse_options=parse,
+            convert_options=options,
+        ) as reader:
+            batch = next(iter(reader), None)
+            batches = [] if batch is None else [batch.slice(0, rows)]
+            return pa.Table.from_batches(batches, reader.schema)
+
+    @cached_property
+    def _spaced(self) -> Any:
+        """The whole table, read by Python: slower, and it knows quotes behind a space."""
+        with self.path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, delimiter=self._delimiter, skipinitialspace=True, strict=True)
+            rows = [row for row in reader if row][self._skipped :]
+        rows = rows if self._names else rows[1:]
+        for number, row in enumerate(rows):
+            if len(row) != len(self.columns):
+                raise self._unreadable(
+                    ValueError(
+                        f"row {number + 1}: expected {len(self.columns)} columns, got {len(row)}"
+                    )
+                )
+        columns = list(zip(*rows, strict=True)) or [()] * len(self.columns)
+        return pa.table([pa.array(column, pa.string()) for column in columns], names=self.columns)
+
+    @property
+    def is_text(self) -> bool:
+        """Whether the file is one of text, and no Parquet file."""
+        return not self._is_parquet
+
+    def raw_name(self, column: str) -> str:
+        """The name of a column as it is in the file."""
+        return self._raw[self.columns.index(column)]
 
     def _unreadable(self, error: Exception) -> DataError:
         what = "a Parquet file" if self._is_parquet else "a table of text in UTF-8"
@@ -93,49 +199,8 @@ class Table:
         )
 
 
-def choose_column(table: Table, what: str, asked: str, taken: str = "") -> str:
-    """The column asked for; else the one with a usual name; else the one of two that is left.
-
-    `what` is "image" or "label"; `taken` is a column that is something else already.
-    """
-    shown = printable(table.path)
-    usual = IMAGE_COLUMNS if what == "image" else LABEL_COLUMNS
-    if asked != "auto":
-        if asked in table.columns:
-            return asked
-        raise UsageError(
-            f"{shown} has no column {printable(asked)!r} (data.{what}_column)",
-            did_you_mean(asked, table.columns),
-        )
-    lower = {name.strip().lower(): name for name in reversed(table.columns) if name != taken}
-    found = [lower[name] for name in usual if name in lower]
-    if found:
-        return found[0]
-    if len(table.columns) == 2:
-        first, second = table.columns
-        if taken:
-            return second if taken == first else first
-        has_label = first.strip().lower() in LABEL_COLUMNS
-        return second if has_label else first
-    raise DataError(
-        f"{shown} has no column that is surely the {what}: its columns are "
-        f"{name_some(table.columns, 12)}",
-        f"say which: data.{what}_column=NAME",
-    )
-
-
-def label_columns(table: Table, asked: str, image: str) -> list[str]:
-    """The column of labels, or the several columns of 0 and 1 that "a,b,c" asks for."""
-    names = [name.strip() for name in asked.split(",")]
-    if asked in table.columns or len(names) == 1:
-        return [choose_column(table, "label", asked, image)]
-    unknown = [name for name in names if name not in table.columns]
-    if unknown:
-        raise UsageError(
-            f"{printable(table.path)} has no column {name_some(unknown)} (data.label_column)",
-            did_you_mean(unknown[0], table.columns),
-        )
-    return list(dict.fromkeys(names))
+def _is_image_name(cell: str) -> bool:
+    return os.path.splitext(cell.strip())[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122
 
 
 def as_texts(column: Any, name: str) -> NDArray[Any]:

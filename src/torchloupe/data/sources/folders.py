@@ -1,22 +1,32 @@
 """Class folders: the first folder level is the class, whatever lies below belongs to it.
 
 Names are only read here; a million files cost some tens of megabytes. What was found in a large
-folder is kept in an index (data/sources/index).
+folder is kept in an index (data/sources/index). Which folders are splits is for the layout.
 """
 
 import os
-from array import array
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from torchloupe.data.samples import Samples
 from torchloupe.data.sources.index import Index
 from torchloupe.data.sources.labels import compare_splits, order_classes
+from torchloupe.data.sources.layout import (
+    Layout,
+    class_folders,
+    descend,
+    find_common_folder,
+    find_copies,
+    find_layout,
+    is_unlabelled,
+    note_alike,
+    rank_tables,
+    refuse_parts_as_classes,
+    tables_in,
+)
+from torchloupe.data.sources.listing import Listing
 from torchloupe.data.sources.source import (
     SPLIT_WORDS,
     Data,
@@ -26,166 +36,224 @@ from torchloupe.data.sources.source import (
     name_some,
     short_name,
 )
-from torchloupe.data.sources.walk import Facts, Level, Walk, as_text
-from torchloupe.data.split import SPLIT_NAMES, TRAIN
+from torchloupe.data.sources.spelling import note_joined, note_twins
+from torchloupe.data.sources.split_names import is_filler, read_split_name
+from torchloupe.data.sources.system_files import name_own_folder
+from torchloupe.data.sources.walk import Level, Walk, as_text
+from torchloupe.data.split import TRAIN
 from torchloupe.errors import DataError, printable
 from torchloupe.units import plural
 
-_CHUNK = 65_536  # names held as Python strings before they become an array
-_TABLES = (".csv", ".tsv", ".parquet", ".npz")
-
 
 def open_folder(path: Path, class_names: Sequence[str] = ()) -> Data:
-    """Images in class folders, or in class folders below train, val and test folders."""
+    """Images in class folders, or in class folders below train, val and test folders.
+
+    A folder that holds one folder and nothing else is entered.
+    """
     index = Index(path, class_names)
     kept = index.read()
     if kept is not None:
         return kept
-    root = os.fspath(path)
-    walk = Walk(root)
-    listing = _Listing()
-    notes: list[str] = []
-    top = walk.look()
-    splits = _split_folders(root, top)
-    given = splits is not None and set(splits.values()) != {TRAIN}
-    places = [("", TRAIN)] if splits is None else [(f"{name}/", splits[name]) for name in splits]
-    beside = [] if splits is None else [name for name in top.folders if name not in splits]
-    if beside:
-        notes.append(f"beside {name_some(splits or ())}, folders are not used: {name_some(beside)}")
-    for prefix, part in places:
-        level = walk.look(prefix) if prefix else top
-        if prefix and level.loose:
-            notes.append(f"{plural(level.loose, 'image')} in {prefix} outside any class folder")
-        empty = []
-        for name in level.folders:
-            before = len(listing)
-            listing.start_class(name, part)
-            for image, facts in walk.find_images(prefix + name):
-                listing.add(image, facts)
-            if len(listing) == before:
-                empty.append(name)
-        if empty and len(listing):
-            many = "hold no images and are no classes" if len(empty) > 1 else "holds no images"
-            notes.append(f"{name_some(prefix + name for name in empty)} {many}")
-    if top.loose and len(listing):
-        notes.append(f"{plural(top.loose, 'image')} outside any class folder, not used")
-    if not len(listing):
-        raise _no_images(path, top, walk.ignored)
-    ids, codes, parts, files, exact = listing.table()
-    used = np.flatnonzero(np.bincount(codes, minlength=len(listing.classes)))
-    if len(used) == 1 and splits is None:
-        _refuse_extra_level(path, listing.classes[used[0]], top)
-    found = [as_text(listing.classes[code]) for code in used]
+    _refuse_own(path)
+    walk, scout = Walk(os.fspath(path)), Walk(os.fspath(path))
+    below, _ = descend(scout, "", scout.look(), lambda _, name: name.lower() not in SPLIT_WORDS)
+    root = os.path.join(walk.root, below.rstrip("/")) if below else walk.root  # noqa: PTH118
+    if below:
+        _look_through(walk, "", below.rstrip("/").rpartition("/")[0])
+    inner, deeper = (Walk(root) if below else walk), Walk(root)
+    reading = _Reading(inner, below)
+    layout = find_layout(root, reading.top, deeper)
+    reading.notes += layout.notes
+    reading.read(layout)
+    if not len(reading.listing):
+        raise _no_images(path, reading)
+    classes = reading.listing.classes
+    ids, codes, parts, files, exact = reading.listing.table()
+    used = np.flatnonzero(np.bincount(codes, minlength=len(classes)))
+    if len(used) == 1 and not layout.splits:
+        _refuse_extra_level(Path(root), classes[used[0]], reading.top)
+    found = [as_text(classes[code]) for code in used]
     names, numbers = order_classes(found, class_names)
-    lookup = np.zeros(len(listing.classes), dtype=np.int64)
+    lookup = np.zeros(len(classes), dtype=np.int64)
     lookup[used] = numbers
     labels = lookup[codes]
-    if given:
+    notes = [*reading.notes, *note_joined(found), *note_twins(names)]
+    if layout.is_split:
         notes += compare_splits(labels, parts, names)
+    for other, prefix in ((inner, below), (deeper, below), (scout, "")):
+        walk.take_over(other, prefix, is_counted=other is inner)
     data = Data(
         name=short_name(path.resolve().name),
         kind="folder",
         samples=Samples(ids, labels, names),
-        given=parts if given else None,
+        given=parts if layout.is_split else None,
         reader=FileReader(root, ids, exact),
         ignored=dict(walk.ignored.most_common()),
         notes=tuple(notes),
         stamp=make_stamp(ids, files),
     )
-    index.keep(data, files, exact, walk)
+    index.keep(data, files, exact, walk, below)
     return data
 
 
-class _Listing:
-    """Image names with class, part, size and times, growing in compact chunks."""
+class _Reading:
+    """The images found in class folders so far, and the notes on what is not used."""
 
-    def __init__(self) -> None:
-        self.classes: list[str] = []
-        self._numbers: dict[str, int] = {}
-        self._now = (0, TRAIN)
-        self._names: list[str] = []
-        self._chunks: list[NDArray[Any]] = []
-        self._odd: dict[int, str] = {}
-        self._codes = array("i")
-        self._parts = array("b")
-        self._facts = array("q")
+    def __init__(self, walk: Walk, below: str) -> None:
+        """`below` are the folders that were entered to get to the walk's root."""
+        self.walk = walk
+        self.top = walk.look()
+        self.listing = Listing()
+        self.loose: dict[str, int] = {}  # split folder to images outside any class folder
+        self.tables: list[str] = []  # beside these images
+        self.notes = [f"the data are in {printable(below)}, the only folder there"] if below else []
 
-    def __len__(self) -> int:
-        return len(self._codes)
+    def read(self, layout: Layout) -> None:
+        """List the class folders of every split, or those at the top where there are none."""
+        places = [(f"{name}/", part) for name, part in layout.splits.items()] or [("", TRAIN)]
+        copies, beside = [], list(layout.beside)
+        scout = Walk(self.walk.root)
+        common = find_common_folder(scout, layout.splits)
+        known: set[str] = set()
+        if train := [name for name, part in layout.splits.items() if part == TRAIN]:
+            known = set(class_folders(scout, train[0]))
+        for folder, part in places:
+            prefix, level = folder, self.top
+            if folder:
+                prefix, level = self._enter(folder, part, common)
+            if part != TRAIN and len(level.folders) == 1 and not level.loose:
+                inner = scout.look(prefix + level.folders[0])
+                if is_unlabelled(level.folders[0], inner, known):
+                    self.walk.look(prefix + level.folders[0])  # counts and records what is there
+                    self._note_unlabelled(prefix + level.folders[0], inner.loose)
+                    continue
+            copies += self._read_level(prefix, level, part, is_split=bool(folder))
+        for name in layout.beside:
+            if set(layout.splits) & set(Walk(self.walk.root).look(name).folders):
+                copies.append(name)
+                beside.remove(name)
+        if beside:
+            used = name_some(layout.splits)
+            self.notes.insert(0, f"beside {used}, folders are not used: {name_some(beside)}")
+        self._describe_rest(copies)
 
-    def start_class(self, name: str, part: int) -> None:
-        """The images added from now on are of this class and part."""
-        if name not in self._numbers:
-            self._numbers[name] = len(self.classes)
-            self.classes.append(name)
-        self._now = (self._numbers[name], part)
+    def _enter(self, folder: str, part: int, common: str) -> tuple[str, Level]:
+        """Where the class folders of a split are, and what else is there.
 
-    def add(self, name: str, facts: Facts) -> None:
-        """Take in one image, given with its size and its two times of change."""
-        self._names.append(name)
-        self._codes.append(self._now[0])
-        self._parts.append(self._now[1])
-        self._facts.extend(facts)
-        if len(self._names) == _CHUNK:
-            self._flush()
+        `common` is a folder that every split holds, and holds alone.
+        """
 
-    def _flush(self) -> None:
-        done = len(self) - len(self._names)
-        try:
-            chunk = np.array(self._names, dtype=np.dtypes.StringDType())
-        except UnicodeEncodeError:
-            texts = [as_text(name) for name in self._names]
-            pairs = enumerate(zip(self._names, texts, strict=True))
-            self._odd |= {done + k: name for k, (name, text) in pairs if name != text}
-            chunk = np.array(texts, dtype=np.dtypes.StringDType())
-        self._chunks.append(chunk)
-        self._names.clear()
+        def is_no_class(above: str, name: str) -> bool:
+            found = read_split_name(name)
+            is_same = found is not None and found.part == part
+            return is_same or name in (common, above) or is_filler(name)
 
-    def table(
-        self,
-    ) -> tuple[Any, NDArray[np.int32], NDArray[np.int8], NDArray[np.int64], dict[int, str]]:
-        """Ids, class codes, parts and facts of the files, sorted by id; odd names by row."""
-        self._flush()
-        ids = np.concatenate(self._chunks)
-        self._chunks.clear()
-        order = np.argsort(ids, kind="stable")
-        ids = ids[order]
-        codes = np.frombuffer(self._codes, dtype=np.intc)[order].astype(np.int32, copy=False)
-        parts = np.frombuffer(self._parts, dtype=np.int8)[order]
-        facts = np.frombuffer(self._facts, dtype=np.int64).reshape(-1, 3)[order]
-        exact: dict[int, str] = {}
-        if self._odd:
-            place = np.argsort(order)
-            exact = {int(place[index]): name for index, name in self._odd.items()}
-        return ids, codes, parts, facts, exact
+        scout = Walk(self.walk.root)
+        prefix, _ = descend(scout, folder, scout.look(folder), is_no_class)
+        level = _look_through(self.walk, folder, prefix)
+        if prefix != folder:
+            self.notes.append(f"the class folders of {folder} are in {prefix}")
+        if level.loose:
+            self.loose[prefix] = level.loose
+            self.tables += tables_in(Path(self.walk.root, prefix), level)
+            if level.folders or part == TRAIN:
+                what = f"{plural(level.loose, 'image')} in {prefix}"
+                self.notes.append(f"{what} outside any class folder")
+            else:
+                self._note_unlabelled(prefix.rstrip("/"), level.loose)
+        return prefix, level
+
+    def _note_unlabelled(self, folder: str, count: int) -> None:
+        place = printable(os.path.join(self.walk.root, folder))  # noqa: PTH118
+        have = "has no label and is" if count == 1 else "have no labels and are"
+        labels = "labels it" if count == 1 else "labels them"
+        self.notes.append(
+            f"{plural(count, 'image')} in {folder}/ {have} not used: `loupe predict RUN {place}` "
+            f"{labels}"
+        )
+
+    def _read_level(self, prefix: str, level: Level, part: int, is_split: bool) -> list[str]:
+        """List the class folders in `prefix`; the copies of the whole set among them."""
+        ranges: dict[str, tuple[int, int]] = {}
+        empty = []
+        for name in level.folders:
+            before = self.listing.count
+            self.listing.start_class(name, part)
+            for image, facts in self.walk.find_images(prefix + name):
+                self.listing.add(image, facts)
+            if self.listing.count > before:
+                ranges[name] = (before, self.listing.count)
+            elif not any(f"{own}/".startswith(f"{prefix}{name}/") for own in self.walk.own):
+                empty.append(prefix + name)
+        trees = _find_trees(self.walk, prefix, ranges)
+        copies = find_copies(trees)
+        for name in copies:
+            self.listing.drop(*ranges[name])
+            del trees[name]
+        if not is_split:
+            direct = {name: tree.get(name, set()) for name, tree in trees.items()}
+            refuse_parts_as_classes(Path(self.walk.root), direct, level)
+            self.notes += note_alike(direct)
+        if empty and len(self.listing):
+            many = "hold no images and are no classes" if len(empty) > 1 else "holds no images"
+            self.notes.append(f"{name_some(empty)} {many}")
+        return [prefix + name for name in copies]
+
+    def _describe_rest(self, copies: Sequence[str]) -> None:
+        """Notes on copies, on what torchloupe wrote, on loose images and on tables."""
+        if copies:
+            holds = "holds" if len(copies) == 1 else "hold"
+            self.notes.append(f"{name_some(copies)} {holds} a copy of the whole set, not used")
+        if self.walk.own:
+            own = [f"'{printable(name)}' ({what})" for name, what in self.walk.own.items()]
+            more = f" and {len(own) - 3:,} more" if len(own) > 3 else ""
+            self.notes.append(f"written by torchloupe, not data: {', '.join(own[:3])}{more}")
+        if self.top.loose and len(self.listing):
+            self.notes.append(
+                f"{plural(self.top.loose, 'image')} outside any class folder, not used"
+            )
+        if len(self.listing) and (tables := tables_in(Path(self.walk.root), self.top)):
+            self.notes.append(
+                f"{name_some(tables, 3)} beside the class folders: not used, the labels are the "
+                "folder names"
+            )
 
 
-def _split_folders(root: str, top: Level) -> dict[str, int] | None:
-    """Which of the top folders are train, val and test; None where they are classes.
+def _look_through(walk: Walk, first: str, last: str) -> Level:
+    """What `last` holds, after a look at all folders from `first` down to it.
 
-    A class may well be called `train`: without a val or test beside it, other folders make
-    it one class among them.
+    So the files beside are counted, and the folders recorded.
     """
-    parts = {name: SPLIT_WORDS[name.lower()] for name in top.folders if name.lower() in SPLIT_WORDS}
-    others = [name for name in top.folders if name not in parts]
-    values = sorted(parts.values())
-    if TRAIN not in values:
-        if parts and not others:
-            raise DataError(
-                f"{printable(root)} has {name_some(parts)} and no train folder",
-                "name the folder of training images 'train'",
-            )
-        return None
-    if others and values == [TRAIN]:
-        return None
-    for part in set(values):
-        if values.count(part) > 1:
-            same = [name for name in parts if parts[name] == part]
-            raise DataError(
-                f"{printable(root)} has several folders for {SPLIT_NAMES[part]}: {name_some(same)}",
-                "keep one of them",
-            )
-    return parts
+    level = walk.look(first)
+    place = first
+    for name in last.removeprefix(first).split("/"):
+        if name:
+            place = f"{place}{name}/"
+            level = walk.look(place)
+    return level
+
+
+def _find_trees(
+    walk: Walk, prefix: str, names: Mapping[str, object]
+) -> dict[str, dict[str, set[str]]]:
+    """Of each class folder: every folder in it that holds folders, with the names of these."""
+    trees: dict[str, dict[str, set[str]]] = {name: {} for name in names}
+    for folder in walk.folders:
+        if folder.startswith(prefix):
+            inner = folder.removeprefix(prefix)
+            above, _, last = inner.rpartition("/")
+            name = inner.partition("/")[0]
+            if above and name in trees:
+                trees[name].setdefault(above, set()).add(last)
+    return trees
+
+
+def _refuse_own(path: Path) -> None:
+    if what := name_own_folder(os.fspath(path)):
+        raise DataError(
+            f"{printable(path)} is {what} of torchloupe, not a folder of images",
+            "give the folder of images",
+        )
 
 
 def _refuse_extra_level(path: Path, only: str, top: Level) -> None:
@@ -198,26 +266,28 @@ def _refuse_extra_level(path: Path, only: str, top: Level) -> None:
             f"classes are the first folder level: try {printable(path / only)}, which holds "
             f"{name_some(inner, 3)}",
         )
-    if tables := _tables(path, top):
-        raise DataError(message, f"did you mean {name_some(tables)}?")
+    if tables := tables_in(path, top):
+        raise DataError(message, f"did you mean {name_some(rank_tables(tables))}?")
 
 
-def _tables(path: Path, top: Level) -> list[str]:
-    """Files in the folder that may be the data themselves."""
-    return sorted(str(path / name) for name in top.files if name.lower().endswith(_TABLES))
-
-
-def _no_images(path: Path, top: Level, ignored: Counter[str]) -> DataError:
-    shown = printable(path)
-    tables = _tables(path, top)
+def _no_images(path: Path, reading: _Reading) -> DataError:
+    shown, top, ignored = printable(path), reading.top, reading.walk.ignored
+    tables = rank_tables(tables_in(Path(reading.walk.root), top)) or sorted(reading.tables)
+    loose = top.loose + sum(reading.loose.values())
     hint = "give a folder that holds one folder of images a class"
     if tables:
         hint = f"did you mean {name_some(tables)}?"
-    elif top.loose:
+    elif loose:
         hint = "put the images of each class in a folder of its own, or list them in a .csv"
-    if top.loose:
-        return DataError(f"{shown} holds {plural(top.loose, 'image')} but no class folders", hint)
+    if loose:
+        where = f" in {name_some(reading.loose)}" if reading.loose else ""
+        return DataError(
+            f"{shown} holds {plural(loose, 'image')}{where} but no class folders", hint
+        )
     if not top.folders and not top.files:
         return DataError(f"{shown} is empty", hint)
+    if reading.walk.own:
+        own = name_some(reading.walk.own)
+        return DataError(f"{shown} holds no images beside what torchloupe wrote: {own}", hint)
     passed = f" (passed over: {count_ignored(ignored)})" if ignored else ""
     return DataError(f"{shown} holds no images{passed}", hint)

@@ -25,7 +25,7 @@ from torchloupe.errors import DataError, ResourceError, printable
 from torchloupe.system import cache
 from torchloupe.system.cache import Kept, find_cache, read_kept, write_kept
 
-FORMAT = 1  # raised when the same folder would give other samples
+FORMAT = 2  # raised when the same folder would give other samples
 SETTLED_NS = 2 * 10**9  # a file changed so shortly before may change again without a trace
 _AT_ONCE = 1000  # files that are looked at when the index is opened
 _PIECE_BYTES = 2**20  # of names that are Python strings at a time
@@ -35,7 +35,7 @@ class Index:
     """Where what is found in one folder is kept, and whether it still holds."""
 
     def __init__(self, path: Path, class_names: Sequence[str]) -> None:
-        """`class_names` are those that the labels are numbered by, where a person gave them."""
+        """`class_names` are the setting data.class_names, which numbers the labels."""
         self._path = path
         self._began_ns = time.time_ns()
         folder = find_cache()
@@ -53,7 +53,8 @@ class Index:
         facts, arrays = kept.facts, kept.arrays
         ids = _split_names(arrays["ids"], len(arrays["labels"]))
         exact = {int(row): name for row, name in facts["exact"]}
-        reader = IndexedReader(os.fspath(self._path), ids, exact, arrays["files"], self._file)
+        root = os.path.join(self._path, facts["below"])  # noqa: PTH118
+        reader = IndexedReader(root, ids, exact, arrays["files"], self._file)
         if len(reader.find_changed(np.linspace(0, len(ids) - 1, _AT_ONCE).astype(np.int64))):
             return None
         with suppress(OSError):  # of a cache that can be read only
@@ -70,10 +71,18 @@ class Index:
             stamp=facts["stamp"],
         )
 
-    def keep(self, data: Data, files: NDArray[np.int64], exact: dict[int, str], walk: Walk) -> None:
+    def keep(
+        self,
+        data: Data,
+        files: NDArray[np.int64],
+        exact: dict[int, str],
+        walk: Walk,
+        below: str = "",
+    ) -> None:
         """Keep what a walk through a large folder found; `files` [N, 3] are the files' facts.
 
-        Not where something may have changed while it was listed, or may change without a trace.
+        `below` is the folder in it that ids are relative to. Nothing is kept where something
+        may have changed while it was listed, or may change without a trace.
         """
         if self._file is None or len(data.samples) < cache.LARGE or walk.has_loose_links:
             return
@@ -93,6 +102,7 @@ class Index:
             arrays["given"] = data.given
         facts = {
             "name": data.name,
+            "below": below,
             "folders": list(walk.folders),
             "classes": data.samples.class_names,
             "exact": list(exact.items()),

@@ -1,4 +1,4 @@
-"""The one door to data: whatever a person types or hands over becomes a Data.
+"""Kinds of sources: opens what was typed or passed from Python as a Data.
 
 It decides what a source is and leaves the reading to the module that knows the format.
 """
@@ -6,7 +6,7 @@ It decides what a source is and leaves the reading to the module that knows the 
 import difflib
 import glob
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,17 @@ from torchloupe.data.sources.file_kinds import (
 )
 from torchloupe.data.sources.folders import open_folder
 from torchloupe.data.sources.idx import is_idx_name, open_idx
+from torchloupe.data.sources.joined import join_splits
 from torchloupe.data.sources.known_roots import find_known_root
 from torchloupe.data.sources.named import PREFIX, open_digits, open_torchvision
 from torchloupe.data.sources.objects import open_code, open_object
 from torchloupe.data.sources.shards import find_shards, open_shards
 from torchloupe.data.sources.source import SPLIT_WORDS, Data, name_some
-from torchloupe.data.sources.tables import TABLE_ENDINGS, open_table
+from torchloupe.data.sources.split_names import read_split
+from torchloupe.data.sources.split_tables import find_split_tables, open_split_tables
+from torchloupe.data.sources.system_files import is_system_name
+from torchloupe.data.sources.tables import TABLE_ENDINGS, TableOptions, note_unlisted, open_table
+from torchloupe.data.split import TEST, TRAIN, VAL
 from torchloupe.errors import DataError, LoupeError, UsageError, did_you_mean, printable
 from torchloupe.system.user_code import is_object_spec
 
@@ -37,6 +42,8 @@ _KINDS = (
     "IDX file, digits, torchvision:NAME or file.py:NAME"
 )
 _ARRAY_KINDS = ("npz", "npy", "idx", "code", "object", *ARRAY_KINDS)
+_TABLE_KINDS = ("table", "tables")
+_TABLE_OPTIONS = ("image_column", "label_column", "label_separator", "image_folder")
 
 
 def open_data(
@@ -44,6 +51,8 @@ def open_data(
     *,
     image_column: str = "auto",
     label_column: str = "auto",
+    label_separator: str = "auto",
+    image_folder: str = "auto",
     layout: str = "auto",
     class_names: Sequence[str] = (),
     download: bool = False,
@@ -54,53 +63,60 @@ def open_data(
     CIFAR or Parquet of images; tar shards; a .zip or .tar of any of these), a name ("digits",
     "torchvision:CIFAR10"), code ("file.py:name"), or a Python object: a Dataset, DataLoader or
     IterableDataset; arrays, lists or a data frame of images and labels; a tuple (train, val) or
-    (train, val, test) or a dict of these; Data passes through.
-    `image_column` and `label_column` are for tables, `layout` (NHW, NHWC, NCHW) for arrays,
-    `class_names` names the classes of data that carries numbers only. UsageError where there
-    is no such source or an option doesn't fit it, DataError where it can't be learned from.
+    (train, val, test) or a dict of these or of paths; Data passes through.
+    `image_column`, `label_column`, `label_separator` and `image_folder` are for tables, `layout`
+    (NHW, NHWC, NCHW) for arrays, `class_names` names the classes of data that carries numbers
+    only. UsageError where there is no such source or an option doesn't fit it, DataError where it
+    can't be learned from.
     """
     if isinstance(class_names, str):
         raise UsageError("class_names is one text", 'give a sequence, such as ("cat", "dog")')
     if layout not in LAYOUTS:
         raise UsageError(f"there is no layout {printable(layout)!r}", did_you_mean(layout, LAYOUTS))
+    typed = {
+        "image_column": image_column,
+        "label_column": label_column,
+        "label_separator": label_separator,
+        "image_folder": image_folder,
+        "layout": layout,
+    }
+    typed = {name: value for name, value in typed.items() if value != "auto"}
+    if isinstance(source, Data):
+        return _pass_through(source, typed)
+    options: dict[str, Any] = {**typed, "class_names": tuple(class_names)}
+    if (paths := _paths_of_splits(source)) is not None:
+        data = _open_paths(paths, options)
+    else:
+        data = _open(source, options, download)
+    return replace(data, opened_with=typed) if typed else data
+
+
+def _open(source: Any, options: dict[str, Any], download: bool) -> Data:
+    """Data from one source; `options` are those that were typed, and class_names."""
     is_text = isinstance(source, (str, Path))
     kind = _kind_of(str(source)) if is_text else "object"
     if kind == "folder" and (known := find_known_root(_path(str(source)))):
         source, kind = known, _kind_of(known)
     shown = printable(source) if is_text else f"a {type(source).__name__}"
-    typed = {"image_column": image_column, "label_column": label_column, "layout": layout}
     if kind == "archive":
-        return _open_archive(_path(str(source)), **typed, class_names=class_names)
-    fits = (
-        {"layout"}
-        if kind in _ARRAY_KINDS
-        else set(typed) - {"layout"}
-        if kind in ("table", "parquet")
-        else set()
-    )
-    for name, value in typed.items():
-        if value != "auto" and name not in fits:
+        return _open_archive(_path(str(source)), **options)
+    for name in unfit_options(source):
+        if name in options:
             need = "arrays" if name == "layout" else "tables"
             raise UsageError(
-                f"data.{name}={printable(value)} is for {need}, and {shown} is none",
+                f"data.{name}={printable(options[name])} is for {need}, and {shown} is none",
                 f"leave {name} out",
             )
     if kind == "code":
         found = open_code(str(source))
         if isinstance(found, (str, Path)):
-            return open_data(found, class_names=class_names, layout=layout, download=download)
+            return open_data(found, download=download, **options)
         stem = Path(str(source).rpartition(":")[0]).stem
-        return open_object(found, name=stem, layout=layout, class_names=class_names)
-    options: dict[str, Any] = {name: value for name, value in typed.items() if name in fits}
-    options["class_names"] = tuple(class_names)
+        return open_object(found, name=stem, **options)
     if kind == "object":
         return open_object(source, **options)
-    if kind in ("digits", "torchvision"):
-        return (
-            _open_digits(**options)
-            if kind == "digits"
-            else open_torchvision(str(source), download=download, **options)
-        )
+    if kind == "torchvision":
+        return open_torchvision(str(source), download=download, **options)
     return _OPENERS[kind](_path(str(source)), **options)
 
 
@@ -114,7 +130,72 @@ def _open_archive(path: Path, **options: Any) -> Data:
     return skeleton.adopt(data)
 
 
-def _open_digits(class_names: Sequence[str]) -> Data:
+def unfit_options(source: Any) -> tuple[str, ...]:
+    """The options of open_data that don't fit a source of this kind."""
+    if isinstance(source, Data):
+        return ()
+    if (paths := _paths_of_splits(source)) is not None:
+        source = next(iter(paths.values()))
+    kind = _kind_of(str(source)) if isinstance(source, (str, Path)) else "object"
+    if kind in (*_TABLE_KINDS, "archive"):
+        return ()
+    if kind == "parquet":
+        return ("label_separator", "image_folder", "layout")
+    return _TABLE_OPTIONS if kind in _ARRAY_KINDS else (*_TABLE_OPTIONS, "layout")
+
+
+def _pass_through(data: Data, typed: Mapping[str, str]) -> Data:
+    """`data` as it is; with a note where options were typed that it was not opened with."""
+    notes = [
+        f"data.{name}={printable(value)} is not used: the data were opened before"
+        for name, value in typed.items()
+        if data.opened_with.get(name) != value
+    ]
+    notes = [note for note in notes if note not in data.notes]
+    return replace(data, notes=(*data.notes, *notes)) if notes else data
+
+
+def _paths_of_splits(source: Any) -> dict[int, str] | None:
+    """The path of each split from ("train.csv", "val.csv") or a dict of paths; else None."""
+    if isinstance(source, Mapping):
+        named = {read_split(str(key)): value for key, value in source.items()}
+        if None in named or len(named) < len(source):
+            return None
+        parts = {part: value for part, value in named.items() if part is not None}
+    elif isinstance(source, (tuple, list)) and len(source) in (2, 3):
+        parts = dict(zip((TRAIN, VAL, TEST), source, strict=False))
+    else:
+        return None
+    parts = {part: value for part, value in parts.items() if value is not None}
+    if TRAIN not in parts or not all(isinstance(value, (str, Path)) for value in parts.values()):
+        return None
+    return {part: str(value) for part, value in sorted(parts.items())}
+
+
+def _open_paths(paths: Mapping[int, str], options: dict[str, Any]) -> Data:
+    parts = {}
+    for part, path in paths.items():
+        if _kind_of(path) not in ("folder", "table"):
+            raise UsageError(
+                f"{printable(path)} is neither a table nor a folder of classes",
+                "open it with open_data, or give arrays",
+            )
+        parts[part] = _open(path, options, download=False)
+    first = _path(paths[TRAIN])
+    name = first.absolute().parent.name if len(paths) > 1 else first.stem
+    return join_splits(parts, name, options["class_names"])
+
+
+def _open_one_table(path: Path, **options: Any) -> Data:
+    return note_unlisted(open_table(path, TableOptions(**options)), path)
+
+
+def _open_folder_of_tables(path: Path, **options: Any) -> Data:
+    name = path.resolve().name
+    return open_split_tables(find_split_tables(path), name, TableOptions(**options))
+
+
+def _open_digits(_: Path, class_names: Sequence[str]) -> Data:
     data = open_digits(class_names)
     if not Path("digits").exists():
         return data
@@ -132,8 +213,10 @@ def _open_shards(path: Path, class_names: Sequence[str]) -> Data:
 
 
 _OPENERS: dict[str, Callable[..., Data]] = {
+    "digits": _open_digits,
     "folder": open_folder,
-    "table": open_table,
+    "table": _open_one_table,
+    "tables": _open_folder_of_tables,
     "npz": open_npz,
     "npy": open_npy,
     "idx": open_idx,
@@ -147,7 +230,7 @@ def _path(text: str) -> Path:
 
 
 def _kind_of(text: str) -> str:
-    """What kind of source a person's text names; UsageError where it names none."""
+    """The kind of source that a text names; UsageError where it names none."""
     if not text.strip():
         raise UsageError("no data was named", _KINDS)
     if text == "digits":
@@ -175,7 +258,7 @@ def _kind_of_folder(path: Path) -> str:
     """A folder is read by class folders, unless it plainly holds arrays or shards."""
     try:
         with os.scandir(path) as entries:
-            listed = [(entry.name, entry.is_dir()) for entry in entries if entry.name[0] != "."]
+            listed = [(e.name, e.is_dir()) for e in entries if not is_system_name(e.name)]
     except OSError as error:
         raise DataError(
             f"folder {printable(path)} can't be read: {error.strerror or error}", "make it readable"
@@ -196,13 +279,32 @@ def _kind_of_folder(path: Path) -> str:
         and find_shards(path)
     ):
         return "shards"
+    if _may_hold_tables(path, files, folders) and find_split_tables(path):
+        return "tables"
     return "folder"
+
+
+def _may_hold_tables(path: Path, files: Sequence[str], folders: Sequence[str]) -> bool:
+    """Whether tables divide the folder: class folders in two splits and more say more."""
+    splits = [name for name in folders if read_split(name) is not None]
+    if not splits and not any(name.endswith(TABLE_ENDINGS) for name in files):
+        return False
+    labelled = 0
+    for place in path.iterdir():
+        if read_split(place.name) is not None and place.is_dir():
+            labelled += any(
+                inner.is_dir() and not is_system_name(inner.name) for inner in place.iterdir()
+            )
+    return labelled < 2
 
 
 def _has_folders(path: Path) -> bool:
     """Whether the folders in `path` hold folders in turn."""
     return any(
-        inner.is_dir() for place in path.iterdir() if place.is_dir() for inner in place.iterdir()
+        inner.is_dir() and not is_system_name(inner.name)
+        for place in path.iterdir()
+        if place.is_dir()
+        for inner in place.iterdir()
     )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torchloupe.data.sources.source import name_some
+from torchloupe.data.sources.spelling import compose, find_twin, note_joined, note_twins
 from torchloupe.data.split import SPLIT_NAMES, TEST, TRAIN, VAL
 from torchloupe.errors import DataError, UsageError
 
@@ -29,14 +30,16 @@ def order_classes(
 ) -> tuple[tuple[str, ...], NDArray[np.int64]]:
     """Class names, and for each of `found` (distinct label values as text) its class number.
 
-    `class_names`, where given, are all classes in order: found names must be among them, and
-    where found values are whole numbers instead, value i is the name at position i.
+    Names that differ only in how accents are stored are one class. `class_names`, where given,
+    are all classes in order: found names must be among them, and where found values are whole
+    numbers instead, value i is the name at position i.
     """
+    found = [compose(name) for name in found]
     if not class_names:
-        names = sort_names(found)
+        names = sort_names(sorted(set(found), key=found.index))
         place = {name: number for number, name in enumerate(names)}
         return tuple(names), np.array([place[name] for name in found], dtype=np.int64)
-    place = {name: number for number, name in enumerate(class_names)}
+    place = {compose(name): number for number, name in enumerate(class_names)}
     if len(place) < len(class_names):
         twice = sorted({name for name in class_names if list(class_names).count(name) > 1})
         raise UsageError(
@@ -94,8 +97,9 @@ def read_labels(
     if values.dtype.kind == "S":
         values = np.char.decode(values, "utf-8", "backslashreplace")
     found, codes = np.unique(values, return_inverse=True)
-    names, lookup = order_classes([str(value) for value in found], class_names)
-    return lookup[codes.reshape(-1)], names, ()
+    texts = [str(value) for value in found]
+    names, lookup = order_classes(texts, class_names)
+    return lookup[codes.reshape(-1)], names, (*note_joined(texts), *note_twins(names))
 
 
 def _from_indicators(
@@ -132,10 +136,20 @@ def compare_splits(
             continue
         extra = np.flatnonzero(seen[part] & ~seen[TRAIN])
         if len(extra):
+            names = [class_names[k] for k in extra]
+            hint = f"add training images of it, or take it out of {SPLIT_NAMES[part]}"
+            known = [class_names[k] for k in np.flatnonzero(seen[TRAIN])]
+            for name in names:
+                if twin := find_twin(name, known):
+                    hint = (
+                        f"train has {name_some([twin])}: give both the same name if they are one "
+                        "class"
+                    )
+                    break
             raise DataError(
                 f"{SPLIT_NAMES[part]} has {'a class' if len(extra) == 1 else 'classes'} that "
-                f"train lacks: {name_some(class_names[k] for k in extra)}",
-                f"add training images of it, or take it out of {SPLIT_NAMES[part]}",
+                f"train lacks: {name_some(names)}",
+                hint,
             )
         lacking = np.flatnonzero(seen[TRAIN] & ~seen[part])
         if len(lacking):

@@ -38,7 +38,7 @@ class Reader(Protocol):
     def read(self, row: int) -> bytes | NDArray[Any]:
         """The image of `row`: an encoded file, or pixels [H, W, C] uint8 or float32.
 
-        Raises ImageError, with the reason alone as message, for an image that can't be had.
+        Raises ImageError, with the reason alone as message, for an image that can't be read.
         """
         ...
 
@@ -53,8 +53,9 @@ class Data:
     given: NDArray[np.int8] | None = field(repr=False)  # [N] 0 train, 1 val, 2 test
     reader: Reader = field(repr=False)
     ignored: Mapping[str, int] = field(default_factory=dict)  # files passed over, by ending
-    notes: tuple[str, ...] = ()  # what a person should know, one line each
+    notes: tuple[str, ...] = ()  # what the user should know, one line each
     stamp: str = ""  # cheap identity: the same text means the same pixels
+    opened_with: Mapping[str, str] = field(default_factory=dict)  # options that were typed
 
 
 class ArrayReader:
@@ -78,9 +79,13 @@ class FileReader:
         self._names = names
         self._exact = exact
 
+    def name(self, row: int) -> str:
+        """The name of the file of `row`, relative to the root or absolute."""
+        return self._exact.get(row) or str(self._names[row])
+
     def path(self, row: int) -> str:
         """Where the file of `row` is; an absolute name is taken as it is."""
-        return os.path.join(self.root, self._exact.get(row) or self._names[row])  # noqa: PTH118
+        return os.path.join(self.root, self.name(row))  # noqa: PTH118
 
     def read(self, row: int) -> bytes:
         """The bytes of the file of `row`."""

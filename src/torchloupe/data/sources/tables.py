@@ -1,29 +1,38 @@
-"""Tables that list image files: `.csv`, `.tsv` and `.parquet`, with a column of labels.
+"""Tables with a row an image: `.csv`, `.tsv` and `.parquet`, with a column of labels.
 
 Cells are read as text, so that a label 007 stays 007. Paths are relative to the table's folder;
 where they lead is the user's own choice.
 """
 
+import json
 import os
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from torchloupe.data.samples import Samples
-from torchloupe.data.sources.columns import Table, as_texts, choose_column, label_columns
-from torchloupe.data.sources.labels import compare_splits, order_classes
-from torchloupe.data.sources.source import (
-    SPLIT_WORDS,
-    Data,
-    FileReader,
-    make_stamp,
-    name_some,
-    short_name,
+from torchloupe.data.sources.column_roles import (
+    SplitColumns,
+    choose_image_column,
+    choose_label_columns,
+    find_split_columns,
+    find_unflagged,
+    read_flags,
 )
+from torchloupe.data.sources.columns import Table, as_texts
+from torchloupe.data.sources.image_files import ImageFiles, holds_images
+from torchloupe.data.sources.label_cells import Labels, read_label_cells, refuse_blank
+from torchloupe.data.sources.labels import compare_splits
+from torchloupe.data.sources.pixel_table import find_pixel_columns, label_candidates, open_pixels
+from torchloupe.data.sources.source import Data, FileReader, make_stamp, name_some, short_name
+from torchloupe.data.sources.split_column import read_split_columns
+from torchloupe.data.sources.split_names import read_split, read_split_name
 from torchloupe.data.split import TRAIN
 from torchloupe.errors import DataError, UsageError, printable
 from torchloupe.units import plural
@@ -31,152 +40,218 @@ from torchloupe.units import plural
 TABLE_ENDINGS = (".csv", ".tsv", ".parquet")
 
 
-def open_table(
-    path: Path,
-    *,
-    image_column: str = "auto",
-    label_column: str = "auto",
-    class_names: Sequence[str] = (),
-) -> Data:
-    """Data from a table with one row an image.
+@dataclass(frozen=True)
+class TableOptions:
+    """How a table is to be read: the settings of the same names."""
+
+    image_column: str = "auto"
+    label_column: str = "auto"
+    label_separator: str = "auto"
+    image_folder: str = "auto"
+    layout: str = "auto"  # of tables that hold the pixels of colour images
+    class_names: tuple[str, ...] = ()
+
+
+def open_table(path: Path, options: TableOptions | None = None) -> Data:
+    """Data from a table with one row an image, or one row of pixels an image.
 
     A label cell `a|b` holds several labels; `label_column="a,b"` names several columns of 0
-    and 1. The columns `split` (train, val, test) and `group` are used where present.
+    and 1. A column of splits (train, val, test) and the column `group` are used where present.
     """
+    options = options or TableOptions()
     shown = printable(path)
-    reading = Table(path)
-    image = choose_column(reading, "image", image_column)
-    labelled = label_columns(reading, label_column, image)
-    lower = {name.lower(): name for name in reversed(reading.columns)}
-    extra = [lower[name] for name in ("split", "group") if name in lower]
-    extra = [name for name in extra if name != image and name not in labelled]
-    table = reading.read(list(dict.fromkeys([image, *labelled, *extra])))
-    if not table.num_rows:
+    table = Table(path)
+    if options.image_column == "auto" and (pixels := find_pixel_columns(table)):
+        return _open_pixel_table(table, pixels, options)
+    if options.layout != "auto":
+        raise UsageError(
+            f"data.layout={printable(options.layout)} is for arrays, and {shown} is none",
+            "leave layout out",
+        )
+    files = ImageFiles(path, options.image_folder)
+    image = choose_image_column(table, options.image_column, files.share_of)
+    split = find_split_columns(table, image, options.label_column)
+    groups = [name for name in table.columns if name.lower() == "group" and name != image]
+    taken = [*split.names, *split.doubtful, *groups]
+    labelled = _choose_labels(table, options.label_column, image, taken, split.doubtful)
+    split = _without(split, labelled)
+    groups = [name for name in groups if name not in labelled]
+    wanted = [image, *labelled, *split.names, *split.doubtful, *groups]
+    read = table.read(list(dict.fromkeys(wanted)))
+    if not read.num_rows:
         raise DataError(f"{shown} lists no image", "add one row an image below the header")
-    names = as_texts(table[image], image)
-    _refuse_blank(names, image, shown)
-    labels, classes, notes = (
-        _one_column(table[labelled[0]], labelled[0], class_names, shown)
-        if len(labelled) == 1
-        else _several_columns(table, labelled, class_names, shown)
-    )
-    given = groups = None
-    for name in extra:
-        if name.lower() == "split":
-            given = _read_splits(table[name], name, shown)
-            notes += compare_splits(labels, given, classes)
-        else:
-            groups = np.unique(as_texts(table[name], name), return_inverse=True)[1].astype(np.int64)
-    root = os.fspath(path.absolute().parent)
-    facts = _look_up(root, names)
-    notes += _missing(facts, names, shown, root)
-    ids, repeated = _distinct(names)
+    names = as_texts(read[image], image)
+    refuse_blank(np.strings.strip(names), image, shown)
+    labels, classes, notes = _read_labels(read, labelled, options, shown)
+    texts = {name: np.strings.strip(as_texts(read[name], name)) for name in wanted[1:]
+             if name in (*split.names, *split.doubtful, *groups)}  # fmt: skip
+    given, split_notes = read_split_columns(split, texts, shown)
+    notes += split_notes
+    if given is not None:
+        notes += compare_splits(labels, given, classes)
+    if len(labelled) > 1 and options.label_column == "auto":
+        notes = (f"the labels are read from the columns {name_some(labelled)}", *notes)
+    numbers = None
+    if groups:
+        numbers = np.unique(texts[groups[0]], return_inverse=True)[1].astype(np.int64)
+    found = files.find(names, given)
+    ids, repeated = make_distinct(found.names)
+    repeated += _note_other_labels(found.names, labels)
+    if given is None:
+        repeated += _note_split_folders(found.names)
     return Data(
         name=short_name(path.stem),
         kind="table",
-        samples=Samples(ids, labels, classes, groups),
+        samples=Samples(ids, labels, classes, numbers),
         given=given if given is not None and (given != TRAIN).any() else None,
-        reader=FileReader(root, names, {}),
-        notes=notes + repeated,
-        stamp=make_stamp(names, facts),
+        reader=FileReader(files.root, found.names, {}),
+        notes=notes + found.notes + repeated,
+        stamp=make_stamp(found.names, found.facts),
     )
 
 
-def _refuse_blank(texts: NDArray[Any], column: str, shown: str) -> None:
-    blank = np.flatnonzero(texts == "")
-    if len(blank):
+def _choose_labels(
+    table: Table, asked: str, image: str, taken: Sequence[str], doubtful: Sequence[str]
+) -> list[str]:
+    """The label columns; one that may be about splits where no other is left."""
+    try:
+        return choose_label_columns(table, asked, image, taken)
+    except DataError:
+        if not doubtful:
+            raise
+        certain = [name for name in taken if name not in doubtful]
+        return choose_label_columns(table, asked, image, certain)
+
+
+def _without(split: SplitColumns, labelled: Sequence[str]) -> SplitColumns:
+    """The split columns without those that are labels."""
+    names = tuple(name for name in split.names if name not in labelled)
+    doubtful = tuple(name for name in split.doubtful if name not in labelled)
+    return SplitColumns(names, split.is_flags, doubtful)
+
+
+def _open_pixel_table(table: Table, pixels: Sequence[str], options: TableOptions) -> Data:
+    shown = printable(table.path)
+    rest = label_candidates(table, pixels)
+    split = find_split_columns(table, pixels[0], options.label_column)
+    split = SplitColumns(
+        tuple(name for name in split.names if name in rest),
+        split.is_flags,
+        tuple(name for name in split.doubtful if name in rest),
+    )
+    taken = [*pixels, *split.names]
+    label = choose_label_columns(table, options.label_column, pixels[0], taken)
+    if len(label) > 1:
         raise DataError(
-            f"{shown} has {plural(len(blank), 'empty cell')} in column {printable(column)!r}, "
-            f"the first in row {blank[0] + 1} below the header",
-            "fill the cell or take the row out",
+            f"{shown} holds pixels beside {len(label)} columns of labels: {name_some(label)}",
+            "say which column holds the label: data.label_column=NAME",
         )
+    split = _without(split, label)
+    read = table.read(list(dict.fromkeys([*label, *split.names, *split.doubtful])))
+    if not read.num_rows:
+        raise DataError(f"{shown} lists no image", "add one row an image below the header")
+    texts = {name: np.strings.strip(as_texts(read[name], name)) for name in read.column_names}
+    refuse_blank(texts[label[0]], label[0], shown)
+    given, notes = read_split_columns(split, texts, shown)
+    data = open_pixels(
+        table,
+        pixels,
+        texts[label[0]],
+        given,
+        layout=options.layout,
+        class_names=options.class_names,
+    )
+    return replace(data, notes=(*notes, *data.notes))
 
 
-def _one_column(
-    column: Any, name: str, class_names: Sequence[str], shown: str
-) -> tuple[NDArray[Any], tuple[str, ...], tuple[str, ...]]:
-    texts = np.strings.strip(as_texts(column, name))
-    found, codes = np.unique(texts, return_inverse=True)
-    values = [str(value) for value in found]
-    if not any("|" in value for value in values):
-        _refuse_blank(texts, name, shown)
-        classes, lookup = order_classes(values, class_names)
-        return lookup[codes.reshape(-1)], classes, ()
-    sets = [[word.strip() for word in value.split("|") if word.strip()] for value in values]
-    words = sorted({word for words in sets for word in words})
-    classes, lookup = order_classes(words, class_names)
-    place = dict(zip(words, lookup, strict=True))
-    rows = np.zeros((len(values), len(classes)), dtype=np.float32)
-    for row, own in zip(rows, sets, strict=True):
-        row[[place[word] for word in own]] = 1
-    note = f"label cells with | hold several labels: this is multi-label, {len(classes)} labels"
-    return rows[codes.reshape(-1)], classes, (note,)
+def _read_labels(read: Any, labelled: Sequence[str], options: TableOptions, shown: str) -> Labels:
+    if len(labelled) > 1:
+        return _read_flag_columns(read, labelled, options.class_names, shown)
+    name = labelled[0]
+    column = read[name]
+    if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+        lists = [[str(word) for word in words or ()] for words in column.to_pylist()]
+        texts = np.array([json.dumps(words) for words in lists], dtype=np.dtypes.StringDType())
+    else:
+        texts = np.strings.strip(as_texts(column, name))
+    return read_label_cells(texts, name, options.label_separator, options.class_names, shown)
 
 
-def _several_columns(
-    table: Any, columns: Sequence[str], class_names: Sequence[str], shown: str
-) -> tuple[NDArray[Any], tuple[str, ...], tuple[str, ...]]:
+def _read_flag_columns(
+    read: Any, columns: Sequence[str], class_names: Sequence[str], shown: str
+) -> Labels:
+    """Labels from columns of 0 and 1: class numbers where every row has exactly one 1."""
     if class_names and len(class_names) != len(columns):
         raise UsageError(
             f"data.class_names has {len(class_names)} names for {len(columns)} label columns",
             "leave class_names out: the columns' names are the classes",
         )
-    labels = np.zeros((table.num_rows, len(columns)), dtype=np.float32)
+    labels = np.zeros((read.num_rows, len(columns)), dtype=np.float32)
     for number, name in enumerate(columns):
-        texts = as_texts(table[name], name)
-        yes = np.isin(np.strings.lower(texts), np.array(["1", "1.0", "true"], texts.dtype))
-        no = np.isin(np.strings.lower(texts), np.array(["0", "0.0", "false"], texts.dtype))
-        if not (yes | no).all():
-            wrong = texts[np.flatnonzero(~(yes | no))[0]]
+        texts = np.strings.strip(as_texts(read[name], name))
+        unknown = find_unflagged(texts)
+        if len(unknown):
+            wrong = texts[unknown[0]]
             raise DataError(
                 f"{shown}: label column {printable(name)!r} holds {printable(wrong)!r}, not 0 or 1",
                 "several label columns are 0 and 1 each; for one label give one column",
             )
-        labels[:, number] = yes
-    return labels, tuple(class_names) or tuple(columns), ()
+        labels[:, number] = read_flags(texts)
+    classes = tuple(class_names) or tuple(columns)
+    if (labels.sum(axis=1) == 1).all():
+        return labels.argmax(axis=1).astype(np.int64), classes, ()
+    note = f"an image may have several of the {len(columns)} labels: this is multi-label"
+    return labels, classes, (note,)
 
 
-def _read_splits(column: Any, name: str, shown: str) -> NDArray[np.int8]:
-    found, codes = np.unique(as_texts(column, name), return_inverse=True)
-    unknown = [value for value in found if value.strip().lower() not in SPLIT_WORDS]
-    if unknown:
-        raise DataError(
-            f"{shown}: column {printable(name)!r} holds {name_some(unknown)}",
-            "its cells are train, val or test; give the column another name if it means else",
-        )
-    lookup = np.array([SPLIT_WORDS[value.strip().lower()] for value in found], dtype=np.int8)
-    return np.asarray(lookup[codes.reshape(-1)], dtype=np.int8)
-
-
-def _look_up(root: str, names: NDArray[Any]) -> NDArray[np.int64]:
-    """Size and times of change [N, 3] of each file; -1 where there is none."""
-    facts = np.full((len(names), 3), -1, dtype=np.int64)
-    for row, name in enumerate(names):
-        try:
-            found = os.stat(os.path.join(root, name))  # noqa: PTH116, PTH118
-        except (OSError, ValueError):
-            continue
-        facts[row] = (found.st_size, found.st_mtime_ns, found.st_ctime_ns)
-    return facts
-
-
-def _missing(
-    facts: NDArray[np.int64], names: NDArray[Any], shown: str, root: str
-) -> tuple[str, ...]:
-    """A note on files that are not there; DataError when most are: then it is the paths."""
-    missing = np.flatnonzero(facts[:, 0] < 0)
-    if not len(missing):
+def _note_other_labels(names: NDArray[Any], labels: NDArray[Any]) -> tuple[str, ...]:
+    """A note on files that are listed again with another label."""
+    _, first, inverse = np.unique(names, return_index=True, return_inverse=True)
+    differs = (labels != labels[first[inverse]]).reshape(len(names), -1).any(axis=1)
+    again = sorted(set(names[differs].tolist()))
+    if not again:
         return ()
-    text = (
-        f"{shown} lists {plural(len(missing), 'file')} of {len(names):,} that can't be found: "
-        f"{name_some(names[missing], 3)}"
+    files = plural(len(again), "file is", "files are")
+    return (
+        f"{files} listed with labels that differ: {name_some(again, 3)}; where an image has "
+        "several labels, write them into one cell (a|b)",
     )
-    if len(missing) * 2 > len(names):
-        raise DataError(text, f"paths are relative to the table's folder, {printable(root)}")
-    return (text,)
 
 
-def _distinct(names: NDArray[Any]) -> tuple[NDArray[Any], tuple[str, ...]]:
+def _note_split_folders(names: NDArray[Any]) -> tuple[str, ...]:
+    """A note where the folders of the files name splits, and no column does."""
+    folders = {name.partition("/")[0] for name in names.tolist() if "/" in name}
+    parts = {read_split(folder) for folder in folders} - {None}
+    if TRAIN not in parts or len(parts) < 2:
+        return ()
+    return (
+        f"the files lie in {name_some(sorted(folders), 3)}, which is not used as the split: write "
+        "train, val and test into a column named split to use it",
+    )
+
+
+def note_unlisted(data: Data, path: Path) -> Data:
+    """`data` with a note on folders of test images beside the table that it lists nothing of."""
+    if not isinstance(data.reader, FileReader):
+        return data
+    root = path.parent
+    with os.scandir(root) as entries:
+        folders = sorted(entry.name for entry in entries if entry.is_dir())
+    notes = []
+    for name in folders:
+        named = read_split_name(name)
+        place = os.path.join(root, name)  # noqa: PTH118
+        if named is None or named.part == TRAIN or not holds_images(place):
+            continue
+        if not np.strings.startswith(data.samples.ids, f"{name}/").any():
+            notes.append(
+                f"the images in {printable(name)}/ are not listed and not used: "
+                f"`loupe predict RUN {printable(place)}` labels them"
+            )
+    return replace(data, notes=(*data.notes, *notes))
+
+
+def make_distinct(names: NDArray[Any]) -> tuple[NDArray[Any], tuple[str, ...]]:
     """Ids from names: a file listed again gets #2, #3; with a note that it is."""
     found, counts = np.unique(names, return_counts=True)
     again = set(found[counts > 1])

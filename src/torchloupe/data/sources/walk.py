@@ -1,7 +1,7 @@
 """A walk through folders of images: what is an image, what is passed over, which links lead on.
 
-A walk takes down the state of every folder before it reads it, so that whoever keeps what was
-found can tell later whether another walk would find the same.
+A walk records the state of every folder before it reads it, so that the index can
+tell later whether another walk would find the same.
 """
 
 import os
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from torchloupe.data.image.formats import IMAGE_SUFFIXES, names_an_image
+from torchloupe.data.sources.system_files import is_system_name, name_own_folder
 from torchloupe.errors import DataError, printable
 from torchloupe.system.counter_rng import make_key
 
@@ -37,6 +38,7 @@ class Walk:
     root: str
     ignored: Counter[str] = field(default_factory=Counter)  # files passed over, by ending
     folders: dict[str, Facts] = field(default_factory=dict)  # read so far, as they were before
+    own: dict[str, str] = field(default_factory=dict)  # folders passed over: a run, a pack
     has_loose_links: bool = False  # what is behind them may change and no folder read here with it
 
     def look(self, below: str = "") -> Level:
@@ -74,10 +76,27 @@ class Walk:
                     self.has_loose_links |= facts == NO_FILE
                     yield f"{below}/{entry.name}", facts
 
+    def take_over(self, other: "Walk", prefix: str, is_counted: bool) -> None:
+        """Record the folders that another walk read too; its root is `prefix` below this one's.
+
+        `is_counted` says that its files passed over count as well.
+        """
+        if other is self:
+            return
+        for folder, facts in other.folders.items():
+            self.folders.setdefault(f"{prefix}{folder}".rstrip("/"), facts)
+        self.has_loose_links |= other.has_loose_links
+        if is_counted:
+            self.ignored.update(other.ignored)
+
     def _scan(self, below: str) -> Iterator[os.DirEntry[str]]:
-        """The entries of a folder that are not hidden."""
+        """The entries of a folder that may be data; none of one that torchloupe wrote."""
         folder = os.path.join(self.root, below)  # noqa: PTH118
         try:
+            if what := name_own_folder(folder):
+                self.own[below] = what
+                self.folders[below] = folder_facts(folder)
+                return
             times, key, names = _times_of(folder), 0, list[str]()
             with os.scandir(folder) as entries:
                 for entry in entries:
@@ -85,7 +104,7 @@ class Walk:
                     if len(names) == _CHUNK:
                         key = _add_names(key, names)
                         names.clear()
-                    if not entry.name.startswith("."):
+                    if not is_system_name(entry.name):
                         yield entry
             self.folders[below] = (*times, _add_names(key, names))
         except OSError as error:

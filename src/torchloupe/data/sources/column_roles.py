@@ -1,0 +1,259 @@
+"""Which columns of a table hold the images, the labels and the split.
+
+A column that was asked for is taken. Else a usual name decides, then what the first rows hold, then
+what is left over; where more than one would do, nothing is guessed.
+"""
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from torchloupe.data.image.formats import IMAGE_SUFFIXES
+from torchloupe.data.sources.columns import Table
+from torchloupe.data.sources.source import name_some
+from torchloupe.data.sources.split_names import read_split, read_split_name
+from torchloupe.data.split import TRAIN
+from torchloupe.errors import DataError, UsageError, did_you_mean, printable
+
+IMAGE_COLUMNS = ("image", "path", "file", "filename", "filepath", "file_name", "image_path", "img")
+LABEL_COLUMNS = ("label", "class", "category", "target", "labels", "class_name")
+# Less usual: taken where no column has a name of those above.
+_MORE_IMAGE_COLUMNS = (
+    *("image_id", "image_name", "id_code", "image_file", "image_filename", "image_index"),
+    *("filenames", "filepaths", "file_path", "file_paths", "img_path", "img_name", "img_id"),
+    *("img_file", "imageid", "imagename", "imagepath", "fname", "photo", "picture", "uuid", "id"),
+)
+_MORE_LABEL_COLUMNS = (
+    *("class_id", "classid", "class_label", "label_name", "labelname", "classname", "class_names"),
+    *("category_name", "category_id", "tags", "tag", "diagnosis", "breed", "species", "dx"),
+    *("finding_labels", "emotion", "disease", "y", "cls", "ground_truth", "gt"),
+)
+_SPLIT_COLUMNS = (
+    *("split", "splits", "set", "subset", "usage", "phase", "partition", "data_set", "dataset"),
+    *("data_split", "split_name", "fold", "folds", "part", "stage", "purpose", "role", "tvt"),
+    *("train_test", "train_val_test", "train_test_split", "is_train", "is_training"),
+    *("is_training_image", "train", "training", "val", "valid", "validation", "test", "testing"),
+    *("is_valid", "is_val", "is_validation", "is_test", "is_testing", "in_train", "in_test"),
+)
+_YES = frozenset(("1", "1.0", "true", "t", "yes", "y"))
+_NO = frozenset(("0", "0.0", "-1", "-1.0", "false", "f", "no", "n"))
+
+Resolves = Callable[[NDArray[Any]], float]
+
+
+def plain_name(column: str) -> str:
+    """A column's name in lower case, with words joined by `_`: `Finding Labels`, `ClassId`."""
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", column.strip())
+    return re.sub(r"[^0-9a-z]+", "_", spaced.lower()).strip("_")
+
+
+def is_row_number(table: Table, column: str) -> bool:
+    """Whether a column has no name of its own and counts the rows, as pandas writes its index."""
+    if not re.fullmatch(
+        r"|unnamed(_\d+)?|index(_level_0)?|level_0|column_1|row|no|nr", plain_name(column)
+    ):
+        return False
+    values = table.preview.get(column)
+    if values is None or not len(values) or not column:
+        return not column
+    first = values[0]
+    return first in ("0", "1") and values.tolist() == [
+        str(number + int(first)) for number in range(len(values))
+    ]
+
+
+def choose_image_column(table: Table, asked: str, resolves: Resolves) -> str:
+    """The column of images; `resolves` is the share of some names for which a file is found."""
+    if asked != "auto":
+        return _asked_for(table, "image", asked)
+    columns = [name for name in table.columns if not is_row_number(table, name)]
+    if usual := _first_of(IMAGE_COLUMNS, columns, str.lower):
+        return usual
+    listed = [name for name in columns if _holds_image_names(table.preview.get(name))]
+    if len(listed) == 1:
+        return listed[0]
+    if usual := _first_of(_MORE_IMAGE_COLUMNS, columns, plain_name):
+        return usual
+    found = [
+        name
+        for name in columns
+        if name in table.preview and resolves(table.preview[name][:50]) > 0.5
+    ]
+    if len(found) == 1:
+        return found[0]
+    if len(columns) == 2 and not listed:
+        first, second = columns
+        return second if first.lower() in LABEL_COLUMNS else first
+    raise _not_surely(table, "image")
+
+
+def choose_label_columns(table: Table, asked: str, image: str, taken: Sequence[str]) -> list[str]:
+    """The column of labels, or several of 0 and 1, as "a,b,c" asks for or all that is left are.
+
+    `taken` are the columns that are something else.
+    """
+    if asked != "auto":
+        names = [name.strip() for name in asked.split(",")]
+        if asked in table.columns or len(names) == 1:
+            return [_asked_for(table, "label", asked)]
+        if unknown := [name for name in names if name not in table.columns]:
+            raise UsageError(
+                f"{printable(table.path)} has no column {name_some(unknown)} (data.label_column)",
+                did_you_mean(unknown[0], table.columns),
+            )
+        return list(dict.fromkeys(names))
+    taken = [image, *taken]
+    columns = [n for n in table.columns if n not in taken and not is_row_number(table, n)]
+    if usual := _first_of(LABEL_COLUMNS, columns, str.lower):
+        return [usual]
+    flags = [name for name in columns if _holds_flags(table.preview.get(name))]
+    if len(flags) > 1 and flags == columns:
+        rows = np.stack([read_flags(table.preview[name]) for name in flags])
+        if (rows.sum(axis=0) == 1).all() or table.path.stem.lower() == "_classes":
+            return flags
+    if usual := _first_of(_MORE_LABEL_COLUMNS, columns, plain_name):
+        return [usual]
+    if len(columns) == 1:
+        return columns
+    if not columns:
+        raise DataError(
+            f"{printable(table.path)} has no column of labels: its columns are "
+            f"{name_some(table.columns, 12)}",
+            "to label its images with a trained model: loupe predict RUN FOLDER",
+        )
+    several = ",".join(flags) if len(flags) > 1 else ""
+    raise _not_surely(table, "label", f"data.label_column={several}" if several else "")
+
+
+def read_flags(texts: NDArray[Any]) -> NDArray[np.bool_]:
+    """Where a cell says yes: 1, true, yes."""
+    return np.isin(np.strings.lower(texts), np.array(sorted(_YES), dtype=texts.dtype))
+
+
+def find_unflagged(texts: NDArray[Any]) -> NDArray[np.int64]:
+    """The rows whose cell says neither yes nor no."""
+    known = np.array(sorted(_YES | _NO), dtype=texts.dtype)
+    return np.flatnonzero(~np.isin(np.strings.lower(texts), known))
+
+
+@dataclass(frozen=True)
+class SplitColumns:
+    """The columns that divide a table: one of words, or flags such as is_valid, by name."""
+
+    names: tuple[str, ...] = ()
+    is_flags: bool = False
+    doubtful: tuple[str, ...] = ()  # may be about splits, and nothing in them says how
+
+
+def find_split_columns(table: Table, image: str, asked_label: str) -> SplitColumns:
+    """The columns whose cells say train, val and test, whatever they are called."""
+    labels = {name.strip() for name in asked_label.split(",")} | {asked_label}
+    columns = [name for name in table.columns if name != image and name not in labels]
+    if "split" in (lower := {name.lower(): name for name in columns}):
+        return SplitColumns((lower["split"],))
+    able = [name for name in columns if name.lower() not in LABEL_COLUMNS]
+    worded = [name for name in able if _holds_splits(table.preview.get(name))]
+    if len(worded) > 1:
+        usual = [name for name in worded if plain_name(name) in _SPLIT_COLUMNS]
+        if len(usual) != 1:
+            raise DataError(
+                f"{printable(table.path)} has several columns of splits: {name_some(worded)}",
+                "name the one to use 'split'",
+            )
+        worded = usual
+    if worded:
+        return SplitColumns((worded[0],))
+    doubtful = [name for name in columns if plain_name(name) in _SPLIT_COLUMNS]
+    flags = [
+        name
+        for name in doubtful
+        if _flag_part(name) is not None and _holds_flags(table.preview.get(name))
+    ]
+    if _are_certain(table, flags):
+        rest = tuple(name for name in doubtful if name not in flags)
+        return SplitColumns(tuple(flags), is_flags=True, doubtful=rest)
+    return SplitColumns(doubtful=tuple(doubtful))
+
+
+def flag_part(column: str) -> int:
+    """Which split a column of flags is about; TRAIN for `is_train`."""
+    part = _flag_part(column)
+    return TRAIN if part is None else part
+
+
+def _are_certain(table: Table, flags: Sequence[str]) -> bool:
+    """Whether flags say of every row what it is for.
+
+    `is_valid` and `is_test` do, where they hold for half of the rows at most; `valid` alone may
+    say that a row is sound, `train` alone leaves open what the others are.
+    """
+    if not flags:
+        return False
+    rows = np.stack([read_flags(table.preview[name]) for name in flags])
+    if {flag_part(name) for name in flags} >= {TRAIN} and len(flags) > 1:
+        return bool((rows.sum(axis=0) == 1).all())
+    held_back = all(plain_name(name).startswith("is_") for name in flags)
+    is_train = any(flag_part(name) == TRAIN for name in flags)
+    return held_back and not is_train and bool((rows.sum(axis=0) <= 1).all() & (rows.mean() <= 0.5))
+
+
+def _flag_part(column: str) -> int | None:
+    found = read_split_name(re.sub("^(is|in)_", "", plain_name(column)))
+    return found.part if found is not None and found.is_plain else None
+
+
+def _holds_splits(values: NDArray[Any] | None) -> bool:
+    """Whether cells name splits, or at least may: two different ones, or one and nothing else."""
+    if values is None or not len(values):
+        return False
+    found = {_split_of(value) for value in np.unique(values).tolist()}
+    named = found - {None}
+    return len(named) > 1 or (found == named and TRAIN in found)
+
+
+def _split_of(text: str) -> int | None:
+    found = read_split_name(text)
+    if found is not None and found.frame in (("public",), ("private",)):
+        return found.part
+    return read_split(text)
+
+
+def _holds_flags(values: NDArray[Any] | None) -> bool:
+    return values is not None and len(values) > 0 and not len(find_unflagged(values))
+
+
+def _holds_image_names(values: NDArray[Any] | None) -> bool:
+    """Whether nine of ten cells end like image files."""
+    if values is None or not len(values):
+        return False
+    endings = [os.path.splitext(value)[1].lower() for value in values[:50].tolist()]  # noqa: PTH122
+    return sum(ending in IMAGE_SUFFIXES for ending in endings) >= 0.9 * len(endings)
+
+
+def _first_of(
+    usual: Sequence[str], columns: Sequence[str], plain: Callable[[str], str]
+) -> str | None:
+    lower = {plain(name): name for name in reversed(columns)}
+    return next((lower[name] for name in usual if name in lower), None)
+
+
+def _asked_for(table: Table, what: str, asked: str) -> str:
+    if asked in table.columns:
+        return asked
+    raise UsageError(
+        f"{printable(table.path)} has no column {printable(asked)!r} (data.{what}_column)",
+        did_you_mean(asked, table.columns),
+    )
+
+
+def _not_surely(table: Table, what: str, hint: str = "") -> DataError:
+    return DataError(
+        f"{printable(table.path)} has no column that is surely the {what}: its columns are "
+        f"{name_some(table.columns, 12)}",
+        f"say which: {hint or f'data.{what}_column=NAME'}",
+    )

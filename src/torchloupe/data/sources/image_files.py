@@ -1,0 +1,296 @@
+"""The image files that a table lists: where they are when they are not where the cells say.
+
+Tables travel: they hold backslashes, paths of another machine, ids without ending, and names of
+files that lie in a folder beside. A file is taken where one fits alone; where several do, nothing
+is guessed.
+"""
+
+import os
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from torchloupe.data.image.formats import IMAGE_SUFFIXES
+from torchloupe.data.sources.source import name_some
+from torchloupe.data.sources.split_names import read_split_name
+from torchloupe.data.sources.system_files import is_system_name, name_own_folder
+from torchloupe.data.sources.walk import as_text
+from torchloupe.data.split import TRAIN
+from torchloupe.errors import DataError, UsageError, did_you_mean, printable
+from torchloupe.units import plural
+
+_MOST_FILES = 3_000_000  # that are listed in search of those not found
+_NO_FILE = (-1, -1, -1)
+
+
+@dataclass(frozen=True)
+class Found:
+    """Files of a table: their names [N] relative to its folder, and facts [N, 3], -1 for none."""
+
+    names: NDArray[Any]
+    facts: NDArray[np.int64]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Match:
+    """A file that a cell may mean: where it is, and how the cell was read to get there."""
+
+    path: str  # relative to the table's folder
+    place: str  # `train/*.jpg`: the folder and the ending that the cell left out; or one of those:
+
+
+_AS_WRITTEN = ""  # with slashes for backslashes, and without spaces around it
+_BY_LOOKS = "*"  # but for case, and how accents are stored
+_BY_ITS_END = "/"  # the cell begins with folders that are not here
+
+
+@dataclass
+class ImageFiles:
+    """Finds the files of one table; `folder` is data.image_folder as typed, or "auto"."""
+
+    table: Path
+    folder: str = "auto"
+    root: str = field(init=False)  # the table's folder
+    _below: str = field(init=False)  # the image folder, relative to it or absolute
+
+    def __post_init__(self) -> None:
+        self.root = os.fspath(self.table.absolute().parent)
+        self._below = "" if self.folder == "auto" else os.path.expanduser(self.folder)  # noqa: PTH111
+        if not os.path.isdir(os.path.join(self.root, self._below)):  # noqa: PTH112, PTH118
+            beside = [entry.name for entry in os.scandir(self.root) if entry.is_dir()]
+            raise UsageError(
+                f"there is no folder {printable(self.folder)} in {printable(self.root)} "
+                "(data.image_folder)",
+                did_you_mean(self.folder, beside),
+            )
+
+    def share_of(self, names: NDArray[Any]) -> float:
+        """The share of `names` for which there is a file at all."""
+        listed = [name for name in names.tolist() if name]
+        found = sum(self._is_file(name) or bool(self._matches(name)) for name in listed)
+        return found / len(listed) if listed else 0.0
+
+    def find(self, names: NDArray[Any], given: NDArray[np.int8] | None) -> Found:
+        """The file of each name; `given` is the split of each row, where the table says.
+
+        DataError where most can't be found, or where several files fit.
+        """
+        paths = [self._join(name) for name in names.tolist()]
+        facts = np.array([_look_up(self.root, path) for path in paths], dtype=np.int64)
+        facts = facts.reshape(-1, 3)
+        missing = np.flatnonzero(facts[:, 0] < 0)
+        is_elsewhere = len(missing) == len(names)
+        matches = {int(row): self._matches(str(names[row])) for row in missing}
+        if not is_elsewhere:  # most are where they should be: others are not looked for elsewhere
+            matches = {
+                row: [match for match in found if match.place[:1] in ("", "*")]
+                for row, found in matches.items()
+            }
+        chosen = self._choose(matches, given)
+        for row, match in chosen.items():
+            paths[row] = match.path
+            facts[row] = _look_up(self.root, match.path)
+        placed = Counter(match.place for match in chosen.values())
+        notes = self._note_places(placed)
+        lost = np.flatnonzero(facts[:, 0] < 0)
+        notes += self._note_missing(lost, names)
+        return Found(np.array(paths, dtype=np.dtypes.StringDType()), facts, notes)
+
+    def _join(self, name: str) -> str:
+        return os.path.join(self._below, name) if self._below else name  # noqa: PTH118
+
+    def _is_file(self, name: str) -> bool:
+        return _look_up(self.root, self._join(name)) != _NO_FILE
+
+    def _matches(self, name: str) -> list[_Match]:
+        """The files that a name which is no path of a file may mean."""
+        tidy = name.strip().replace("\\", "/")
+        while tidy.startswith("./"):
+            tidy = tidy[2:]
+        if tidy != name and tidy and self._is_file(tidy):
+            return [_Match(self._join(tidy), _AS_WRITTEN)]
+        words = [word for word in tidy.split("/") if word not in ("", ".")]
+        if not words or ".." in words:
+            return []
+        has_ending = os.path.splitext(words[-1])[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122
+        found = []
+        for path in self._listed.get(_key(words[-1], has_ending), ()):
+            parts = path.split("/")
+            ending = "" if has_ending else os.path.splitext(path)[1]  # noqa: PTH122
+            if has_ending and _plain(parts[-1]) != _plain(words[-1]):
+                continue
+            same = _common_tail(parts[:-1], words[:-1])
+            if same == len(words) - 1 or same == len(parts) - 1:
+                left = "/".join(parts[: len(parts) - 1 - same])
+                place = f"{left}/*{ending}" if left else f"*{ending}"
+                if same < len(words) - 1:
+                    place = _BY_ITS_END
+                found.append(_Match(self._join(path), place))
+        return found
+
+    @cached_property
+    def _listed(self) -> dict[str, list[str]]:
+        """Every image below the image folder, by its name without ending."""
+        listed: dict[str, list[str]] = {}
+        for number, path in enumerate(_walk(os.path.join(self.root, self._below))):  # noqa: PTH118
+            if number >= _MOST_FILES:
+                break
+            listed.setdefault(_key(path.rpartition("/")[2], True), []).append(path)
+        return listed
+
+    def _choose(
+        self, matches: dict[int, list[_Match]], given: NDArray[np.int8] | None
+    ) -> dict[int, _Match]:
+        """One match a row: the only one, else the one in the place that fits all rows."""
+        found = {row: listed for row, listed in matches.items() if listed}
+        open_rows = {row: listed for row, listed in found.items() if len(listed) > 1}
+        if not open_rows:
+            return {row: listed[0] for row, listed in found.items()}
+        counts = Counter(place for listed in found.values() for place in {m.place for m in listed})
+        fitting = [place for place, count in counts.items() if count == len(found)]
+        if len(fitting) > 1:
+            wanted = read_split_name(self.table.stem)
+            own = [
+                place
+                for place in fitting
+                if wanted is not None
+                and (named := read_split_name(place.partition("*")[0])) is not None
+                and named.part == wanted.part
+            ]
+            fitting = own or fitting
+        if len(fitting) == 1:
+            return {
+                row: next(match for match in listed if match.place == fitting[0])
+                for row, listed in found.items()
+            }
+        chosen = {row: listed[0] for row, listed in found.items() if len(listed) == 1}
+        for row, listed in open_rows.items():
+            of_split = [m for m in listed if given is not None and _is_of(m.place, given[row])]
+            if len(of_split) != 1:
+                places = sorted({match.place for match in listed})
+                raise DataError(
+                    f"{printable(self.table)} lists names that fit files in several places: "
+                    f"{name_some(places)}",
+                    _say_which(places),
+                )
+            chosen[row] = of_split[0]
+        return chosen
+
+    def _note_places(self, placed: Counter[str]) -> tuple[str, ...]:
+        notes = []
+        if placed[_BY_ITS_END]:
+            notes.append(
+                f"{plural(placed[_BY_ITS_END], 'path')} of {printable(self.table)} "
+                "lead elsewhere; the files were found by the last folders and names of the paths"
+            )
+        if placed[_BY_LOOKS]:
+            notes.append(
+                f"{plural(placed[_BY_LOOKS], 'path')} of {printable(self.table)} and the names of "
+                "the files differ in case or in how accents are stored"
+            )
+        places = [place for place, _ in placed.most_common() if place.strip("/*")]
+        if places:
+            notes.append(f"files of {printable(self.table)} were found as {name_some(places, 3)}")
+        return tuple(notes)
+
+    def _note_missing(self, lost: NDArray[np.int64], names: NDArray[Any]) -> tuple[str, ...]:
+        """A note on files that are not there; DataError when most are: then it is the paths."""
+        if not len(lost):
+            return ()
+        text = (
+            f"{printable(self.table)} lists {plural(len(lost), 'file')} of {len(names):,} that "
+            f"can't be found: {name_some(names[lost], 3)}"
+        )
+        if len(lost) * 2 > len(names):
+            root = os.path.join(self.root, self._below) if self._below else self.root  # noqa: PTH118
+            if self.folder != "auto":
+                raise DataError(text, f"paths are relative to data.image_folder, {printable(root)}")
+            raise DataError(
+                text,
+                f"paths are relative to the table's folder, {printable(root)}; "
+                "data.image_folder=FOLDER names another",
+            )
+        return (text,)
+
+
+def _say_which(places: Sequence[str]) -> str:
+    """A hint that names one of the places: a folder, or where it is the endings, the ending."""
+    folders = {place.partition("*")[0].rstrip("/") for place in places}
+    if len(folders) > 1:
+        first = min(folders, key=lambda folder: (not _is_of(folder, TRAIN), -len(folder)))
+        return f"say which: data.image_folder={printable(first)}"
+    return "write the ending of each file into the table"
+
+
+def _is_of(place: str, part: int) -> bool:
+    named = read_split_name(place.partition("*")[0].strip("/").rpartition("/")[2])
+    return named is not None and named.part == part
+
+
+def _walk(root: str) -> Iterator[str]:
+    """Every image file below `root`, relative to it; links to folders are not followed."""
+    pending = [""]
+    while pending:
+        below = pending.pop()
+        folder = os.path.join(root, below)  # noqa: PTH118
+        if name_own_folder(folder):
+            continue
+        try:
+            with os.scandir(folder) as entries:
+                for entry in sorted(entries, key=lambda entry: entry.name):
+                    if is_system_name(entry.name) or as_text(entry.name) != entry.name:
+                        continue  # a name that is not Unicode is in no table
+                    if entry.is_dir(follow_symlinks=not below):
+                        pending.append(f"{below}{entry.name}/")
+                    elif os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES:  # noqa: PTH122
+                        yield f"{below}{entry.name}"
+        except OSError:  # can't be read: what is in it is not found
+            continue
+
+
+def holds_images(folder: str) -> bool:
+    """Whether a folder holds an image directly."""
+    try:
+        with os.scandir(folder) as entries:
+            return any(
+                os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122
+                for entry in entries
+                if not is_system_name(entry.name)
+            )
+    except OSError:
+        return False
+
+
+def _plain(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _key(name: str, has_ending: bool) -> str:
+    return _plain(os.path.splitext(name)[0] if has_ending else name)  # noqa: PTH122
+
+
+def _common_tail(one: Sequence[str], other: Sequence[str]) -> int:
+    """How many of the last folders of two paths are the same."""
+    count = 0
+    for first, second in zip(reversed(one), reversed(other), strict=False):
+        if _plain(first) != _plain(second):
+            break
+        count += 1
+    return count
+
+
+def _look_up(root: str, name: str) -> tuple[int, int, int]:
+    """Size and times of change of a file; -1 where there is none."""
+    try:
+        found = os.stat(os.path.join(root, name))  # noqa: PTH116, PTH118
+    except (OSError, ValueError):
+        return _NO_FILE
+    return (found.st_size, found.st_mtime_ns, found.st_ctime_ns)

@@ -1,0 +1,121 @@
+"""Splits that stand in sources of their own, such as train.csv and val.csv, as one Data."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from torchloupe.data.samples import Samples
+from torchloupe.data.sources.labels import compare_splits, order_classes
+from torchloupe.data.sources.source import (
+    ArrayReader,
+    Data,
+    FileReader,
+    make_stamp,
+    name_some,
+    short_name,
+)
+from torchloupe.data.sources.tables import make_distinct
+from torchloupe.data.sources.walk import as_text
+from torchloupe.data.split import SPLIT_NAMES
+from torchloupe.errors import DataError, UsageError
+
+
+def join_splits(parts: Mapping[int, Data], name: str, class_names: Sequence[str] = ()) -> Data:
+    """One Data from one for each split (TRAIN, VAL, TEST); classes are joined by name.
+
+    DataError where a part is divided already, or where their images are of different kinds.
+    """
+    listed = list(parts.values())
+    for part, data in parts.items():
+        if data.given is not None:
+            raise DataError(
+                f"the {SPLIT_NAMES[part]} data has splits of its own",
+                "give that source alone, or remove its split column",
+            )
+    given = np.repeat(list(parts), [len(data.samples) for data in listed]).astype(np.int8)
+    labels, classes = _join_labels(listed, class_names)
+    notes = list(dict.fromkeys(note for data in listed for note in data.notes))
+    notes += compare_splits(labels, given, classes)
+    readers = [data.reader for data in listed]
+    ids: NDArray[Any]
+    reader: ArrayReader | FileReader
+    if all(isinstance(reader, ArrayReader) for reader in readers):
+        arrays = [reader.array for reader in readers if isinstance(reader, ArrayReader)]
+        if len({(array.shape[1:], array.dtype) for array in arrays}) > 1:
+            shapes = [f"{list(array.shape[1:])} {array.dtype}" for array in arrays]
+            raise DataError(
+                f"the splits hold images of different shapes: {name_some(shapes)}",
+                "bring all splits to one shape",
+            )
+        reader = ArrayReader(np.concatenate(arrays))
+        texts = [
+            f"{SPLIT_NAMES[part]}/{row}"
+            for part, data in parts.items()
+            for row in range(len(data.samples))
+        ]
+        ids = np.array(texts, dtype=np.dtypes.StringDType())
+    elif all(type(reader) is FileReader for reader in readers):
+        files = [reader for reader in readers if isinstance(reader, FileReader)]
+        ids, reader = _join_files(files, [len(data.samples) for data in listed])
+    else:
+        raise UsageError(
+            f"splits of the kinds {name_some(data.kind for data in listed)} can't be joined",
+            "give every split as a table, or as a folder of classes",
+        )
+    ignored: dict[str, int] = {}
+    for data in listed:
+        for ending, count in data.ignored.items():
+            ignored[ending] = ignored.get(ending, 0) + count
+    return Data(
+        name=short_name(name),
+        kind=listed[0].kind,
+        samples=Samples(ids, labels, classes),
+        given=given,
+        reader=reader,
+        ignored=ignored,
+        notes=tuple(notes),
+        stamp=make_stamp(*(data.stamp for data in listed)),
+    )
+
+
+def _join_files(files: Sequence[FileReader], counts: Sequence[int]) -> tuple[Any, FileReader]:
+    """Ids and a reader of all files, by paths relative to the deepest folder above all."""
+    roots = [os.path.abspath(reader.root) for reader in files]  # noqa: PTH100
+    root = os.path.commonpath(roots)
+    names = []
+    for reader, place, count in zip(files, roots, counts, strict=True):
+        below = "" if place == root else Path(os.path.relpath(place, root)).as_posix()
+        for row in range(count):
+            name = reader.name(row)
+            names.append(os.path.join(below, name))  # noqa: PTH118
+    texts = np.array([as_text(name) for name in names], dtype=np.dtypes.StringDType())
+    exact = {row: name for row, name in enumerate(names) if as_text(name) != name}
+    return make_distinct(texts)[0], FileReader(root, texts, exact)
+
+
+def _join_labels(
+    listed: Sequence[Data], class_names: Sequence[str]
+) -> tuple[NDArray[Any], tuple[str, ...]]:
+    """Labels over the classes of all parts; [N, K] where an image of one part may have several."""
+    found = list(dict.fromkeys(name for data in listed for name in data.samples.class_names))
+    classes, numbers = order_classes(found, class_names)
+    place = dict(zip(found, numbers.tolist(), strict=True))
+    is_multi = any(data.samples.is_multi_label for data in listed)
+    joined = []
+    for data in listed:
+        labels, names = data.samples.labels, data.samples.class_names
+        target = np.array([place[name] for name in names], dtype=np.int64)
+        if not is_multi:
+            joined.append(target[labels])
+            continue
+        rows = np.zeros((len(labels), len(classes)), dtype=np.float32)
+        if data.samples.is_multi_label:
+            rows[:, target] = labels
+        else:
+            rows[np.arange(len(labels)), target[labels]] = 1
+        joined.append(rows)
+    return np.concatenate(joined), classes

@@ -1,0 +1,151 @@
+"""Cells that hold several labels: `sea|sky`, `["sea", "sky"]`, or what a separator cuts.
+
+A bar and lists are certain. Commas, spaces and the like may be part of a label's name: they are
+used where the setting data.label_separator says so, and pointed out where they look like it.
+"""
+
+import ast
+import json
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from torchloupe.data.sources.labels import order_classes
+from torchloupe.data.sources.spelling import compose, note_joined, note_twins
+from torchloupe.errors import DataError, UsageError, printable
+
+NAMED_SEPARATORS = {
+    **{"comma": ",", "semicolon": ";", "space": " ", "bar": "|", "pipe": "|"},
+    **{"tab": "\t", "newline": "\n", "slash": "/", "plus": "+", "and": " and "},
+}
+# What people put between labels; and of these, what names of one label hold as well.
+_POSSIBLE = (",", ";", "\n", "+", "&", "/", " and ", " ", "_", "-")
+_IN_NAMES = ("+", "&", "/", " and ", " ", "_", "-")
+# How a shell takes them.
+_TYPED = {" ": "space", ";": "semicolon", "&": "'&'", "\n": "newline", " and ": "and"}
+
+_IN_BRACKETS = "in brackets"
+
+Labels = tuple[NDArray[Any], tuple[str, ...], tuple[str, ...]]
+
+
+def read_label_cells(
+    texts: NDArray[Any], column: str, separator: str, class_names: Sequence[str], shown: str
+) -> Labels:
+    """Labels, class names and notes from a column: [N] int64, or [N, K] float32 for several.
+
+    `separator` is auto, none, a text or the name of one. DataError for an empty cell where each
+    image has one label.
+    """
+    if not separator:
+        raise UsageError("data.label_separator is empty", "for example data.label_separator=,")
+    found, codes = np.unique(texts, return_inverse=True)
+    values = [str(value) for value in found]
+    cells, how = _cut(values, separator)
+    if cells is None:
+        refuse_blank(texts, column, shown)
+        classes, lookup = order_classes(values, class_names)
+        notes = (*note_joined(values), *note_twins(classes), *_note_several(values, separator))
+        return lookup[codes.reshape(-1)], classes, notes
+    words = sorted({word for cell in cells for word in cell})
+    classes, lookup = order_classes(words, class_names)
+    place = dict(zip(words, lookup, strict=True))
+    rows = np.zeros((len(values), len(classes)), dtype=np.float32)
+    for row, own in zip(rows, cells, strict=True):
+        row[[place[word] for word in own]] = 1
+    if how == _IN_BRACKETS and all(len(cell) == 1 for cell in cells):
+        notes = (*note_joined(words), *note_twins(classes))
+        return rows.argmax(axis=1).astype(np.int64)[codes.reshape(-1)], classes, notes
+    note = f"label cells {how} hold several labels: this is multi-label, {len(classes)} labels"
+    if separator not in ("auto", "none") and all(len(cell) < 2 for cell in cells):
+        note = (
+            f"no cell of column {printable(column)!r} holds several labels (data.label_separator="
+            f"{printable(separator)}): this is multi-label, {len(classes)} labels"
+        )
+    return rows[codes.reshape(-1)], classes, (note, *note_joined(words), *note_twins(classes))
+
+
+def refuse_blank(texts: NDArray[Any], column: str, shown: str) -> None:
+    """DataError where a cell is empty."""
+    blank = np.flatnonzero(texts == "")
+    if len(blank):
+        count = f"{len(blank):,} empty cell{'s' if len(blank) > 1 else ''}"
+        raise DataError(
+            f"{shown} has {count} in column {printable(column)!r}, "
+            f"the first in row {blank[0] + 1} below the header",
+            "fill the cell or take the row out",
+        )
+
+
+def _cut(values: Sequence[str], separator: str) -> tuple[list[list[str]] | None, str]:
+    """The labels in each cell, and how a note calls such cells; None where each holds one."""
+    if separator == "none":
+        return None, ""
+    if _are_lists([value for value in values if value]):
+        return [_read_list(value) for value in values], _IN_BRACKETS
+    if separator == "auto":
+        if not any("|" in value for value in values):
+            return None, ""
+        separator = "|"
+    sign = NAMED_SEPARATORS.get(separator, separator)
+    cells = [[word.strip() for word in value.split(sign) if word.strip()] for value in values]
+    return cells, f"with {printable(separator)}"
+
+
+def _are_lists(values: Sequence[str]) -> bool:
+    """Whether all cells stand in brackets or braces, or in parentheses with quotes."""
+    for opening, closing in ("[]", "{}", "()"):
+        if values and all(v[0] == opening and v[-1] == closing and len(v) > 1 for v in values):
+            return opening != "(" or any("'" in value or '"' in value for value in values)
+    return False
+
+
+def _read_list(text: str) -> list[str]:
+    """The labels in `["a", "b"]`, `['a' 'b']` or `[a, b]`."""
+    inner = text[1:-1].strip()
+    for parse in (json.loads, ast.literal_eval):
+        try:
+            found = parse(text)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            continue
+        if isinstance(found, (list, tuple, set)) and all(
+            isinstance(word, (str, int)) for word in found
+        ):
+            plain = sorted(found, key=str) if isinstance(found, set) else found
+            if not _are_glued(inner, plain):
+                return [str(word).strip() for word in plain if str(word).strip()]
+    quoted = inner.replace('"', "'")
+    words = quoted.split("'")[1::2] if "'" in quoted else inner.split(",")
+    return [word.strip() for word in words if word.strip()]
+
+
+def _are_glued(inner: str, words: Sequence[Any]) -> bool:
+    """Whether Python joined texts without a comma between them, as numpy prints its arrays."""
+    return "," not in inner and len(words) == 1 and inner.count("'") + inner.count('"') > 2
+
+
+def _note_several(values: Sequence[str], separator: str) -> tuple[str, ...]:
+    """A note on cells that look like several labels and are read as one."""
+    if separator != "auto":
+        return ()
+    whole = {compose(value) for value in values}
+    for sign in _POSSIBLE:
+        cut = {value: [w.strip() for w in value.split(sign)] for value in values if sign in value}
+        cut = {value: words for value, words in cut.items() if all(words) and len(set(words)) > 1}
+        uses = Counter(word for words in cut.values() for word in set(words))
+        # Names share words, too. But few words make many combinations of labels only.
+        is_varied = len(cut) > len(uses) + len(whole & set(uses))
+        is_sure = sign not in _IN_NAMES or is_varied
+        for value, words in cut.items():
+            known = [w in whole or (is_sure and uses[w] > 1) for w in map(compose, words)]
+            if all(known):
+                typed = _TYPED.get(sign, sign)
+                return (
+                    f"label cells such as '{printable(value, 60)}' look like several labels, and "
+                    f"are read as one: --set data.label_separator={typed} reads several, "
+                    "data.label_separator=none one",
+                )
+    return ()

@@ -1,0 +1,261 @@
+"""The layout of a folder: which of its folders are splits, and which are classes.
+
+Folders are splits where their names say so and the class folders in them agree. Where names say it
+and the folders disagree, or the reverse, nothing is guessed: the errors here name what was found.
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torchloupe.data.sources.source import SPLIT_WORDS, name_some
+from torchloupe.data.sources.split_names import (
+    SplitName,
+    is_filler,
+    is_vague_name,
+    read_split,
+    read_split_name,
+)
+from torchloupe.data.sources.walk import Level, Walk
+from torchloupe.data.split import SPLIT_NAMES, TRAIN
+from torchloupe.errors import DataError, printable
+
+TABLE_FILES = (".csv", ".tsv", ".parquet", ".npz")
+_DEEPEST = 8  # single folders in one another that are entered
+_NUMBERED = re.compile(
+    r".*?(fold|split|part|batch|chunk|shard|subset|archive|images?|imgs?|cv|k)[-_. ]*\d+",
+    re.IGNORECASE,
+)
+_IMAGES = frozenset(("image", "images", "img", "imgs", "photos", "pictures", "jpegimages"))
+_TARGETS = frozenset(
+    (
+        *("mask", "masks", "label", "labels", "annotation", "annotations", "segmentation"),
+        *("segmentations", "segmentationclass", "ground_truth", "groundtruth", "gt", "xmls"),
+    )
+)
+
+
+@dataclass
+class Layout:
+    """Where class folders stand: below each of `splits`, or at the top where there are none."""
+
+    splits: dict[str, int] = field(default_factory=dict)  # folder to TRAIN, VAL or TEST
+    beside: list[str] = field(default_factory=list)  # folders that are neither split nor class
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def is_split(self) -> bool:
+        """Whether the folders give more than the training split."""
+        return any(part != TRAIN for part in self.splits.values())
+
+
+def descend(
+    walk: Walk, below: str, level: Level, is_entered: Callable[[str, str], bool] | None = None
+) -> tuple[str, Level]:
+    """The folder that holds the data, through folders that hold one folder and nothing else.
+
+    `below` is "" or ends in "/", and so does what is returned. `is_entered(above, name)` says
+    whether the only folder in a folder is no class; else each is entered that holds folders alone.
+    """
+    for _ in range(_DEEPEST):
+        if len(level.folders) != 1 or level.loose:
+            break
+        only = level.folders[0]
+        if is_entered and not is_entered(below.rstrip("/").rpartition("/")[2], only):
+            break
+        inner = walk.look(below + only)
+        if not inner.folders or inner.loose:
+            break
+        below, level = f"{below}{only}/", inner
+    return below, level
+
+
+def find_common_folder(scout: Walk, splits: Iterable[str]) -> str:
+    """The name of the only folder in every one of `splits`; "" where there is no such name."""
+    inner = {tuple(scout.look(name).folders) for name in splits}
+    only = inner.pop() if len(inner) == 1 else ()
+    return only[0] if len(only) == 1 else ""
+
+
+def find_layout(root: str, top: Level, scout: Walk) -> Layout:
+    """Which of the top folders are splits; `scout` looks into them. DataError where in doubt.
+
+    A class may well be called `train`: without a val or test beside it, other folders make
+    it one class among them.
+    """
+    named = {name: found for name in top.folders if (found := read_split_name(name))}
+    splits = {name: named[name].part for name in _accept_names(named)}
+    others = [name for name in top.folders if name not in splits]
+    if TRAIN not in splits.values():
+        if splits and not others:
+            raise DataError(
+                f"{printable(root)} has {name_some(splits)} and no train folder",
+                "name the folder of training images 'train'",
+            )
+        return Layout()
+    if others and set(splits.values()) == {TRAIN}:
+        if len(splits) == 1 and all(map(is_vague_name, others)):
+            _refuse_unnamed_split(root, next(iter(splits)), others, scout)
+            return Layout(splits, others)
+        return Layout()
+    for part in set(splits.values()):
+        same = [name for name in splits if splits[name] == part]
+        if len(same) > 1:
+            raise DataError(
+                f"{printable(root)} has several folders for {SPLIT_NAMES[part]}: {name_some(same)}",
+                "keep one of them",
+            )
+    layout = Layout(splits, others)
+    if any(name.lower() not in SPLIT_WORDS for name in splits):
+        _compare_class_folders(root, splits, scout)
+        read = ", ".join(f"'{printable(n)}' as {SPLIT_NAMES[p]}" for n, p in splits.items())
+        layout.notes.append(f"folders are read as splits by their names: {read}")
+    return layout
+
+
+def _accept_names(named: Mapping[str, SplitName]) -> list[str]:
+    """The folders whose names are taken for splits: plain ones, and those of one frame."""
+    frames: dict[tuple[str, ...], set[int]] = {}
+    for found in named.values():
+        frames.setdefault(found.frame, set()).add(found.part)
+    return [name for name, found in named.items() if found.is_plain or len(frames[found.frame]) > 1]
+
+
+def class_folders(scout: Walk, name: str) -> list[str]:
+    """The class folders of one split, through folders that hold one folder alone."""
+    return descend(scout, f"{name}/", scout.look(name))[1].folders
+
+
+def _compare_class_folders(root: str, splits: Mapping[str, int], scout: Walk) -> None:
+    """DataError where folders whose names say split hold class folders that have nothing in common.
+
+    A folder of loose images alone is let pass: its images have no labels.
+    """
+    train = next(name for name, part in splits.items() if part == TRAIN)
+    known = set(class_folders(scout, train))
+    for name in splits:
+        inner = set(class_folders(scout, name))
+        if known and inner and not inner & known:
+            raise DataError(
+                f"the names of {name_some([train, name])} in {printable(root)} say train and "
+                f"{SPLIT_NAMES[splits[name]]}, and no class folder is in both: "
+                f"{name_some(sorted(known), 2)} and {name_some(sorted(inner), 2)}",
+                "if they are splits, give their class folders the same names; if they are classes, "
+                "names that say no split",
+            )
+
+
+def _refuse_unnamed_split(root: str, train: str, others: list[str], scout: Walk) -> None:
+    known = set(class_folders(scout, train))
+    for name in others:
+        if known & set(class_folders(scout, name)):
+            raise DataError(
+                f"{printable(root)} has {name_some([train, name])} with the same class folders, "
+                f"and '{printable(name)}' may be val or test",
+                f"rename '{printable(name)}' to val or test",
+            )
+
+
+def find_copies(trees: Mapping[str, Mapping[str, set[str]]]) -> list[str]:
+    """The class folders in which all the others stand once more: copies of the whole set.
+
+    `trees` are the class folders, each with the folders in it that hold folders, and their names.
+    """
+    names = set(trees)
+    if len(names) < 3:
+        return []
+    return [
+        name
+        for name, tree in trees.items()
+        if any(names - {name} <= inner for inner in tree.values())
+    ]
+
+
+def refuse_parts_as_classes(path: Path, children: Mapping[str, set[str]], top: Level) -> None:
+    """DataError where the folders that would be classes are plainly parts of one set.
+
+    `children` are these folders, each with the folders directly in it.
+    """
+    shown, names = printable(path), sorted(children)
+    tables = tables_in(path, top)
+    hint = "put the images of each class in a folder of its own, or list them in a .csv"
+    if tables:
+        hint = f"did you mean {name_some(rank_tables(tables))}?"
+    lower = {name.lower() for name in names}
+    if lower <= _IMAGES | _TARGETS and lower & _IMAGES and lower & _TARGETS:
+        raise DataError(f"{shown} holds {name_some(names)}, which are not classes", hint)
+    trains = [name for name in names if (s := read_split_name(name)) and s.part == TRAIN]
+    for name in trains:
+        alike = [n for n in names if n != name and children[n] and children[n] <= children[name]]
+        if alike:
+            raise DataError(
+                f"{shown} has {name_some([name, *alike])} with the same class folders: "
+                f"{name_some(sorted(children[alike[0]]), 3)}",
+                "name each of them after its split: train, val or test",
+            )
+    for name in names:
+        parts = {read_split(inner) for inner in children[name]}
+        if len(parts) > 1 and TRAIN in parts and None not in parts:
+            inside = [f"{name}/{inner}" for inner in sorted(children[name])]
+            raise DataError(
+                f"{shown} has splits inside its class folders: {name_some(inside)}",
+                f"put class folders into splits: {sorted(children[name])[0]}/{printable(name)}",
+            )
+    if len(names) > 1 and all(map(_NUMBERED.fullmatch, names)):
+        first = children[names[0]]
+        if len(first) > 1 and all(children[name] == first for name in names):
+            raise DataError(
+                f"{shown} has {name_some(names, 3)} with the same class folders in each: "
+                f"{name_some(sorted(first), 3)}",
+                "put all images of a class into one folder, or list them in a .csv with the "
+                "columns image, label and split",
+            )
+        if tables and not any(children.values()):
+            raise DataError(f"{shown} holds {name_some(names, 3)}, which are not classes", hint)
+
+
+def note_alike(children: Mapping[str, set[str]]) -> tuple[str, ...]:
+    """A note where every class folder holds folders of the same names: these may be the classes."""
+    found = list(children.values())
+    if len(found) < 2 or len(found[0]) < 2 or any(inner != found[0] for inner in found):
+        return ()
+    return (
+        f"the classes are {name_some(sorted(children), 3)}; the folders "
+        f"{name_some(sorted(found[0]), 3)} inside each are not classes",
+    )
+
+
+def is_unlabelled(name: str, inner: Level, known: set[str]) -> bool:
+    """Whether the only folder in a split of test images is no class: `test/unknown/`.
+
+    `known` are the class folders of train.
+    """
+    if name in known or inner.folders:
+        return False
+    words = re.sub("[^a-z]", "", name.lower())
+    is_said = is_vague_name(name) or is_filler(name) or read_split(name) is not None
+    return is_said or words in ("unknown", "all", "none", "dummy", "noclass", "nolabel")
+
+
+def tables_in(path: Path, top: Level) -> list[str]:
+    """Files in the folder that may be the data themselves."""
+    return sorted(
+        os.fspath(path / name) for name in top.files if name.lower().endswith(TABLE_FILES)
+    )
+
+
+def rank_tables(tables: Iterable[str]) -> list[str]:
+    """The tables that may hold training labels: one of `train`, else those of no other use."""
+    found = list(tables)
+    splits = {table: read_split_name(Path(table).stem) for table in found}
+    train = [table for table, name in splits.items() if name is not None and name.part == TRAIN]
+    if train:
+        return train
+    plain = [
+        table
+        for table in found
+        if splits[table] is None and "submission" not in Path(table).stem.lower()
+    ]
+    return plain or found

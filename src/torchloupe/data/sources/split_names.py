@@ -1,0 +1,93 @@
+"""What names say about splits: `Train`, `training_set`, `seg_train`, `val_images`, `dev`.
+
+A name is cut into words. One of them names a split; what is left over is its frame, by which a
+caller tells `train_images` from a class called `train station`.
+"""
+
+import re
+from dataclasses import dataclass
+
+from torchloupe.data.split import TEST, TRAIN, VAL
+
+_WORDS = {
+    **dict.fromkeys(("train", "training", "trn", "trainval"), TRAIN),
+    **dict.fromkeys(("val", "valid", "validation", "dev", "devel", "development"), VAL),
+    **dict.fromkeys(("test", "testing", "tst"), TEST),
+}
+# Words that stand beside the split in the names of folders, files and cells, and say nothing more.
+_FILLERS = frozenset(
+    (
+        *("set", "sets", "data", "dataset", "datasets", "split", "splits", "subset", "part"),
+        *("image", "images", "img", "imgs", "photo", "photos", "picture", "pictures", "pics"),
+        *("sample", "samples", "example", "examples", "file", "files", "folder", "dir"),
+        *("label", "labels", "labelled", "labeled", "list", "annotations", "csv", "df"),
+    )
+)
+# Names of what is kept apart from training, without saying whether as val, test or neither.
+_VAGUE = frozenset(
+    (
+        *("eval", "evaluation", "holdout", "heldout", "unseen", "query", "gallery"),
+        *("pred", "predict", "prediction", "predictions", "inference", "submission"),
+        *("unlabeled", "unlabelled", "unsupervised"),
+    )
+)
+
+
+@dataclass(frozen=True)
+class SplitName:
+    """The split that a name names, and the words of the name that are not about splits."""
+
+    part: int  # TRAIN, VAL or TEST
+    frame: tuple[str, ...]
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing but the split is named: `train`, `Training set`, `val_images`."""
+        return not self.frame
+
+
+def read_split_name(text: str) -> SplitName | None:
+    """What `text` says of a split; None where it names none, or two that contradict."""
+    parts, frame = set(), []
+    for word in _cut_into_words(text):
+        if word in _WORDS:
+            parts.add(_WORDS[word])
+        elif word not in _FILLERS:
+            frame.append(word)
+    if parts == {TRAIN, VAL}:  # train_val: to be divided further
+        parts = {TRAIN}
+    return SplitName(parts.pop(), tuple(frame)) if len(parts) == 1 else None
+
+
+def read_split(text: str) -> int | None:
+    """TRAIN, VAL or TEST where `text` names it and nothing else; None otherwise."""
+    found = read_split_name(text)
+    return found.part if found is not None and found.is_plain else None
+
+
+def is_filler(text: str) -> bool:
+    """Whether a name is made of words that say nothing of their own, such as `images`, `data`."""
+    return all(word in _FILLERS for word in _cut_into_words(text))
+
+
+def is_vague_name(text: str) -> bool:
+    """Whether a name says that something is no training data, and not what it is for."""
+    return any(word in _VAGUE for word in _cut_into_words(text))
+
+
+def _cut_into_words(text: str) -> list[str]:
+    """The words and numbers of a name, in lower case: TrainSet, train-set and trainset alike."""
+    words: list[str] = []
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text)
+    for word in re.findall(r"[^\W\d_]+|\d+", spaced.lower()):
+        words += _cut_glued(word)
+    return words
+
+
+def _cut_glued(word: str) -> tuple[str, ...]:
+    if word not in _WORDS and word not in _FILLERS:
+        for known in _WORDS:
+            rest = word.removeprefix(known)
+            if rest != word and rest in _FILLERS:
+                return (known, rest)
+    return (word,)

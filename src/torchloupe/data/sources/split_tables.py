@@ -1,0 +1,100 @@
+"""Tables of splits: train.csv beside val.csv, or a table in each of the folders train and valid.
+
+Tables without labels, such as the test.csv of a competition, are no split.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from torchloupe.data.sources.column_roles import choose_image_column, choose_label_columns
+from torchloupe.data.sources.columns import Table
+from torchloupe.data.sources.image_files import ImageFiles
+from torchloupe.data.sources.joined import join_splits
+from torchloupe.data.sources.pixel_table import find_pixel_columns, label_candidates
+from torchloupe.data.sources.source import Data, name_some
+from torchloupe.data.sources.split_names import read_split_name
+from torchloupe.data.sources.system_files import is_system_name
+from torchloupe.data.sources.tables import TABLE_ENDINGS, TableOptions, open_table
+from torchloupe.data.split import SPLIT_NAMES, TRAIN
+from torchloupe.errors import DataError, LoupeError, printable
+
+
+def find_split_tables(folder: Path) -> dict[int, Path]:
+    """The table of each split in a folder, by its name or by the folder it lies in; {} for none.
+
+    There are none unless train and another split have labels. DataError for two of one split.
+    """
+    entries = sorted(entry for entry in folder.iterdir() if not is_system_name(entry.name))
+    tables = [path for path in entries if _is_table(path)]
+    found = _sort_by_split({path: path.stem for path in tables})
+    if TRAIN not in found:
+        inner = {
+            table: path.name
+            for path in entries
+            if path.is_dir() and read_split_name(path.name)
+            for table in _only_tables(path)
+        }
+        found = _sort_by_split(inner)
+    if TRAIN not in found or len(found) < 2:
+        return {}
+    labelled = {
+        part: [path for path in paths if _has_labels(path)] for part, paths in found.items()
+    }
+    labelled = {part: paths for part, paths in labelled.items() if paths}
+    if TRAIN not in labelled or len(labelled) < 2:
+        return {}
+    for part, paths in labelled.items():
+        if len(paths) > 1:
+            raise DataError(
+                f"{printable(folder)} has several tables for {SPLIT_NAMES[part]}: "
+                f"{name_some(path.name for path in paths)}",
+                "keep one of them, or give the table to use",
+            )
+    return {part: labelled[part][0] for part in sorted(labelled)}
+
+
+def open_split_tables(
+    tables: Mapping[int, Path], name: str, options: TableOptions | None = None
+) -> Data:
+    """Data from a table for each split."""
+    options = options or TableOptions()
+    parts = {part: open_table(path, options) for part, path in tables.items()}
+    return join_splits(parts, name, options.class_names)
+
+
+def _sort_by_split(names: Mapping[Path, str]) -> dict[int, list[Path]]:
+    """The tables of each split by these names: plain ones, and those of one frame."""
+    named = {path: found for path, name in names.items() if (found := read_split_name(name))}
+    frames: dict[tuple[str, ...], set[int]] = {}
+    for found in named.values():
+        frames.setdefault(found.frame, set()).add(found.part)
+    tables: dict[int, list[Path]] = {}
+    for path, found in named.items():
+        if found.is_plain or len(frames[found.frame]) > 1:
+            tables.setdefault(found.part, []).append(path)
+    return tables
+
+
+def _is_table(path: Path) -> bool:
+    return path.suffix.lower() in TABLE_ENDINGS and path.is_file()
+
+
+def _only_tables(folder: Path) -> list[Path]:
+    """The tables of a folder that holds no class folders."""
+    entries = [entry for entry in folder.iterdir() if not is_system_name(entry.name)]
+    folders = [entry for entry in entries if entry.is_dir()]
+    if len(folders) > 1:
+        return []
+    return sorted(entry for entry in entries if _is_table(entry))
+
+
+def _has_labels(path: Path) -> bool:
+    """Whether a table holds labels beside its images, as far as its first rows tell."""
+    try:
+        table = Table(path)
+        if pixels := find_pixel_columns(table):
+            return bool(label_candidates(table, pixels))
+        image = choose_image_column(table, "auto", ImageFiles(path).share_of)
+        return bool(choose_label_columns(table, "auto", image, ()))
+    except LoupeError:
+        return False

@@ -1,0 +1,68 @@
+"""Dialects of tables: Excel's first line, spaces around cells, quotes behind spaces."""
+
+import pytest
+from trees import fail, ids, labels, plant, write
+
+from torchloupe.data.sources import open_data
+from torchloupe.data.sources.columns import Table
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return plant(tmp_path, *(f"{k}.png" for k in range(3)))
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("sep=;", "image;label", "0.png;a", "1.png;b"),
+        ('"sep=;"', "image;label", "0.png;a", "1.png;b"),
+        ("\ufeffsep=;\r", "image;label\r", "0.png;a\r", "1.png;b\r"),
+        ("SEP=\t", "image\tlabel", "0.png\ta", "1.png\tb"),
+        ("sep=,", "0.png,a", "1.png,b"),
+        ("image , label ", "0.png , a ", "1.png, b"),
+        ("image, label", '"0.png", "a"', '"1.png", "b"'),
+        ("sep=,", "image, label", '"0.png", "a"', "1.png, b"),
+        (",image,label", "0,0.png,a", "1,1.png,b"),
+        ("Unnamed: 0,image,kind", "0,0.png,a", "1,1.png,b"),
+        ("index,picture_of,kind", "0,0.png,a", "1,1.png,b"),
+        ("#;file;what", "1;0.png;a", "2;1.png;b"),
+    ],
+)
+def test_tables_in_dialects_of_spreadsheets(folder, lines):
+    data = open_data(write(folder, "t.csv", *lines))
+    assert (ids(data), labels(data), data.notes) == (["0.png", "1.png"], ["a", "b"], ())
+
+
+def test_spaces_are_stripped_in_every_column(folder):
+    rows = ["0.png , a , train , g1", " 1.png, b, train , g2", "2.png ,a ,test, g1 "]
+    data = open_data(write(folder, "t.csv", " image, label ,split , group", *rows))
+    assert (ids(data), labels(data)) == (["0.png", "1.png", "2.png"], ["a", "b", "a"])
+    assert data.given.tolist() == [0, 0, 2]
+    assert data.samples.groups.tolist() == [0, 1, 0]
+
+
+def test_quotes_behind_spaces_keep_separators_in_cells(folder):
+    data = open_data(write(folder, "t.csv", "image, label", '0.png, "a, x"', '1.png, "b"'))
+    assert labels(data) == ["a, x", "b"]
+
+
+def test_rows_of_another_length_are_named_where_quotes_stand_behind_spaces(folder):
+    path = write(folder, "t.csv", "image, label", '0.png, "a"', '1.png, "b", c')
+    error = fail(path)
+    assert error.message == (
+        f"{path} can't be read as a table of text in UTF-8: row 2: expected 2 columns, got 3"
+    )
+
+
+def test_columns_are_known_by_their_names_without_spaces(folder):
+    path = write(folder, "t.csv", "photo , kind ,more", "0.png,a,x", "1.png,b,y")
+    assert Table(path).columns == ["photo", "kind", "more"]
+    assert labels(open_data(path, label_column="kind")) == ["a", "b"]
+
+
+def test_preview_holds_the_first_rows_of_every_column(folder):
+    path = write(folder, "t.csv", "image,n", *(f"{k}.png, {k}" for k in range(1500)))
+    preview = Table(path).preview
+    assert list(preview) == ["image", "n"]
+    assert preview["n"].tolist() == [str(k) for k in range(1000)]

@@ -1,0 +1,161 @@
+"""Files that tables list: ids without ending, folders beside, backslashes, paths of elsewhere."""
+
+import pytest
+from trees import fail, ids, plant, write
+
+from torchloupe.data.sources import open_data
+from torchloupe.errors import DataError, UsageError
+
+
+def table(folder, *names, header="image,label", name="labels.csv"):
+    lines = [f"{text},{'ab'[k % 2]}" for k, text in enumerate(names)]
+    return write(folder, name, header, *lines)
+
+
+def test_ids_without_ending_are_found_in_a_folder_beside(tmp_path):
+    plant(tmp_path, "train/000bec.jpg", "train/00.1.jpg", "test/1.jpg")
+    path = table(tmp_path, "000bec", "00.1", header="id,breed")
+    data = open_data(path)
+    assert ids(data) == ["train/000bec.jpg", "train/00.1.jpg"]
+    assert data.reader.read(0) == (tmp_path / "train/000bec.jpg").read_bytes()
+    assert data.notes == (
+        f"files of {path} were found as 'train/*.jpg'",
+        f"the images in test/ are not listed and not used: `loupe predict RUN {tmp_path}/test` "
+        "labels them",
+    )
+
+
+def test_names_with_ending_are_found_in_a_folder_below(tmp_path):
+    plant(tmp_path, "data/train/train/a.png", "data/train/train/b.png")
+    path = table(tmp_path, "a.png", "b.png")
+    assert ids(open_data(path)) == ["data/train/train/a.png", "data/train/train/b.png"]
+
+
+def test_names_may_lie_in_several_folders_where_each_lies_in_one(tmp_path):
+    plant(tmp_path, "part_1/a.png", "part_2/b.png")
+    path = table(tmp_path, "a", "b", header="image_id,dx")
+    data = open_data(path)
+    assert ids(data) == ["part_1/a.png", "part_2/b.png"]
+    assert data.notes == (f"files of {path} were found as 'part_1/*.png', 'part_2/*.png'",)
+
+
+def test_names_that_lie_in_two_folders_take_the_one_that_has_all(tmp_path):
+    plant(tmp_path, "full/1.png", "full/2.png", "some/1.png")
+    assert ids(open_data(table(tmp_path, "1", "2"))) == ["full/1.png", "full/2.png"]
+
+
+def test_names_that_lie_in_two_folders_take_the_one_the_table_is_named_after(tmp_path):
+    plant(tmp_path, "train/1.png", "train/2.png", "test/1.png", "test/2.png")
+    path = table(tmp_path, "1", "2", name="train.csv")
+    assert ids(open_data(path)) == ["train/1.png", "train/2.png"]
+
+
+def test_names_that_lie_in_two_folders_take_the_one_of_their_split(tmp_path):
+    plant(tmp_path, "train/1.png", "train/2.png", "val/1.png", "val/2.png")
+    rows = ["1.png,a,train", "2.png,b,train", "1.png,a,val", "2.png,b,val"]
+    data = open_data(write(tmp_path, "m.csv", "filename,label,split", *rows))
+    assert ids(data) == ["train/1.png", "train/2.png", "val/1.png", "val/2.png"]
+    assert data.given.tolist() == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("files", "places", "hint"),
+    [
+        (["train/1.png", "train/2.png", "small/1.png", "small/2.png"],
+         "'small/*.png', 'train/*.png'", "say which: data.image_folder=train"),
+        (["img/1.png", "img/1.jpg", "img/2.png", "img/2.jpg"], "'img/*.jpg', 'img/*.png'",
+         "write the ending of each file into the table"),
+    ],
+)  # fmt: skip
+def test_names_that_fit_several_places_are_refused(tmp_path, files, places, hint):
+    plant(tmp_path, *files)
+    path = table(tmp_path, "1", "2")
+    error = fail(path)
+    assert isinstance(error, DataError)
+    assert error.message == f"{path} lists names that fit files in several places: {places}"
+    assert error.hint == hint
+
+
+@pytest.mark.parametrize("typed", ["small", "./small", "{folder}/small"])
+def test_image_folder_says_where_the_files_are(tmp_path, typed):
+    plant(tmp_path, "train/1.png", "train/2.png", "small/1.png", "small/2.png")
+    path = table(tmp_path, "1", "2")
+    data = open_data(path, image_folder=typed.format(folder=tmp_path))
+    assert data.reader.path(0).endswith("small/1.png")
+    assert data.reader.read(1) == (tmp_path / "small/2.png").read_bytes()
+
+
+def test_image_folder_may_be_beside_the_folder_of_the_table(tmp_path):
+    plant(tmp_path, "images/1.png", "images/2.png")
+    path = table(tmp_path, "1.png", "2.png", name="tables/t.csv")
+    data = open_data(path, image_folder="../images")
+    assert data.reader.read(0) == (tmp_path / "images/1.png").read_bytes()
+
+
+def test_image_folder_that_is_not_there_is_refused(tmp_path):
+    plant(tmp_path, "images/1.png")
+    error = fail(table(tmp_path, "1"), image_folder="imgaes")
+    assert isinstance(error, UsageError)
+    assert error.message == f"there is no folder imgaes in {tmp_path} (data.image_folder)"
+    assert error.hint == "did you mean 'images'?"
+
+
+def test_image_folder_is_named_where_it_lacks_the_files(tmp_path):
+    plant(tmp_path, "images/1.png")
+    path = table(tmp_path, "x", "y")
+    error = fail(path, image_folder="images")
+    assert error.message == f"{path} lists 2 files of 2 that can't be found: 'x', 'y'"
+    assert error.hint == f"paths are relative to data.image_folder, {tmp_path}/images"
+
+
+def test_backslashes_are_read_as_slashes(tmp_path):
+    plant(tmp_path, "img/deep/0.png", "img/1.png")
+    data = open_data(table(tmp_path, "img\\deep\\0.png", ".\\img\\1.png"))
+    assert ids(data) == ["img/deep/0.png", "img/1.png"]
+    assert data.notes == ()
+
+
+def test_a_name_with_a_backslash_in_it_is_taken_as_it_is(tmp_path):
+    plant(tmp_path, "a\\b.png", "c.png")
+    assert ids(open_data(table(tmp_path, "a\\b.png", "c.png"))) == ["a\\b.png", "c.png"]
+
+
+@pytest.mark.parametrize("prefix", ["C:\\Users\\me\\set\\", "/kaggle/input/set/", "old/set/"])
+def test_paths_of_another_machine_are_found_by_their_end(tmp_path, prefix):
+    plant(tmp_path, "img/0.png", "img/1.png")
+    sign = "\\" if "\\" in prefix else "/"
+    path = table(tmp_path, f"{prefix}img{sign}0.png", f"{prefix}img{sign}1.png")
+    data = open_data(path)
+    assert ids(data) == ["img/0.png", "img/1.png"]
+    assert data.notes == (
+        f"2 paths of {path} lead elsewhere; the files were found by the last folders and names of "
+        "the paths",
+    )
+
+
+def test_paths_through_another_folder_are_not_found(tmp_path):
+    plant(tmp_path, "pics/dog/1.png", "pics/dog/2.png")
+    path = table(tmp_path, "images/cat/1.png", "images/cat/2.png")
+    assert fail(path).message.startswith(f"{path} lists 2 files of 2 that can't be found")
+
+
+def test_few_missing_files_are_not_looked_for_elsewhere(tmp_path):
+    plant(tmp_path, "0.png", "1.png", "2.png", "old/3.png")
+    path = table(tmp_path, "0.png", "1.png", "2.png", "3.png")
+    assert open_data(path).notes == (f"{path} lists 1 file of 4 that can't be found: '3.png'",)
+
+
+def test_names_that_differ_in_case_or_accents_are_found(tmp_path):
+    plant(tmp_path, "img/A.JPG", "img/cafe\u0301.png", "img/b.png")
+    path = table(tmp_path, "img/a.jpg", "img/caf\u00e9.png", "img/b.png")
+    data = open_data(path)
+    assert ids(data) == ["img/A.JPG", "img/cafe\u0301.png", "img/b.png"]
+    assert data.notes == (
+        f"2 paths of {path} and the names of the files differ in case or in how accents are stored",
+    )
+
+
+def test_files_of_runs_and_systems_are_not_found(tmp_path):
+    plant(tmp_path, "train/1.png", "train/2.png", "@eaDir/1.png", "runs/x/config.json")
+    plant(tmp_path, "runs/x/contract.json", "runs/x/1.png", "__MACOSX/2.png")
+    assert ids(open_data(table(tmp_path, "1", "2"))) == ["train/1.png", "train/2.png"]

@@ -1,0 +1,110 @@
+"""Cells with several labels: certain ones are read, likely ones pointed out, names left whole."""
+
+import pytest
+from trees import fail, labels, plant, write
+
+from torchloupe.data.sources import open_data
+from torchloupe.errors import UsageError
+
+
+def table(folder, *cells):
+    plant(folder, *(f"{k}.png" for k in range(len(cells))))
+    lines = [f"{k}.png\t{cell}" for k, cell in enumerate(cells)]
+    return write(folder, "t.tsv", "image\tlabel", *lines)
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ('["rust", "scab"]', '["rust"]', '["scab"]', "[]"),
+        ("['rust', 'scab']", "['rust']", "['scab']", "[]"),
+        ("['rust' 'scab']", "['rust']", "['scab']", "[]"),
+        ("[rust, scab]", "[rust]", "[scab]", "[]"),
+        ("{rust,scab}", "{rust}", "{scab}", "{}"),
+        ("('rust', 'scab')", "('rust',)", "('scab',)", "()"),
+    ],
+)
+def test_lists_in_cells_are_several_labels(tmp_path, cells):
+    data = open_data(table(tmp_path, *cells))
+    assert data.samples.class_names == ("rust", "scab")
+    assert labels(data) == ["rust+scab", "rust", "scab", ""]
+    assert data.notes == (
+        "label cells in brackets hold several labels: this is multi-label, 2 labels",
+    )
+
+
+def test_lists_of_one_label_each_are_labels(tmp_path):
+    data = open_data(table(tmp_path, "['a']", "['b']", "['a']"))
+    assert data.samples.labels.tolist() == [0, 1, 0]
+    assert data.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("cells", "typed"),
+    [
+        (("rust scab", "rust", "scab", "x"), "space"),
+        (("rust,scab", "rust", "scab", "x"), ","),
+        (("rust, mildew", "rust, scab", "scab, mildew"), ","),
+        (("rust;scab", "rust", "scab", "x"), "semicolon"),
+        (("rust+scab", "rust", "scab", "x"), "+"),
+        (("rust & scab", "rust", "scab", "x"), "'&'"),
+        (("rust and scab", "rust", "scab", "x"), "and"),
+        (("rust_scab", "rust", "scab", "x"), "_"),
+        (("a b", "b c", "c a", "a b c"), "space"),
+    ],
+)
+def test_cells_that_look_like_several_labels_are_named_with_the_setting(tmp_path, cells, typed):
+    data = open_data(table(tmp_path, *cells))
+    assert labels(data) == list(cells)
+    assert data.notes == (
+        f"label cells such as '{cells[0]}' look like several labels, and are read as one: --set "
+        f"data.label_separator={typed} reads several, data.label_separator=none one",
+    )
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ("hot_dog", "hot_pot", "tea_pot"),
+        ("hot dog", "hot pot", "cold brew", "tea"),
+        ("New York", "New Jersey", "York", "Ohio"),
+        ("Washington, DC", "Boston", "Austin"),
+        ("red car", "blue car", "red bus", "blue bus"),
+    ],
+)
+def test_names_of_several_words_are_left_whole(tmp_path, cells):
+    data = open_data(table(tmp_path, *cells))
+    assert labels(data) == list(cells)
+    assert data.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("separator", "cell"), [("space", "rust scab"), (",", "rust, scab"),
+                            ("comma", "rust,scab"), ("semicolon", "rust;scab"), ("/", "rust/scab")]
+)  # fmt: skip
+def test_label_separator_says_what_stands_between_labels(tmp_path, separator, cell):
+    path = table(tmp_path, cell, "rust", "", "dog")
+    data = open_data(path, label_separator=separator)
+    assert labels(data)[:3] == ["rust+scab", "rust", ""]
+
+
+def test_label_separator_none_leaves_cells_whole(tmp_path):
+    data = open_data(table(tmp_path, "a|b", "a", "b"), label_separator="none")
+    assert data.samples.class_names == ("a", "a|b", "b")
+    assert data.notes == ()
+
+
+def test_label_separator_that_is_nowhere_is_noted(tmp_path):
+    data = open_data(table(tmp_path, "a;b", "a", "b"), label_separator=",")
+    assert data.samples.is_multi_label
+    assert data.notes == (
+        "no cell of column 'label' holds several labels (data.label_separator=,): this is "
+        "multi-label, 3 labels",
+    )
+
+
+def test_label_separator_that_is_empty_is_refused(tmp_path):
+    error = fail(table(tmp_path, "a", "b"), label_separator="")
+    assert isinstance(error, UsageError)
+    assert error.message == "data.label_separator is empty"
+    assert error.hint == "for example data.label_separator=,"

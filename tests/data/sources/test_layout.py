@@ -1,0 +1,249 @@
+"""Layouts of folders: splits under other names, single folders, copies, and what is never data."""
+
+import pytest
+from trees import fail, ids, labels, plant, write
+
+from torchloupe.data.sources import open_data
+from torchloupe.data.split import TEST, TRAIN, VAL
+from torchloupe.errors import DataError
+
+
+def classes(folder, *names):
+    return [f"{folder}/{name}/1.png" for name in names]
+
+
+@pytest.mark.parametrize(
+    ("names", "parts"),
+    [
+        (("training_set", "test_set"), (TRAIN, TEST)),
+        (("seg_train", "seg_test"), (TRAIN, TEST)),
+        (("Train", "Validation"), (TRAIN, VAL)),
+        (("train", "dev"), (TRAIN, VAL)),
+        (("train_images", "val_images"), (TRAIN, VAL)),
+        (("TrainImages", "ValImages"), (TRAIN, VAL)),
+        (("trainset", "testset"), (TRAIN, TEST)),
+        (("asl_alphabet_train", "asl_alphabet_test"), (TRAIN, TEST)),
+        (("train2017", "val2017"), (TRAIN, VAL)),
+    ],
+)
+def test_folders_whose_names_mean_splits_are_splits(tmp_path, names, parts):
+    for name in names:
+        plant(tmp_path, *classes(name, "cat", "dog"))
+    data = open_data(tmp_path)
+    assert data.samples.class_names == ("cat", "dog")
+    found = dict(zip([i.split("/")[0] for i in ids(data)], data.given.tolist(), strict=True))
+    assert found == dict(zip(names, parts, strict=True))
+
+
+def test_folders_read_as_splits_by_their_names_are_named(tmp_path):
+    plant(tmp_path, *classes("training_set", "a", "b"), *classes("test_set", "a", "b"))
+    assert open_data(tmp_path).notes == (
+        "folders are read as splits by their names: 'test_set' as test, 'training_set' as train",
+    )
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("train", "bus", "car"),  # vehicles
+        ("train station", "bus station"),
+        ("test tube", "flask"),
+        ("steam train", "toy train"),
+    ],
+)
+def test_folders_whose_names_mention_a_split_may_be_classes(tmp_path, names):
+    plant(tmp_path, *(f"{name}/1.png" for name in names))
+    data = open_data(tmp_path)
+    assert (set(data.samples.class_names), data.given) == (set(names), None)
+    assert data.notes == ()
+
+
+def test_folders_called_splits_are_refused_where_their_classes_have_nothing_in_common(tmp_path):
+    plant(tmp_path, *classes("training_set", "a", "b"), *classes("test_set", "c", "d"))
+    error = fail(tmp_path)
+    assert isinstance(error, DataError)
+    assert error.message == (
+        f"the names of 'training_set', 'test_set' in {tmp_path} say train and test, and no class "
+        "folder is in both: 'a', 'b' and 'c', 'd'"
+    )
+    assert error.hint == (
+        "if they are splits, give their class folders the same names; if they are classes, names "
+        "that say no split"
+    )
+
+
+@pytest.mark.parametrize(
+    ("files", "message", "hint"),
+    [
+        ([*classes("train", "a", "b"), *classes("eval", "a", "b")],
+         "{path} has 'train', 'eval' with the same class folders, and 'eval' may be val or test",
+         "rename 'eval' to val or test"),
+        ([*classes("train", "a", "b"), *classes("more", "a", "b")],
+         "{path} has 'train', 'more' with the same class folders: 'a', 'b'",
+         "name each of them after its split: train, val or test"),
+        ([*classes("train_1", "a", "b"), *classes("train_2", "a", "b")],
+         "{path} has 'train_1', 'train_2' with the same class folders: 'a', 'b'",
+         "name each of them after its split: train, val or test"),
+        ([*classes("dogs_train", "a", "b"), *classes("cats_test", "a", "b")],
+         "{path} has 'dogs_train', 'cats_test' with the same class folders: 'a', 'b'",
+         "name each of them after its split: train, val or test"),
+        ([*classes("cat", "train", "val"), *classes("dog", "train", "val")],
+         "{path} has splits inside its class folders: 'cat/train', 'cat/val'",
+         "put class folders into splits: train/cat"),
+        ([*classes("fold1", "a", "b"), *classes("fold2", "a", "b")],
+         "{path} has 'fold1', 'fold2' with the same class folders in each: 'a', 'b'",
+         "put all images of a class into one folder, or list them in a .csv with the columns "
+         "image, label and split"),
+        (["images/1.png", "masks/1.png"], "{path} holds 'images', 'masks', which are not classes",
+         "put the images of each class in a folder of its own, or list them in a .csv"),
+        (["images_1/1.png", "images_2/2.png", "meta.csv"],
+         "{path} holds 'images_1', 'images_2', which are not classes",
+         "did you mean '{path}/meta.csv'?"),
+        (["train/1.png", "test/2.png", "train.csv", "test.csv", "sample_submission.csv"],
+         "{path} holds 2 images in 'test/', 'train/' but no class folders",
+         "did you mean '{path}/train.csv'?"),
+        (["train/1.png", "train/labels.csv", "test/2.png"],
+         "{path} holds 2 images in 'test/', 'train/' but no class folders",
+         "did you mean '{path}/train/labels.csv'?"),
+        (["train_images/1.png", "test_images/2.png"],
+         "{path} holds 2 images in 'test_images/', 'train_images/' but no class folders",
+         "put the images of each class in a folder of its own, or list them in a .csv"),
+    ],
+)  # fmt: skip
+def test_folders_that_are_no_classes_are_refused(tmp_path, files, message, hint):
+    plant(tmp_path, *files)
+    error = fail(tmp_path)
+    assert isinstance(error, DataError)
+    assert (error.message, error.hint) == (
+        message.format(path=tmp_path),
+        hint.format(path=tmp_path),
+    )
+
+
+def test_folders_of_test_images_without_labels_are_for_predict(tmp_path):
+    plant(tmp_path, *classes("train", "a", "b"), "test/1.png", "test/2.png")
+    data = open_data(tmp_path)
+    assert ids(data) == ["train/a/1.png", "train/b/1.png"]
+    assert data.notes == (
+        f"2 images in test/ have no labels and are not used: `loupe predict RUN {tmp_path}/test` "
+        "labels them",
+    )
+
+
+@pytest.mark.parametrize("name", ["test/unknown", "test/test", "test/images", "Test/all"])
+def test_folders_of_test_images_may_hold_a_folder_that_is_no_class(tmp_path, name):
+    plant(tmp_path, *classes("train", "a", "b"), f"{name}/1.png", f"{name}/2.txt")
+    data = open_data(tmp_path)
+    assert ids(data) == ["train/a/1.png", "train/b/1.png"]
+    assert data.ignored == {".txt": 1}
+    assert data.notes == (
+        f"1 image in {name}/ has no label and is not used: `loupe predict RUN {tmp_path}/{name}` "
+        "labels it",
+    )
+
+
+def test_class_folders_that_hold_the_same_folders_are_noted(tmp_path):
+    plant(tmp_path, *classes("phone", "a", "b"), *classes("camera", "a", "b"))
+    data = open_data(tmp_path)
+    assert data.samples.class_names == ("camera", "phone")
+    assert data.notes == (
+        "the classes are 'camera', 'phone'; the folders 'a', 'b' inside each are not classes",
+    )
+
+
+def test_single_folders_are_gone_down_through_with_a_note(tmp_path):
+    plant(tmp_path, *classes("archive/dataset", "a", "b"))
+    write(tmp_path, "archive/README.md", "x")
+    data = open_data(tmp_path)
+    assert (ids(data), data.samples.class_names) == (["a/1.png", "b/1.png"], ("a", "b"))
+    assert data.notes == ("the data are in archive/dataset/, the only folder there",)
+    assert data.ignored == {".md": 1}
+    assert data.reader.read(1) == (tmp_path / "archive/dataset/b/1.png").read_bytes()
+    assert data.stamp == open_data(tmp_path / "archive" / "dataset").stamp
+
+
+def test_single_folders_are_gone_down_through_in_splits(tmp_path):
+    plant(tmp_path, *classes("seg_train/seg_train", "a", "b"), "seg_pred/seg_pred/1.png")
+    plant(tmp_path, *classes("seg_test/seg_test", "a", "b"))
+    data = open_data(tmp_path)
+    assert data.samples.class_names == ("a", "b")
+    assert data.given.tolist() == [TEST, TEST, TRAIN, TRAIN]
+    assert data.notes[0] == "beside 'seg_test', 'seg_train', folders are not used: 'seg_pred'"
+    assert data.notes[2:] == (
+        "the class folders of seg_test/ are in seg_test/seg_test/",
+        "the class folders of seg_train/ are in seg_train/seg_train/",
+    )
+
+
+@pytest.mark.parametrize("below", ["train/train", "data/train/train", "a/b/c/train"])
+def test_single_folders_above_a_lone_train_folder(tmp_path, below):
+    plant(tmp_path, *classes(below, "a", "b"))
+    data = open_data(tmp_path)
+    assert (labels(data), data.given) == (["a", "b"], None)
+
+
+def test_the_only_class_folder_of_a_split_is_a_class(tmp_path):
+    plant(tmp_path, *classes("train", "a", "b"), "val/a/old/1.png", "val/a/new/1.png")
+    data = open_data(tmp_path)
+    assert data.samples.class_names == ("a", "b")
+    assert data.notes == ("val has no image of 'b'",)
+
+
+@pytest.mark.parametrize("copy", ["all", "archive/all", "backup/v1/all"])
+def test_a_copy_of_the_set_inside_itself_is_named_and_not_used(tmp_path, copy):
+    plant(tmp_path, "a/1.png", "b/1.png", *classes(copy, "a", "b"))
+    data = open_data(tmp_path)
+    assert (ids(data), data.samples.class_names) == (["a/1.png", "b/1.png"], ("a", "b"))
+    assert data.notes == (f"'{copy.split('/')[0]}' holds a copy of the whole set, not used",)
+
+
+def test_a_copy_beside_the_splits_is_named(tmp_path):
+    for place in (".", "chest_xray"):
+        for split in ("train", "val"):
+            plant(tmp_path, *classes(f"{place}/{split}", "a", "b"))
+    data = open_data(tmp_path)
+    assert len(data.samples) == 4
+    assert data.notes == ("'chest_xray' holds a copy of the whole set, not used",)
+
+
+def test_tables_beside_class_folders_are_named(tmp_path):
+    plant(tmp_path, "a/1.png", "b/1.png", "labels.csv")
+    assert open_data(tmp_path).notes == (
+        f"'{tmp_path}/labels.csv' beside the class folders: not used, the labels are the folder "
+        "names",
+    )
+
+
+@pytest.mark.parametrize("split", ["", "train/"])
+def test_runs_exports_and_packs_are_never_data(tmp_path, split):
+    plant(tmp_path, f"{split}a/1.png", f"{split}b/1.png", f"{split}a/deep/2.png")
+    for name in ("config.json", "events.jsonl", "mistakes/1.png"):
+        plant(tmp_path, f"{split}runs/first/{name}")
+    plant(tmp_path, f"{split}model/contract.json", f"{split}model/example.png")
+    for name in ("pixels.bin", "manifest.json", "1.png"):
+        plant(tmp_path, f"{split}a/pack/{name}")
+    data = open_data(tmp_path)
+    assert ids(data) == [f"{split}{name}" for name in ("a/1.png", "a/deep/2.png", "b/1.png")]
+    assert data.notes == (
+        f"written by torchloupe, not data: '{split}a/pack' (a pack), '{split}model' (an export), "
+        f"'{split}runs/first' (a run)",
+    )
+
+
+def test_a_run_given_as_data_is_refused(tmp_path):
+    plant(tmp_path, "config.json", "contract.json", "look/1.png")
+    error = fail(tmp_path)
+    assert error.message == f"{tmp_path} is a run of torchloupe, not a folder of images"
+    assert error.hint == "give the folder of images"
+
+
+def test_folders_of_systems_are_never_data(tmp_path):
+    plant(tmp_path, "a/1.png", "b/1.png")
+    for name in ("@eaDir", "$RECYCLE.BIN", "System Volume Information", ".ipynb_checkpoints",
+                 "__MACOSX", "lost+found", "#recycle", "found.000", "wandb"):  # fmt: skip
+        plant(
+            tmp_path, f"{name}/1.png", f"a/{name}/2.png", f"{name}/a/3.png", f"a/deep/{name}/4.png"
+        )
+    plant(tmp_path, "Thumbs.db", "a/Thumbs.db", "a/desktop.ini", "b/._1.png")
+    data = open_data(tmp_path)
+    assert (ids(data), data.ignored, data.notes) == (["a/1.png", "b/1.png"], {}, ())

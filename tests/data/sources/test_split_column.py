@@ -1,0 +1,105 @@
+"""Split columns under any name: used where their cells are certain, pointed out where not."""
+
+import pytest
+from trees import fail, plant, write
+
+from torchloupe.data.sources import open_data
+from torchloupe.errors import DataError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return plant(tmp_path, *(f"{k}.png" for k in range(6)))
+
+
+def table(folder, header, *rows):
+    lines = [f"{k}.png,{'ab'[k % 2]},{row}" for k, row in enumerate(rows)]
+    return write(folder, "t.csv", f"image,label,{header}", *lines)
+
+
+@pytest.mark.parametrize(
+    ("name", "cells", "given"),
+    [
+        ("is_valid", "False False False False True True", [0, 0, 0, 0, 1, 1]),
+        ("is_valid", "0 0 0 0 1 1", [0, 0, 0, 0, 1, 1]),
+        ("IsTest", "no no no no yes yes", [0, 0, 0, 0, 2, 2]),
+        ("set", "train train train train test test", [0, 0, 0, 0, 2, 2]),
+        ("fold", "train train train train val val", [0, 0, 0, 0, 1, 1]),
+        ("phase", "TRAIN TRAIN VAL VAL TEST TEST", [0, 0, 1, 1, 2, 2]),
+        ("partition", "training training dev dev test_set test_set", [0, 0, 1, 1, 2, 2]),
+        ("data set", "train train valid valid test test", [0, 0, 1, 1, 2, 2]),
+        ("Usage", "Training Training PublicTest PublicTest PrivateTest PrivateTest",
+         [0, 0, 1, 1, 2, 2]),
+        ("Usage", "Training Training Training Training PublicTest PublicTest", [0, 0, 0, 0, 2, 2]),
+        ("anything", "train train train train test test", [0, 0, 0, 0, 2, 2]),
+    ],
+)  # fmt: skip
+def test_split_columns_are_used_under_any_name(folder, name, cells, given):
+    data = open_data(table(folder, name, *cells.split()))
+    assert data.given.tolist() == given
+    assert data.samples.class_names == ("a", "b")
+    words = ("train", "val", "test")
+    counts = [f"{given.count(k)} {word}" for k, word in enumerate(words) if k in given]
+    assert data.notes == (f"the split is that of column '{name}': {', '.join(counts)}",)
+
+
+@pytest.mark.parametrize(
+    ("name", "cells", "seen"),
+    [
+        ("fold", "0 1 2 0 1 2", "'0', '1', '2'"),
+        ("partition", "0 0 0 0 1 2", "'0', '1', '2'"),
+        ("set", "1 1 1 1 0 0", "'0', '1'"),
+        ("is_train", "1 1 1 1 0 0", "'0', '1'"),
+        ("valid", "1 1 1 1 1 0", "'0', '1'"),  # of records that are sound, it may be
+        ("is_valid", "1 1 1 1 1 0", "'0', '1'"),
+        ("phase", "day night day night day night", "'day', 'night'"),
+    ],
+)
+def test_split_columns_that_are_not_certain_are_named_and_not_used(folder, name, cells, seen):
+    data = open_data(table(folder, name, *cells.split()))
+    assert data.given is None
+    assert data.notes == (
+        f"column '{name}' looks like a split column but is not used: it holds {seen}; write "
+        "train, val and test into a column named split to use it",
+    )
+
+
+def test_split_columns_of_flags_are_used_together(folder):
+    rows = ["1,0,0", "1,0,0", "1,0,0", "1,0,0", "0,1,0", "0,0,1"]
+    data = open_data(table(folder, "train,val,test", *rows))
+    assert data.given.tolist() == [0, 0, 0, 0, 1, 2]
+
+
+def test_split_columns_are_no_labels(folder):
+    lines = [f"{k}.png,{'train' if k < 4 else 'test'},{'ab'[k % 2]}" for k in range(6)]
+    data = open_data(write(folder, "t.csv", "file,usage,kind", *lines))
+    assert data.samples.class_names == ("a", "b")
+    assert data.given.tolist() == [0, 0, 0, 0, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("name", "cells", "message", "hint"),
+    [
+        ("set", "train train train test test extra", "{path}: column 'set' holds 'extra'",
+         "its cells are train, val or test; rename the column if it means something else"),
+        ("mine,yours", "train,train train,test train,train train,test test,test test,train",
+         "{path} has several columns of splits: 'mine', 'yours'", "name the one to use 'split'"),
+    ],
+)  # fmt: skip
+def test_split_columns_refuse_what_contradicts(folder, name, cells, message, hint):
+    path = table(folder, name, *cells.split())
+    error = fail(path)
+    assert isinstance(error, DataError)
+    assert (error.message, error.hint) == (message.format(path=path), hint)
+
+
+def test_folders_that_name_splits_are_noted_where_no_column_does(tmp_path):
+    names = ["train/1.png", "train/2.png", "test/1.png", "test/2.png"]
+    plant(tmp_path, *names)
+    rows = [f"{name},{'ab'[k % 2]}" for k, name in enumerate(names)]
+    data = open_data(write(tmp_path, "t.csv", "image,label", *rows))
+    assert data.given is None
+    assert data.notes == (
+        "the files lie in 'test', 'train', which is not used as the split: write train, val and "
+        "test into a column named split to use it",
+    )

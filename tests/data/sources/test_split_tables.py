@@ -1,0 +1,124 @@
+"""A table for each split: given as a pair, in one folder, or each in a folder of its split."""
+
+import pytest
+from trees import fail, ids, labels, plant, write
+
+from torchloupe.data.sources import open_data
+from torchloupe.errors import DataError, UsageError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    plant(tmp_path, *(f"img/{k}.png" for k in range(6)))
+    write(tmp_path, "train.csv", "image,label", "img/0.png,a", "img/1.png,b")
+    write(tmp_path, "val.csv", "image,label", "img/2.png,b", "img/3.png,a")
+    return tmp_path
+
+
+def check(data):
+    assert ids(data) == [f"img/{k}.png" for k in range(4)]
+    assert labels(data) == ["a", "b", "b", "a"]
+    assert data.given.tolist() == [0, 0, 1, 1]
+    assert data.reader.read(3)[:4] == b"\x89PNG"
+
+
+def test_a_pair_of_tables_is_train_and_val(folder):
+    check(open_data((folder / "train.csv", folder / "val.csv")))
+    check(open_data([str(folder / "train.csv"), str(folder / "val.csv")]))
+    check(open_data({"train": folder / "train.csv", "valid": folder / "val.csv"}))
+
+
+def test_a_folder_of_tables_is_what_their_names_say(folder):
+    check(open_data(folder))
+    (folder / "train.csv").rename(folder / "my_train.csv")
+    (folder / "val.csv").rename(folder / "my_val.csv")
+    check(open_data(folder))
+
+
+def test_a_table_without_labels_is_no_split(folder):
+    write(folder, "test.csv", "image", "img/4.png")
+    write(folder, "sample_submission.csv", "image,label", "img/4.png,a")
+    check(open_data(folder))
+    (folder / "val.csv").unlink()
+    error = fail(folder)
+    assert error.message == f"{folder} has only one class folder, 'img'"
+    assert error.hint == f"did you mean '{folder}/train.csv'?"
+
+
+def test_tables_in_folders_of_splits_with_a_column_a_class(tmp_path):
+    plant(tmp_path, "train/1.jpg", "train/2.jpg", "valid/1.jpg", "test/9.jpg")
+    write(tmp_path, "train/_classes.csv", "filename, cat, dog", "1.jpg, 1, 0", "2.jpg, 0, 1")
+    write(tmp_path, "valid/_classes.csv", "filename, cat, dog", "1.jpg, 0, 1")
+    write(tmp_path, "test/_classes.csv", "filename, cat, dog", "9.jpg, 1, 0")
+    data = open_data(tmp_path)
+    assert ids(data) == ["train/1.jpg", "train/2.jpg", "valid/1.jpg", "test/9.jpg"]
+    assert (labels(data), data.given.tolist()) == (["cat", "dog", "dog", "cat"], [0, 0, 1, 2])
+    write(tmp_path, "train/_classes.csv", "filename, cat, dog", "1.jpg, 1, 1", "2.jpg, 0, 1")
+    assert labels(open_data(tmp_path)) == ["cat+dog", "dog", "dog", "cat"]
+
+
+def test_tables_in_folders_of_splits_with_a_label_column(tmp_path):
+    plant(tmp_path, "train/1.jpg", "train/2.jpg", "test/3.jpg")
+    write(tmp_path, "train/metadata.csv", "file_name,label", "1.jpg,a", "2.jpg,b")
+    write(tmp_path, "test/metadata.csv", "file_name,label", "3.jpg,b")
+    data = open_data(tmp_path)
+    assert (labels(data), data.given.tolist()) == (["a", "b", "b"], [0, 0, 2])
+
+
+def test_class_folders_in_two_splits_say_more_than_tables(tmp_path):
+    plant(tmp_path, *(f"{split}/{name}/1.png" for split in ("train", "val") for name in "ab"))
+    for split in ("train", "val"):
+        write(tmp_path, f"{split}.csv", "image,label", f"{split}/a/1.png,x", f"{split}/b/1.png,y")
+    assert open_data(tmp_path).samples.class_names == ("a", "b")
+
+
+def test_tables_beside_flat_test_images_say_more_than_class_folders(tmp_path):
+    plant(tmp_path, "Train/0/1.png", "Train/1/1.png", "Test/1.png", "Test/2.png")
+    write(tmp_path, "Train.csv", "Width,ClassId,Path", "3,0,Train/0/1.png", "3,1,Train/1/1.png")
+    write(tmp_path, "Test.csv", "Width,ClassId,Path", "3,0,Test/1.png", "3,1,Test/2.png")
+    data = open_data(tmp_path)
+    assert (labels(data), data.given.tolist()) == (["0", "1", "0", "1"], [0, 0, 2, 2])
+    assert data.notes == ()
+
+
+def test_options_are_used_for_every_table(folder):
+    for name in ("train.csv", "val.csv"):
+        path = folder / name
+        path.write_text(path.read_text().replace("image,label", "photo,is").replace("img/", ""))
+    check(open_data(folder, image_column="photo", label_column="is", image_folder="img"))
+
+
+def test_two_folders_of_classes_are_train_and_val(tmp_path):
+    plant(tmp_path, *(f"{place}/{name}/1.png" for place in ("old", "new") for name in "ab"))
+    data = open_data((tmp_path / "old", tmp_path / "new"))
+    assert ids(data) == ["old/a/1.png", "old/b/1.png", "new/a/1.png", "new/b/1.png"]
+    assert data.given.tolist() == [0, 0, 1, 1]
+
+
+def test_a_file_in_two_splits_keeps_two_ids(folder):
+    write(folder, "val.csv", "image,label", "img/0.png,a", "img/1.png,b")
+    data = open_data(folder)
+    assert ids(data) == ["img/0.png", "img/1.png", "img/0.png#2", "img/1.png#2"]
+    assert data.reader.read(2) == data.reader.read(0)
+
+
+def test_tables_of_splits_are_refused_where_they_contradict(folder):
+    write(folder, "train_labels.csv", "image,label", "img/0.png,a", "img/1.png,b")
+    error = fail(folder)
+    assert isinstance(error, DataError)
+    assert error.message == (
+        f"{folder} has several tables for train: 'train.csv', 'train_labels.csv'"
+    )
+    assert error.hint == "keep one of them, or give the table to use"
+    write(folder, "val.csv", "image,label,split", "2.png,b,train", "3.png,a,train", "1.png,a,val")
+    error = fail((folder / "train.csv", folder / "val.csv"))
+    assert error.message == "the val data has splits of its own"
+    assert error.hint == "give that source alone, or remove its split column"
+
+
+def test_other_files_are_no_split_of_their_own(folder):
+    (folder / "a.npy").write_bytes(b"x")
+    error = fail((folder / "train.csv", folder / "a.npy"))
+    assert isinstance(error, UsageError)
+    assert error.message == f"{folder}/a.npy is neither a table nor a folder of classes"
+    assert error.hint == "open it with open_data, or give arrays"
