@@ -13,7 +13,7 @@ from torchloupe.data.image.formats import ImageError
 from torchloupe.data.sources import open_data
 from torchloupe.data.survey import measure_plain_fraction
 from torchloupe.errors import DataError
-from torchloupe.prepare.data import prepare
+from torchloupe.prepare.data import prepare_data
 
 
 def scans(folder, tops, form="PNG"):
@@ -71,11 +71,11 @@ def test_find_white_level_of_arrays_is_full():
 
 def test_images_of_12_bits_are_trained_on_in_their_full_range_and_it_is_said_once(tmp_path):
     scans(tmp_path, [4095] * 24)
-    data = prepare(DataConfig(pack="memory"), tmp_path, seed=0)
+    data = prepare_data(tmp_path, DataConfig(pack="memory"), seed=0)
     said = "16-bit images use values up to 4,095 of 65,535: 4,095 is taken for white"
     assert [note for note in data.notes if "16-bit" in note] == [said]
     assert data.pixels.array.max() == 255 and 0.4 < data.contract.mean[0] < 0.6
-    again = prepare(DataConfig(pack="memory"), tmp_path, seed=0, contract=data.contract)
+    again = prepare_data(tmp_path, DataConfig(pack="memory"), seed=0, contract=data.contract)
     assert (again.pixels.array == data.pixels.array).all()
     assert not [note for note in again.notes if "16-bit" in note]
     assert Contract.from_json(data.contract.to_json()) == data.contract

@@ -10,11 +10,11 @@ from torch.utils.data import Dataset
 
 import torchloupe.data.sources as sources
 from torchloupe.config.schema import DataConfig
-from torchloupe.data.contract import choose_contract
+from torchloupe.data.contract_choice import choose_contract
 from torchloupe.data.sources import Data, open_data
 from torchloupe.data.sources.kinds import unfit_options
 from torchloupe.errors import DataError, LoupeError, UsageError
-from torchloupe.prepare.data import open_source, prepare, prepare_evaluation_data
+from torchloupe.prepare.data import open_source, prepare_data, prepare_evaluation_data
 
 KINDS = (
     "a source is a folder, .csv, .tsv, .parquet, .npz, .npy, .pt, .h5, .safetensors, .zip, .tar or "
@@ -76,7 +76,7 @@ def test_a_run_of_a_table_uses_the_columns_that_were_asked_for(tmp_path):
     Path(folder, "t.csv").write_text("\n".join(lines) + "\n")
     config = DataConfig(image_column="photo", label_column="is", pack="memory")
     data = open_source(config, folder / "t.csv")
-    assert prepare(config, data, seed=0).samples.class_names == ("a", "b")
+    assert prepare_data(data, config, seed=0).samples.class_names == ("a", "b")
 
 
 @pytest.mark.parametrize(

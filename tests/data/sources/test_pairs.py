@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from torchloupe.data.contract import choose_contract
+from torchloupe.data.contract_choice import choose_contract
 from torchloupe.data.feeds.stream import Stream
 from torchloupe.data.sources import open_data
 from torchloupe.data.sources.pairs import is_batch, take_pair
