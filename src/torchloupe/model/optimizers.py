@@ -57,7 +57,7 @@ def make_optimizer(
         elif value is not None:
             arguments[key] = value
     decay = arguments.get("weight_decay", _default(factory, "weight_decay"))
-    parameters = _trainable(model)
+    parameters = trainable_parameters(model)
     _check_kind(factory, name, parameters)
     try:
         groups = _groups(parameters, decay)
@@ -166,7 +166,8 @@ def _default(factory: Callable[..., Any], name: str) -> float | None:
     return None
 
 
-def _trainable(model: nn.Module) -> list[nn.Parameter]:
+def trainable_parameters(model: nn.Module) -> list[nn.Parameter]:
+    """The parameters that an optimizer gets; UsageError where there are none."""
     parameters = list(model.parameters())
     if any(is_lazy(parameter) for parameter in parameters):
         raise UsageError(

@@ -22,6 +22,7 @@ from torchloupe.hardware.device import wait_for
 from torchloupe.hardware.memory import MicroBatchLimit, is_out_of_memory, shrink_micro_batches
 from torchloupe.hardware.precision import Precision
 from torchloupe.model.losses import Loss
+from torchloupe.model.norms import steady_norms
 from torchloupe.prepare.data import RunData
 from torchloupe.recipes.choice import Facts
 from torchloupe.speed.choice import measuring_seconds, open_variants, time_step
@@ -164,7 +165,7 @@ def _take_step(
     parts = micro_limit.count(len(batch))
     try:
         for micro, weight, _ in batch.micro(parts):
-            with precision.autocast():
+            with precision.autocast(), steady_norms(model, micro.images):
                 value = loss(model(micro.images), micro.labels) * weight
             precision.backward(value)
     except Exception as error:

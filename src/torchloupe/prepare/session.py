@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from torchloupe.checks.trial import TrialResult, try_model
 from torchloupe.config.schema import Config
 from torchloupe.config.text import Source, change
 from torchloupe.data.augmentation.augment import Augment
@@ -24,8 +25,8 @@ from torchloupe.distributed.rank import find_rank
 from torchloupe.distributed.world import ALONE, World, join
 from torchloupe.errors import UsageError
 from torchloupe.hardware.device import DeviceChoice, choose_device, count_gpus
+from torchloupe.hardware.layout import set_memory_format
 from torchloupe.hardware.precision import Precision, choose_precision
-from torchloupe.lens.anatomy import explain_forward
 from torchloupe.lens.watch import watch
 from torchloupe.model.muon import Muon
 from torchloupe.model.optimizers import make_average
@@ -168,7 +169,8 @@ def draw_up(
         model = build_model(config, objects, facts).to(place.device)
     if isinstance(model, Transfer) and contract is None:
         decision.notes.extend(load_backbone(config, model))
-    explain_forward(model, batch.images[:2], facts.classes)  # also gives lazy layers their shapes
+    tried = try_model(model, loss, batch, facts.classes, config, filled)
+    config, sources, filled = take_trial(tried, decision, config, sources, filled)
     with watching(config, model):
         pass  # refuses layers and a hook that are not there
     make_trial_optimizer = partial(build_optimizer, config, replace(objects, optimizer=None))
@@ -187,12 +189,11 @@ def draw_up(
             trial,
             run_data.train_count // config.train.batch_total,
         )
-    chosen = {**network, **chosen}
+    chosen = {**network, **tried.settings, **chosen}
     config, filled = take_measured(config, filled, chosen)
     set_threads(config)
     precision = Precision(config.hardware.precision, place.device)
-    if config.hardware.channels_last:
-        model = model.to(memory_format=torch.channels_last)
+    set_memory_format(model, bool(config.hardware.channels_last))
     if config.hardware.compile:
         model.compile()
     budget = None
@@ -315,6 +316,21 @@ def take_measured(
 ) -> tuple[Config, dict[str, Source]]:
     """The settings with what was measured, and where each came from."""
     return change(config, values), {**sources, **dict.fromkeys(values, "measured")}
+
+
+def take_trial(
+    tried: TrialResult,
+    decision: Decision,
+    config: Config,
+    sources: Mapping[str, Source],
+    filled: Mapping[str, Source],
+) -> tuple[Config, dict[str, Source], dict[str, Source]]:
+    """The settings with what a trial of the model decided, and where each came from, twice: what
+    it decided is open no more. Its notes go into `decision`.
+    """
+    decision.notes.extend(tried.notes)
+    config, filled = take_measured(config, filled, tried.settings)
+    return config, {**sources, **dict.fromkeys(tried.settings, "measured")}, filled
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from torchloupe.hardware.device import wait_for
 from torchloupe.hardware.memory import is_out_of_memory
 from torchloupe.hardware.precision import Precision
 from torchloupe.model.losses import Loss
+from torchloupe.model.norms import steady_norms
 from torchloupe.speed.trial import MakeOptimizer, Trial, Variant, choose_variant, probe
 from torchloupe.units import format_count, format_seconds
 
@@ -153,7 +154,8 @@ def time_step(model: nn.Module, loss: Loss, batch: Batch, variant: Variant) -> f
             while len(took) < 3 and sum(took) < LONG_STEP_SECONDS:
                 wait_for(batch.images.device)
                 start = time.perf_counter()
-                with Precision(variant.precision, batch.images.device).autocast():
+                number_format = Precision(variant.precision, batch.images.device)
+                with number_format.autocast(), steady_norms(model, batch.images):
                     value = loss(model(batch.images), batch.labels)
                 value.backward()
                 wait_for(batch.images.device)

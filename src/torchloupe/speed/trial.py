@@ -19,7 +19,9 @@ from torch import Tensor, nn
 
 from torchloupe.data.feeds.feed import Batch
 from torchloupe.hardware.device import seed_step, wait_for
+from torchloupe.hardware.layout import release, require_contiguous
 from torchloupe.hardware.precision import Precision, total_norm
+from torchloupe.model.norms import steady_norms
 
 # The largest relative difference of the loss, and of all gradients together (2-norm), from fp32.
 # Gradients of two batches of 128 differ by 0.7 to 1.3, so 0.35 adds a tenth to their variance at
@@ -150,7 +152,7 @@ class _Bench:
         buffers = [buffer.clone() for buffer in self.model.buffers()]
         seed_step(self.device, 0)
         try:
-            with precision.autocast():
+            with precision.autocast(), steady_norms(self.model, self.batch.images):
                 value = self.loss(forward(self.batch.images), self.batch.labels)
             value.backward()  # type: ignore[no-untyped-call]
             grads = [p.grad.float() for p in self.model.parameters() if p.grad is not None]
@@ -180,7 +182,7 @@ class _Bench:
         wait_for(self.device)
         start = time.perf_counter()
         for _ in range(count):
-            with precision.autocast():
+            with precision.autocast(), steady_norms(self.model, self.batch.images):
                 value = self.loss(forward(self.batch.images), self.batch.labels)
             precision.backward(value)
             precision.step(self.optimizer, value.detach())
@@ -192,6 +194,7 @@ class _Bench:
             torch.set_num_threads(variant.threads)
         layout = torch.channels_last if variant.channels_last else torch.contiguous_format
         self.model.to(memory_format=layout)
+        (release if variant.channels_last else require_contiguous)(self.model)
         precision = Precision(variant.precision, self.device)
         if not variant.compiled:
             return precision, self.model

@@ -6,6 +6,7 @@ needs that model given again, or `trust_code`: a folder never decides by itself 
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from torchloupe.errors import CheckpointError, DataError, did_you_mean, printabl
 from torchloupe.evaluation.inference import eval_mode, forward, to_probabilities
 from torchloupe.evaluation.scoring import score
 from torchloupe.hardware.device import choose_device
+from torchloupe.hardware.layout import images_laid_out
 from torchloupe.hardware.precision import Precision, nearest_format
 from torchloupe.lens.saliency import look_inside
 from torchloupe.lens.selection import Which
@@ -119,7 +121,8 @@ class Run:
             raise DataError(f"{printable(name)} can't be read: {pixels}", "give another image")
         multi_label = self.contract.multi_label
         batch = self.contract.normalise(torch.from_numpy(np.stack([pixels])).to(self.device))
-        insight = look_inside(self.model, batch, which=layers, multi_label=multi_label)
+        with self._images_laid_out():
+            insight = look_inside(self.model, batch, which=layers, multi_label=multi_label)
         shares = to_probabilities(insight.logits[None], multi_label)[0].tolist()
         ranking = sorted(zip(self.class_names, shares, strict=True), key=lambda pair: -pair[1])
         names = (Path(name).name, self.config.model.name)
@@ -131,7 +134,7 @@ class Run:
     def probabilities(self, pixels: NDArray[Any]) -> NDArray[np.float32]:
         """Class probabilities [B, K] for decoded images [B, H, W, C]."""
         precision = self._precision()
-        with eval_mode(self.model):
+        with eval_mode(self.model), self._images_laid_out():
             images = self.contract.normalise(torch.from_numpy(pixels).to(self.device))
             logits = forward(self.model, images, precision)
             return to_probabilities(logits, self.contract.multi_label).cpu().numpy()
@@ -149,16 +152,21 @@ class Run:
             part = "test" if run_data.has("test") else "val"
         else:
             run_data, part = prepare_evaluation_data(config.data, data, self.contract), "test"
-        scored = score(
-            self.model,
-            run_data.scan(part, device),
-            class_names=self.class_names,
-            multi_label=self.contract.multi_label,
-            loss=self._loss(),
-            precision=self._precision(),
-        )
+        with self._images_laid_out():
+            scored = score(
+                self.model,
+                run_data.scan(part, device),
+                class_names=self.class_names,
+                multi_label=self.contract.multi_label,
+                loss=self._loss(),
+                precision=self._precision(),
+            )
         split = part if data is None else "all"
         return {"split": split, **scored.metrics, "notes": list(run_data.notes)}
+
+    def _images_laid_out(self) -> AbstractContextManager[None]:
+        """Inside, the model gets images in the memory format of the training."""
+        return images_laid_out(self.model, bool(self.config.hardware.channels_last))
 
     def _precision(self) -> Precision:
         """The number format of the training, where this device has it."""
