@@ -32,6 +32,7 @@ from torchloupe.model.catalog import ZOO
 from torchloupe.model.losses import Loss
 from torchloupe.model.norms import steady_norms
 from torchloupe.model.optimizers import trainable_parameters
+from torchloupe.run.weights import refuse_extra_state
 
 TRIED = 4  # images of a trial
 _SETTING = "hardware.channels_last"
@@ -70,6 +71,7 @@ def try_model(
         if not channels_last:
             require_contiguous(model)
         return result
+    refuse_extra_state(model)
     trainable_parameters(model)  # refuses a model without any
     labels = batch.labels[:TRIED]
     try:

@@ -37,7 +37,7 @@ def find_dependence(model: nn.Module, images: Tensor) -> Dependence | None:
     places = [(place % len(images)) for place in range(1, COMPANY)]
     others = images[places]
     rows = [_first_rows(model, torch.cat([first, others])), _among_others(model, first, others)]
-    gap = _gap(rows[0][-1][1], rows[1][-1][1])
+    gap = gap_of(rows[0][-1][1], rows[1][-1][1])
     tolerance = max(CLOSE, 16 * torch.finfo(rows[0][-1][1].dtype).eps)
     if gap > tolerance:
         return Dependence(_first_difference(model, *rows, tolerance), gap)
@@ -45,7 +45,7 @@ def find_dependence(model: nn.Module, images: Tensor) -> Dependence | None:
         alone = _first_rows(model, first)
     except Exception:  # the model may squeeze away a batch of one; forwards here never are
         return None
-    gap = _gap(rows[0][-1][1], alone[-1][1])
+    gap = gap_of(rows[0][-1][1], alone[-1][1])
     rough = max(ROUGH, 64 * torch.finfo(alone[-1][1].dtype).eps)
     if gap > rough:
         return Dependence(_first_difference(model, rows[0], alone, rough), gap, is_size=True)
@@ -63,18 +63,34 @@ def _among_others(model: nn.Module, first: Tensor, others: Tensor) -> list[tuple
 
 def is_random(model: nn.Module, images: Tensor) -> bool:
     """Whether two forwards in eval mode give other logits for the same images."""
-    several = [_first_rows(model, images, seed)[-1][1] for seed in (1, 2)]
-    return _gap(*several) > 0
+    several = [layer_outputs(model, images, seed)[-1][1] for seed in (1, 2)]
+    return gap_of(*several) > 0
 
 
-def _first_rows(model: nn.Module, images: Tensor, seed: int = 0) -> list[tuple[str, Tensor]]:
-    """(layer, its output for the first image) in the order of the calls; the model's comes last."""
+def first_difference(model: nn.Module, other: nn.Module, images: Tensor) -> str | None:
+    """The first layer that gives other numbers in `other` than in `model`, with its type.
+
+    None where the logits are the same, bit for bit; empty where no layer can be named. Where
+    `model` itself does not repeat its bits, differences as small as its own don't count.
+    """
+    ours, theirs = layer_outputs(model, images), layer_outputs(other, images)
+    gap = gap_of(ours[-1][1], theirs[-1][1])
+    if gap == 0:
+        return None
+    own = gap_of(ours[-1][1], layer_outputs(model, images)[-1][1])
+    if own and gap <= max(CLOSE, 2 * own):
+        return None
+    return _first_difference(model, ours, theirs, 0.0)
+
+
+def layer_outputs(model: nn.Module, images: Tensor, seed: int = 0) -> list[tuple[str, Tensor]]:
+    """(layer, its output [B, ...]) in the order of the calls in eval mode; the model's is last."""
     found: list[tuple[str, Tensor]] = []
 
     def keep(name: str) -> Any:
         def look(_module: nn.Module, _inputs: Any, output: Any) -> None:
             if isinstance(output, Tensor) and output.ndim and len(output) == len(images):
-                found.append((name, output[0].detach().clone()))
+                found.append((name, output.detach().clone()))
 
         return look
 
@@ -83,29 +99,35 @@ def _first_rows(model: nn.Module, images: Tensor, seed: int = 0) -> list[tuple[s
         for name, module in model.named_modules()
         if name and not isinstance(module, torch.jit.ScriptModule)
     ]
+    compiled, model._compiled_call_impl = model._compiled_call_impl, None  # it calls no hooks
     try:
         with unchanged(model, images.device), torch.no_grad():
             torch.manual_seed(seed)
             model.eval()
             output = model(images)
     finally:
+        model._compiled_call_impl = compiled
         for hook in hooks:
             hook.remove()
     if output.ndim != 2:
         raise ValueError(f"logits of shape {tuple(output.shape)}")
-    return [*found, ("", output[0])]
+    return [*found, ("", output)]
+
+
+def _first_rows(model: nn.Module, images: Tensor) -> list[tuple[str, Tensor]]:
+    return [(name, output[0]) for name, output in layer_outputs(model, images)]
 
 
 def _first_difference(
     model: nn.Module, ours: list[tuple[str, Tensor]], theirs: list[tuple[str, Tensor]], most: float
 ) -> str:
     for (name, one), (other_name, other) in zip(ours, theirs, strict=False):
-        if name and name == other_name and _gap(one, other) > most:
+        if name and name == other_name and gap_of(one, other) > most:
             return f"{name} ({type(model.get_submodule(name)).__name__})"
     return ""
 
 
-def _gap(one: Tensor, other: Tensor) -> float:
+def gap_of(one: Tensor, other: Tensor) -> float:
     """The largest difference, as a share of the largest number; NaN at the same places is none."""
     if one.shape != other.shape:
         return 1.0

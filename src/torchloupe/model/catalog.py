@@ -15,6 +15,7 @@ from torch import nn
 from torchloupe.errors import LoupeError, UsageError, did_you_mean, printable
 from torchloupe.model import libraries
 from torchloupe.model.signature import parameters_of
+from torchloupe.model.wrapping import unwrap
 from torchloupe.model.zoo import CNN, Net, ResidualNet
 from torchloupe.system.user_code import is_object_spec, load_object
 
@@ -92,6 +93,7 @@ def without_weights(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _build(found: Any, name: str, facts: Mapping[str, Any], options: dict[str, Any]) -> nn.Module:
     if isinstance(found, nn.Module):
+        found = unwrap(found)
         if options:
             raise UsageError(
                 f"model.options can't be applied to {name}, which is already made",
@@ -132,7 +134,7 @@ def _call(
             if not inspect.isclass(factory)
             else "make it a subclass of torch.nn.Module",
         )
-    return made
+    return unwrap(made)
 
 
 def _supply(parameters: list[inspect.Parameter] | None, facts: Mapping[str, Any]) -> dict[str, Any]:

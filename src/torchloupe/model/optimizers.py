@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from torchloupe.errors import LoupeError, UsageError, did_you_mean, printable
+from torchloupe.lens.copies import copy_model
 from torchloupe.model.muon import Muon
 from torchloupe.model.signature import parameters_of
 from torchloupe.system.user_code import is_object_spec, load_object
@@ -94,7 +95,7 @@ def make_average(model: nn.Module, decay: float) -> AveragedModel:
             "for example --set train.average=0.99",
         )
     moving_average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
-    return AveragedModel(model, multi_avg_fn=moving_average, use_buffers=True)
+    return AveragedModel(copy_model(model), multi_avg_fn=moving_average, use_buffers=True)
 
 
 def refuse_unknown(optimizer: str) -> None:

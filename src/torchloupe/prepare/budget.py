@@ -3,7 +3,6 @@
 What preparing took and what the last tests will take is taken off; training gets the rest.
 """
 
-import copy
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from torchloupe.evaluation.scoring import evaluate
 from torchloupe.hardware.device import wait_for
 from torchloupe.hardware.memory import MicroBatchLimit, is_out_of_memory, shrink_micro_batches
 from torchloupe.hardware.precision import Precision
+from torchloupe.lens.copies import copy_model
 from torchloupe.model.losses import Loss
 from torchloupe.model.norms import steady_norms
 from torchloupe.prepare.data import RunData
@@ -123,7 +123,7 @@ def guess_epochs(
     Times real steps on a copy of the model. The loop corrects the guess as it goes.
     """
     allowed = measuring_seconds(budget.seconds)
-    step = time_steps(copy.deepcopy(model), feed, loss, make_optimizer, precision, allowed)
+    step = time_steps(copy_model(model), feed, loss, make_optimizer, precision, allowed)
     epochs = budget.left() / (step * feed.steps_per_epoch + budget.validation)
     return max(epochs, 1 / feed.steps_per_epoch)
 

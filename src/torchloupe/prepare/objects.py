@@ -13,6 +13,7 @@ from torchloupe.model.backbones import load_pretrained
 from torchloupe.model.catalog import make_model
 from torchloupe.model.schedules import make_schedule
 from torchloupe.model.transfer import Transfer, make_transfer
+from torchloupe.model.wrapping import unwrap
 from torchloupe.prepare.data import RunData
 from torchloupe.prepare.plan import Plan
 from torchloupe.recipes.choice import PRETRAINED, Facts
@@ -49,7 +50,7 @@ def refuse_misspelt(config: Config, objects: UserObjects) -> None:
 def build_model(config: Config, objects: UserObjects, facts: Facts) -> nn.Module:
     """The model, its weights drawn from the seed; one handed over is taken as it is."""
     if isinstance(objects.model, nn.Module):
-        return objects.model
+        return unwrap(objects.model)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(config.train.seed)
         make = network_maker(config.train.strategy)

@@ -46,6 +46,7 @@ from torchloupe.prepare.objects import (
     refuse_misspelt,
 )
 from torchloupe.prepare.plan import Plan
+from torchloupe.prepare.spare import Spare, keep_spare, refuse_unlike
 from torchloupe.prepare.strategy import Decision, decide_strategy
 from torchloupe.recipes.choice import PRETRAINED, Facts, explain_imbalance, fill_in
 from torchloupe.run.listener import Listener
@@ -79,6 +80,7 @@ class Session(Prepared):
 
     parallel: Parallel = field(kw_only=True)
     state: State = field(kw_only=True)
+    spare: Spare = field(kw_only=True)
 
     def spend_rest(self) -> Plan:
         """The plan, with all that is left now of a budget in minutes for training."""
@@ -119,6 +121,7 @@ def build(
     (`time.perf_counter()`), or from now.
     """
     began = time.perf_counter() if began is None else began
+    spare = keep_spare(objects.model)
     if world.leads:
         draft = draw_up(config, sources, objects, listeners, contract, world, began)
         world.first((draft.config, draft.sources, draft.run_data.contract))
@@ -129,7 +132,7 @@ def build(
             name: "measured" if source == "default" else source for name, source in sources.items()
         }
         draft = draw_up(config, sources, objects, (), contract, world, began)
-    return attach_ranks(draft, objects, world)
+    return attach_ranks(draft, objects, world, spare)
 
 
 def draw_up(
@@ -277,9 +280,10 @@ def refuse_epochs(config: Config, world: World) -> None:
         )
 
 
-def attach_ranks(draft: Prepared, objects: UserObjects, world: World) -> Session:
+def attach_ranks(draft: Prepared, objects: UserObjects, world: World, spare: Spare) -> Session:
     """Join the models of all ranks, and make what hangs on their weights. Every rank calls this."""
     config, model = draft.config, draft.model
+    refuse_unlike(model, spare, config, draft.run_data, draft.place.device)
     kind, is_gpu = config.hardware.parallel, draft.place.device.type == "cuda"
     count = count_gpus(config.hardware.gpus) if kind == "dp" and is_gpu else 0
     devices = [torch.device("cuda", number) for number in range(count)]
@@ -302,7 +306,7 @@ def attach_ranks(draft: Prepared, objects: UserObjects, world: World) -> Session
         average=make_average(model, config.train.average) if config.train.average else None,
         schedule=draft.plan.schedule if isinstance(draft.plan.schedule, Plateau) else None,
     )
-    return Session(**vars(draft), parallel=parallel, state=state)
+    return Session(**vars(draft), parallel=parallel, state=state, spare=spare)
 
 
 def set_threads(config: Config) -> None:
@@ -325,9 +329,7 @@ def take_trial(
     sources: Mapping[str, Source],
     filled: Mapping[str, Source],
 ) -> tuple[Config, dict[str, Source], dict[str, Source]]:
-    """The settings with what a trial of the model decided, and where each came from, twice: what
-    it decided is open no more. Its notes go into `decision`.
-    """
+    """The settings with what a trial of the model decided, which is open no more."""
     decision.notes.extend(tried.notes)
     config, filled = take_measured(config, filled, tried.settings)
     return config, {**sources, **dict.fromkeys(tried.settings, "measured")}, filled

@@ -6,7 +6,6 @@ more than the tolerance of its number format is never taken. Then all are timed 
 a busy moment of the machine hits all alike.
 """
 
-import copy
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +20,7 @@ from torchloupe.data.feeds.feed import Batch
 from torchloupe.hardware.device import seed_step, wait_for
 from torchloupe.hardware.layout import release, require_contiguous
 from torchloupe.hardware.precision import Precision, total_norm
+from torchloupe.lens.copies import copy_model
 from torchloupe.model.norms import steady_norms
 
 # The largest relative difference of the loss, and of all gradients together (2-norm), from fp32.
@@ -91,7 +91,7 @@ def probe(
     end = time.perf_counter() + seconds
     trials = [Trial(variant) for variant in variants]
     with _as_it_was(batch.images.device):
-        trial_model = copy.deepcopy(model).train()
+        trial_model = copy_model(model).train()
         bench = _Bench(trial_model, loss, make_optimizer(trial_model), batch)
         reference = bench.gradients(replace(variants[0], precision="fp32", compiled=False))
         for trial in trials:

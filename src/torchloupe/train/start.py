@@ -20,11 +20,13 @@ from torchloupe.distributed.rank import find_rank
 from torchloupe.errors import UsageError
 from torchloupe.evaluation.scoring import evaluate
 from torchloupe.hardware.device import choose_device
+from torchloupe.hardware.layout import release
 from torchloupe.hardware.memory import release_cached
 from torchloupe.hardware.peaks import Peaks
 from torchloupe.hardware.precision import nearest_format
 from torchloupe.lens.anatomy import parameter_count
 from torchloupe.model.transfer import Transfer
+from torchloupe.model.wrapping import is_compiled, unwrap
 from torchloupe.prepare.data import open_source
 from torchloupe.prepare.objects import NO_OBJECTS, UserObjects, facts_of, load_backbone
 from torchloupe.prepare.session import Session, build, join_ranks, refuse_missing_ranks, watching
@@ -49,6 +51,7 @@ from torchloupe.train.changes import (
 from torchloupe.train.head_stage import describe_stages, run_head_stage
 from torchloupe.train.loop import train as run_loop
 from torchloupe.train.outcome import write_results
+from torchloupe.train.reopening import confirm_reopening
 from torchloupe.trained.run import Run, read_contract
 
 LossLike = str | type[nn.Module] | Callable[[Tensor, Tensor], Tensor]
@@ -91,6 +94,9 @@ def sort_arguments(
         typed["train.epochs"] = epochs
     if optimizer is None:
         optimizer = "auto" if model == "auto" else "adam"
+    if isinstance(model, nn.Module):
+        typed = {**({"hardware.compile": True} if is_compiled(model) else {}), **typed}
+        model = unwrap(model)
     objects = UserObjects()
     for name, value in (("model", model), ("loss", loss), ("optimizer", optimizer)):
         if isinstance(value, str):
@@ -177,7 +183,7 @@ def resume(
         config = change(config, {"hardware.precision": name})
     contract = read_contract(path)
     source = open_source(config.data, config.data.source if data is None else data)
-    objects = UserObjects(source, model if isinstance(model, nn.Module) else None)
+    objects = UserObjects(source, unwrap(model) if isinstance(model, nn.Module) else None)
     with join_ranks(config) as world:
         if not accept_new_data:
             refuse_new_names(path, config, source, contract)
@@ -276,6 +282,8 @@ def run_session(
             for tracker in trackers:
                 tracker.close()
     model = work.parallel.gather_model()
+    confirm_reopening(run, work, model)
+    release(model)
     return Run(folder, model, run_data.contract, work.config, state.step)
 
 

@@ -31,6 +31,7 @@ from torchloupe.lens.selection import Which
 from torchloupe.model.catalog import without_weights
 from torchloupe.model.losses import NAMES as LOSS_NAMES
 from torchloupe.model.losses import make_loss
+from torchloupe.model.wrapping import unwrap
 from torchloupe.prepare.data import prepare, prepare_evaluation_data
 from torchloupe.prepare.objects import network_maker
 from torchloupe.report.colours import to_pixels
@@ -40,7 +41,8 @@ from torchloupe.run import checkpoint
 from torchloupe.run.events import read_events
 from torchloupe.run.json_files import read_json
 from torchloupe.run.places import find_run
-from torchloupe.run.state import check_parts, evaluated_weights, load_weights
+from torchloupe.run.state import check_parts, evaluated_weights
+from torchloupe.run.weights import load_weights
 from torchloupe.system.heap import keep_freed_blocks
 from torchloupe.system.user_code import trusted_name
 from torchloupe.trained.prediction import Prediction
@@ -241,7 +243,7 @@ def open_run(
     contract = read_contract(path)
     place = choose_device(device).device
     module = (
-        model
+        unwrap(model)
         if isinstance(model, nn.Module)
         else network_maker(config.train.strategy)(
             model or trusted_name(config.model.name, "model", path, trust_code),
