@@ -184,6 +184,8 @@ def refuse_mixing(model: nn.Module, images: Tensor) -> None:
 
 def describe_dependence(found: Dependence) -> str:
     """What depends on what, and where it begins."""
+    if found.shape:
+        return f"the model gives {list(found.shape)} for a batch of one image, without its batch"
     what = "how many other images are" if found.is_size else "the other images"
     layer = f"; it begins in layer {printable(found.layer, 80)}" if found.layer else ""
     return (
@@ -194,6 +196,8 @@ def describe_dependence(found: Dependence) -> str:
 
 def hint_for_dependence(found: Dependence) -> str:
     """One thing to do about it."""
+    if found.shape:
+        return "use x.flatten(1) in place of x.squeeze(), which takes the batch away too"
     if "BatchNorm" in found.layer:
         return "let BatchNorm keep running statistics: track_running_stats=True"
     return "compute within an image: dim=1 for softmax over classes, and never over dim=0"

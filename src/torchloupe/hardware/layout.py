@@ -37,7 +37,7 @@ def require_contiguous(model: nn.Module) -> None:
 def set_memory_format(model: nn.Module, channels_last: bool) -> None:
     """Train `model` with images and weights in channels_last, or with contiguous ones."""
     if channels_last:
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model.to(memory_format=torch.channels_last)
     else:
         require_contiguous(model)
 
@@ -82,7 +82,7 @@ def weights_laid_out(model: nn.Module, memory_format: torch.memory_format) -> It
     """Inside, weights of four dimensions have this memory format; afterwards their own again."""
     own = [(parameter, parameter.data) for parameter in model.parameters()]
     try:
-        model.to(memory_format=memory_format)  # type: ignore[call-overload]
+        model.to(memory_format=memory_format)
         yield
     finally:
         for parameter, data in own:

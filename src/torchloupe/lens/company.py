@@ -24,6 +24,7 @@ class Dependence:
     layer: str  # the first layer whose output differs, with its type; empty for none
     gap: float
     is_size: bool = False  # the number of the other images matters, and not what they show
+    shape: tuple[int, ...] = ()  # of the output for one image alone, where it is not [1, K]
 
 
 def find_dependence(model: nn.Module, images: Tensor) -> Dependence | None:
@@ -36,19 +37,23 @@ def find_dependence(model: nn.Module, images: Tensor) -> Dependence | None:
     first = images[:1]
     places = [(place % len(images)) for place in range(1, COMPANY)]
     others = images[places]
-    rows = [_first_rows(model, torch.cat([first, others])), _among_others(model, first, others)]
-    gap = gap_of(rows[0][-1][1], rows[1][-1][1])
-    tolerance = max(CLOSE, 16 * torch.finfo(rows[0][-1][1].dtype).eps)
+    ours = _first_rows(model, torch.cat([first, others]))
+    theirs = _among_others(model, first, others)
+    gap = gap_of(ours[-1][1], theirs[-1][1])
+    tolerance = max(CLOSE, 16 * torch.finfo(ours[-1][1].dtype).eps)
     if gap > tolerance:
-        return Dependence(_first_difference(model, *rows, tolerance), gap)
+        return Dependence(_first_difference(model, ours, theirs, tolerance), gap)
     try:
-        alone = _first_rows(model, first)
-    except Exception:  # the model may squeeze away a batch of one; forwards here never are
+        alone = layer_outputs(model, first)
+    except Exception:  # forwards here are of several images
         return None
-    gap = gap_of(rows[0][-1][1], alone[-1][1])
+    if alone[-1][1].ndim != 2:  # squeezed away
+        return Dependence("", 1.0, is_size=True, shape=tuple(alone[-1][1].shape))
+    alone = [(name, output[0]) for name, output in alone]
+    gap = gap_of(ours[-1][1], alone[-1][1])
     rough = max(ROUGH, 64 * torch.finfo(alone[-1][1].dtype).eps)
     if gap > rough:
-        return Dependence(_first_difference(model, rows[0], alone, rough), gap, is_size=True)
+        return Dependence(_first_difference(model, ours, alone, rough), gap, is_size=True)
     return None
 
 
@@ -109,8 +114,6 @@ def layer_outputs(model: nn.Module, images: Tensor, seed: int = 0) -> list[tuple
         model._compiled_call_impl = compiled
         for hook in hooks:
             hook.remove()
-    if output.ndim != 2:
-        raise ValueError(f"logits of shape {tuple(output.shape)}")
     return [*found, ("", output)]
 
 

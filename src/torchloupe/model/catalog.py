@@ -93,13 +93,12 @@ def without_weights(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _build(found: Any, name: str, facts: Mapping[str, Any], options: dict[str, Any]) -> nn.Module:
     if isinstance(found, nn.Module):
-        found = unwrap(found)
         if options:
             raise UsageError(
                 f"model.options can't be applied to {name}, which is already made",
                 "name its class or a function that makes it, or set them where it is made",
             )
-        return found
+        return unwrap(found)
     if not callable(found):
         raise UsageError(
             f"model {name} is a {type(found).__name__}, not an nn.Module or a class or function "

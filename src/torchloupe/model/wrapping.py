@@ -4,20 +4,33 @@ They put words of their own (`module.`, `_orig_mod.`) into the names of weights.
 model has the names that its author gave it, and weights of the one load into the other.
 """
 
+import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
+
+from torchloupe.errors import UsageError, printable
 
 _AROUND = (nn.DataParallel, nn.parallel.DistributedDataParallel, AveragedModel)
 
 
 def unwrap(model: nn.Module) -> nn.Module:
-    """The plain model inside `model`, wrappings of its parts taken off too; compiled no more."""
+    """The plain model inside `model`, wrappings of its parts taken off too; compiled no more.
+
+    Raises UsageError for torch.jit modules: they can't be copied and take no hooks.
+    """
     while (inner := _inside(model)) is not None:
         model = inner
     for module in list(model.modules()):
         for name, child in list(module._modules.items()):
             if child is not None and _inside(child) is not None:
                 module._modules[name] = unwrap(child)
+    for name, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            raise UsageError(
+                f"{printable(name) or 'the model'} is a torch.jit module, which can't be trained "
+                "here",
+                "give the nn.Module it was made from, and script or trace the trained run.model",
+            )
     for module in model.modules():
         module._compiled_call_impl = None  # what `module.compile()` sets
     return model

@@ -46,7 +46,7 @@ from torchloupe.prepare.objects import (
     refuse_misspelt,
 )
 from torchloupe.prepare.plan import Plan
-from torchloupe.prepare.spare import Spare, keep_spare, refuse_unlike
+from torchloupe.prepare.spare import Spare, compare_spare, keep_spare
 from torchloupe.prepare.strategy import Decision, decide_strategy
 from torchloupe.recipes.choice import PRETRAINED, Facts, explain_imbalance, fill_in
 from torchloupe.run.listener import Listener
@@ -280,10 +280,13 @@ def refuse_epochs(config: Config, world: World) -> None:
         )
 
 
-def attach_ranks(draft: Prepared, objects: UserObjects, world: World, spare: Spare) -> Session:
+def attach_ranks(
+    draft: Prepared, objects: UserObjects, world: World, spare: Spare | None
+) -> Session:
     """Join the models of all ranks, and make what hangs on their weights. Every rank calls this."""
     config, model = draft.config, draft.model
-    refuse_unlike(model, spare, config, draft.run_data, draft.place.device)
+    spare, notes = compare_spare(spare, model, config, draft.run_data, draft.place.device)
+    draft = replace(draft, notes=(*draft.notes, *notes))
     kind, is_gpu = config.hardware.parallel, draft.place.device.type == "cuda"
     count = count_gpus(config.hardware.gpus) if kind == "dp" and is_gpu else 0
     devices = [torch.device("cuda", number) for number in range(count)]

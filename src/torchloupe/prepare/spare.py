@@ -10,13 +10,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
+from torchloupe.checks.model import list_names
 from torchloupe.config.schema import Config
 from torchloupe.data.contract import Contract
 from torchloupe.errors import CheckpointError, UsageError, printable
 from torchloupe.hardware.layout import release, requires_contiguous, set_memory_format
 from torchloupe.lens.company import first_difference
 from torchloupe.lens.copies import copy_model
+from torchloupe.lens.hidden import plain_tensors
 from torchloupe.model.catalog import ZOO, without_weights
 from torchloupe.prepare.data import RunData
 from torchloupe.prepare.objects import network_maker
@@ -48,9 +51,15 @@ class Spare:
         )
 
 
-def keep_spare(model: Any) -> Spare:
-    """The Spare for a model that was handed over, or for none."""
-    return Spare(copy_model(model) if isinstance(model, nn.Module) else model)
+def keep_spare(model: Any) -> Spare | None:
+    """The Spare for a model that was handed over, or for none; None for one with lazy layers,
+    which can't be copied before their first forward.
+    """
+    if not isinstance(model, nn.Module):
+        return Spare(model)
+    if any(is_lazy(tensor) for tensor in (*model.parameters(), *model.buffers())):
+        return None
+    return Spare(copy_model(model))
 
 
 def some_images(run_data: RunData, device: torch.device) -> Tensor:
@@ -59,16 +68,36 @@ def some_images(run_data: RunData, device: torch.device) -> Tensor:
     return next(iter(run_data.scan_rows(rows, device))).images
 
 
-def refuse_unlike(
-    model: nn.Module, spare: Spare, config: Config, run_data: RunData, device: torch.device
-) -> None:
-    """UsageError where another model with the same weights gives other logits for a few images.
+def describe_plain_tensors(spare: Spare) -> list[str]:
+    """A note on numbers that a model which was handed over keeps in plain tensors."""
+    if not isinstance(spare.source, nn.Module):
+        return []
+    names = [name for name, tensor in plain_tensors(spare.source) if tensor.is_floating_point()]
+    if not names:
+        return []
+    return [
+        f"plain tensors of the model are neither saved nor moved to the device: "
+        f"{list_names(names)} (self.register_buffer keeps them)"
+    ]
+
+
+def compare_spare(
+    spare: Spare | None,
+    model: nn.Module,
+    config: Config,
+    run_data: RunData,
+    device: torch.device,
+) -> tuple[Spare, list[str]]:
+    """The Spare, made of `model` where there is none yet, and notes on what it may lack.
+
+    Raises UsageError where it gives other logits for a few images with the weights of `model`.
 
     Such a model keeps numbers that are not saved: a run would predict otherwise than it was
     trained. Networks of this package are known not to.
     """
+    spare = spare or Spare(copy_model(model))
     if type(model) in ZOO.values():
-        return
+        return spare, []
     images = some_images(run_data, device)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         other = spare.make(config, run_data.contract).to(device)
@@ -88,6 +117,7 @@ def refuse_unlike(
     found = first_difference(model, other, images)
     if not was_contiguous:
         release(other)
+    other.to("cpu")
     if found is not None:
         raise UsageError(
             "another model of this kind with the same weights gives other logits"
@@ -95,3 +125,4 @@ def refuse_unlike(
             + ": forward uses numbers that state_dict doesn't have",
             HINT,
         )
+    return spare, describe_plain_tensors(spare)

@@ -55,6 +55,11 @@ def fill_in(
     """The Config with every choice made that was left open, and where each value came from."""
     chosen = choose(config, facts, sources)
     filled = change(config, chosen)
+    if not filled.train.batch_total:
+        raise UsageError(
+            "train.batch_total is 0, which trains nothing",
+            "give 1 or more, or leave it out to have it chosen",
+        )
     return filled, sources_of(config, filled, "recipe", sources)
 
 

@@ -5,7 +5,7 @@ from torch import nn
 
 from torchloupe.errors import CheckpointError, LoupeError, printable
 from torchloupe.evaluation.inference import to_probabilities
-from torchloupe.hardware.layout import images_laid_out, set_memory_format
+from torchloupe.hardware.layout import images_laid_out
 from torchloupe.lens.company import first_difference, layer_outputs
 from torchloupe.prepare.session import Session
 from torchloupe.prepare.spare import HINT, some_images
@@ -20,13 +20,13 @@ def confirm_reopening(run: RunFolder, work: Session, model: nn.Module) -> None:
     Every rank must call this; rank 0 compares.
     """
     world = work.parallel.world
-    error = world.first(_difference(run, work, model) if world.leads else None)
-    if error is not None:
-        raise CheckpointError(*error)
+    problem = world.first(_difference(run, work, model) if world.leads else "")
+    if problem:
+        raise CheckpointError(problem, HINT)
 
 
-def _difference(run: RunFolder, work: Session, model: nn.Module) -> tuple[str, str] | None:
-    """Message and hint of the error; None where all is well."""
+def _difference(run: RunFolder, work: Session, model: nn.Module) -> str:
+    """What the error says; empty where all is well."""
     device, contract = work.place.device, work.run_data.contract
     channels_last = bool(work.config.hardware.channels_last)
     images = some_images(work.run_data, device)
@@ -35,13 +35,11 @@ def _difference(run: RunFolder, work: Session, model: nn.Module) -> tuple[str, s
     try:
         other = open_run(run.path, model=made, device=str(device)).model
     except LoupeError as error:
-        return f"the best checkpoint can't be opened again: {error.message}", HINT
-    if channels_last:
-        set_memory_format(other, channels_last)
+        return f"the best checkpoint can't be opened again: {error.message}"
     with images_laid_out(model, channels_last), images_laid_out(other, channels_last):
         layer = first_difference(model, other, images)
         if layer is None:
-            return None
+            return ""
         rows = [layer_outputs(each, images)[-1][1].float() for each in (model, other)]
     trained, opened = (to_probabilities(row, contract.multi_label) for row in rows)
     place = int((trained - opened).abs().flatten().argmax())
@@ -51,6 +49,5 @@ def _difference(run: RunFolder, work: Session, model: nn.Module) -> tuple[str, s
         f"the best checkpoint, opened again, predicts otherwise than the model that was trained: "
         f"{float(opened[image, class_]):.4g} for class {name!r} instead of "
         f"{float(trained[image, class_]):.4g}"
-        + (f"; the first layer that differs is {printable(layer, 80)}" if layer else ""),
-        HINT,
+        + (f"; the first layer that differs is {printable(layer, 80)}" if layer else "")
     )

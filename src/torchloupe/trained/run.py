@@ -24,7 +24,7 @@ from torchloupe.errors import CheckpointError, DataError, did_you_mean, printabl
 from torchloupe.evaluation.inference import eval_mode, forward, to_probabilities
 from torchloupe.evaluation.scoring import score
 from torchloupe.hardware.device import choose_device
-from torchloupe.hardware.layout import images_laid_out
+from torchloupe.hardware.layout import images_laid_out, set_memory_format
 from torchloupe.hardware.precision import Precision, nearest_format
 from torchloupe.lens.saliency import look_inside
 from torchloupe.lens.selection import Which
@@ -262,6 +262,8 @@ def open_run(
         )
     check_parts(trees)
     load_weights(module, evaluated_weights(trees))
+    if config.hardware.channels_last:
+        set_memory_format(module, channels_last=True)  # the last bits hang on it
     return Run(path, module.to(place), contract, config, int(trees["state"]["step"]))
 
 
