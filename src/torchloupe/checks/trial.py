@@ -95,7 +95,7 @@ def try_model(
     if problem and sources[_SETTING] == "typed" and config.hardware.channels_last is True:
         raise UsageError(
             f"{_SETTING}=true was asked for, and {problem}",
-            f"leave {_SETTING} out, or set it false",
+            f"leave {_SETTING} out, or set it to false",
         )
     if problem:
         result.settings[_SETTING] = False
