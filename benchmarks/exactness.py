@@ -27,7 +27,8 @@ from torchloupe.model.schedules import make_schedule
 from torchloupe.model.zoo import CNN, ResidualNet
 from torchloupe.prepare.plan import Plan
 from torchloupe.run.folder import RunFolder
-from torchloupe.run.state import State, checksum_weights
+from torchloupe.run.state import State
+from torchloupe.run.weights import checksum_weights
 from torchloupe.train.loop import train
 
 EVERY_SECONDS = 10

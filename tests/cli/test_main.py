@@ -14,8 +14,7 @@ import typer
 from torchloupe import __version__
 from torchloupe.cli import main
 from torchloupe.cli.train import RunName
-from torchloupe.config.schema import Config
-from torchloupe.config.text import change, to_json
+from torchloupe.config.settings import Settings
 from torchloupe.data.contract import Contract
 from torchloupe.errors import (
     CheckpointError,
@@ -261,9 +260,9 @@ def test_resume_names_its_run_when_it_is_stopped_before_the_first_step(
     (tmp_path / "stop.py").write_text(
         "import os, signal\nos.kill(os.getpid(), signal.SIGTERM)\ndata = []\n"
     )
-    config = change(Config(), {"data.source": f"{tmp_path}/stop.py:data", "model.name": "net"})
+    named = {"data.source": f"{tmp_path}/stop.py:data", "model.name": "net"}
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "config.json").write_text(to_json(config, {}))
+    (tmp_path / "run" / "config.json").write_text(Settings().with_default(named).to_json())
     contract = Contract("L", 1, (8, 8), class_names=("a", "b"))
     (tmp_path / "run" / "contract.json").write_text(contract.to_json())
     words = ["resume", str(tmp_path / "run"), "--trust-code", "--set", "hardware.device=cpu"]

@@ -1,7 +1,5 @@
 """Features of a backbone: kept for the images they were made of, and for no others."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
@@ -23,7 +21,9 @@ PRECISION = Precision("fp32", torch.device("cpu"))
 def backbone():
     torch.manual_seed(0)
     body = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    return SimpleNamespace(body=body.eval(), head=nn.Linear(6, 2))
+    model = nn.Module()
+    model.body, model.head = body.eval(), nn.Linear(6, 2)
+    return model
 
 
 @pytest.fixture

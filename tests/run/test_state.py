@@ -9,7 +9,8 @@ import torch
 from torchloupe.errors import CheckpointError
 from torchloupe.hardware.precision import Precision
 from torchloupe.run import checkpoint
-from torchloupe.run.state import State, checksum_weights, load_weights
+from torchloupe.run.state import State
+from torchloupe.run.weights import checksum_weights, load_weights
 
 
 def make_state(step=7):

@@ -187,8 +187,13 @@ def _norms(tensors: Sequence[Tensor | None]) -> Tensor:
     """The norm of each tensor, in float32 [P]; 0 for a gradient that is not there."""
     norms = []
     for tensor in tensors:
-        norm = torch.zeros(()) if tensor is None else torch.linalg.vector_norm(tensor.float())
+        norm = torch.zeros(()) if tensor is None else torch.linalg.vector_norm(_as_floats(tensor))
         full = getattr(norm, "full_tensor", None)  # a shard of FSDP2: every rank does this
         norms.append(norm if full is None else full())
     device = next((norm.device for norm in norms if norm.device.type != "cpu"), None)
     return torch.stack([norm.to(device) if device else norm for norm in norms])
+
+
+def _as_floats(tensor: Tensor) -> Tensor:
+    """The numbers in float32; complex ones as the two that they are made of."""
+    return (torch.view_as_real(tensor) if tensor.is_complex() else tensor).float()

@@ -17,6 +17,7 @@ from torchloupe.errors import LoupeError, UsageError, did_you_mean, printable
 from torchloupe.model import libraries
 from torchloupe.model.constructor import name_arguments
 from torchloupe.model.signature import parameters_of
+from torchloupe.model.wrapping import unwrap
 from torchloupe.model.zoo import CNN, Net, ResidualNet
 from torchloupe.system.user_code import is_object_spec, load_object
 
@@ -93,7 +94,7 @@ def _build(found: Any, name: str, facts: Mapping[str, Any], options: dict[str, A
                 f"model.options can't be applied to {name}, which is already made",
                 "name its class or a function that makes it, or set them where it is made",
             )
-        return found
+        return unwrap(found)
     if not callable(found):
         raise UsageError(
             f"model {name} is a {type(found).__name__}, not an nn.Module or a class or function "
@@ -126,7 +127,7 @@ def _call(
             if not inspect.isclass(factory)
             else "make it a subclass of torch.nn.Module",
         )
-    return made
+    return unwrap(made)
 
 
 def _first_that_runs(

@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from torchloupe.errors import LoupeError, UsageError, did_you_mean, printable
+from torchloupe.lens.copies import copy_model
 from torchloupe.model.muon import Muon
 from torchloupe.model.signature import parameters_of
 from torchloupe.system.user_code import is_object_spec, load_object
@@ -57,7 +58,7 @@ def make_optimizer(
         elif value is not None:
             arguments[key] = value
     decay = arguments.get("weight_decay", _default(factory, "weight_decay"))
-    parameters = _trainable(model)
+    parameters = trainable_parameters(model)
     _check_kind(factory, name, parameters)
     try:
         groups = _groups(parameters, decay)
@@ -94,7 +95,7 @@ def make_average(model: nn.Module, decay: float) -> AveragedModel:
             "for example --set train.average=0.99",
         )
     moving_average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
-    return AveragedModel(model, multi_avg_fn=moving_average, use_buffers=True)
+    return AveragedModel(copy_model(model), multi_avg_fn=moving_average, use_buffers=True)
 
 
 def refuse_unknown(optimizer: str) -> None:
@@ -166,7 +167,8 @@ def _default(factory: Callable[..., Any], name: str) -> float | None:
     return None
 
 
-def _trainable(model: nn.Module) -> list[nn.Parameter]:
+def trainable_parameters(model: nn.Module) -> list[nn.Parameter]:
+    """The parameters that an optimizer gets; UsageError where there are none."""
     parameters = list(model.parameters())
     if any(is_lazy(parameter) for parameter in parameters):
         raise UsageError(

@@ -3,7 +3,6 @@
 Training gets what the preparation and the final test leave.
 """
 
-import copy
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +17,9 @@ from torchloupe.hardware.device import wait_for
 from torchloupe.hardware.memory import MicroBatchLimit, is_out_of_memory, shrink_micro_batches
 from torchloupe.hardware.precision import Precision
 from torchloupe.hardware.step import LossFunction, forward_backward
+from torchloupe.lens.copies import copy_model
 from torchloupe.model.losses import Loss
+from torchloupe.model.norms import steady_norms
 from torchloupe.prepare.run_data import RunData, TrainingFeed
 from torchloupe.recipes.choice import Facts
 from torchloupe.speed.choice import measuring_seconds, open_variants, time_step
@@ -119,7 +120,7 @@ def guess_epochs(
     Times real steps on a copy of the model; the loop corrects the estimate as it goes.
     """
     allowed = measuring_seconds(budget.seconds)
-    step = time_steps(copy.deepcopy(model), feed, loss, make_optimizer, precision, allowed)
+    step = time_steps(copy_model(model), feed, loss, make_optimizer, precision, allowed)
     epochs = budget.left() / (step * feed.steps_per_epoch + budget.validation)
     return max(epochs, 1 / feed.steps_per_epoch)
 
@@ -161,7 +162,9 @@ def _take_step(
     count = micro_limit.count(len(batch))
     try:
         for micro, weight in batch.micro(count):
-            value = forward_backward(model, micro.images, micro.labels, loss, precision, weight)
+            images, labels = micro.images, micro.labels
+            with steady_norms(model, images):
+                value = forward_backward(model, images, labels, loss, precision, weight)
     except Exception as error:
         if not is_out_of_memory(error):
             raise

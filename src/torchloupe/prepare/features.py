@@ -24,6 +24,7 @@ from torchloupe.data.feeds.feed import Batch
 from torchloupe.errors import LoupeError, printable
 from torchloupe.evaluation.rows import RowBuffer
 from torchloupe.hardware.device import wait_for
+from torchloupe.hardware.layout import lay_out_images, memory_format_of
 from torchloupe.hardware.precision import Precision
 from torchloupe.model.folding import fold_norms
 from torchloupe.model.transfer import Transfer
@@ -103,15 +104,15 @@ def compute_features(
 ) -> Tensor:
     """Features [N, V, D] in float32 on the CPU; BatchNorms are folded while they are computed."""
     device = precision.device
-    body = None
+    body, layout = None, memory_format_of(model)
     found = RowBuffer(len(rows))
     batch = BATCH_ON_CPU if device.type == "cpu" else BATCH_ON_GPU
     assert run_data.pixels is not None
     for start in range(0, len(rows), batch):
         pixels = run_data.pixels.gather_on(device, rows[start : start + batch])
-        images = run_data.contract.normalise(pixels)
+        images = lay_out_images(run_data.contract.normalise(pixels), layout)
         if body is None:
-            body = fold_norms(model.body, images[:2]).to(memory_format=torch.channels_last)
+            body = fold_norms(model.body, images[:2]).to(memory_format=layout)
         with torch.inference_mode(), precision.autocast():
             seen = [body(images if view == 0 else images.flip(3)) for view in range(views)]
         found.add(torch.stack(seen, dim=1).float().cpu().numpy())
@@ -132,8 +133,9 @@ def choose_feature_format(
     is_fp32 = settings.config.hardware.precision == "fp32"
     if not settings.is_open("hardware.precision") or not is_fp32 or not has_fast_bf16(device):
         return {}, []
-    images = batch.images.contiguous(memory_format=torch.channels_last)
-    body = fold_norms(model.body, images[:2]).to(memory_format=torch.channels_last)
+    layout = memory_format_of(model)
+    images = lay_out_images(batch.images.contiguous(memory_format=layout), layout)
+    body = fold_norms(model.body, images[:2]).to(memory_format=layout)
     rates: dict[str, float] = {}
     found: dict[str, Tensor] = {}
     for name in ("fp32", "bf16"):

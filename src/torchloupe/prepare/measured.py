@@ -12,12 +12,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from torchloupe.checks.trial import try_model
 from torchloupe.config.schema import Config
 from torchloupe.config.settings import Settings
 from torchloupe.data.augmentation.augment import Augment
 from torchloupe.data.feeds.feed import Batch
+from torchloupe.hardware.layout import set_memory_format
 from torchloupe.hardware.precision import Precision
-from torchloupe.lens.anatomy import explain_forward
 from torchloupe.model.losses import Loss
 from torchloupe.model.outputs import describe_outputs
 from torchloupe.model.transfer import Transfer
@@ -84,16 +85,19 @@ def measure(
     notes: list[str] = []
     if isinstance(model, Transfer) and is_new:
         notes += load_backbone(settings.config, model)
-    explain_forward(model, batch.images[:2], facts_of(run_data).classes)  # shapes lazy layers too
-    notes += describe_outputs(loss.follow(model).hook, run_data.contract.class_names)
+    hook = loss.follow(model).hook
+    tried = try_model(model, loss, batch, facts_of(run_data).classes, settings)
+    open_settings = open_settings.with_measured(tried.settings)
+    notes += [*tried.notes, *describe_outputs(hook, run_data.contract.class_names)]
+    found |= tried.settings
+    settings = settle(open_settings, run_data, found)
     recipe_is_open = replace(open_settings, config=settings.config)  # a measurement may overrule it
     chosen, why = _choose_format(recipe_is_open, run_data, objects, model, loss, trial)
     found |= chosen
     settings = settle(open_settings, run_data, found)
     set_threads(settings.config)
     precision = Precision(settings.config.hardware.precision, device)
-    if settings.config.hardware.channels_last:
-        model = model.to(memory_format=torch.channels_last)
+    set_memory_format(model, bool(settings.config.hardware.channels_last))
     if settings.config.hardware.compile:
         model.compile()
     budget = _open_budget(settings, run_data, model, precision, began)

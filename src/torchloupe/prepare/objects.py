@@ -15,6 +15,7 @@ from torchloupe.model.catalog import make_model
 from torchloupe.model.outputs import take_logits
 from torchloupe.model.schedules import make_schedule
 from torchloupe.model.transfer import Transfer, make_transfer
+from torchloupe.model.wrapping import unwrap
 from torchloupe.prepare.plan import Plan, refuse_unknown_monitor
 from torchloupe.prepare.run_data import RunData
 from torchloupe.recipes.choice import PRETRAINED, Facts
@@ -57,7 +58,7 @@ def refuse_misspelt(config: Config, objects: UserObjects) -> None:
 def build_model(config: Config, objects: UserObjects, facts: Facts) -> nn.Module:
     """The model, initialised from the seed; a module given by the user is used as it is."""
     if isinstance(objects.model, nn.Module):
-        return take_logits(objects.model, facts.classes, multi_label=facts.multi_label)
+        return take_logits(unwrap(objects.model), facts.classes, multi_label=facts.multi_label)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(config.train.seed)
         make = network_maker(config.train.strategy)

@@ -40,6 +40,7 @@ from torchloupe.prepare.objects import (
 )
 from torchloupe.prepare.plan import Plan
 from torchloupe.prepare.run_data import RunData, TrainingFeed
+from torchloupe.prepare.spare import Spare, compare_spare, keep_spare
 from torchloupe.prepare.strategy import Decision, decide_strategy
 from torchloupe.recipes.choice import PRETRAINED, explain_imbalance
 from torchloupe.run.events import Announcement, Event, Progress
@@ -75,6 +76,7 @@ class Session(Prepared):
 
     parallel: Parallel = field(kw_only=True)
     state: State = field(kw_only=True)
+    spare: Spare = field(kw_only=True)
 
     def plan_now(self) -> Plan:
         """The plan; of a budget in minutes, training gets all that is left at this moment."""
@@ -113,13 +115,14 @@ def prepare_session(
     `began` (`time.perf_counter()`), or from now.
     """
     began = time.perf_counter() if began is None else began
+    spare = keep_spare(objects.model)
     if world.leads:
         prepared = prepare_rank(settings, objects, listeners, contract, world, began)
         world.first((prepared.settings.closed(), prepared.run_data.contract))
     else:
         decided: tuple[Settings, Contract] = world.first(None)
         prepared = prepare_rank(decided[0], objects, (), decided[1], world, began)
-    return attach_ranks(prepared, objects, world)
+    return attach_ranks(prepared, objects, world, spare)
 
 
 def prepare_rank(
@@ -239,10 +242,18 @@ def refuse_epochs(config: Config, world: World) -> None:
         )
 
 
-def attach_ranks(prepared: Prepared, objects: UserObjects, world: World) -> Session:
-    """Join the models of all ranks, and make what hangs on their weights. Every rank calls this."""
+def attach_ranks(
+    prepared: Prepared, objects: UserObjects, world: World, spare: Spare | None
+) -> Session:
+    """Join the models of all ranks, and make what depends on their weights.
+
+    Every rank must call this.
+    """
     config, model = prepared.config, prepared.model
-    kind, is_gpu = config.hardware.parallel, prepared.place.device.type == "cuda"
+    device = prepared.place.device
+    spare, notes = compare_spare(spare, model, config, prepared.run_data, device)
+    prepared = replace(prepared, notes=(*prepared.notes, *notes))
+    kind, is_gpu = config.hardware.parallel, device.type == "cuda"
     count = count_gpus(config.hardware.gpus) if kind == "dp" and is_gpu else 0
     devices = [torch.device("cuda", number) for number in range(count)]
     parallel = make_parallel(model, world, kind, devices)
@@ -264,7 +275,7 @@ def attach_ranks(prepared: Prepared, objects: UserObjects, world: World) -> Sess
         average=make_average(model, config.train.average) if config.train.average else None,
         schedule=prepared.plan.schedule if isinstance(prepared.plan.schedule, Plateau) else None,
     )
-    return Session(**vars(prepared), parallel=parallel, state=state)
+    return Session(**vars(prepared), parallel=parallel, state=state, spare=spare)
 
 
 @contextmanager

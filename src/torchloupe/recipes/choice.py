@@ -87,6 +87,11 @@ def load_recipe(spec: str) -> dict[str, Any] | Config:
 def fill_in(settings: Settings, facts: Facts) -> Settings:
     """The settings with every open one chosen; what the user typed stays."""
     config = settings.config
+    if not config.train.batch_total and not settings.is_open("train.batch_total"):
+        raise UsageError(
+            "train.batch_total is 0, which trains nothing",
+            "give 1 or more, or leave it out to have it chosen",
+        )
     is_pretrained = config.train.strategy in PRETRAINED
     chosen = _from_pretrained(config, facts) if is_pretrained else _from_scratch(config, facts)
     if settings.is_open("optimizer.name"):

@@ -4,7 +4,6 @@ The loop changes a State; checkpoints hold one. What can be derived from the set
 data (sample order, augmentation, the schedule's position) is not in it.
 """
 
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import NoneType
@@ -20,10 +19,9 @@ from torchloupe.distributed.parallel import shard_like, whole
 from torchloupe.errors import CheckpointError, printable
 from torchloupe.hardware.memory import MicroBatchLimit
 from torchloupe.hardware.precision import Precision
+from torchloupe.run.weights import infinite_from_the_start, load_weights, versions_of, with_versions
 
-_WORDS = {8: torch.int64, 4: torch.int32, 2: torch.int16, 1: torch.int8}
-
-
+_AVERAGED = "module"  # the averaged model's name within AveragedModel
 Kind = type | tuple[type, ...]
 # The plain facts of a State and of its Window, by name, with what they may be.
 _FACTS: dict[str, Kind] = {
@@ -113,6 +111,10 @@ class State:
     micro_limit: MicroBatchLimit = field(
         default_factory=MicroBatchLimit
     )  # images that went through at once
+    infinite: Mapping[str, Tensor] = field(init=False)  # where weights were so before training
+
+    def __post_init__(self) -> None:
+        self.infinite = infinite_from_the_start(self.model)
 
     @property
     def evaluated_model(self) -> nn.Module:
@@ -121,15 +123,27 @@ class State:
         assert isinstance(module, nn.Module)  # AveragedModel types it as Tensor | Module
         return module
 
+    def update_average(self) -> None:
+        """Take the weights as they are now into the average, if there is one."""
+        if self.average is None:
+            return
+        self.average.update_parameters(self.model)
+        if self.infinite:  # the mean of two infinities is NaN
+            live, kept = self.model.state_dict(), self.average.module.state_dict()
+            for name in self.infinite:
+                kept[name].copy_(live[name])
+
     def trees(self) -> dict[str, Any]:
         """The state as trees of tensors and plain values, for a checkpoint.
 
         Tensors are the live ones, not copies. Every rank must call this.
         """
+        weights = self.model.state_dict()
         trees = {
-            "model": whole(self.model.state_dict()),
+            "model": whole(weights),
             "optimizer": whole(self.optimizer.state_dict()),
             "state": {
+                "versions": versions_of(weights),
                 **{name: getattr(self, name) for name in _FACTS},
                 "precision": self.precision.state_dict(),
                 "schedule": self.schedule.state_dict() if self.schedule else None,
@@ -149,9 +163,10 @@ class State:
         """
         check_parts(trees)
         facts = trees["state"]
-        load_weights(self.model, trees["model"])
+        load_weights(self.model, with_versions(trees["model"], trees))
         if self.average is not None:
-            load_weights(self.average, trees.get("average", {}))
+            average = trees.get("average", {})
+            load_weights(self.average, with_versions(average, trees, f"{_AVERAGED}."))
         try:
             self.optimizer.load_state_dict(_with_initial_groups(trees["optimizer"]))
             for parameter, values in self.optimizer.state.items():
@@ -182,7 +197,8 @@ def check_parts(trees: Mapping[str, Any]) -> None:
     problems = _differences(trees, parts, {"average": dict}, "")
     if not problems:
         kinds = {**_FACTS, "precision": dict, "schedule": (dict, NoneType), "window": dict}
-        problems = _differences(trees["state"], kinds, {"images_at_once": int}, "state.")
+        optional: dict[str, Kind] = {"images_at_once": int, "versions": dict}
+        problems = _differences(trees["state"], kinds, optional, "state.")
     if not problems:
         problems = _differences(trees["state"]["window"], _WINDOW, {}, "state.window.")
     if problems:
@@ -209,22 +225,6 @@ def _differences(
     return problems
 
 
-def checksum_weights(model: nn.Module) -> str:
-    """A 64-bit checksum of every bit of the model's weights and buffers, as 16 hex digits.
-
-    Changing any single number changes it. Costs one pass over the weights and waits for the device
-    once. It is a sum of 64-bit words modulo 2**64, each tensor multiplied by its own odd number.
-    """
-    sums = [
-        _as_words(tensor).sum(dtype=torch.int64) for tensor in whole(model.state_dict()).values()
-    ]
-    if not sums:
-        return f"{0:016x}"
-    plain = torch.stack([each.to(sums[0].device) for each in sums]).tolist()
-    total = sum(each * (2 * number + 1) for number, each in enumerate(plain))
-    return f"{total & 0xFFFF_FFFF_FFFF_FFFF:016x}"
-
-
 def lay_out(tensor: Tensor, like: Tensor) -> Tensor:
     """`tensor` in the memory layout of `like`, where both have the same shape.
 
@@ -236,51 +236,6 @@ def lay_out(tensor: Tensor, like: Tensor) -> Tensor:
     return torch.empty_like(like, dtype=tensor.dtype, device=tensor.device).copy_(tensor)
 
 
-def _as_words(tensor: Tensor) -> Tensor:
-    """The bits of a tensor as integers, of 64 bits where it can be split into such."""
-    flat = (torch.view_as_real(tensor) if tensor.is_complex() else tensor).detach().contiguous()
-    flat, width = flat.reshape(-1), flat.element_size()
-    is_even = not (flat.numel() * width) % 8 and not (flat.storage_offset() * width) % 8
-    return flat.view(torch.int64 if is_even else _WORDS[width])
-
-
-def load_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Copy `weights` into `model`; every name and shape must match, else CheckpointError."""
-    own = model.state_dict()
-    strange = [name for name in weights if not isinstance(weights[name], Tensor)]
-    if strange:
-        raise CheckpointError(
-            f"the checkpoint has no weights under {_some(strange)}",
-            "use a checkpoint as it was written",
-        )
-    missing = [name for name in own if name not in weights]
-    extra = [name for name in weights if name not in own]
-    wrong = [
-        f"{name} is {tuple(weights[name].shape)}, wanted {tuple(own[name].shape)}"
-        for name in own
-        if name in weights and own[name].shape != weights[name].shape
-    ]
-    problems = [
-        f"{kind} {_some(names)}"
-        for kind, names in (("lacks", missing), ("has also", extra))
-        if names
-    ]
-    problems += [_some(wrong)] if wrong else []
-    if problems:
-        raise CheckpointError(
-            "the checkpoint's weights don't fit this model: it " + "; ".join(problems),
-            "give the model the run was trained with (--model)",
-        )
-    fitted = OrderedDict((name, shard_like(weights[name], like)) for name, like in own.items())
-    fitted._metadata = getattr(own, "_metadata", {})  # type: ignore[attr-defined]  # versions
-    model.load_state_dict(fitted)
-
-
-def _some(names: list[str]) -> str:
-    shown = ", ".join(printable(name) for name in names[:3])
-    return shown + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
 def _with_initial_groups(tree: Mapping[str, Any]) -> dict[str, Any]:
     """The optimizer tree with the tuples that JSON turned into lists (Adam's betas) restored."""
     groups = [
@@ -290,14 +245,14 @@ def _with_initial_groups(tree: Mapping[str, Any]) -> dict[str, Any]:
     return {"state": tree["state"], "param_groups": groups}
 
 
-def evaluated_weights(trees: Mapping[str, Any]) -> Mapping[str, torch.Tensor]:
+def evaluated_weights(trees: Mapping[str, Any]) -> Mapping[str, Any]:
     """The averaged weights where the run kept them, else the model's."""
     if "average" not in trees:
-        found: Mapping[str, torch.Tensor] = trees["model"]
-        return found
-    prefix = "module."
-    return {
+        return with_versions(trees["model"], trees)
+    prefix = f"{_AVERAGED}."
+    weights = {
         name.removeprefix(prefix): tensor
         for name, tensor in trees["average"].items()
         if name.startswith(prefix)
     }
+    return with_versions(weights, trees)

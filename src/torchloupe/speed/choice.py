@@ -19,6 +19,7 @@ from torchloupe.hardware.memory import is_out_of_memory
 from torchloupe.hardware.precision import Buffers, Precision
 from torchloupe.hardware.step import forward_backward
 from torchloupe.model.losses import Loss
+from torchloupe.model.norms import steady_norms
 from torchloupe.speed.trial import MakeOptimizer, Trial, Variant, choose_variant, probe
 from torchloupe.units import format_count, format_seconds
 
@@ -156,7 +157,8 @@ def time_step(model: nn.Module, loss: Loss, batch: Batch, variant: Variant) -> f
             while len(took) < 3 and sum(took) < LONG_STEP_SECONDS:
                 wait_for(batch.images.device)
                 start = time.perf_counter()
-                forward_backward(model, batch.images, batch.labels, loss, precision)
+                with steady_norms(model, batch.images):
+                    forward_backward(model, batch.images, batch.labels, loss, precision)
                 wait_for(batch.images.device)
                 took.append(time.perf_counter() - start)
                 model.zero_grad(set_to_none=True)

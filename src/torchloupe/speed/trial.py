@@ -5,7 +5,6 @@ differ by more than the tolerance of its number format is never chosen. Then all
 turns, so that other load on the machine affects all alike.
 """
 
-import copy
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,8 +17,11 @@ from torch import Tensor, nn
 
 from torchloupe.data.feeds.feed import Batch
 from torchloupe.hardware.device import seed_step, wait_for
+from torchloupe.hardware.layout import release, require_contiguous
 from torchloupe.hardware.precision import Buffers, Precision, total_norm
 from torchloupe.hardware.step import LossFunction, take_step
+from torchloupe.lens.copies import copy_model
+from torchloupe.model.norms import steady_norms
 
 # The largest relative difference of the loss, and of all gradients together (2-norm), from fp32.
 # Gradients of two batches of 128 differ by 0.7 to 1.3, so 0.35 adds a tenth to their variance at
@@ -88,7 +90,7 @@ def probe(
     end = time.perf_counter() + seconds
     trials = [Trial(variant) for variant in variants]
     with _as_it_was(batch.images.device):
-        trial_model = copy.deepcopy(model).train()
+        trial_model = copy_model(model).train()
         bench = _Bench(trial_model, loss, make_optimizer(trial_model), batch)
         reference = bench.gradients(replace(variants[0], precision="fp32", compiled=False))
         for trial in trials:
@@ -150,7 +152,7 @@ class _Bench:
         buffers.remember()
         seed_step(self.device, 0)
         try:
-            with precision.autocast():
+            with precision.autocast(), steady_norms(self.model, self.batch.images):
                 value = self.loss(forward(self.batch.images), self.batch.labels)
             value.backward()  # type: ignore[no-untyped-call]
             grads = [p.grad.float() for p in self.model.parameters() if p.grad is not None]
@@ -179,7 +181,8 @@ class _Bench:
         start = time.perf_counter()
         images, labels = self.batch.images, self.batch.labels
         for _ in range(count):
-            take_step(forward, images, labels, self.loss, precision, self.optimizer)
+            with steady_norms(self.model, images):
+                take_step(forward, images, labels, self.loss, precision, self.optimizer)
         wait_for(self.device)
         return time.perf_counter() - start
 
@@ -188,6 +191,7 @@ class _Bench:
             torch.set_num_threads(variant.threads)
         layout = torch.channels_last if variant.channels_last else torch.contiguous_format
         self.model.to(memory_format=layout)
+        (release if variant.channels_last else require_contiguous)(self.model)
         precision = Precision(variant.precision, self.device)
         if not variant.compiled:
             return precision, self.model

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torchloupe.config.schema import Config
 from torchloupe.display.trackers import make_trackers
+from torchloupe.hardware.layout import release
 from torchloupe.hardware.peaks import Peaks
 from torchloupe.lens.anatomy import parameter_count
 from torchloupe.model.transfer import Transfer
@@ -24,6 +25,7 @@ from torchloupe.train.changes import describe_machine, describe_settings, rememb
 from torchloupe.train.head_stage import describe_stages, run_head_stage
 from torchloupe.train.loop import train as run_loop
 from torchloupe.train.outcome import write_results
+from torchloupe.train.reopening import confirm_reopening
 from torchloupe.train.validation import make_validation
 from torchloupe.trained.results import collect_results
 from torchloupe.trained.run import Run
@@ -73,6 +75,8 @@ def run_session(
         if leads and session.config.track:
             run.record(collect_results(folder, session.run_data))
     model = session.parallel.gather_model()
+    confirm_reopening(folder, session, model)
+    release(model)
     return Run(folder, model, session.run_data.contract, session.config, state.step)
 
 

@@ -8,7 +8,6 @@ bit-equal to those of a bare torch loop over the same batches (tests/laws/test_b
 import time
 from collections.abc import Callable, Mapping
 
-import torch
 from torch import nn
 
 from torchloupe.data.feeds.feed import Batch, Feed, until
@@ -20,7 +19,8 @@ from torchloupe.model.norms import steady_norms
 from torchloupe.prepare.plan import Plan
 from torchloupe.run import events
 from torchloupe.run.folder import RunFolder
-from torchloupe.run.state import State, Step, Window, checksum_weights, read_steps
+from torchloupe.run.state import State, Step, Window, read_steps
+from torchloupe.run.weights import checksum_weights, find_overflow
 from torchloupe.train.gradients import attempts
 from torchloupe.units import is_due
 
@@ -68,8 +68,8 @@ def train(
                 result = precision.step(optimizer, attempt.loss, max_norm=plan.clip_norm)
                 # -------------------------------------------------------------------------------
             buffers.settle(result.applied)
-            if state.average is not None and result.applied is not False:
-                state.average.update_parameters(model)
+            if result.applied is not False:
+                state.update_average()
             state.step += 1
             book.after_step(batch, result, lr, signals)
         book.finish()
@@ -237,11 +237,11 @@ def count_steps(state: State, plan: Plan, run: RunFolder, unread: list[Step]) ->
 
 
 def require_finite(state: State) -> None:
-    """Refuse to validate or keep weights that hold a NaN or an infinity."""
-    for name, tensor in state.model.state_dict().items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise NumericError(
-                f"{name} is not finite after step {state.step:,}: an update overflowed",
-                "lower the learning rate (--set optimizer.lr=...) or clip gradients "
-                "(--set train.clip_norm=1); the last checkpoint is from before it",
-            )
+    """Refuse to validate or keep weights with a NaN or an infinity that training brought."""
+    name = find_overflow(state.model, state.infinite)
+    if name:
+        raise NumericError(
+            f"{name} is not finite after step {state.step:,}: an update overflowed",
+            "lower the learning rate (--set optimizer.lr=...) or clip gradients "
+            "(--set train.clip_norm=1); the last checkpoint is from before it",
+        )

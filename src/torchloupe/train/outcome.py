@@ -1,6 +1,5 @@
 """The end of a run: the best weights are evaluated on every split, and the results written."""
 
-import copy
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,12 +16,15 @@ from torchloupe.hardware.footprint import measure_footprint, state_bytes
 from torchloupe.hardware.memory import is_out_of_memory, release_cached
 from torchloupe.hardware.peaks import Peaks
 from torchloupe.hardware.precision import Precision
+from torchloupe.lens.copies import copy_model
+from torchloupe.model.norms import steady_norms
 from torchloupe.prepare.run_data import RunData
 from torchloupe.prepare.session import Session
 from torchloupe.run import checkpoint
 from torchloupe.run.events import read_events
 from torchloupe.run.folder import RunFolder
-from torchloupe.run.state import evaluated_weights, load_weights
+from torchloupe.run.state import evaluated_weights
+from torchloupe.run.weights import load_weights
 from torchloupe.system import files
 
 MOST_PROBABILITIES = 1000  # classes; with more, predictions.parquet has no column of probabilities
@@ -83,15 +85,16 @@ def describe_memory(work: Session) -> dict[str, Any]:
     rows = work.run_data.rows("train")[:2]
     try:
         batch = next(iter(work.run_data.scan_rows(rows, device))).cut(slice(0, 2))
-        model = copy.deepcopy(work.state.model)
-        found = measure_footprint(
-            model,
-            batch.images,
-            batch.labels,
-            work.plan.loss,
-            torch.optim.SGD(model.parameters(), lr=0.0),
-            Precision(work.precision.name, device),
-        )
+        model = copy_model(work.state.model)
+        with steady_norms(model, batch.images):
+            found = measure_footprint(
+                model,
+                batch.images,
+                batch.labels,
+                work.plan.loss,
+                torch.optim.SGD(model.parameters(), lr=0.0),
+                Precision(work.precision.name, device),
+            )
     except Exception as error:
         if not is_out_of_memory(error):
             raise

@@ -19,6 +19,7 @@ from torchloupe.distributed.rank import find_rank
 from torchloupe.errors import UsageError
 from torchloupe.hardware.device import choose_device
 from torchloupe.hardware.precision import nearest_format
+from torchloupe.model.wrapping import is_compiled, unwrap
 from torchloupe.prepare.data import open_source
 from torchloupe.prepare.objects import NO_OBJECTS, UserObjects
 from torchloupe.prepare.session import Session, join_ranks, prepare_session, refuse_missing_ranks
@@ -109,7 +110,7 @@ def resume(
         return continue_run(
             folder,
             settings or {},
-            UserObjects(data, model if isinstance(model, nn.Module) else None),
+            UserObjects(data, unwrap(model) if isinstance(model, nn.Module) else None),
             model_name=model if isinstance(model, str) else None,
             trust_code=trust_code,
             accept_new_data=accept_new_data,
@@ -121,7 +122,7 @@ def resume(
 
 def sort_arguments(
     model: Any, loss: Any, optimizer: Any, given: Mapping[str, Any], settings: SettingsLike
-) -> tuple[dict[str, Any], str | Config | None, UserObjects]:
+) -> tuple[dict[str, Any], Recipe, UserObjects]:
     """The arguments of `fit` as typed settings, the recipe, and the objects no setting can hold.
 
     UsageError where an argument and a setting say different things.
@@ -143,6 +144,10 @@ def sort_arguments(
             "both epochs and minutes were given, and either one decides when training ends",
             "leave one of them out",
         )
+    if isinstance(model, nn.Module):
+        if is_compiled(model):
+            typed.setdefault("hardware.compile", True)
+        model = unwrap(model)
     objects = UserObjects()
     for what, value in (("model", model), ("loss", loss), ("optimizer", optimizer)):
         if not isinstance(value, str):

@@ -14,6 +14,7 @@ import numpy as np
 from torchloupe.checks.neighbours import find_near_duplicates, find_suspected_labels
 from torchloupe.data.split import SPLIT_NAMES, TEST, TRAIN, VAL
 from torchloupe.errors import LoupeError
+from torchloupe.hardware.layout import require_contiguous
 from torchloupe.hardware.precision import Precision, nearest_format
 from torchloupe.model.transfer import Transfer
 from torchloupe.prepare.data import prepare_data
@@ -53,6 +54,8 @@ def audit_run(run: Run) -> Audit:
             f"and there are {len(run_data.samples):,}"
         )
     backbone = copy.deepcopy(run.model)
+    if not config.hardware.channels_last:
+        require_contiguous(backbone)
     try:
         load_backbone(config, backbone)
     except LoupeError as error:  # a file of weights that was moved, a hub out of reach

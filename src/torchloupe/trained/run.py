@@ -4,6 +4,7 @@ Everything here reads the run folder and nothing else. For a run with a model fr
 model must be given again, or `trust_code` set: a run folder alone never causes code to be run.
 """
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, overload
 
@@ -20,6 +21,7 @@ from torchloupe.errors import CheckpointError, DataError, did_you_mean, printabl
 from torchloupe.evaluation.inference import eval_mode, forward, to_probabilities
 from torchloupe.evaluation.scoring import score
 from torchloupe.hardware.device import choose_device
+from torchloupe.hardware.layout import images_laid_out, set_memory_format
 from torchloupe.hardware.precision import Precision, nearest_format
 from torchloupe.lens.saliency import look_inside
 from torchloupe.lens.selection import Which
@@ -27,6 +29,7 @@ from torchloupe.model.catalog import without_weights
 from torchloupe.model.losses import NAMES as LOSS_NAMES
 from torchloupe.model.losses import make_loss
 from torchloupe.model.outputs import take_logits
+from torchloupe.model.wrapping import unwrap
 from torchloupe.prepare.data import prepare_data, prepare_evaluation_data
 from torchloupe.prepare.objects import network_maker
 from torchloupe.report.colours import to_pixels
@@ -36,7 +39,8 @@ from torchloupe.run import checkpoint
 from torchloupe.run.events import read_events
 from torchloupe.run.json_files import read_json
 from torchloupe.run.places import find_run
-from torchloupe.run.state import check_parts, evaluated_weights, load_weights
+from torchloupe.run.state import check_parts, evaluated_weights
+from torchloupe.run.weights import load_weights
 from torchloupe.system.heap import keep_freed_blocks
 from torchloupe.system.user_code import trusted_name
 from torchloupe.trained.history import collect_columns
@@ -128,7 +132,8 @@ class Run:
             raise DataError(f"{printable(name)} can't be read: {pixels}", "give another image")
         multi_label = self.contract.multi_label
         batch = self.contract.normalise(torch.from_numpy(np.stack([pixels])).to(self.device))
-        insight = look_inside(self.model, batch, which=layers, multi_label=multi_label)
+        with self._images_laid_out():
+            insight = look_inside(self.model, batch, which=layers, multi_label=multi_label)
         shares = to_probabilities(insight.logits[None], multi_label)[0].tolist()
         ranking = sorted(zip(self.class_names, shares, strict=True), key=lambda pair: -pair[1])
         names = (Path(name).name, self.config.model.name)
@@ -140,7 +145,7 @@ class Run:
     def probabilities(self, pixels: NDArray[Any]) -> NDArray[np.float32]:
         """Class probabilities [B, K] for decoded images [B, H, W, C]."""
         precision = self._precision()
-        with eval_mode(self.model):
+        with eval_mode(self.model), self._images_laid_out():
             images = self.contract.normalise(torch.from_numpy(pixels).to(self.device))
             logits = forward(self.model, images, precision)
             return to_probabilities(logits, self.contract.multi_label).cpu().numpy()
@@ -160,16 +165,21 @@ class Run:
             part = "test" if run_data.has("test") else "val"
         else:
             run_data, part = prepare_evaluation_data(config.data, data, self.contract), "test"
-        scored = score(
-            self.model,
-            run_data.scan(part, device),
-            class_names=self.class_names,
-            multi_label=self.contract.multi_label,
-            loss=self._loss(),
-            precision=self._precision(),
-        )
+        with self._images_laid_out():
+            scored = score(
+                self.model,
+                run_data.scan(part, device),
+                class_names=self.class_names,
+                multi_label=self.contract.multi_label,
+                loss=self._loss(),
+                precision=self._precision(),
+            )
         split = part if data is None else "all"
         return {"split": split, **scored.metrics, "notes": list(run_data.notes)}
+
+    def _images_laid_out(self) -> AbstractContextManager[None]:
+        """Inside, the model gets images in the memory format of the training."""
+        return images_laid_out(self.model, bool(self.config.hardware.channels_last))
 
     def _precision(self) -> Precision:
         """The number format of the training, or the nearest one that this device has."""
@@ -212,7 +222,7 @@ def open_run(
     contract = read_contract(path)
     place = choose_device(device).device
     module = (
-        model
+        unwrap(model)
         if isinstance(model, nn.Module)
         else network_maker(config.train.strategy)(
             model or trusted_name(config.model.name, "model", path, trust_code),
@@ -232,6 +242,8 @@ def open_run(
         )
     check_parts(trees)
     load_weights(module, evaluated_weights(trees))
+    if config.hardware.channels_last:
+        set_memory_format(module, channels_last=True)  # the last bits hang on it
     return Run(path, module.to(place), contract, config, int(trees["state"]["step"]))
 
 

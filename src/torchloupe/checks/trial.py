@@ -1,0 +1,269 @@
+"""A model tried before it is trained: what would be wrong in silence is refused, or noted.
+
+A forward and a backward with a few images show it. The networks of this package are known and
+are not tried. Nothing of the model is changed, but lazy layers get their shapes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from torchloupe.checks.model import describe_idle, find_output_mistake, input_of
+from torchloupe.config.settings import Settings
+from torchloupe.data.feeds.feed import Batch
+from torchloupe.errors import LoupeError, UsageError, printable
+from torchloupe.hardware.layout import (
+    crashes_in_channels_last,
+    make_contiguous,
+    require_contiguous,
+    weights_laid_out,
+)
+from torchloupe.hardware.memory import is_out_of_memory
+from torchloupe.lens.anatomy import explain_forward
+from torchloupe.lens.company import Dependence, find_dependence, is_random
+from torchloupe.lens.hidden import find_attribute, recording_strangers, stateful_strangers
+from torchloupe.lens.step import StepTrace, trace_step
+from torchloupe.lens.trace import trace_forward, unchanged
+from torchloupe.model.catalog import ZOO
+from torchloupe.model.losses import Loss
+from torchloupe.model.norms import steady_norms
+from torchloupe.model.optimizers import trainable_parameters
+from torchloupe.run.weights import refuse_extra_state
+
+TRIED = 4  # images of a trial
+_SETTING = "hardware.channels_last"
+_ALIKE = 1e-2  # share of the largest logit, by which those in two memory formats may differ
+
+
+@dataclass
+class TrialResult:
+    """What a trial showed: settings that follow from it, and lines for the person."""
+
+    settings: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def try_model(
+    model: nn.Module,
+    loss: Loss,
+    batch: Batch,
+    classes: int,
+    settings: Settings,
+) -> TrialResult:
+    """Refuse what can't be trained right, and choose the memory format of images.
+
+    Images are made contiguous from now on where hardware.channels_last is False, or where the
+    model takes no others; where true was typed that is refused. Raises UsageError.
+    """
+    config = settings.config
+    channels_last = bool(config.hardware.channels_last)
+    images = batch.images[:TRIED]
+    plain = make_contiguous(images)
+    explain_forward(model, plain[:2], classes)
+    result = TrialResult()
+    if settings.origin("optimizer.options") == "recipe":
+        result.settings |= drop_fused(model, config.optimizer.options)
+    if type(model) in ZOO.values():
+        if not channels_last:
+            require_contiguous(model)
+        return result
+    refuse_extra_state(model)
+    trainable_parameters(model)  # refuses a model without any
+    labels = batch.labels[:TRIED]
+    try:
+        refuse_hidden_layers(model, plain)
+        step = _step(model, plain, labels, loss)
+        refuse_hidden_tensors(model, step)
+        refuse_stopped_gradients(step)
+        if is_random(model, plain):
+            result.notes.append(
+                "the model draws random numbers in eval mode, so that its predictions vary: give "
+                "dropout in forward training=self.training"
+            )
+        else:
+            refuse_mixing(model, plain)
+        result.notes += _notes_on(model, step, labels, loss, plain)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        result.notes.append("the model was not checked: a few images at once don't fit into memory")
+    problem = why_not_channels_last(model, images, labels, loss) if channels_last else ""
+    if problem and settings.origin(_SETTING) == "typed" and config.hardware.channels_last is True:
+        raise UsageError(
+            f"{_SETTING}=true was asked for, and {problem}",
+            f"leave {_SETTING} out, or set it to false",
+        )
+    if problem:
+        result.settings[_SETTING] = False
+        result.notes.append(f"images are contiguous in memory: {problem}")
+    if problem or not channels_last:
+        require_contiguous(model)
+    return result
+
+
+def refuse_hidden_layers(model: nn.Module, images: Tensor) -> None:
+    """UsageError where forward calls layers that are no part of the model."""
+    with unchanged(model, images.device), recording_strangers(model) as calls, torch.no_grad():
+        model.eval()
+        model(images)
+    hidden = stateful_strangers(model, calls.modules)
+    if not hidden:
+        return
+    place = find_attribute(model, hidden[0])
+    kind = type(hidden[0]).__name__
+    if not place.name:
+        raise UsageError(
+            f"forward uses a {kind} that is no attribute of the model: it is neither trained nor "
+            "saved, and eval mode doesn't reach it",
+            f"make it once, in __init__: self.layer = nn.{kind}(...)",
+        )
+    raise UsageError(
+        f"forward uses {printable(place.name, 80)} ({kind}), and {printable(place.holder, 80)} is "
+        f"a plain {place.kind}: what is in it is neither trained, moved to the device nor saved",
+        _hint_for(place.holder, place.kind),
+    )
+
+
+def _hint_for(holder: str, kind: str) -> str:
+    name = printable(holder.rpartition(".")[2], 80)
+    holders = {"list": "ModuleList", "tuple": "ModuleList", "dict": "ModuleDict"}
+    if kind in holders:
+        return f"make it an nn.{holders[kind]}: self.{name} = nn.{holders[kind]}(...)"
+    return f"make the layers attributes of the model, in an nn.ModuleList: self.{name} = ..."
+
+
+def refuse_hidden_tensors(model: nn.Module, step: StepTrace) -> None:
+    """UsageError where a tensor gets a gradient and is no parameter of the model."""
+    if not step.strangers:
+        return
+    tensor = step.strangers[0]
+    place = find_attribute(model, tensor)
+    shown = list(tensor.shape)
+    if not place.name:
+        raise UsageError(
+            f"forward uses a tensor {shown} that wants a gradient and is no parameter of the "
+            "model: it is neither trained nor saved",
+            "make it a parameter in __init__: self.weight = nn.Parameter(...)",
+        )
+    several = "nn.ParameterDict" if place.kind == "dict" else "nn.ParameterList"
+    name = printable(place.holder.rpartition(".")[2], 80)
+    kind = "nn.Parameter" if place.name == place.holder else several
+    raise UsageError(
+        f"{printable(place.name, 80)} {shown} wants a gradient and is no parameter of the model: "
+        "it is neither trained nor saved",
+        f"make it one: self.{name} = {kind}(...)",
+    )
+
+
+def refuse_stopped_gradients(step: StepTrace) -> None:
+    """UsageError where no parameter gets a gradient."""
+    if step.loss is not None:
+        return
+    if step.first_without and not step.last_with:
+        where = f"the output of layer {printable(step.first_without, 80)}, the first, has none"
+    elif step.last_with:
+        where = f"the output of layer {printable(step.last_with, 80)} is the last that has one"
+    else:
+        where = "no layer's output has one"
+    raise UsageError(
+        f"no parameter gets a gradient: {where}",
+        "take torch.no_grad(), .detach(), .data, .item() and numpy out of forward",
+    )
+
+
+def refuse_mixing(model: nn.Module, images: Tensor) -> None:
+    """UsageError where the logits of an image in eval mode depend on the others in its batch."""
+    found = find_dependence(model, images)
+    if found is not None:
+        raise UsageError(describe_dependence(found), hint_for_dependence(found))
+
+
+def describe_dependence(found: Dependence) -> str:
+    """What depends on what, and where it begins."""
+    if found.shape:
+        return f"the model gives {list(found.shape)} for a batch of one image, without its batch"
+    what = "how many other images are" if found.is_size else "the other images"
+    layer = f"; it begins in layer {printable(found.layer, 80)}" if found.layer else ""
+    return (
+        f"in eval mode the logits of an image depend on {what} in its batch (by {found.gap:.2g} "
+        f"of the largest){layer}"
+    )
+
+
+def hint_for_dependence(found: Dependence) -> str:
+    """One thing to do about it."""
+    if found.shape:
+        return "use x.flatten(1) in place of x.squeeze(), which takes the batch away too"
+    if "BatchNorm" in found.layer:
+        return "let BatchNorm keep running statistics: track_running_stats=True"
+    return "compute within an image: dim=1 for softmax over classes, and never over dim=0"
+
+
+def why_not_channels_last(model: nn.Module, images: Tensor, labels: Tensor, loss: Loss) -> str:
+    """Why the model can't be trained on channels_last images; empty where it can.
+
+    It works on contiguous ones, with which its logits are compared.
+    """
+    if crashes_in_channels_last(model):
+        return "models of this family have crashed in channels_last"
+    plain = make_contiguous(images)
+    wanted = trace_forward(model, plain).output
+    with weights_laid_out(model, torch.channels_last):
+        given = trace_forward(model, images)
+        error = given.error or _error_of_step(model, images, labels, loss)
+    if error is not None:
+        reason = printable(str(error).strip().partition("\n")[0], 120)
+        return f"the model fails in channels_last ({type(error).__name__}: {reason})"
+    difference = (given.output - wanted).abs().nan_to_num().max()
+    if not difference <= _ALIKE * wanted.abs().nan_to_num().max().clamp_min(1e-6):
+        return "the model gives other logits in channels_last"
+    return ""
+
+
+def _error_of_step(
+    model: nn.Module, images: Tensor, labels: Tensor, loss: Loss
+) -> Exception | None:
+    """What a step raises; None where it goes well, or runs out of memory, as in any format."""
+    try:
+        _step(model, images, labels, loss)
+    except LoupeError:
+        raise
+    except Exception as error:
+        return None if is_out_of_memory(error) else error
+    return None
+
+
+def _step(model: nn.Module, images: Tensor, labels: Tensor, loss: Loss) -> StepTrace:
+    with steady_norms(model, images):
+        return trace_step(model, images, labels, loss)
+
+
+def _notes_on(
+    model: nn.Module, step: StepTrace, labels: Tensor, loss: Loss, images: Tensor
+) -> list[str]:
+    """What a step that went well still shows."""
+    idle = step.idle
+    if idle:  # a layer that is left out at random is used in another step
+        with torch.random.fork_rng(devices=[images.device] if images.is_cuda else []):
+            torch.manual_seed(1)
+            again = _step(model, images, labels, loss).idle
+        idle = [name for name in idle if name in again]
+    multi_label = labels.ndim == 2
+    total = sum(p.requires_grad for p in model.parameters())
+    takes = input_of(loss.name, loss.criterion, multi_label)
+    lines = [
+        describe_idle(idle, total),
+        find_output_mistake(takes, step.logits, step.function),
+    ]
+    return [line for line in lines if line]
+
+
+def drop_fused(model: nn.Module, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings without the fused optimizer where the model's parameters don't allow it."""
+    odd = [n for n, p in model.named_parameters() if p.requires_grad and not p.is_floating_point()]
+    if not odd or not options.get("fused"):
+        return {}
+    return {"optimizer.options": {k: v for k, v in options.items() if k != "fused"}}

@@ -1,0 +1,122 @@
+"""One forward and backward, watched: which parameters get a gradient, and where gradients stop.
+
+Weights, gradients, buffers, modes and random states are as before afterwards.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from torchloupe.lens.trace import unchanged
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+# Nodes of a graph that change neither the numbers nor what they mean.
+_PASSING = ("View", "UnsafeView", "Reshape", "Clone", "ToCopy", "Squeeze", "Unsqueeze", "Alias")
+
+
+@dataclass
+class StepTrace:
+    """What one step showed; `loss` is None where no gradient could flow."""
+
+    logits: Tensor  # [B, K], detached
+    loss: float | None = None
+    function: str = ""  # the last operation of the forward: Softmax, LogSoftmax, Sigmoid, Addmm
+    idle: list[str] = field(default_factory=list)  # trainable parameters without a gradient
+    strangers: list[Tensor] = field(default_factory=list)  # with a gradient, and no parameters
+    last_with: str = ""  # the last layer whose output has a gradient
+    first_without: str = ""  # the first layer with trainable parameters whose output has none
+
+
+def trace_step(model: nn.Module, images: Tensor, labels: Tensor, loss: Loss) -> StepTrace:
+    """A step in training mode without an update; errors of model and loss are raised."""
+    named = dict(model.named_parameters())
+    kept = {name: parameter.grad for name, parameter in named.items()}
+    flow = _Flow(model)
+    with unchanged(model, images.device), torch.enable_grad():
+        model.train()
+        try:
+            for parameter in named.values():
+                parameter.grad = None
+            with flow.watched():
+                logits = model(images)
+            trace = StepTrace(logits.detach(), function=last_function(logits))
+            trace.last_with, trace.first_without = flow.last_with, flow.first_without
+            if not logits.requires_grad:
+                return trace
+            value = loss(logits, labels)
+            own = {id(parameter) for parameter in named.values()}
+            trace.strangers = [leaf for leaf in leaves_of(value) if id(leaf) not in own]
+            value.backward()  # type: ignore[no-untyped-call]
+            trace.loss = float(value.detach())
+            trace.idle = [n for n, p in named.items() if p.requires_grad and p.grad is None]
+        finally:
+            for name, parameter in named.items():
+                parameter.grad = kept[name]
+    return trace
+
+
+def last_function(output: Tensor) -> str:
+    """The operation that made `output`, as autograd calls it: Softmax, Addmm; empty for none."""
+    node = output.grad_fn
+    while node is not None:
+        name = node.name().removesuffix("0").removesuffix("Backward")
+        if not name.startswith(_PASSING) or len(node.next_functions) != 1:
+            return name.lstrip("_")
+        node = node.next_functions[0][0]
+    return ""
+
+
+def leaves_of(value: Tensor) -> list[Tensor]:
+    """The tensors that a backward from `value` gives a gradient to."""
+    found: list[Tensor] = []
+    waiting: list[Any] = [value.grad_fn]
+    seen: set[Any] = set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            found.append(node.variable)
+        waiting += [inner for inner, _ in node.next_functions]
+    return found
+
+
+class _Flow:
+    """Which layers give outputs with a gradient."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self.last_with = ""
+        self.first_without = ""
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        hooks = [
+            module.register_forward_hook(self._look(name))
+            for name, module in self.model.named_modules()
+            if name and not isinstance(module, torch.jit.ScriptModule)
+        ]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def _look(self, name: str) -> Callable[..., None]:
+        def look(module: nn.Module, _inputs: Any, output: Any) -> None:
+            if not isinstance(output, Tensor):
+                return
+            title = f"{name} ({type(module).__name__})"
+            if output.requires_grad:
+                self.last_with = title
+            elif not self.first_without and any(
+                p.requires_grad for p in module.parameters(recurse=False)
+            ):
+                self.first_without = title
+
+        return look

@@ -1,0 +1,54 @@
+"""What torch wraps around models: DataParallel, DistributedDataParallel, compiled, averaged.
+
+They put words of their own (`module.`, `_orig_mod.`) into the names of weights. Taken off, a
+model has the names that its author gave it, and weights of the one load into the other.
+"""
+
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
+
+from torchloupe.errors import UsageError, printable
+
+_AROUND = (nn.DataParallel, nn.parallel.DistributedDataParallel, AveragedModel)
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The plain model inside `model`, wrappings of its parts taken off too; compiled no more.
+
+    Raises UsageError for torch.jit modules: they can't be copied and take no hooks.
+    """
+    while (inner := _inside(model)) is not None:
+        model = inner
+    for module in list(model.modules()):
+        for name, child in list(module._modules.items()):
+            if child is not None and _inside(child) is not None:
+                module._modules[name] = unwrap(child)
+    for name, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            raise UsageError(
+                f"{printable(name) or 'the model'} is a torch.jit module, which can't be trained "
+                "here",
+                "give the nn.Module it was made from, and script or trace the trained run.model",
+            )
+    for module in model.modules():
+        module._compiled_call_impl = None  # what `module.compile()` sets
+    return model
+
+
+def is_compiled(model: nn.Module) -> bool:
+    """Whether the model or a part of it is compiled."""
+    return any(
+        _is_compiled(module) or module._compiled_call_impl is not None for module in model.modules()
+    )
+
+
+def _inside(model: nn.Module) -> nn.Module | None:
+    if not isinstance(model, _AROUND) and not _is_compiled(model):
+        return None
+    return model._modules.get("_orig_mod" if _is_compiled(model) else "module")
+
+
+def _is_compiled(model: nn.Module) -> bool:
+    # By name: importing torch._dynamo for its class takes a second.
+    return type(model).__name__ == "OptimizedModule" and "_orig_mod" in model._modules

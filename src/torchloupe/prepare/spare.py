@@ -1,0 +1,132 @@
+"""A second model for a run, made as `open_run` makes one: what it lacks, a checkpoint lacks.
+
+Tried before training with the weights that the first model has, and after it with those that
+were saved.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from torchloupe.checks.model import list_names
+from torchloupe.config.schema import Config
+from torchloupe.data.contract import Contract
+from torchloupe.errors import CheckpointError, UsageError, printable
+from torchloupe.hardware.layout import release, requires_contiguous, set_memory_format
+from torchloupe.lens.company import first_difference
+from torchloupe.lens.copies import copy_model
+from torchloupe.lens.hidden import plain_tensors
+from torchloupe.model.catalog import ZOO, without_weights
+from torchloupe.model.outputs import take_logits
+from torchloupe.model.wrapping import unwrap
+from torchloupe.prepare.objects import network_maker
+from torchloupe.prepare.run_data import RunData
+from torchloupe.run.weights import load_weights
+
+COMPARED = 8  # images
+HINT = (
+    "keep all that forward uses in parameters and buffers: nn.ModuleList, nn.Parameter, "
+    "register_buffer"
+)
+
+
+@dataclass(frozen=True)
+class Spare:
+    """Where another model comes from: a copy from before training, what made it, or a name."""
+
+    source: nn.Module | Callable[..., nn.Module] | None = None  # None: the settings name it
+
+    def make(self, config: Config, contract: Contract) -> nn.Module:
+        """A model as `open_run` makes it, with random weights or those it was given with."""
+        if isinstance(self.source, nn.Module):
+            classes = len(contract.class_names)
+            return take_logits(self.source, classes, multi_label=contract.multi_label)
+        made = network_maker(config.train.strategy)(
+            self.source or config.model.name,
+            in_channels=contract.channels,
+            classes=len(contract.class_names),
+            image_size=contract.size,
+            options=without_weights(config.model.options),
+        )
+        return take_logits(made, len(contract.class_names), multi_label=contract.multi_label)
+
+
+def keep_spare(model: Any) -> Spare | None:
+    """The Spare for a model that was handed over, or for none; None for one with lazy layers,
+    which can't be copied before their first forward.
+    """
+    if not isinstance(model, nn.Module):
+        return Spare(model)
+    if any(is_lazy(tensor) for tensor in (*model.parameters(), *model.buffers())):
+        return None
+    return Spare(copy_model(unwrap(model)))
+
+
+def some_images(run_data: RunData, device: torch.device) -> Tensor:
+    """A few training images [B, C, H, W] as the model takes them."""
+    rows = run_data.some_rows(COMPARED)
+    return next(iter(run_data.scan_rows(rows, device))).images
+
+
+def describe_plain_tensors(spare: Spare) -> list[str]:
+    """A note on numbers that a model which was handed over keeps in plain tensors."""
+    if not isinstance(spare.source, nn.Module):
+        return []
+    names = [name for name, tensor in plain_tensors(spare.source) if tensor.is_floating_point()]
+    if not names:
+        return []
+    return [
+        f"plain tensors of the model are neither saved nor moved to the device: "
+        f"{list_names(names)} (self.register_buffer keeps them)"
+    ]
+
+
+def compare_spare(
+    spare: Spare | None,
+    model: nn.Module,
+    config: Config,
+    run_data: RunData,
+    device: torch.device,
+) -> tuple[Spare, list[str]]:
+    """The Spare, made of `model` where there is none yet, and notes on what it may lack.
+
+    Raises UsageError where it gives other logits for a few images with the weights of `model`.
+
+    Such a model keeps numbers that are not saved: a run would predict otherwise than it was
+    trained. Networks of this package are known not to.
+    """
+    spare = spare or Spare(copy_model(model))
+    if type(model) in ZOO.values():
+        return spare, []
+    images = some_images(run_data, device)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        other = spare.make(config, run_data.contract).to(device)
+    try:
+        load_weights(other, model.state_dict())
+    except (CheckpointError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        reason = printable(str(error).strip().partition("\n")[0], 200)
+        raise UsageError(
+            f"the model's state_dict doesn't load into another one of it: {reason}",
+            "make load_state_dict take what state_dict gives",
+        ) from error
+    was_contiguous = requires_contiguous(other)
+    if requires_contiguous(model):
+        set_memory_format(other, channels_last=False)
+    else:
+        set_memory_format(other, channels_last=bool(config.hardware.channels_last))
+    found = first_difference(model, other, images)
+    if not was_contiguous:
+        release(other)
+    other.to("cpu")
+    if found is not None:
+        raise UsageError(
+            "another model of this kind with the same weights gives other logits"
+            + (f", from layer {printable(found, 80)} on" if found else "")
+            + ": forward uses numbers that state_dict doesn't have",
+            HINT,
+        )
+    return spare, describe_plain_tensors(spare)

@@ -1,0 +1,243 @@
+"""Models that people write, each with one thing that matters."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class Small(nn.Module):
+    """A sound model for images of 3 channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(3, 8, 3, 2, 1),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+        )
+        self.fc = nn.Linear(8, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(self.middle(self.body(x)))
+
+    def middle(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+
+class Tutorial(nn.Module):
+    """Two convolutions and a view, as in many tutorials."""
+
+    def __init__(self, channels: int = 3) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, 6, 5)
+        self.conv2 = nn.Conv2d(6, 16, 5)
+        self.fc = nn.Linear(16 * 5 * 5, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = F.max_pool2d(self.conv1(x).relu(), 2)
+        x = F.max_pool2d(self.conv2(x).relu(), 2)
+        return self.fc(x.view(-1, 16 * 5 * 5))
+
+
+class PlainList(Small):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = [nn.Linear(8, 8) for _ in range(2)]
+
+    def middle(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layers[1](self.layers[0](x))
+
+
+class PlainDict(Small):
+    def __init__(self) -> None:
+        super().__init__()
+        self.heads = {"a": nn.Linear(8, 8)}
+
+    def middle(self, x: torch.Tensor) -> torch.Tensor:
+        return self.heads["a"](x)
+
+
+class ListedTwice(Small):
+    """A list of layers that are registered as well, which is fine."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one = nn.Linear(8, 8)
+        self.layers = [self.one, nn.ReLU()]
+
+    def middle(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layers[1](self.layers[0](x))
+
+
+class MadeInForward(Small):
+    def middle(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.Dropout(0.5)(x)
+
+
+class PlainTensor(Small):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = torch.ones(8, requires_grad=True)
+
+    def middle(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.scale
+
+
+class ListOfParameters(Small):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scales = [nn.Parameter(torch.ones(8))]
+
+    def middle(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.scales[0]
+
+
+class RandomProjection(Small):
+    """A constant that is drawn anew by each constructor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.projection = torch.randn(8, 8)
+
+    def middle(self, x: torch.Tensor) -> torch.Tensor:
+        return x @ self.projection
+
+
+class Memory(Small):
+    """Running numbers outside any buffer, which a trial already changes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = 0.0
+
+    def middle(self, x: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            self.seen = self.seen + 1.0
+        return x + self.seen
+
+
+class SoftmaxOverBatch(Small):
+    def __init__(self) -> None:
+        super().__init__()
+        self.softmax = nn.Softmax(dim=0)
+
+    def middle(self, x: torch.Tensor) -> torch.Tensor:
+        return self.softmax(x)
+
+
+class BatchStatistics(Small):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(8, track_running_stats=False)
+
+    def middle(self, x: torch.Tensor) -> torch.Tensor:
+        return self.norm(x)
+
+
+class GroupStatistics(Small):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(2, 8)
+        self.running = nn.BatchNorm1d(8)
+
+    def middle(self, x: torch.Tensor) -> torch.Tensor:
+        return self.running(self.norm(x))
+
+
+class DividedByBatch(Small):
+    def middle(self, x: torch.Tensor) -> torch.Tensor:
+        return x / len(x)
+
+
+class Squeezed(Small):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x).squeeze()
+
+
+class WithoutGradient(Small):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            return super().forward(x)
+
+
+class Detached(Small):
+    def middle(self, x: torch.Tensor) -> torch.Tensor:
+        return x.detach()
+
+
+class AlwaysDropping(Small):
+    def middle(self, x: torch.Tensor) -> torch.Tensor:
+        return F.dropout(x)
+
+
+class Frozen(Small):
+    def __init__(self) -> None:
+        super().__init__()
+        self.requires_grad_(False)
+
+
+class Complex(Small):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(8, dtype=torch.complex64))
+
+    def middle(self, x: torch.Tensor) -> torch.Tensor:
+        return (x * self.weight).abs()
+
+
+class Masked(Small):
+    """Buffers that are infinite or NaN by design."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mask", torch.full((4, 4), float("-inf")).triu(1))
+        self.register_buffer("none", torch.full((3,), float("nan")))
+
+
+class ExtraState(Small):
+    def __init__(self, state: object = None) -> None:
+        super().__init__()
+        self.state = {"seen": [1, 2.5, "x", None], "t": torch.ones(2)} if state is None else state
+
+    def get_extra_state(self) -> object:
+        return self.state
+
+    def set_extra_state(self, state: object) -> None:
+        self.state = state
+
+
+class Versioned(Small):
+    """Refuses a state dict without versions, as torchvision's MNASNet does."""
+
+    _version = 2
+
+    def _load_from_state_dict(self, state_dict, prefix, local_metadata, *args) -> None:
+        if local_metadata.get("version") != 2:
+            raise ValueError(f"version {local_metadata.get('version')}")
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
+
+
+class Lazy(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.LazyConv2d(8, 3)
+        self.norm = nn.LazyBatchNorm2d()
+        self.fc = nn.LazyLinear(4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(self.norm(self.conv(x)).relu().flatten(1))
+
+
+class Keeping(Small):
+    """Keeps an activation, with its graph."""
+
+    def middle(self, x: torch.Tensor) -> torch.Tensor:
+        self.features = x
+        return x
+
+
+class Softmax(Small):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x).softmax(1)

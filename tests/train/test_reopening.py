@@ -1,0 +1,111 @@
+"""Runs with other people's models: two steps, and the best checkpoint opened again."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import own_models as models
+from torchloupe.errors import CheckpointError, UsageError
+from torchloupe.train.start import fit
+from torchloupe.trained.run import open_run
+
+SETTINGS = {"train.batch_total": 16, "data.test_fraction": 0.1, "hardware.threads": 1}
+LABELS = np.arange(40) % 4
+pytestmark = pytest.mark.usefixtures("own_cache")
+
+
+def make_images(channels: int = 3) -> np.ndarray:
+    shape = (40, 32, 32, 3) if channels == 3 else (40, 32, 32)
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+
+
+def run_two_steps(tmp_path, model, data=None, **settings):
+    data = (make_images(), LABELS) if data is None else data
+    out = tmp_path / "run"
+    return fit(data, model=model, epochs=1, out=out, settings={**SETTINGS, **settings})
+
+
+class Wandering(models.Small):
+    """Running numbers outside any buffer, once weights have moved: no trial sees it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.shift = self.fc.weight.detach().clone(), 0.0
+
+    def middle(self, x: torch.Tensor) -> torch.Tensor:
+        if self.training and not torch.equal(self.fc.weight, self.first):
+            self.shift = self.shift + 1.0
+        return x + self.shift
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_tutorial_net_is_trained_predicts_and_is_looked_into(tmp_path, channels):
+    images = make_images(channels)
+    run = run_two_steps(tmp_path, models.Tutorial(channels), (images, LABELS))
+    assert run.config.hardware.channels_last is False
+    assert not run.model._forward_pre_hooks
+    again = open_run(run.folder, model=models.Tutorial(channels))
+    pixels = images[:5] if channels == 3 else images[:5, :, :, None]
+    assert np.array_equal(run.probabilities(pixels), again.probabilities(pixels))
+    again.look(images[0])
+
+
+def test_tutorial_net_is_trained_on_a_data_loader(tmp_path):
+    data = TensorDataset(torch.randn(40, 3, 32, 32), torch.from_numpy(LABELS))
+    run = run_two_steps(tmp_path, models.Tutorial(), DataLoader(data, batch_size=8, shuffle=True))
+    assert run.config.hardware.channels_last is False
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        *(models.Versioned, models.ExtraState, models.Masked, models.Lazy, models.Keeping),
+        *(models.Complex, models.GroupStatistics),
+        lambda: nn.DataParallel(models.Small()),
+    ],
+)
+def test_models_of_all_kinds_open_again_with_the_same_bits(tmp_path, make):
+    run = run_two_steps(tmp_path, make())
+    again = open_run(run.folder, model=make())
+    pixels = make_images()[:5]
+    assert np.array_equal(run.probabilities(pixels), again.probabilities(pixels))
+
+
+@pytest.mark.parametrize("kind", [models.RandomProjection, models.Memory])
+def test_model_with_numbers_that_are_not_saved_is_refused_before_training(tmp_path, kind):
+    with pytest.raises(UsageError) as caught:
+        run_two_steps(tmp_path, kind)
+    assert caught.value.message == (
+        "another model of this kind with the same weights gives other logits, from layer fc "
+        "(Linear) on: forward uses numbers that state_dict doesn't have"
+    )
+    assert not (tmp_path / "run").exists()
+
+
+def test_model_handed_over_with_plain_tensors_is_noted(tmp_path):
+    run = run_two_steps(tmp_path, models.RandomProjection())
+    assert (
+        "plain tensors of the model are neither saved nor moved to the device: projection "
+        "(self.register_buffer keeps them)" in [event.get("note") for event in run.events]
+    )
+
+
+def test_run_whose_best_checkpoint_predicts_otherwise_ends_with_an_error(tmp_path):
+    with pytest.raises(CheckpointError) as caught:
+        run_two_steps(tmp_path, Wandering())
+    assert caught.value.message.startswith(
+        "the best checkpoint, opened again, predicts otherwise than the model that was trained: "
+    )
+    assert caught.value.message.endswith("; the first layer that differs is fc (Linear)")
+    assert caught.value.hint.startswith("keep all that forward uses in parameters and buffers")
+    assert (tmp_path / "run" / "metrics.json").exists()
+
+
+def test_batch_of_0_is_refused_and_of_1_is_trained(tmp_path):
+    with pytest.raises(UsageError) as caught:
+        run_two_steps(tmp_path, models.Small(), **{"train.batch_total": 0})
+    assert caught.value.message == "train.batch_total is 0, which trains nothing"
+    run = run_two_steps(tmp_path, models.GroupStatistics(), **{"train.batch_total": 1})
+    assert run.step == 32
