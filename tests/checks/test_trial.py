@@ -7,7 +7,8 @@ from torch import nn
 
 import own_models as models
 from torchloupe.checks.trial import TrialResult, drop_fused, try_model
-from torchloupe.config.schema import Config, flatten
+from torchloupe.config.schema import Config
+from torchloupe.config.settings import Settings
 from torchloupe.config.text import change
 from torchloupe.data.feeds.feed import Batch
 from torchloupe.errors import UsageError
@@ -26,9 +27,9 @@ def make_batch(count: int = 6, channels: int = 3, side: int = 32) -> Batch:
 
 def try_it(model, *, loss="cross_entropy", channels_last="auto", source="default", batch=None):
     config = change(Config(), {SETTING: channels_last})
-    sources = {**dict.fromkeys(flatten(config), "default"), SETTING: source}
+    settings = Settings(config, {SETTING: source})
     batch = batch or make_batch()
-    return try_model(model, make_loss(loss, classes=4), batch, 4, config, sources)
+    return try_model(model, make_loss(loss, classes=4), batch, 4, settings)
 
 
 def refuse(model, message: str, hint: str) -> None:

@@ -72,7 +72,8 @@ class OptimizerConfig:
 class ScheduleConfig:
     """How the learning rate moves."""
 
-    name: str = "auto"  # constant, cosine, onecycle, step, plateau
+    name: str = "auto"  # constant, cosine, onecycle, step, plateau, or file.py:Scheduler
+    every: str = "auto"  # of a torch scheduler: stepped once a step or once an epoch
     warmup_fraction: float = 0.0  # fraction of all steps over which the rate rises
     options: dict[str, Any] = field(default_factory=dict)  # e.g. schedule.options.gamma=0.1
 
@@ -191,7 +192,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "data.pack": ("auto", "disk", "memory", "off"),
     "augment.policy": ("auto", "none", "randaugment", "trivialaugment"),
     "augment.padding": ("edge", "reflect", "zero"),
-    "schedule.name": ("auto", "constant", "cosine", "onecycle", "step", "plateau"),
+    "schedule.every": ("auto", "step", "epoch"),
     "hardware.parallel": ("ddp", "fsdp", "dp"),
     "hardware.precision": ("auto", "fp32", "tf32", "bf16", "fp16"),
 }

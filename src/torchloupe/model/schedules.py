@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from torchloupe.errors import UsageError, did_you_mean, printable
+from torchloupe.system.user_code import is_object_spec
 
 _OPTIONS: dict[str, dict[str, Any]] = {
     "constant": {},
@@ -122,10 +123,7 @@ def make_schedule(
 
     All but onecycle rise linearly over `warmup_fraction` of the steps first.
     """
-    if name not in _OPTIONS:
-        raise UsageError(
-            f"there is no schedule {printable(name)!r}", printable(did_you_mean(name, _OPTIONS))
-        )
+    refuse_unknown(name)
     values = _checked(name, dict(options or {}), warmup_fraction)
     if name == "plateau":
         values["drop"] = values.pop("factor")
@@ -133,6 +131,14 @@ def make_schedule(
     if name == "step" and not values["step_size"]:
         values["step_size"] = max(1, math.ceil(total_steps / 3))
     return Schedule(name, warmup_fraction, values)
+
+
+def refuse_unknown(name: str) -> None:
+    """UsageError for an unknown name; `file.py:Scheduler` is not loaded here."""
+    if name not in _OPTIONS and not is_object_spec(name):
+        raise UsageError(
+            f"there is no schedule {printable(name)!r}", printable(did_you_mean(name, _OPTIONS))
+        )
 
 
 def _after_warmup(step: int, total_steps: int, fraction: float) -> tuple[float, int, int]:

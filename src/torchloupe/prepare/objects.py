@@ -9,16 +9,18 @@ from torch import nn
 
 from torchloupe.config.schema import Config
 from torchloupe.display.trackers import refuse_unknown_trackers
-from torchloupe.model import catalog, losses, optimizers
+from torchloupe.model import catalog, losses, optimizers, schedules
 from torchloupe.model.backbones import load_pretrained
 from torchloupe.model.catalog import make_model
 from torchloupe.model.outputs import take_logits
-from torchloupe.model.schedules import make_schedule
+from torchloupe.model.schedules import Plateau, make_schedule
+from torchloupe.model.torch_schedulers import TorchSchedule, make_torch_schedule
 from torchloupe.model.transfer import Transfer, make_transfer
 from torchloupe.model.wrapping import unwrap
 from torchloupe.prepare.plan import Plan, refuse_unknown_monitor
 from torchloupe.prepare.run_data import RunData
 from torchloupe.recipes.choice import PRETRAINED, Facts
+from torchloupe.system.user_code import PYTHON_OBJECT, is_object_spec
 from torchloupe.units import plural
 
 ONLY_AT_THE_END = 2**62  # steps; more than any run has
@@ -33,6 +35,7 @@ class UserObjects:
     model: nn.Module | Callable[..., nn.Module] | None = None
     loss: Callable[..., Any] | None = None
     optimizer: Callable[..., Any] | None = None
+    schedule: Any = None  # a torch scheduler: a class, partial, function of the optimizer, instance
 
     def without_optimizer(self) -> "UserObjects":
         """The same, with the optimizer of the settings: for trials on copies of the model."""
@@ -50,6 +53,7 @@ def refuse_misspelt(config: Config, objects: UserObjects) -> None:
         (objects.model, config.model.name, catalog.refuse_unknown),
         (objects.loss, config.loss.name, losses.refuse_unknown),
         (objects.optimizer, config.optimizer.name, optimizers.refuse_unknown),
+        (objects.schedule, config.schedule.name, schedules.refuse_unknown),
     ):
         if given is None and name != "auto":
             refuse(name)
@@ -122,6 +126,27 @@ def facts_of(run_data: RunData) -> Facts:
     )
 
 
+def has_own_schedule(config: Config) -> bool:
+    """Whether the schedule is a scheduler of torch, timm or the user."""
+    return config.schedule.name == PYTHON_OBJECT or is_object_spec(config.schedule.name)
+
+
+def build_schedule(
+    config: Config, objects: UserObjects, optimizer: torch.optim.Optimizer, plan: Plan
+) -> TorchSchedule | Plateau:
+    """The schedule of the plan, or what a torch scheduler makes of the optimizer's groups."""
+    if not has_own_schedule(config):
+        return plan.schedule  # type: ignore[return-value]
+    return make_torch_schedule(
+        objects.schedule or config.schedule.name,
+        optimizer,
+        total_steps=plan.total_steps,
+        steps_per_epoch=plan.steps_per_epoch,
+        every=config.schedule.every,  # type: ignore[arg-type]
+        mode="min" if plan.monitor.endswith("loss") else "max",
+    )
+
+
 def make_plan(config: Config, per_epoch: int, loss: Any) -> Plan:
     """Every duration of the settings in steps."""
     signals_every = config.lens.signals_every_steps or SIGNALS_EVERY_STEPS
@@ -137,7 +162,7 @@ def make_plan(config: Config, per_epoch: int, loss: Any) -> Plan:
         steps_per_epoch=per_epoch,
         loss=loss,
         schedule=make_schedule(
-            config.schedule.name,
+            "constant" if has_own_schedule(config) else config.schedule.name,
             warmup_fraction=config.schedule.warmup_fraction,
             total_steps=max(1, total),
             options=options,

@@ -27,6 +27,7 @@ from torchloupe.lens.watch import watch
 from torchloupe.model.muon import Muon
 from torchloupe.model.optimizers import make_average
 from torchloupe.model.schedules import Plateau
+from torchloupe.model.torch_schedulers import TorchSchedule
 from torchloupe.prepare.budget import Budget
 from torchloupe.prepare.data import open_source, prepare_data
 from torchloupe.prepare.loader_settings import follow_loader
@@ -35,6 +36,8 @@ from torchloupe.prepare.objects import (
     UserObjects,
     build_loss,
     build_optimizer,
+    build_schedule,
+    has_own_schedule,
     make_plan,
     refuse_misspelt,
 )
@@ -268,6 +271,11 @@ def attach_ranks(
             "muon needs whole matrices, and of a model that is spread each rank has a part of them",
             "use --parallel ddp, or --set optimizer.name=adamw",
         )
+    if has_own_schedule(config):
+        schedule = build_schedule(config, objects, optimizer, prepared.plan)
+        notes = [schedule.note] if isinstance(schedule, TorchSchedule) else []
+        plan = replace(prepared.plan, schedule=schedule)
+        prepared = replace(prepared, plan=plan, notes=(*prepared.notes, *notes))
     state = State(
         model=model,
         optimizer=optimizer,

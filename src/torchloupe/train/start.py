@@ -76,7 +76,8 @@ def fit(
 
     `batch_size` is that of a step, over all ranks. `epochs` and `minutes` exclude each other.
     `settings` takes the dotted names of docs/settings.md; a recipe (`file.py:function`, a
-    config.json, a mapping or a Config) stands there alone, or beside settings as "recipe".
+    config.json, a mapping or a Config) stands there alone, or beside settings as "recipe"; a
+    torch scheduler (a class, partial, function of the optimizer or instance) as "schedule".
 
     Under torchrun every rank must call this. Progress goes to stderr.
     """
@@ -101,16 +102,21 @@ def resume(
 ) -> Run:
     """Continue a run from its newest sound checkpoint, with the settings it was started with.
 
-    `settings` replaces some from now on. Data or a model that were Python objects or the user's
-    own code have to be given again (or `trust_code` said). Raises DataError for data that changed
-    since, unless `accept_new_data`. Progress goes to stderr.
+    `settings` replaces some from now on. Data, a model or a scheduler that were Python objects or
+    the user's own code have to be given again (or `trust_code` said). Raises DataError for data
+    that changed since, unless `accept_new_data`. Progress goes to stderr.
     """
+    typed = dict(settings or {})
+    schedule = typed.pop("schedule", None)
+    if schedule is not None:
+        typed["schedule.name"] = PYTHON_OBJECT
+    module = unwrap(model) if isinstance(model, nn.Module) else None
     display = make_display(quiet=False)
     try:
         return continue_run(
             folder,
-            settings or {},
-            UserObjects(data, unwrap(model) if isinstance(model, nn.Module) else None),
+            typed,
+            UserObjects(data, module, schedule=schedule),
             model_name=model if isinstance(model, str) else None,
             trust_code=trust_code,
             accept_new_data=accept_new_data,
@@ -129,7 +135,7 @@ def sort_arguments(
     """
     recipe: Any = settings if isinstance(settings, (str, Config)) else None
     typed: dict[str, Any] = dict(settings) if isinstance(settings, Mapping) else {}
-    recipe = typed.pop("recipe", recipe)
+    recipe, schedule = typed.pop("recipe", recipe), typed.pop("schedule", None)
     for argument, value in given.items():
         name = _NAMES[argument]
         if value is None:
@@ -148,7 +154,9 @@ def sort_arguments(
         if is_compiled(model):
             typed.setdefault("hardware.compile", True)
         model = unwrap(model)
-    objects = UserObjects()
+    objects = UserObjects(schedule=schedule)
+    if schedule is not None:
+        typed["schedule.name"] = PYTHON_OBJECT
     for what, value in (("model", model), ("loss", loss), ("optimizer", optimizer)):
         if not isinstance(value, str):
             objects = replace(objects, **{what: value})
@@ -294,6 +302,8 @@ def refuse_untrusted(
         del named["model"]
     if objects.source is not None:
         del named["data"]
+    if objects.schedule is None:
+        named["schedule"] = config.schedule.name
     if config.lens.hook and "lens.hook" not in asked:
         named["hook"] = config.lens.hook
     for what, name in named.items():
