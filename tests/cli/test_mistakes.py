@@ -242,7 +242,10 @@ def test_train_names_the_row_of_a_table_whose_image_is_missing(
         csv.writer(file).writerows([("image", "label"), ("no.png", "cat"), ("-x\n.png", "dog")])
     message, hint = refused(["train", "labels.csv"], 3, capsys)
     assert message == ("labels.csv lists 2 files of 2 that can't be found: 'no.png', '-x\\n.png'")
-    assert hint == f"paths are relative to the table's folder, {tmp_path}"
+    assert hint == (
+        f"paths are relative to the table's folder, {tmp_path}; data.image_folder=FOLDER names "
+        "another"
+    )
 
 
 def test_train_warns_of_a_class_without_images(capsys: Capture) -> None:

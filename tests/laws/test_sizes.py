@@ -12,9 +12,7 @@ MOST_PUBLIC_METHODS = 12
 MOST_ARGUMENTS = 8
 MOST_FUNCTION_LINES = 60
 # Functions that are longer today, with their lines. This table can only shrink.
-LONG_FUNCTIONS = {
-    "data.sources.archives.open_mapping": 66,
-}
+LONG_FUNCTIONS: dict[str, int] = {}
 MOST_OF_ENTRY_POINTS = {"fit": 12, "cross_validate": 12}  # what people set every day
 
 

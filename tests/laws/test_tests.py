@@ -20,6 +20,23 @@ def cases_of(tree: ast.Module) -> Iterator[ast.FunctionDef]:
 
 # Modules without a test file of their own: the file that holds what they do, and why there.
 HELD_ELSEWHERE = {
+    "data.image.arrays": ("data/image/test_decode.py", "arrays as they are decoded"),
+    "data.image.encoded": ("data/image/test_readers.py", "encoded bytes of every format"),
+    "data.sources.archive_members": ("data/sources/test_archived.py", "members of archives"),
+    "data.sources.dataset_labels": ("data/sources/test_datasets.py", "labels of opened datasets"),
+    "data.sources.file_kinds": ("data/sources/test_kinds.py", "kinds of files, all opened there"),
+    "data.sources.joined": (
+        "data/sources/test_split_tables.py",
+        "splits joined from several tables",
+    ),
+    "data.sources.listing": ("data/sources/test_folders.py", "files of class folders"),
+    "data.sources.loaders": ("data/sources/test_streams.py", "DataLoaders taken apart or not"),
+    "data.sources.missing": ("data/sources/test_kinds.py", "the nearest names of a wrong path"),
+    "data.sources.system_files": ("data/sources/test_layout.py", "folders of systems are no data"),
+    "lens.company": ("checks/test_trial.py", "models in which other images decide"),
+    "lens.hidden": ("checks/test_trial.py", "models with layers in plain lists"),
+    "lens.step": ("checks/test_trial.py", "models whose gradients stop"),
+    "prepare.spare": ("train/test_reopening.py", "models that open again, or do not"),
     "__main__": ("cli/test_main.py", "started as a process there"),
     "cli.evaluate": ("cli/test_end_to_end.py", "needs a trained run, which is shared there"),
     "cli.gpus": ("faults/test_ranks.py", "starts ranks of real runs"),
@@ -33,7 +50,6 @@ HELD_ELSEWHERE = {
     "data.pack.decoding": ("data/pack/test_format.py", "packs as they are decoded and written"),
     "data.pack.location": ("data/pack/test_pixels.py", "where pixels go, by room"),
     "data.sources.archives": ("data/sources/test_arrays.py", "arrays in files of every kind"),
-    "data.sources.columns": ("data/sources/test_tables.py", "tables with such columns"),
     "data.sources.labels": ("data/sources/test_tables.py", "labels as tables give them"),
     "data.sources.objects": ("data/sources/test_datasets.py", "objects handed over"),
     "data.sources.source": ("data/sources/test_kinds.py", "every kind is opened through it"),

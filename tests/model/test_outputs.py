@@ -184,5 +184,5 @@ def test_model_with_one_logit_in_a_dict_trains_and_is_opened_again(loss, tmp_pat
     again = loupe.open_run(tmp_path / "run", model=Giving(lambda z: {"logits": z}, 1))
     first, second = (opened.evaluate((points, labels)) for opened in (run, again))
     assert second["loss"] == pytest.approx(first["loss"], abs=1e-6)
-    one = again.predict(points[0])[0].probabilities
+    one = again.predict(points[0]).probabilities
     assert sum(one.values()) == pytest.approx(1)

@@ -157,11 +157,11 @@ def test_a_renamed_class_can_not_be_accepted_since_the_model_does_not_know_it(ho
 def test_a_lost_class_can_not_be_accepted_and_is_not_offered_to_be(home):
     shutil.rmtree(home / "photos" / "cow")
     with pytest.raises(DataError) as caught:
-        resume(home / "run", typed={"train.epochs": 2})
+        resume(home / "run", settings={"train.epochs": 2})
     assert caught.value.message.endswith("10 images removed, 1 class missing (cow)")
     assert "--accept-new-data" not in caught.value.hint
     with pytest.raises(DataError) as caught:
-        resume(home / "run", typed={"train.epochs": 2}, accept_new_data=True)
+        resume(home / "run", settings={"train.epochs": 2}, accept_new_data=True)
     assert caught.value.message.endswith("change: 1 class missing ('cow')")
 
 

@@ -54,7 +54,8 @@ def test_tutorial_net_is_trained_predicts_and_is_looked_into(tmp_path, channels)
 
 def test_tutorial_net_is_trained_on_a_data_loader(tmp_path):
     data = TensorDataset(torch.randn(40, 3, 32, 32), torch.from_numpy(LABELS))
-    run = run_two_steps(tmp_path, models.Tutorial(), DataLoader(data, batch_size=8, shuffle=True))
+    loader = DataLoader(data, batch_size=16, shuffle=True)
+    run = run_two_steps(tmp_path, models.Tutorial(), loader)
     assert run.config.hardware.channels_last is False
 
 

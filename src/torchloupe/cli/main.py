@@ -43,7 +43,6 @@ from torchloupe.errors import (
     did_you_mean,
     printable,
 )
-from torchloupe.system.user_code import is_from_named_code, refuse_failure
 
 PIPE_CLOSED = 141  # what a shell reports for a program that SIGPIPE ended
 
@@ -150,6 +149,8 @@ def explain(error: Exception) -> LoupeError:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         place = f" at {printable(error.filename)}" if error.filename else ""
         return ResourceError(f"the disk is full{place}", "free some space and run it again")
+    from torchloupe.system.user_code import is_from_named_code, refuse_failure
+
     if is_from_named_code(error):
         return refuse_failure(error, "your own code")
     text = printable(error, limit=1000)

@@ -80,25 +80,7 @@ def open_mapping(
     class_names: Sequence[str] = (),
 ) -> Data:
     """Data from arrays by name: x_train and y_train, images and labels, test_images, X and y."""
-    found: dict[tuple[str, str], str] = {}
-    for key in arrays:
-        role, split = read_role(key)
-        if not role:
-            continue
-        twin = found.get((role, split))
-        if twin is not None and role == "images":
-            # A set may hold its images flat as well ("data" beside "images"): those are no help.
-            flat = [np.ndim(arrays[name]) < 3 for name in (twin, key)]
-            if flat == [False, True]:
-                continue
-            twin = None if flat == [True, False] else twin
-        if twin is not None:
-            raise DataError(
-                f"{place} has two arrays that could be the {split + ' ' if split else ''}{role}: "
-                f"{name_some([twin, key])}",
-                "keep one of them, or rename the other",
-            )
-        found[role, split] = key
+    found = _find_roles(arrays, place)
     splits = [split for role, split in found if role == "images" and ("labels", split) in found]
     splits.sort(key=lambda split: SPLIT_WORDS.get(split, TRAIN))
     lonely = [
@@ -138,6 +120,30 @@ def open_mapping(
         return open_arrays(parts, name=name, stamp=stamp, layout=layout, class_names=class_names)
     except DataError as error:
         raise DataError(f"{place}: {error.message}", error.hint) from None
+
+
+def _find_roles(arrays: Mapping[str, Any], place: str) -> dict[tuple[str, str], str]:
+    """The key of each (role, split); DataError where two arrays could have the same."""
+    found: dict[tuple[str, str], str] = {}
+    for key in arrays:
+        role, split = read_role(key)
+        if not role:
+            continue
+        twin = found.get((role, split))
+        if twin is not None and role == "images":
+            # A set may hold its images flat as well ("data" beside "images"): those are no help.
+            flat = [np.ndim(arrays[name]) < 3 for name in (twin, key)]
+            if flat == [False, True]:
+                continue
+            twin = None if flat == [True, False] else twin
+        if twin is not None:
+            raise DataError(
+                f"{place} has two arrays that could be the {split + ' ' if split else ''}{role}: "
+                f"{name_some([twin, key])}",
+                "keep one of them, or rename the other",
+            )
+        found[role, split] = key
+    return found
 
 
 def read_role(key: str) -> tuple[str, str]:

@@ -86,15 +86,7 @@ def open_datasets(
         every, names, aligned, note = _number_from_one(every, width, names, aligned)
         notes += note
     names = names or tuple(str(number) for number in range(width))
-    used = int(every.max()) + 1 if every.ndim == 1 else width
-    if used > len(names) or (every.ndim == 2 and used < len(names)):
-        raise DataError(
-            f"labels go up to {used - 1}, and there are {len(names)} class names: "
-            f"{name_some(names)}",
-            "count labels from 0 and not from 1: let the dataset give label - 1"
-            if every.ndim == 1 and used == len(names) + 1 and every.min() == 1
-            else "name every class, counted from 0",
-        )
+    _require_names(every, names)
     counts = [len(labels[part]) for part in parts]
     given = np.repeat(list(parts), counts).astype(np.int8)
     is_given = bool((given != TRAIN).any())
@@ -116,6 +108,19 @@ def open_datasets(
         notes=tuple(notes),
         stamp=stamp or uuid.uuid4().hex,
     )
+
+
+def _require_names(labels: NDArray[Any], names: Sequence[str]) -> None:
+    """DataError where there are other labels than class names."""
+    used = int(labels.max()) + 1 if labels.ndim == 1 else labels.shape[1]
+    if used > len(names) or (labels.ndim == 2 and used < len(names)):
+        raise DataError(
+            f"labels go up to {used - 1}, and there are {len(names)} class names: "
+            f"{name_some(names)}",
+            "count labels from 0 and not from 1: let the dataset give label - 1"
+            if labels.ndim == 1 and used == len(names) + 1 and labels.min() == 1
+            else "name every class, counted from 0",
+        )
 
 
 class Relabelled:

@@ -3,7 +3,6 @@
 It decides what a source is and leaves the reading to the module that knows the format.
 """
 
-import difflib
 import glob
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -25,10 +24,11 @@ from torchloupe.data.sources.folders import open_folder
 from torchloupe.data.sources.idx import is_idx_name, open_idx
 from torchloupe.data.sources.joined import join_splits
 from torchloupe.data.sources.known_roots import find_known_root
+from torchloupe.data.sources.missing import missing_path
 from torchloupe.data.sources.named import PREFIX, open_digits, open_torchvision
 from torchloupe.data.sources.objects import open_code, open_object
 from torchloupe.data.sources.shards import find_shards, open_shards
-from torchloupe.data.sources.source import SPLIT_WORDS, Data, name_some
+from torchloupe.data.sources.source import SPLIT_WORDS, Data
 from torchloupe.data.sources.split_names import read_split
 from torchloupe.data.sources.split_tables import find_split_tables, open_split_tables
 from torchloupe.data.sources.system_files import is_system_name
@@ -251,7 +251,7 @@ def _kind_of(text: str) -> str:
         return _kind_of_file(path)
     if any(sign in text for sign in "*?[") and glob.glob(str(path)):  # noqa: PTH207
         return "shards"
-    raise _nowhere(text, path)
+    raise missing_path(text, path, _KINDS)
 
 
 def _kind_of_folder(path: Path) -> str:
@@ -332,24 +332,3 @@ def _kind_of_file(path: Path) -> str:
     elif ending == ".py":
         what, hint = "which object in it is the data?", f"for example {printable(path)}:dataset"
     raise DataError(f"{printable(path)} can't be opened as data: {what}", hint)
-
-
-def _nowhere(text: str, path: Path) -> UsageError:
-    """The error for a path that isn't there, with the nearest names that are."""
-    if os.path.exists(path):  # noqa: PTH110
-        return UsageError(f"{printable(text)} is neither a file nor a folder", _KINDS)
-    missing = path
-    while not os.path.isdir(missing.parent) and missing.parent != missing:  # noqa: PTH112
-        missing = missing.parent
-    try:
-        siblings = [name for name in os.listdir(missing.parent) if not name.startswith(".")]  # noqa: PTH208
-    except OSError:
-        siblings = []
-    named = ["digits"] if missing.parent == Path() else []
-    near = difflib.get_close_matches(missing.name, [*siblings, *named], n=3)
-    places = [str(missing.parent / name) if name in siblings else name for name in near]
-    return UsageError(
-        f"there is no file or folder {printable(text)}"
-        + (f" (nor {printable(missing)})" if missing != path else ""),
-        f"did you mean {name_some(places)}?" if near else _KINDS,
-    )
