@@ -1,7 +1,7 @@
-"""What follows from images and labels alone: the split, the fingerprint, mean and deviation.
+"""Cached results of images and labels: split, fingerprint, mean and standard deviation.
 
-Of a large set it is kept beside the pixels of its pack, under all that it follows from: it takes
-seconds to work out anew, and is the same.
+For a large set they are stored beside the pixels of its pack, under a hash of their inputs:
+computing them takes seconds.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,7 +1,7 @@
-"""A look at some of the images, to choose how all of them will be seen.
+"""A survey of some images, to choose the preprocessing of all.
 
-Up to LOOKED_AT images are looked at, picked by their keys and so spread over all classes; of
-most only the header is read. Arrays tell their shape by themselves.
+Up to LOOKED_AT images are read, picked by their keys and so spread over all classes; of most only
+the header. Arrays have their shape already.
 """
 
 from dataclasses import dataclass, field

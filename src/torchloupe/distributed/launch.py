@@ -16,8 +16,8 @@ from torchloupe.errors import RankFailed, ResourceError
 def launch(ranks: int, arguments: Sequence[str]) -> None:
     """Run `python -m torchloupe ARGUMENTS` on `ranks` ranks of this machine, to its end.
 
-    Raises RankFailed, with the exit code of the rank that failed first, after it said why itself;
-    ResourceError where it was killed. Ends all other ranks first, and all on a signal.
+    Raises RankFailed with the exit code of the rank that failed first, which has printed its error;
+    ResourceError if a rank was killed. Ends all other ranks first, and all on a signal.
     """
     for name in ("torch.distributed.elastic", "torch.distributed.run"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # ranks say themselves what happened

@@ -28,9 +28,9 @@ KINDS = ("ddp", "dp", "fsdp")
 
 
 class Parallel:
-    """A model as it is trained by this process alone; the others below are used in the same way.
+    """A model trained by this process alone; the classes below have the same interface.
 
-    `model` is the plain one, `module` what a forward in training goes through.
+    `model` is the plain model, `module` the one to call in a training forward.
     """
 
     is_spread = False  # whether a forward needs every rank: then none can try one again alone
@@ -220,9 +220,9 @@ def make_parallel(
 
 
 def whole(tree: Any) -> Any:
-    """`tree` with tensors that are spread over the ranks put together; others as they are.
+    """`tree` with sharded tensors gathered into full ones; others as they are.
 
-    Every rank must call this where the model is spread.
+    Every rank must call this if the model is sharded.
     """
     if isinstance(tree, DTensor):
         return tree.full_tensor()
@@ -234,7 +234,7 @@ def whole(tree: Any) -> Any:
 
 
 def shard_like(tensor: Tensor, like: Tensor) -> Tensor:
-    """`tensor` spread over the ranks as `like` is; itself where that is not."""
+    """`tensor` sharded over the ranks like `like`; itself if `like` is not sharded."""
     if not isinstance(like, DTensor) or tensor.shape != like.shape:
         return tensor
     return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements)

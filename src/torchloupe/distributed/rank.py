@@ -17,7 +17,7 @@ class Rank:
 
 
 def find_rank() -> Rank | None:
-    """What torchrun's environment variables say of this process; None where it did not start it."""
+    """The rank in torchrun's environment variables; None if torchrun did not start this process."""
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
     values = [os.environ.get(name) for name in names]
     if values[0] is None or values[1] is None or "MASTER_ADDR" not in os.environ:

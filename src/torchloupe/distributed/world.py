@@ -1,8 +1,8 @@
 """The ranks of a run: who takes part, what they agree on, and how they end together.
 
-Ranks are processes that torchrun (or `launch`) started; its environment variables say who is
-who. What they tell each other goes through torch.distributed: gradients by the device's own
-backend, everything here by gloo, so that a word between ranks never waits for a GPU.
+Ranks are processes started by torchrun (or `launch`), numbered by its environment variables. They
+communicate through torch.distributed: gradients by the device's own backend, everything here by
+gloo, so that an agreement between ranks never waits for a GPU.
 """
 
 import json
@@ -23,9 +23,9 @@ from torchloupe.errors import LoupeError, RankFailed, ResourceError, UsageError,
 T = TypeVar("T")
 N = TypeVar("N", int, float)
 
-TIMEOUT_SECONDS = 60.0  # without a sign of the others in a step, before a rank gives up
+TIMEOUT_SECONDS = 60.0  # without a sign of the other ranks in a step, before a rank gives up
 START = timedelta(minutes=10)  # for all ranks to be there
-PATIENCE = timedelta(days=1)  # where one works and the others wait: decoding, compiling, writing
+PATIENCE = timedelta(days=1)  # while rank 0 works and the others wait: decoding, compiling, writing
 LAST_WORDS_SECONDS = 3.0  # how long a rank waits to hear why another one ended
 
 
@@ -34,9 +34,9 @@ class LostRank(ResourceError):  # noqa: N818
 
 
 class World:
-    """All ranks as one of them sees them; by itself a world of one, which has nobody to ask.
+    """All ranks, seen from one of them; a world of one needs no communication.
 
-    Every rank must call each method, in the same order. Raises LostRank where one is gone.
+    Every rank must call each method, in the same order. Raises LostRank if one is gone.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class World:
         return found
 
     def first(self, thing: T | None) -> T:
-        """What rank 0 has, on every rank; the others wait for it as long as it takes."""
+        """The value of rank 0, on every rank; the others wait without a timeout."""
         held = [thing]
         if self.size > 1:
             with self.talking():
@@ -111,9 +111,9 @@ ALONE = World()
 
 @contextmanager
 def join(device: torch.device, timeout_seconds: float = TIMEOUT_SECONDS) -> Iterator[World]:
-    """The world that torchrun started, until the end of the block; ALONE where it did not.
+    """A context with the world that torchrun started, or ALONE.
 
-    An error leaves on every rank, and is raised as RankFailed on those that only heard of it.
+    An error on one rank ends all: it is raised as RankFailed on the others.
     """
     launched = find_rank()
     if launched is None:
@@ -152,7 +152,7 @@ def join(device: torch.device, timeout_seconds: float = TIMEOUT_SECONDS) -> Iter
 
 
 def _end_together(store: Any, world: World, error: BaseException) -> None:
-    """Say why this rank ends; raises RankFailed where another one has said it already."""
+    """Publish why this rank ends; raises RankFailed if another rank failed first."""
     code = error.exit_code if isinstance(error, LoupeError) else 1
     message = error.message if isinstance(error, LoupeError) else str(error)
     if isinstance(error, LostRank):
@@ -165,7 +165,7 @@ def _end_together(store: Any, world: World, error: BaseException) -> None:
         with suppress(RuntimeError):
             store.set(f"said/{world.rank}", json.dumps([code, message]))
     _count(store, "left")
-    if world.leads:  # which may hold the store: nobody could hear it any more
+    if world.leads:  # rank 0 may hold the store, which the others could not reach any more
         end = time.monotonic() + LAST_WORDS_SECONDS
         while _count(store, "left", 0) < world.size and time.monotonic() < end:
             time.sleep(0.02)
@@ -174,7 +174,7 @@ def _end_together(store: Any, world: World, error: BaseException) -> None:
 
 
 def _listen(store: Any, ranks: range) -> tuple[int, str] | None:
-    """Exit code and message of the first of `ranks` that said why it ends."""
+    """Exit code and message of the first of `ranks` that failed."""
     end = time.monotonic() + LAST_WORDS_SECONDS
     while time.monotonic() < end:
         for rank in ranks:

@@ -53,9 +53,9 @@ def choose_device(asked: str = "auto", launched: Rank | None = None) -> DeviceCh
 
 
 def count_gpus(asked: str, *, at_most: bool = False) -> int:
-    """How many CUDA devices `asked` means: a number, or "all".
+    """The number of CUDA devices for `asked`, a number or "all".
 
-    ResourceError where there are fewer, or that many with `at_most`.
+    Raises ResourceError if there are fewer; with `at_most` returns how many there are.
     """
     there = torch.cuda.device_count()
     wanted = there if asked == "all" else int(asked)

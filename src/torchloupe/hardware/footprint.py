@@ -1,8 +1,8 @@
-"""What a training step keeps in memory, and when: counted on a few images, told for any number.
+"""The memory of a training step: counted on a few images, extrapolated to any number.
 
-Every tensor that a step makes is followed from birth to release. Weights, gradients and
-optimizer state don't depend on the number of images; activations, and with them the peaks of
-forward and backward, grow with it in a straight line.
+Every tensor of a step is tracked from allocation to release. Weights, gradients and optimizer state
+don't depend on the batch size; activations, and with them the peaks of forward and backward, grow
+linearly with it.
 """
 
 import weakref
@@ -59,10 +59,10 @@ def measure_footprint(
     optimizer: torch.optim.Optimizer,
     precision: Precision,
 ) -> Footprint:
-    """Count one real step on these images; the second, since the first also makes state.
+    """Count one real step on these images; the second, since the first allocates the state.
 
-    Changes the weights: give it a model of its own. On a CUDA device the peaks are those of torch's
-    allocator, which also sees what libraries take for themselves.
+    Changes the weights: give it a copy of the model. On a CUDA device the peaks are those of
+    torch's allocator, which also sees what libraries take for themselves.
     """
     model.train()
     account = _Account(model, [images, labels], optimizer)
@@ -114,7 +114,7 @@ def predict_footprint(
 ) -> tuple[Footprint, Callable[[int], int]]:
     """The footprint with `images` images, from two measured ones with fewer of them.
 
-    Also gives what says how many images fit into so many bytes. `measure` counts one step.
+    Also returns a function from free bytes to the images that fit. `measure` counts one step.
     """
     count = max(2, images // 8)
     small, large = measure(count), measure(max(count + 2, images // 4))
@@ -122,7 +122,7 @@ def predict_footprint(
 
 
 def most_images(small: Footprint, large: Footprint, free_bytes: int) -> int:
-    """How many images at once fit into `free_bytes`, by the same lines; 0 where not even one."""
+    """The batch size that fits into `free_bytes`, by the same linear model; 0 for none."""
     found = []
     for phase in PHASES:
         first, second = small.peaks[phase], large.peaks[phase]

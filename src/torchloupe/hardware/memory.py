@@ -1,8 +1,8 @@
-"""Running out of memory: told from other errors, put into numbers, and met with smaller pieces.
+"""Running out of memory: recognised, described in numbers, and met with smaller micro-batches.
 
-A batch that doesn't fit goes through the model in pieces whose losses, weighted by their share,
-add up to that of the batch. It is the same step but for BatchNorm, which averages over a
-piece, and the draws of dropout.
+A batch that doesn't fit is split into micro-batches whose losses, weighted by their fraction, add
+up to that of the batch. It is the same step except for BatchNorm, which averages over a
+micro-batch, and the random numbers of dropout.
 """
 
 from collections.abc import Callable, Iterator
@@ -39,17 +39,17 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 @dataclass
 class MicroBatchLimit:
-    """How many images go through a model at once: all, until memory says otherwise."""
+    """The size limit of micro-batches: none, until memory runs out."""
 
     most: int = 0  # 0: as many as there are
 
     def count(self, total: int, at_least: int = 1) -> int:
-        """Into how many pieces `total` images are split; `at_least` so many where asked for."""
+        """The number of micro-batches for `total` images, `at_least` that many."""
         needed = -(-total // self.most) if self.most else 1
         return max(1, min(total, max(needed, at_least)))
 
     def shrink(self, tried: int) -> None:
-        """Half of the `tried` images from now on; ResourceError where it was one already."""
+        """Halve the limit from `tried` images; raises ResourceError if it was one already."""
         if tried <= 1:
             raise ResourceError(
                 "one image by itself does not fit into memory",
@@ -61,10 +61,10 @@ class MicroBatchLimit:
 def in_micro_batches(
     total: int, micro_limit: MicroBatchLimit, run: Callable[[slice], T]
 ) -> Iterator[T]:
-    """`run` on each piece of `total` images, in order; again in smaller ones where they don't fit.
+    """`run` on each micro-batch of `total` images, in order; in smaller ones when memory runs out.
 
-    What was done already is not done again. Raises ResourceError, with numbers, where a single
-    image doesn't fit.
+    Finished micro-batches are not repeated. Raises ResourceError, with numbers, if a single image
+    doesn't fit.
     """
     done = 0
     while done < total:
@@ -86,7 +86,7 @@ def in_micro_batches(
 
 
 def shrink_micro_batches(micro_limit: MicroBatchLimit, tried: int, reason: str) -> None:
-    """Shrink `micro_limit`; what was `reason` is told where that can't be done."""
+    """Shrink `micro_limit`; raises ResourceError with `reason` if it is one image already."""
     try:
         micro_limit.shrink(tried)
     except ResourceError as error:

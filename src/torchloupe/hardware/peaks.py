@@ -31,7 +31,7 @@ class Peaks:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Inside, memory is that of `name`, and not of the phase around it."""
+        """A context whose peak memory counts for the phase `name`."""
         self._settle()
         self._open.append(name)
         try:

@@ -38,13 +38,13 @@ class StepResult(NamedTuple):
 class Precision:
     """fp32, tf32, bf16 or fp16 on one device; fp16 has a GradScaler whose state is part of the run.
 
-    Making one for a CUDA device sets how torch multiplies float32 there: exactly for fp32, which
-    by itself it doesn't in convolutions, or in tf32. Raises ResourceError for a format that the
+    Making one for a CUDA device sets how torch multiplies float32 there: exactly for fp32 (torch's
+    default for convolutions is tf32), or in tf32. Raises ResourceError for a format that the
     device does not have.
 
-    With `waits` False the host never waits for the device in a step, where the optimizer can
-    leave a step out by itself; the default is to wait on the CPU, where it costs nothing. The
-    scaler of fp16 always waits once a step.
+    With `waits` False the host never waits for the device in a step, if the optimizer can skip a
+    step by itself; the default is to wait on the CPU only, where it costs nothing. The scaler of
+    fp16 always waits once a step.
     """
 
     def __init__(self, name: str, device: torch.device, *, waits: bool | None = None) -> None:
@@ -207,10 +207,10 @@ def read_norm(gradients: Sequence[Tensor]) -> Tensor | float:
 
 
 class Buffers:
-    """A model's buffers, remembered before a forward and put back where its step is not applied.
+    """A copy of a model's buffers before a forward, restored if its step is not applied.
 
-    A forward over an image with a NaN spoils BatchNorm's running statistics for good. Costs
-    about a microsecond a buffer and step, and nothing for a model without any.
+    A forward over an image with a NaN corrupts BatchNorm's running statistics. Costs about a
+    microsecond a buffer and step, and nothing for a model without buffers.
     """
 
     def __init__(self, model: nn.Module) -> None:

@@ -1,6 +1,6 @@
 """What a model is made of, layer by layer with shapes, and why a forward pass fails.
 
-It looks and never touches: see trace.py for what is put back.
+The model is left as it was; see trace.py.
 """
 
 from collections.abc import Sequence
@@ -131,7 +131,7 @@ def _row(call: Call, counted: set[int]) -> LayerRow:
 
 
 def is_layer(module: nn.Module) -> bool:
-    """Whether it stands in the table: no parts of its own, or parameters beside its parts."""
+    """Whether it is listed: it has no submodules, or parameters besides theirs."""
     return not any(module.children()) or bool(own_parameters(module))
 
 
@@ -141,7 +141,7 @@ def own_parameters(module: nn.Module) -> list[nn.Parameter]:
 
 
 def _refuse(model: nn.Module, images: Tensor, trace: Trace, finding: Finding) -> UsageError:
-    """The error: what is wrong, the table of the layers up to there, one thing to do."""
+    """The error: what is wrong, the table of the layers up to there, and a hint."""
     calls = [call for call in trace.calls if call.is_over or call is trace.innermost]
     rows = _rows(model, calls)
     reached = [row for row in rows if row.input_shape is not None or row.output_shape is not None]
@@ -155,7 +155,7 @@ def _refuse(model: nn.Module, images: Tensor, trace: Trace, finding: Finding) ->
 
 
 def _hint(model: nn.Module, images: Tensor, trace: Trace, finding: Finding) -> str:
-    """The finding's hint, with an image size that was tried and works where there is one."""
+    """The finding's hint, with an image size that works if one was found."""
     if is_too_small(trace):
         side = max(images.shape[-2:])
         sizes = [side << doublings for doublings in range(1, 8)]
@@ -239,5 +239,5 @@ def _wrong_kind(output: Any, wanted: str, batch: int, classes: int | None) -> Fi
 
 
 def shorten(text: str, width: int) -> str:
-    """The end of `text` where it is too long: it says most of a dotted name."""
+    """The end of a `text` that is too long: the most telling part of a dotted name."""
     return text if len(text) <= width else "…" + text[1 - width :]

@@ -22,7 +22,7 @@ from torchloupe.lens.trace import Shape, shape_of, unchanged
 from torchloupe.lens.watch import tensors_in
 
 MOST_PASSES = 7
-TIMED_SECONDS = 1.0  # passes are timed until this long has gone by, three at least where they can
+TIMED_SECONDS = 1.0  # seconds of timing; at least three passes
 
 
 @dataclass
@@ -96,7 +96,7 @@ class CostRecorder:
         graph.link(self.entries)
 
     def measure(self, images: Tensor) -> None:
-        """Time forwards and backwards, in training mode where there are two images or more."""
+        """Time forwards and backwards, in training mode for two images or more."""
         training = len(images) > 1
         began = time.perf_counter()
         self._time_once(images, training, keep=False)
@@ -130,7 +130,7 @@ class CostRecorder:
                 seconds = time.perf_counter() - entry.mark
                 entry.forward_seconds.append(seconds - entry.inside)
                 graph.claim(output, graph.number(entry))
-                if entry.parent is not None:  # what hooks take belongs to nobody
+                if entry.parent is not None:  # the cost of hooks is not counted
                     entry.parent.inside += time.perf_counter() - entry.mark
 
             graph.entries = self.entries
@@ -195,7 +195,7 @@ class _Graph:
 
     def __init__(self) -> None:
         self.entries: list[CallCost] = []
-        self.owners: dict[Any, int] = {}  # by node; -1 for what was done outside any call
+        self.owners: dict[Any, int] = {}  # by node; -1 outside any call
         self._numbers: dict[int, int] = {}
 
     def number(self, entry: CallCost | None) -> int:
@@ -239,11 +239,11 @@ class _Graph:
             for k, entry in enumerate(entries)
             if id(entry) not in parents or _is_one_layer(entry.module)
         }
-        source: dict[Any, int] = {}  # the innermost entry that a node's result is told to be of
+        source: dict[Any, int] = {}  # the innermost entry that a node's result belongs to
         # Nodes were made in the order in which the forward ran: what comes in is always older.
         for node in sorted(self.owners, key=_age):
             owner = self.owners[node]
-            # A weight that two layers share is no way from one to the other.
+            # Two layers that share a weight are not connected by it.
             befores = [b for b, _ in node.next_functions if not hasattr(b, "variable")]
             found = {source[before] for before in befores if before in source}
             if owner in inner:

@@ -1,6 +1,6 @@
-"""Why a forward pass stopped, in the words of the layer that stopped it.
+"""Why a forward pass failed, in terms of the layer that failed.
 
-It reads a trace and the error and says what was wanted, what came, and one thing to do.
+From a trace and the error: what was wanted, what was seen, and a hint.
 """
 
 import math
@@ -52,7 +52,7 @@ def is_too_small(trace: Trace) -> bool:
 
 
 def spell(shape: Shape | None) -> str:
-    """`[2, 64, 8, 8]`, or a dash where there is none."""
+    """`[2, 64, 8, 8]`, or a dash for no shape."""
     return "-" if shape is None else "[" + ", ".join(str(side) for side in shape) + "]"
 
 
@@ -221,7 +221,7 @@ def _reshape_cause(inside: str, asked: str, size: int, call: Call | None, trace:
 
 
 def _by_message(call: Call | None, text: str, reason: str, otherwise: str) -> Finding:
-    """A finding for errors that say by themselves what is wrong."""
+    """A finding for errors whose own text is clear."""
     if "same device" in reason or "different devices" in reason or "on device" in reason:
         return Finding(text, "make tensors in forward where the images are: device=x.device")
     number_format = _own_format(call)

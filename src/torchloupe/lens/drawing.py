@@ -71,7 +71,7 @@ def draw_net(summary: Summary, title: str) -> str:
 
 
 def _make_boxes(summary: Summary) -> list[_Box]:
-    """The layers that do something, in order; a long net's are put together by part."""
+    """The layers that compute something, in order; those of a long net are grouped."""
     all_names = [layer.name for layer in summary.layers]
     shown = [
         number
@@ -98,7 +98,7 @@ def _make_boxes(summary: Summary) -> list[_Box]:
 
 
 def _is_around(name: str, names: Sequence[str]) -> bool:
-    """Whether the other layers of these names are parts of this one."""
+    """Whether the other layers with these names are submodules of this one."""
     if name == THE_MODEL:
         return len(names) > 1
     return any(other.startswith(f"{name}.") for other in names)
@@ -270,7 +270,7 @@ def _row(
 def _block(
     y: float, shape: Shape | None, colour: str, largest: float, channels: int
 ) -> Iterable[str]:
-    """A small solid: its face is as large as the maps, its depth tells how many there are."""
+    """A small box: its face is as large as the maps, its depth shows their number."""
     side = 5 + 13 * math.log1p(_side_of(shape)) / math.log1p(largest)
     depth = 2 + 9 * math.log1p(_channels_of(shape)) / math.log1p(channels)
     wide = side if shape is not None and len(shape) == 4 else 6

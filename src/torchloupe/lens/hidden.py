@@ -1,7 +1,7 @@
 """Layers and tensors that a model uses without having registered them.
 
-torch trains, moves and saves what is an attribute of a module. A layer in a plain list or dict,
-made anew in each forward, or a tensor that is no parameter, is none of that.
+torch trains, moves and saves what is registered in a module. It does none of this for a layer in
+a plain list or dict, a layer created in forward, or a tensor that is no parameter.
 """
 
 from collections import deque
@@ -20,9 +20,9 @@ _OWN = {"_parameters", "_buffers", "_modules"}
 
 @dataclass(frozen=True)
 class Attribute:
-    """Where something stands in a model: `features.layers[0]`, within the plain `list` there."""
+    """The place of something in a model: `features.layers[0]`, in the plain `list` there."""
 
-    name: str  # empty where it was not found
+    name: str  # empty if it was not found
     holder: str = ""  # name of the attribute of the module that leads to it
     kind: str = ""  # type of that attribute: list, dict, Tensor, ...
 

@@ -17,13 +17,13 @@ from torchloupe.lens.trace import shape_of, trace_forward
 from torchloupe.lens.watch import watch
 
 LEADING_TOKENS = (0, 1, 2, 4, 5)  # class, distillation and register tokens before the patches
-MOST_LAYERS = 4  # whose maps are shown where nobody chose
+MOST_LAYERS = 4  # layers whose maps are shown by default
 
 
 def maps_of(output: Any, size: tuple[int, int]) -> Tensor | None:
-    """The maps [B, C, h, w] in what a layer gave of images of `size` (height, width).
+    """The maps [B, C, h, w] in a layer's output for images of `size` (height, width).
 
-    A view, with its graph; None where there are no maps, or maps of one pixel.
+    A view, with its graph; None for an output without maps, or with maps of one pixel.
     """
     if not isinstance(output, Tensor) or not output.is_floating_point():
         return None
@@ -142,7 +142,7 @@ def pick_layers(outputs: dict[str, Tensor], size: tuple[int, int], last: str) ->
 
 
 def _distance(grid: Sequence[int], size: tuple[int, int]) -> float:
-    """How far a grid's proportions are from the image's; infinite where it can't be its grid."""
+    """How far a grid's aspect ratio is from the image's; infinite for no possible grid."""
     height, width = grid
     if height * width < 2 or height > size[0] or width > size[1]:
         return math.inf

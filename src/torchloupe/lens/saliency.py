@@ -2,9 +2,9 @@
 
 The place is that of Grad-CAM (Selvaraju et al. 2017) with gradients taken place by place
 (HiResCAM, Draelos and Carin 2020, equation 3): each map times the gradient of the class's margin
-by it, summed over maps, cut off below zero. Where the head averages the maps the two are the
-same; where it doesn't, this one keeps to the places that were used. Nothing of the model is
-changed, and no gradient is left in its parameters.
+by it, summed over maps, cut off below zero. For a head that averages the maps, the two are
+equal; for others, HiResCAM shows only the places that were used. The model is left as it was,
+without gradients in its parameters.
 """
 
 from dataclasses import dataclass
@@ -77,9 +77,9 @@ def look_inside(
 
 
 def _margin(logits: Tensor, class_: int) -> Tensor:
-    """By how much a class leads the others: what softmax turns into its probability.
+    """The margin of a class over the others, which softmax turns into its probability.
 
-    A logit alone says less: raising all of them alike changes nothing.
+    A logit alone says less: adding a constant to all of them changes nothing.
     """
     others = torch.cat([logits[:class_], logits[class_ + 1 :]])
     return logits[class_] - others.logsumexp(dim=0) if len(others) else logits[class_]

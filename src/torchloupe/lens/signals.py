@@ -1,7 +1,7 @@
-"""Signs of health of each layer while it trains: activations, gradients, updates.
+"""Statistics of each layer during training: activations, gradients, updates.
 
-Memory is constant: moments are merged as they come and no activation is kept. Nothing waits for
-the device until `read`, which fetches all numbers at once. Training is not changed by a bit.
+Memory is constant: moments are merged on the fly and no activation is kept. Only `read` waits for
+the device. Training stays bit-equal.
 """
 
 import math
@@ -48,10 +48,10 @@ class _Moments:
 
 
 class Signals:
-    """Looks at a model and its optimizer during the steps that are asked for.
+    """Observes a model and its optimizer during chosen steps.
 
-    Every layer with parameters of its own is looked at. Where a layer runs in a compiled graph,
-    its activations can't be seen; its gradients and updates can.
+    Covers every layer with its own parameters. Of a layer in a compiled graph the activations
+    can't be observed; its gradients and updates can.
     """
 
     def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
@@ -95,13 +95,13 @@ class Signals:
                 handle.remove()
 
     def read(self) -> dict[str, dict[str, float]]:
-        """What was seen since the last `read`, by layer; empty if nothing was looked at.
+        """The statistics since the last `read`, by layer; empty if no step was observed.
 
-        `mean` and `std` of what the layer gave; `dead_fraction`, the fraction
-        of its units (channels, features) that never gave more than 0, which a ReLU behind them
-        turns to nothing; `gradient_norm` of its parameters as the optimizer took them, clipped
-        where that was asked for; and `update_ratio`, the norm of the step over that of the
-        weights. Waits for the device, once.
+        `mean` and `std` of the layer's output; `dead_fraction`, the fraction of its units
+        (channels, features) that were never above 0, which a following ReLU zeroes;
+        `gradient_norm` of its parameters as the optimizer took them, after clipping; and
+        `update_ratio`, the norm of the update over the norm of the weights. Waits for the device
+        once.
         """
         names, moments = list(self._moments), list(self._moments.values())
         columns = [

@@ -27,8 +27,8 @@ class Layer:
 
     `activation_bytes` is what the layer adds: 0 where it gives back what it took (in-place
     ReLU, flatten). A parameter shared by several layers, or a layer called twice, counts once.
-    `feeds` are the numbers of the layers that take its output, `joins` those whose output it is
-    added to, or joined with, on the way.
+    `feeds` are the numbers of the layers that take its output, `joins` those whose output is
+    added to or concatenated with it.
     """
 
     name: str
@@ -111,9 +111,9 @@ def summarise(
 def weigh_optimizer(
     parameters: Sequence[nn.Parameter], make: MakeOptimizer, device: str = "meta"
 ) -> tuple[str, int]:
-    """An optimizer's name, and the bytes it keeps besides `parameters`; a step on stand-ins tells.
+    """An optimizer's name, and the bytes of its state, from a step on stand-in parameters.
 
-    They are meta tensors, which cost nothing, or where it doesn't take those, real ones.
+    They are meta tensors, which cost nothing, or real ones for optimizers that refuse those.
     """
     if not parameters:
         return "", 0

@@ -1,7 +1,7 @@
-"""One forward pass, watched: which layers ran, on which shapes, and where it stopped.
+"""A trace of one forward pass: which layers ran, on which shapes, and where it failed.
 
-Nothing is left behind: hooks come off, and modes, buffers and random states are put back. Lazy
-layers are the exception: they get their shapes here, as in any first forward.
+Hooks are removed, and modes, buffers and random states restored. Lazy layers are the exception:
+they get their shapes here, as in any first forward.
 """
 
 import random
@@ -23,7 +23,7 @@ Shape = tuple[int, ...]
 
 @dataclass
 class Call:
-    """One call of a module; `output_shape` is None until it is over, or where it gave no tensor."""
+    """One call of a module; `output_shape` is None until it returns, or if it returns no tensor."""
 
     name: str
     module: nn.Module
@@ -43,7 +43,7 @@ class Trace:
 
     @property
     def innermost(self) -> Call | None:
-        """The call in which the error was raised; None where there was none."""
+        """The call that raised the error; None without an error."""
         unfinished = [call for call in self.calls if not call.is_over]
         return unfinished[-1] if self.error is not None and unfinished else None
 

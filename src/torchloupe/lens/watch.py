@@ -82,19 +82,19 @@ def watch(
     clone: bool = True,
     detach: bool = True,
 ) -> Iterator[Seen]:
-    """Inside the block, call `hook(module, inputs, output)` after each call of the layers meant.
+    """A context that calls `hook(module, inputs, output)` after each call of the chosen layers.
 
     `which` is a pattern (`"conv*|fc1"`), a type, a module, or several (see `select_layers`). Any
-    hook that torch's `register_forward_hook` takes will do. It looks at the first forward of
-    `model` and then at every `every`-th, training or not (`module.training` says which).
+    hook that torch's `register_forward_hook` takes will do. It is called in the first forward
+    of `model` and in every `every`-th, in training or not (see `module.training`).
 
-    `backward(module, gradient)` is called in the backward pass with the gradient of the loss by
-    each tensor the layer gave. `keep` outputs of each layer stay in what the block is given
-    (None: one, or none where there is a hook): copied unless `clone` is False (an in-place ReLU
-    changes them later), without their graph unless `detach` is False.
+    `backward(module, gradient)` is called in the backward pass with the gradient of the loss with
+    respect to each output tensor. The context yields `keep` outputs of each layer (None: one, or
+    none if there is a hook): copied unless `clone` is False (an in-place ReLU changes them
+    later), without their graph unless `detach` is False.
 
-    A hook may return `Replace(value)`, which then goes on instead of the output, or `STOP`, which
-    ends the forward and the block. Raises UsageError for layers that don't exist, that run in a
+    A hook may return `Replace(value)`, which replaces the output, or `STOP`, which ends the
+    forward and the context. Raises UsageError for layers that don't exist, that run in a
     compiled graph, or whose output a hook changed in place.
     """
     if every < 1 or (keep or 0) < 0:
@@ -179,7 +179,7 @@ class _Lens:
 
     def close(self) -> None:
         self._is_open = False
-        self.backward = None  # gradients that come after the block are nobody's business
+        self.backward = None  # gradients after the context are ignored
         self._forget_gradients()
 
     def _keep(self, tensor: Tensor) -> Tensor:

@@ -62,7 +62,7 @@ class Muon(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
-        """One step from the gradients as they are; gives what `closure` gave."""
+        """One step with the current gradients; returns the value of `closure`."""
         loss = None
         if closure is not None:
             with torch.enable_grad():

@@ -50,7 +50,7 @@ class LogitsHook:
         return found.is_floating_point() and tuple(found.shape) in shapes
 
     def notes(self, class_names: tuple[str, ...]) -> list[str]:
-        """What to tell the user, once a forward has been tried."""
+        """Notes for the user, after a trial forward."""
         found = []
         if self.taken:
             rest = f" (not trained on: {self.rest})" if self.rest else ""
@@ -64,7 +64,7 @@ class LogitsHook:
 
 
 def take_logits(model: nn.Module, classes: int, *, multi_label: bool = False) -> nn.Module:
-    """`model` itself, which from now on gives logits where it gave an object that holds them.
+    """`model`, which from now on returns logits instead of an object that holds them.
 
     Taken are `.logits` of an object, `logits` of a dict, and the first of a tuple or list where
     it is [B, K]; of two classes one logit z an image becomes the pair (0, z), whose softmax is

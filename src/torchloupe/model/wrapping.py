@@ -1,7 +1,7 @@
 """What torch wraps around models: DataParallel, DistributedDataParallel, compiled, averaged.
 
-They put words of their own (`module.`, `_orig_mod.`) into the names of weights. Taken off, a
-model has the names that its author gave it, and weights of the one load into the other.
+They add prefixes (`module.`, `_orig_mod.`) to the names of weights. Without them a model has the
+names that its author gave, and checkpoints load into the plain model.
 """
 
 import torch

@@ -22,7 +22,7 @@ from torchloupe.errors import ResourceError
 from torchloupe.system import files
 from torchloupe.system.sealed import seal, unseal
 
-LARGE = 50_000  # images; below, computing anew is faster than keeping pays
+LARGE = 50_000  # images; for fewer, computing again is as fast as reading
 
 
 def find_cache(cache_folder: Path | None = None) -> Path | None:

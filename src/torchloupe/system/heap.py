@@ -1,9 +1,9 @@
 """The C library's heap: what a step frees is kept for the next one.
 
-A step of training frees and asks for the same large blocks again and again. glibc gives each
-freed block above 32 MB back to the system, and what is free at the end of its heap too; each
-4 kB of a fresh block costs a page fault. Of the time of a small net's step on the CPU that was a
-third (benchmarks/heap.py). Keeping the blocks changes no number.
+A training step frees and allocates the same large blocks again and again. glibc returns each
+freed block above 32 MB to the system, and the free end of its heap too; each 4 kB of a fresh block
+costs a page fault. That was a third of a small net's step on the CPU (benchmarks/heap.py). Keeping
+the blocks changes no result.
 """
 
 import ctypes

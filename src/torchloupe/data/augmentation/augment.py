@@ -1,9 +1,9 @@
-"""Changes made to training images: drawn per sample, applied to the whole batch on its device.
+"""Augmentation of training images: drawn per sample, applied to the whole batch on its device.
 
-Everything drawn is a function of (seed, epoch, key of the sample), so a sample is changed in the
-same way in whatever batch, thread or resumed run it comes. One exception: mixup and cutmix pair
-a sample with its neighbour in the batch (how much of it is taken is a function of the sample
-again). What a change does is for geometry, colour, policies and mixing; here is what is drawn.
+Every draw is a function of (seed, epoch, key of the sample), so that a sample is augmented alike in
+any batch, thread or resumed run. One exception: mixup and cutmix pair a sample with the next one in
+the batch (the mixing fraction is again a function of the sample). This module draws; geometry,
+colour, policies and mixing apply.
 """
 
 from dataclasses import dataclass, fields
@@ -45,7 +45,7 @@ class Augment(AugmentConfig):
     """Augmentation of whole batches: the settings of `augment.`, all off by default."""
 
     def __post_init__(self) -> None:
-        if self.policy not in POLICIES:  # what "auto" stands for is in the other fields by now
+        if self.policy not in POLICIES:  # the other fields already have what "auto" chose
             object.__setattr__(self, "policy", "none")
 
     @classmethod
@@ -80,9 +80,9 @@ class Augment(AugmentConfig):
         return 1 if self.mixup or self.cutmix else 0
 
     def refuse_unfit(self, channels: int, has_limits: bool = True) -> None:
-        """UsageError where these changes can't be made to images of so many channels.
+        """Raises UsageError if images with this number of channels can't be augmented so.
 
-        Without limits nobody knows what black and white are in the images.
+        Colour changes need the limits: the values of black and white.
         """
         for name in ("saturation", "hue"):
             if getattr(self, name) and channels != 3:

@@ -1,7 +1,7 @@
-"""Colour of pixels changed: images [B, C, H, W] of floats in 0..1, each by numbers of its own.
+"""Colour augmentation of images [B, C, H, W] of floats in 0..1, with parameters per image.
 
-Only single additions and multiplications of whole batches are used, and sums only of whole
-numbers: an image gets the same bits in whatever batch it comes. Fast where the channels are
+Uses only single additions and multiplications of whole batches, and sums of integers, so that an
+image gets the same bits in any batch. Fast where the channels are
 planes (contiguous): in channels_last memory the loops over three channels cost ten times more.
 """
 

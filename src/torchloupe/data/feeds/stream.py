@@ -1,8 +1,7 @@
-"""Batches from what can only be read in sequence: an IterableDataset, or a DataLoader as it is.
+"""Batches from sources that can only be read in sequence: an IterableDataset, or a DataLoader.
 
-Starting at a later step reads and drops everything before it, as nothing else is possible. The
-random numbers that a stream draws are a function of (seed, step), so that a resumed run gets
-the same ones.
+Starting at a later step reads and drops everything before it. The random numbers of a stream are a
+function of (seed, step), so that a resumed run gets the same ones.
 """
 
 from collections.abc import Iterator

@@ -1,8 +1,8 @@
 """Digests of blocks of images: damage to a pack is found before its pixels are used.
 
-A small pack is checked as a whole when it is opened. Of a large one, for which that would take
-minutes, each block is checked when an image in it is first asked for: no damaged pixel is
-trained on either way, and the first batch is there at once.
+A small pack is verified when it is opened. A large one, for which that would take minutes, is
+verified block by block when an image is first read: no damaged pixel is trained on, and the first
+batch is not delayed.
 """
 
 import hashlib
