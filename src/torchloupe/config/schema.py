@@ -162,7 +162,7 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
     hardware: HardwareConfig = field(default_factory=HardwareConfig)
     lens: LensConfig = field(default_factory=LensConfig)
-    track: tuple[str, ...] = ()  # tensorboard, mlflow, wandb; model, tag:NAME or tag:NAME=VALUE
+    track: tuple[str, ...] = ()  # tensorboard, mlflow, wandb; model, `tag:NAME` or `tag:NAME=VALUE`
 
 
 def flatten(config: Config) -> dict[str, Any]:
