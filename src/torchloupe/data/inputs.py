@@ -15,9 +15,9 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from torchloupe.data.contract import Contract
 from torchloupe.data.image.formats import names_an_image
-from torchloupe.data.sources.pairs import to_pixels
+from torchloupe.data.sources.pairs import read_row, to_pixels
 from torchloupe.data.sources.source import Data
-from torchloupe.errors import DataError, LoupeError, UsageError, did_you_mean, printable
+from torchloupe.errors import DataError, UsageError, did_you_mean, printable
 
 Named = tuple[str, Any]  # the name of an image; its path, its bytes or an array of pixels
 
@@ -80,21 +80,9 @@ def _open(source: Any, contract: Contract) -> Iterator[Any]:
             yield from _open(item, contract)
     elif hasattr(source, "__getitem__") and hasattr(source, "__len__"):
         for row in range(len(source)):
-            yield from _open(_read_row(source, row), contract)
+            yield from _open(read_row(source, row), contract)
     else:
         raise UsageError(f"{printable(type(source).__name__)} is no image", _WANTED)
-
-
-def _read_row(dataset: Any, row: int) -> Any:
-    try:
-        return dataset[row]
-    except LoupeError:
-        raise
-    except Exception as error:
-        raise DataError(
-            f"row {row} can't be read: {type(error).__name__}: {printable(error)}",
-            f"dataset[{row}] fails by itself too: fix it there",
-        ) from error
 
 
 def _is_array(source: Any) -> bool:

@@ -60,10 +60,10 @@ def describe_item(item: Any) -> str:
     return f"a {printable(type(item).__name__)}"
 
 
-def read_item(dataset: Any, row: int) -> tuple[Any, Any]:
-    """(image, label) of a row; DataError for anything else, with the row and what it is."""
+def read_row(dataset: Any, row: int) -> Any:
+    """The item of a row; DataError with the row and the error where the dataset fails."""
     try:
-        item = dataset[row]
+        return dataset[row]
     except LoupeError:
         raise
     except Exception as error:
@@ -71,6 +71,11 @@ def read_item(dataset: Any, row: int) -> tuple[Any, Any]:
             f"row {row} can't be read: {type(error).__name__}: {printable(error)}",
             f"dataset[{row}] fails by itself too: fix it there",
         ) from error
+
+
+def read_item(dataset: Any, row: int) -> tuple[Any, Any]:
+    """(image, label) of a row; DataError for anything else, with the row and what it is."""
+    item = read_row(dataset, row)
     pair = take_pair(item)
     if pair is None:
         raise DataError(
