@@ -96,7 +96,32 @@ def until(stop: Callable[[], bool], batches: Iterable[Batch]) -> Iterator[Batch]
         yield batch
 
 
-class PixelFeed:
+class OrderedFeed:
+    """What the feeds of a table have in common: the order of its rows, and this rank's share."""
+
+    def __init__(self, order: Order, augment: Augment, device: torch.device) -> None:
+        self.order = order
+        self.rank_share: RankShare = WHOLE  # of each batch, where there are several ranks
+        self.device = device
+        self._augment = augment
+
+    @property
+    def count(self) -> int:
+        """How many samples an epoch has."""
+        return len(self.order.rows)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """How many batches an epoch has, a smaller last one included unless it is left out."""
+        return self.order.steps_per_epoch
+
+    def shares(self, start_step: int) -> Iterator[tuple[int, BatchShare]]:
+        """(epoch, what this rank reads) of every step from `start_step` on, without end."""
+        for epoch, rows in self.order.batches(start_step):
+            yield epoch, self.rank_share.take(rows, self._augment.neighbours)
+
+
+class PixelFeed(OrderedFeed):
     """Training batches from decoded pixels; see Order for the order and Augment for the changes."""
 
     def __init__(
@@ -111,24 +136,11 @@ class PixelFeed:
         device: torch.device,
     ) -> None:
         augment.refuse_unfit(contract.channels)
-        self.order = Order(rows, samples.keys, batch_total, seed)
-        self.rank_share: RankShare = WHOLE  # of each batch, where there are several ranks
-        self.device = device
+        super().__init__(Order(rows, samples.keys, batch_total, seed), augment, device)
         self._pixels = pixels
         self._samples = samples
         self._labels = label_tensor(samples.labels, device)
         self._contract = contract
-        self._augment = augment
-
-    @property
-    def count(self) -> int:
-        """How many samples an epoch has."""
-        return len(self.order.rows)
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """How many batches an epoch has, a smaller last one included."""
-        return self.order.steps_per_epoch
 
     def batches(self, start_step: int = 0) -> Iterator[Batch]:
         """The batches from `start_step` on, without end; where to start costs nothing."""
@@ -137,12 +149,12 @@ class PixelFeed:
         return self._batches_at_once(start_step)
 
     def _batches_at_once(self, start_step: int) -> Iterator[Batch]:
-        for epoch, share in self._shares(start_step):
+        for epoch, share in self.shares(start_step):
             yield self._finish(self._pixels.gather_on(self.device, share.rows), share, epoch)
 
     def _batches_ahead(self, start_step: int) -> Iterator[Batch]:
         """Decoded on the fly, one batch ahead while the model works on the one before."""
-        steps = self._shares(start_step)
+        steps = self.shares(start_step)
         with ThreadPoolExecutor(1, thread_name_prefix="ahead") as pool:
             ahead: Future[Tensor] | None = None
             epoch, share = next(steps)
@@ -152,10 +164,6 @@ class PixelFeed:
                 ahead = pool.submit(self._pixels.gather, following[1].rows)
                 yield self._finish(images.to(self.device), share, epoch)
                 epoch, share = following
-
-    def _shares(self, start_step: int) -> Iterator[tuple[int, BatchShare]]:
-        for epoch, rows in self.order.batches(start_step):
-            yield epoch, self.rank_share.take(rows, self._augment.neighbours)
 
     def _finish(self, images: Tensor, share: BatchShare, epoch: int) -> Batch:
         """Normalise and augment images [B, H, W, C] that are on the device."""

@@ -16,17 +16,16 @@ from torch.utils.data import DataLoader, get_worker_info
 
 from torchloupe.data.augmentation.augment import Augment
 from torchloupe.data.contract import Contract
-from torchloupe.data.feeds.feed import Batch, Rows, label_tensor
+from torchloupe.data.feeds.feed import Batch, OrderedFeed, Rows, label_tensor
 from torchloupe.data.feeds.heartbeats import POLL_SECONDS, Heartbeats, watch
 from torchloupe.data.feeds.items import Ask, ItemReader, Items, LabelCheck, Refusal, to_device
 from torchloupe.data.feeds.order import Order
-from torchloupe.data.feeds.rank_share import WHOLE, BatchShare, RankShare
 from torchloupe.data.sources.source import Data
 from torchloupe.errors import DataError, ResourceError, UsageError, printable
 from torchloupe.system.user_code import Carried
 
 
-class LoaderFeed:
+class LoaderFeed(OrderedFeed):
     """Training batches from a Dataset, endless, from any step.
 
     `augment` comes on top of the Dataset's own transforms; by default nothing does.
@@ -44,23 +43,11 @@ class LoaderFeed:
         augment: Augment | None = None,
     ) -> None:
         drops_last = bool(getattr(data.reader, "drops_last", False))
-        self.order = Order(rows, data.samples.keys, batch_total, seed, drops_last)
-        self.rank_share: RankShare = WHOLE  # of each batch, where there are several ranks
-        self.device = device
+        order = Order(rows, data.samples.keys, batch_total, seed, drops_last)
+        super().__init__(order, augment or Augment(), device)
         self._source = _Source(data, contract, seed, workers, device)
-        self._augment = augment or Augment()
         self._limits = None if contract.is_float else contract.limits(device)
         self._augment.refuse_unfit(contract.channels, has_limits=self._limits is not None)
-
-    @property
-    def count(self) -> int:
-        """How many samples an epoch has."""
-        return len(self.order.rows)
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """How many batches an epoch has, a smaller last one included unless it is left out."""
-        return self.order.steps_per_epoch
 
     def batches(self, start_step: int = 0) -> Iterator[Batch]:
         """The batches from `start_step` on, without end; where to start costs nothing."""
@@ -77,11 +64,6 @@ class LoaderFeed:
                 limits=self._limits,
             )
             yield Batch(images, labels, batch.rows, batch.epoch).take(share)
-
-    def shares(self, start_step: int) -> Iterator[tuple[int, BatchShare]]:
-        """(epoch, what this rank reads) of every step from `start_step` on, without end."""
-        for epoch, rows in self.order.batches(start_step):
-            yield epoch, self.rank_share.take(rows, self._augment.neighbours)
 
 
 class LoaderScan:
