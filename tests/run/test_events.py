@@ -46,3 +46,12 @@ def test_lines_that_are_no_events_are_left_out(tmp_path: Path) -> None:
     cut = b'{"step": 2, "train_lo'
     (tmp_path / "events.jsonl").write_bytes(b"\n".join([*lines, b'{"step": 3}', cut]))
     assert events.read_events(tmp_path) == [{"step": 1}, {"step": 3}]
+
+
+def test_verdict_is_one_line_of_json() -> None:
+    verdict = events.Verdict(
+        "one-class", "warning", "all 90 predictions are 3", "train longer", samples=("a.jpg",)
+    )
+    kept = json.loads(json.dumps(verdict.as_json()))
+    assert (kept["verdict"], kept["level"], kept["samples"]) == ("one-class", "warning", ["a.jpg"])
+    assert verdict.is_kept

@@ -5,9 +5,9 @@ Each event is a read-only mapping of its JSON fields.
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 
 class Event(Mapping[str, Any]):
@@ -34,6 +34,26 @@ class Note(Event):
     """A remark for the user: on the data, a choice, or something that went wrong."""
 
     note: str
+
+
+Level = Literal["error", "warning", "note"]
+
+
+@dataclass(frozen=True, eq=False)
+class Verdict(Event):
+    """What a check found in the data, the model or the training.
+
+    error: the results are wrong or will be; warning: probably; note: worth knowing.
+    """
+
+    verdict: str  # a stable name, such as "softmax-before-cross-entropy"; a page of docs/checks
+    level: Level
+    seen: str  # one sentence, with the numbers
+    remedy: str  # one thing to do
+    where: str = ""  # the layer, class, split or setting
+    why: str = ""  # what goes wrong because of it
+    samples: tuple[str, ...] = ()  # ids of the images it is about, the clearest first
+    numbers: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
