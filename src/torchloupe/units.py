@@ -33,7 +33,7 @@ def plural(count: int, noun: str, many: str = "") -> str:
 
 
 def is_due(step: int, every: int, last: int) -> bool:
-    """Whether what is done every `every` steps, and at step `last`, is due after step `step`.
+    """Whether something done every `every` steps, and at step `last`, is due after step `step`.
 
     With `every` 0 it is never due, not even at the end.
     """

@@ -65,7 +65,7 @@ def check_intact(run: Path, old: int, new: int) -> int:
 
 
 def forge_manifest(path: Path, name: str, content: bytes) -> None:
-    """Change a file of a checkpoint, and its manifest so that it vouches for it."""
+    """Change a file of a checkpoint, and its manifest so that its hash is the new one."""
     manifest = json.loads((path / "manifest.json").read_text())
     del manifest["sha256"]
     (path / name).write_bytes(content)

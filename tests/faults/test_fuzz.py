@@ -1,4 +1,4 @@
-"""S2: mutated safetensors and JSON behind manifests that vouch for them."""
+"""S2: mutated safetensors and JSON behind manifests that list their hashes."""
 
 import json
 import random

@@ -33,7 +33,7 @@ HELD_ELSEWHERE = {
     "data.sources.loaders": ("data/sources/test_streams.py", "DataLoaders taken apart or not"),
     "data.sources.missing": ("data/sources/test_kinds.py", "the nearest names of a wrong path"),
     "data.sources.system_files": ("data/sources/test_layout.py", "folders of systems are no data"),
-    "lens.company": ("checks/test_trial.py", "models in which other images decide"),
+    "lens.batch_dependence": ("checks/test_trial.py", "models in which other images decide"),
     "lens.hidden": ("checks/test_trial.py", "models with layers in plain lists"),
     "lens.step": ("checks/test_trial.py", "models whose gradients stop"),
     "prepare.spare": ("train/test_reopening.py", "models that open again, or do not"),

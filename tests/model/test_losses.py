@@ -188,7 +188,7 @@ def test_make_loss_error_texts():
         "there is no loss 'cros_entropy' | did you mean 'cross_entropy'? (torch's: torch.nn:NAME)"
     )
     assert make_error("cross_entropy", multi_label=True) == (
-        "cross_entropy takes one label an image, and these images may have several | "
+        "cross_entropy takes one label per image, but these images may have several | "
         "use binary or focal"
     )
     assert make_error("focal", weights=[1, 2]) == (
@@ -203,8 +203,10 @@ def test_make_loss_error_texts():
     )
     assert make_error("binary", weights="balanced").startswith("balanced weights need the number")
     assert make_error("binary", gamma=3.0).startswith("loss.gamma is for focal, not for binary")
-    assert make_error("focal", gamma=-1.0).startswith("loss.gamma is 0 or more, got -1.0")
-    assert make_error("binary", smoothing=1.0).startswith("loss.smoothing is from 0 to below 1")
+    assert make_error("focal", gamma=-1.0).startswith("loss.gamma must be at least 0, got -1.0")
+    assert make_error("binary", smoothing=1.0).startswith(
+        "loss.smoothing must be at least 0 and below 1"
+    )
     assert make_error("binary", options={"reduction": "sum"}).startswith(
         "loss binary has no option reduction | it takes loss.smoothing"
     )
@@ -232,7 +234,7 @@ def test_balanced_weights_refuse_an_empty_class():
 def test_loss_error_texts_when_it_is_called():
     ce = make_loss("cross_entropy", classes=K)
     assert error_of(lambda: ce(LOGITS[:, :3], LABELS)).startswith(
-        "the model gives [16, 3], the loss wants [batch, 5]: one number per class"
+        "the model gives [16, 3], the loss needs [batch, 5]: one number per class"
     )
     for loss in (ce, make_loss("focal", classes=K)):
         assert error_of(lambda loss=loss: loss(LOGITS, LABELS + 3), DataError).startswith(

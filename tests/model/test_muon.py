@@ -174,10 +174,10 @@ def test_closure_is_called_with_gradients_on():
 @pytest.mark.parametrize(
     ("wrong", "text"),
     [
-        ({"lr": -1.0}, "lr is 0 or more, got -1.0"),
-        ({"weight_decay": -0.5}, "weight_decay is 0 or more, got -0.5"),
-        ({"momentum": 1.0}, "momentum lies from 0 to below 1, got 1.0"),
-        ({"betas": (0.9, 2.0)}, "betas lies from 0 to below 1, got 2.0"),
+        ({"lr": -1.0}, "lr must be at least 0, got -1.0"),
+        ({"weight_decay": -0.5}, "weight_decay must be at least 0, got -0.5"),
+        ({"momentum": 1.0}, "momentum must be at least 0 and below 1, got 1.0"),
+        ({"betas": (0.9, 2.0)}, "betas must be at least 0 and below 1, got 2.0"),
     ],
 )
 def test_values_out_of_range(wrong, text):

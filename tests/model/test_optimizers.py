@@ -156,11 +156,11 @@ def test_optimizer_error_texts():
         "Adam can't be made: Invalid beta parameter at index 0: 2 | Adam takes lr, betas, eps"
     )
     assert error_of("lbfgs", model) == (
-        "LBFGS evaluates the loss several times a step through a closure, which a training step "
-        "over mini-batches has not | use adam or sgd, or call it in a loop of your own"
+        "LBFGS evaluates the loss several times per step through a closure, which a training "
+        "step on mini-batches does not have | use adam or sgd, or call it in a loop of your own"
     )
     assert error_of("sparseadam", model) == (
-        "SparseAdam takes sparse gradients only, and image models have dense ones | use adam"
+        "SparseAdam takes sparse gradients only, but image models have dense ones | use adam"
     )
     assert error_of(torch.optim.Muon, model) == (
         "Muon takes parameters of two dimensions only; 3 of 4 here have another shape "
@@ -211,5 +211,5 @@ def test_average_follows_weights_and_buffers():
 
 @pytest.mark.parametrize("decay", [0.0, 1.0, -1.0])
 def test_average_refuses_a_decay_that_averages_nothing(decay):
-    with pytest.raises(UsageError, match="lies between 0 and 1"):
+    with pytest.raises(UsageError, match="must be between 0 and 1"):
         make_average(Net(1, 3), decay)

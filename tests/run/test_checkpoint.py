@@ -134,7 +134,7 @@ def test_write_checkpoint_on_a_bad_disk_leaves_the_old_one(tmp_path, monkeypatch
 
 
 def forge_manifest(path, files):
-    """A manifest that vouches for `files` too, as an attacker would write it."""
+    """A manifest that also lists `files`, as an attacker would write it."""
     content = json.loads((path / "manifest.json").read_text())
     del content["sha256"]
     content["files"] |= files

@@ -1,4 +1,4 @@
-"""What a trial of a model shows: mistakes in its last layer, and weights that nothing trains.
+"""What a trial of a model shows: a wrong last layer, and weights that are not trained.
 
 Pure functions from evidence to findings. Each finding is one line for people: what was seen, and
 what to do about it. Nothing here runs a model.
@@ -14,8 +14,8 @@ from torchloupe.errors import printable
 from torchloupe.units import plural
 
 SHOWN = 3  # names in a line
-ENOUGH = 20  # numbers between 0 and 1 that are hardly raw logits by chance
-NEAR_ONE = 1e-3  # by which a row of probabilities may miss a sum of 1
+ENOUGH = 20  # with this many values, all in 0..1, they are hardly raw logits
+NEAR_ONE = 1e-3  # tolerance for the sum of a row of probabilities
 
 # What torch's losses, as classes and as functions, take from a model.
 _TAKES: dict[str, tuple[tuple[type[nn.Module], ...], tuple[object, ...]]] = {
@@ -46,7 +46,7 @@ def input_of(name: str, criterion: object, multi_label: bool = False) -> str:
 
 
 def find_output_mistake(takes: str, outputs: Tensor, function: str) -> str:
-    """A line where `outputs` [B, K] are not what the loss takes (see `input_of`); else empty.
+    """A one-line finding if `outputs` [B, K] don't fit the loss (see `input_of`); else empty.
 
     `function` is the last operation of the forward, as autograd names it: Softmax, Sigmoid, ...
     """
@@ -88,7 +88,7 @@ def find_output_mistake(takes: str, outputs: Tensor, function: str) -> str:
 
 
 def describe_idle(idle: Sequence[str], total: int) -> str:
-    """A line on trainable parameters that got no gradient in a step; empty where all did."""
+    """A one-line finding if trainable parameters got no gradient in a step; else empty."""
     if not idle:
         return ""
     return (

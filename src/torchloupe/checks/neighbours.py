@@ -1,8 +1,8 @@
-"""Images among their nearest neighbours: which stand in another class's midst, which stand twice.
+"""Images and their nearest neighbours: suspected label errors and near-duplicates.
 
-It knows features, labels and splits as arrays; whose images they are is for the caller to say.
-All rows are compared with all others, a block at a time: time grows with their square, memory
-doesn't.
+It takes features, labels and splits as arrays; the caller knows which images they belong to.
+Every row is compared with all others, block by block: time grows with the square of their number,
+memory does not.
 """
 
 from collections.abc import Iterator
@@ -14,20 +14,20 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-NEAREST = 5  # neighbours that are asked for each image
-FEWEST_OTHERS = 3  # further images of a class, below which nothing is said of it
-ALIKE = 0.97  # cosine of features, from which on two images are nearly the same
+NEAREST = 5  # neighbours looked at for each image
+FEWEST_OTHERS = 3  # other images that the class of a suspected image must have
+ALIKE = 0.97  # images whose features have at least this cosine are near-duplicates
 BLOCK = 1024
 
 
 @dataclass(frozen=True)
 class SuspectedLabel:
-    """An image that lies among another class: perhaps its label is wrong."""
+    """An image whose neighbours are all of one other class: its label may be wrong."""
 
     row: int
     among: int  # the class of its neighbours
     nearest: int  # the row of the nearest of them
-    margin: float  # how much more like those neighbours it is than like its own class, in cosine
+    margin: float  # mean cosine with those neighbours minus that with its own class
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,10 @@ class NearDuplicate:
 def find_suspected_labels(
     features: Tensor, labels: NDArray[np.int64], most: int = 20
 ) -> list[SuspectedLabel]:
-    """The images whose NEAREST neighbours are all of one other class, the oddest first.
+    """The images whose NEAREST neighbours are all of one other class, the largest margin first.
 
-    `features` [N, D], `labels` [N]. Classes of fewer than FEWEST_OTHERS further images are left
-    out, and exact copies are not asked.
+    `features` [N, D], `labels` [N]. Classes with fewer than FEWEST_OTHERS other images are left
+    out, and exact copies don't count as neighbours.
     """
     counts = np.bincount(labels)
     known = torch.from_numpy(labels)
@@ -69,10 +69,10 @@ def find_suspected_labels(
 def find_near_duplicates(
     features: Tensor, parts: NDArray[np.int8], most: int = 20
 ) -> list[NearDuplicate]:
-    """Pairs of images in different `parts` [N] whose features [N, D] are ALIKE, likest first.
+    """Pairs of images in different `parts` [N] whose features [N, D] are ALIKE, most similar first.
 
-    Of each image the likest in a part before its own is named, so that a picture that was stored
-    many times is told once for each copy.
+    Each image is paired with the most similar one of an earlier part, so that a picture that was
+    stored many times is reported once for each copy.
     """
     known = torch.from_numpy(parts)
     found = []

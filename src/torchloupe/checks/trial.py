@@ -1,7 +1,7 @@
-"""A model tried before it is trained: what would be wrong in silence is refused, or noted.
+"""A trial of a model before training: what would go wrong silently is refused or noted.
 
-A forward and a backward with a few images show it. The networks of this package are known and
-are not tried. Nothing of the model is changed, but lazy layers get their shapes.
+It runs a forward and a backward with a few images. The networks of this package are not tried.
+The model is left unchanged, except that lazy layers get their shapes.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ from torchloupe.hardware.layout import (
 )
 from torchloupe.hardware.memory import is_out_of_memory
 from torchloupe.lens.anatomy import explain_forward
-from torchloupe.lens.company import Dependence, find_dependence, is_random
+from torchloupe.lens.batch_dependence import Dependence, find_dependence, is_random
 from torchloupe.lens.hidden import find_attribute, recording_strangers, stateful_strangers
 from torchloupe.lens.step import StepTrace, trace_step
 from torchloupe.lens.trace import trace_forward, unchanged
@@ -35,12 +35,12 @@ from torchloupe.run.weights import refuse_extra_state
 
 TRIED = 4  # images of a trial
 _SETTING = "hardware.channels_last"
-_ALIKE = 1e-2  # share of the largest logit, by which those in two memory formats may differ
+_ALIKE = 1e-2  # allowed difference between memory formats, relative to the largest logit
 
 
 @dataclass
 class TrialResult:
-    """What a trial showed: settings that follow from it, and lines for the person."""
+    """What a trial showed: settings that follow from it, and notes for the user."""
 
     settings: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -53,10 +53,10 @@ def try_model(
     classes: int,
     settings: Settings,
 ) -> TrialResult:
-    """Refuse what can't be trained right, and choose the memory format of images.
+    """Refuse a model that can't be trained correctly, and choose the memory format of images.
 
-    Images are made contiguous from now on where hardware.channels_last is False, or where the
-    model takes no others; where true was typed that is refused. Raises UsageError.
+    Images are made contiguous from now on if hardware.channels_last is False, or if the model
+    takes no others; the latter is refused if the user typed true. Raises UsageError.
     """
     config = settings.config
     channels_last = bool(config.hardware.channels_last)
@@ -105,7 +105,7 @@ def try_model(
 
 
 def refuse_hidden_layers(model: nn.Module, images: Tensor) -> None:
-    """UsageError where forward calls layers that are no part of the model."""
+    """UsageError if forward calls layers that are not part of the model."""
     with unchanged(model, images.device), recording_strangers(model) as calls, torch.no_grad():
         model.eval()
         model(images)
@@ -136,7 +136,7 @@ def _hint_for(holder: str, kind: str) -> str:
 
 
 def refuse_hidden_tensors(model: nn.Module, step: StepTrace) -> None:
-    """UsageError where a tensor gets a gradient and is no parameter of the model."""
+    """UsageError if a tensor gets a gradient and is not a parameter of the model."""
     if not step.strangers:
         return
     tensor = step.strangers[0]
@@ -159,7 +159,7 @@ def refuse_hidden_tensors(model: nn.Module, step: StepTrace) -> None:
 
 
 def refuse_stopped_gradients(step: StepTrace) -> None:
-    """UsageError where no parameter gets a gradient."""
+    """UsageError if no parameter gets a gradient."""
     if step.loss is not None:
         return
     if step.first_without and not step.last_with:
@@ -175,7 +175,7 @@ def refuse_stopped_gradients(step: StepTrace) -> None:
 
 
 def refuse_mixing(model: nn.Module, images: Tensor) -> None:
-    """UsageError where the logits of an image in eval mode depend on the others in its batch."""
+    """UsageError if the logits of an image in eval mode depend on the others in its batch."""
     found = find_dependence(model, images)
     if found is not None:
         raise UsageError(describe_dependence(found), hint_for_dependence(found))
@@ -203,7 +203,7 @@ def hint_for_dependence(found: Dependence) -> str:
 
 
 def why_not_channels_last(model: nn.Module, images: Tensor, labels: Tensor, loss: Loss) -> str:
-    """Why the model can't be trained on channels_last images; empty where it can.
+    """Why the model can't be trained on channels_last images; empty if it can.
 
     It works on contiguous ones, with which its logits are compared.
     """
@@ -226,7 +226,7 @@ def why_not_channels_last(model: nn.Module, images: Tensor, labels: Tensor, loss
 def _error_of_step(
     model: nn.Module, images: Tensor, labels: Tensor, loss: Loss
 ) -> Exception | None:
-    """What a step raises; None where it goes well, or runs out of memory, as in any format."""
+    """The error of a step; None if it succeeds or runs out of memory, which any format would."""
     try:
         _step(model, images, labels, loss)
     except LoupeError:
@@ -246,7 +246,7 @@ def _notes_on(
 ) -> list[str]:
     """What a step that went well still shows."""
     idle = step.idle
-    if idle:  # a layer that is left out at random is used in another step
+    if idle:  # a layer that is dropped at random in this step is used in others
         with torch.random.fork_rng(devices=[images.device] if images.is_cuda else []):
             torch.manual_seed(1)
             again = _step(model, images, labels, loss).idle

@@ -196,7 +196,7 @@ def say_error(message: str, hint: str) -> None:
 
 @contextlib.contextmanager
 def _plain_warnings() -> Iterator[None]:
-    """Inside, warnings of libraries are one line on stderr, without their place in the code."""
+    """A context in which warnings of libraries are one line on stderr, without their origin."""
 
     def show(message: Warning | str, *_: object, **__: object) -> None:
         print(f"warning: {printable(message, limit=1000)}", file=sys.stderr)
@@ -215,7 +215,7 @@ class _SigtermError(BaseException):
 
 @contextlib.contextmanager
 def _ending_on_sigterm() -> Iterator[None]:
-    """Inside, SIGTERM raises an exception, so that open files and child processes are closed.
+    """A context in which SIGTERM raises, so that open files and child processes are closed.
 
     Training replaces this handler by one that finishes the step first.
     """
@@ -238,7 +238,7 @@ def _ending_on_sigterm() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _any_encoding() -> Iterator[None]:
-    """Inside, characters that the encoding of stdout lacks are printed as escapes."""
+    """A context in which characters that the encoding of stdout lacks are printed as escapes."""
     before = getattr(sys.stdout, "errors", None)
     with contextlib.suppress(AttributeError, ValueError):  # not a stream of the usual kind
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]

@@ -43,7 +43,7 @@ def memory(
     """Show how much memory a training step takes, and how many images fit.
 
     Two real steps with few images are measured and extrapolated to N images; one real step with
-    all of them then checks the result, where it fits.
+    all of them then checks the result, if it fits.
 
     loupe memory timm:resnet18 --input 3,224,224 --batch 64
 
@@ -85,7 +85,7 @@ class Step:
 def look_at_memory(step: Step, *, checked: bool = True) -> dict[str, Any]:
     """What `step` keeps in memory and how many images fit, for JSON.
 
-    With `checked` a real step of all images is measured too, where it fits. ResourceError where
+    With `checked` a real step of all images is measured too, if it fits. ResourceError if
     not even a few images do.
     """
     from torchloupe.hardware.device import choose_device

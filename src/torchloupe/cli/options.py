@@ -1,4 +1,4 @@
-"""Options that several commands share, and what goes around every command."""
+"""Options that several commands share, and the context that every command runs in."""
 
 import contextlib
 import functools
@@ -18,9 +18,9 @@ _OUTPUT = "Output"
 
 @contextlib.contextmanager
 def results_only(*, quiet: bool = False) -> Iterator[WaitingLine]:
-    """Inside, what models, data and libraries print goes to stderr: stdout is for results.
+    """A context in which everything printed goes to stderr: stdout is for results.
 
-    The line that it yields says on a terminal what is being loaded, from the first moment.
+    It yields a line that shows on a terminal what is being loaded.
     """
     with waiting_line(quiet=quiet) as line, contextlib.redirect_stdout(sys.stderr):
         if is_first_rank():

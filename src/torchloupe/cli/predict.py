@@ -97,7 +97,7 @@ def choose_format(asked: str | None, out: str | None) -> str:
 def render(predictions: Sequence[Any], kind: str, top: int) -> bytes:
     """The predictions as one of FORMATS.
 
-    Names are written unchanged, quoted in CSV where necessary. Bytes of a file name that are not
+    Names are written unchanged, quoted in CSV if necessary. Bytes of a file name that are not
     UTF-8 are written as %XX, since none of the formats can hold them.
     """
     if kind == "table":

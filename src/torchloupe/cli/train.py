@@ -303,10 +303,10 @@ class RunName:
         self.asked["run"] = run.parent if (run.parent / FOLDS).is_file() else run
 
     def record(self, event: Mapping[str, Any]) -> None:
-        """Events say nothing of the folder."""
+        """Events don't name the folder."""
 
     def close(self) -> None:
-        """Nothing is open."""
+        """There is nothing to close."""
 
 
 @contextlib.contextmanager

@@ -1,8 +1,8 @@
 """Every setting of a run with its default, frozen.
 
 A Config is plain data; config/text.py has its text form, config/settings.py each value's origin.
-The text "auto", or 0 where the comment says so, stands for a choice that is made and recorded
-when the data and the machine are known.
+The text "auto", or 0 if the comment says so, stands for a choice that is made and recorded
+once the data and the machine are known.
 """
 
 import re
@@ -19,7 +19,7 @@ class DataConfig:
     source: str = ""  # a folder, file, set name or file.py:name, as typed
     image_column: str = "auto"  # tables: the column of paths
     label_column: str = "auto"  # tables: the column of labels; "a,b,c" for several of 0 and 1
-    label_separator: str = "auto"  # tables: what stands between labels in a cell, space; none
+    label_separator: str = "auto"  # tables: what separates labels in a cell, or space; none
     image_folder: str = "auto"  # tables: the folder that paths are relative to, if not the table's
     layout: str = "auto"  # arrays, and tables of pixels in colour: NHW, NHWC or NCHW
     class_names: tuple[str, ...] = ()  # for data that carries numbers only
@@ -29,8 +29,8 @@ class DataConfig:
     kernel: str = "bilinear"  # nearest, bilinear, bicubic or lanczos
     val_fraction: float = 0.1  # fraction set aside to choose the best checkpoint
     test_fraction: float = 0.15  # fraction set aside for the test at the end
-    folds: int = 0  # cross-validation: how many equal parts the images are dealt into; 0 is off
-    fold: int = 0  # which of the folds, from 1, is the test split; 0 where `--folds` takes them all
+    folds: int = 0  # cross-validation: how many equal parts the images are divided into; 0 is off
+    fold: int = 0  # which of the folds, from 1, is the test split; 0 if `--folds` takes them all
     copies: str = "keep"  # once: train on one of identical images with the same label; keep: on all
     bad_fraction: float = 0.01  # up to this fraction of unreadable images is set aside
     pack: str = "auto"  # disk, memory, off (decode on the fly)
@@ -53,8 +53,8 @@ class LossConfig:
 
     name: str = "auto"  # cross_entropy, binary, focal, nll, or file.py:Loss
     smoothing: float = 0.0  # fraction of the target spread over the other classes
-    weights: tuple[float, ...] | str = "none"  # none, balanced, or a number a class, in order
-    gamma: float = 2.0  # focal loss: how much easy samples are played down
+    weights: tuple[float, ...] | str = "none"  # none, balanced, or a number per class, in order
+    gamma: float = 2.0  # focal loss: how much less easy samples count
     options: dict[str, Any] = field(default_factory=dict)  # arguments of your own loss
 
 
@@ -106,19 +106,19 @@ class TrainConfig:
 
     strategy: str = "auto"  # head or finetune (from pretrained weights), scratch
     epochs: float = 0.0  # 0: chosen by the size of the data
-    minutes: float = 0.0  # from the first moment to the last, instead of epochs; 0 is off
-    batch_total: int = 0  # samples an optimizer step; 0: chosen
-    micro_batches: int = 1  # forwards an optimizer step (gradient accumulation)
+    minutes: float = 0.0  # for the whole command, instead of epochs; 0 is off
+    batch_total: int = 0  # samples per optimizer step; 0: chosen
+    micro_batches: int = 1  # micro-batches per optimizer step (gradient accumulation)
     clip_norm: float = 0.0  # largest gradient norm; 0 is off
     average: float = 0.0  # decay of an exponential moving average of the weights; 0 is off
     monitor: str = "val_accuracy"  # what decides the best checkpoint
-    patience: int = 0  # evaluations without gain before stopping; 0 is off
+    patience: int = 0  # evaluations without improvement before stopping; 0 is off
     evaluate_every_epochs: float = 1.0  # 0: only at the end
     save_every_epochs: float = 1.0  # 0: only at the end and at a new best
     save_every_steps: int = 0  # instead of epochs; 0 is off
     save_every_minutes: float = 5.0  # besides; 0 is off
     keep: int = 2  # checkpoints kept besides the best
-    log_every_steps: int = 0  # 0: about twenty times an epoch, or a run that is shorter
+    log_every_steps: int = 0  # 0: about twenty times per epoch, or per run if that is shorter
     bad_steps: int = 10  # non-finite losses in a row before giving up (exit 5)
     seed: int = 0  # of the split, the order, augmentation, weights and dropout
 
@@ -132,7 +132,7 @@ class HardwareConfig:
     parallel: str = "ddp"  # with several GPUs: ddp, fsdp, or dp (one process, nn.DataParallel)
     precision: str = "auto"  # fp32, tf32, bf16, fp16
     channels_last: bool | str = "auto"  # memory format of images and convolutions
-    threads: int = 0  # 0: measured where the run is long enough, else torch's own choice
+    threads: int = 0  # 0: measured if the run is long enough, else torch's own choice
     compile: bool = False  # torch.compile the model; give it to `loupe probe` to see if it pays
     timeout_seconds: float = 60.0  # how long a rank waits for the others in a step
     deterministic: bool = False  # refuse GPU operations whose results vary between runs

@@ -17,8 +17,8 @@ from torchloupe.data.survey import Survey, look_at, parse_size
 from torchloupe.errors import DataError, UsageError, did_you_mean, printable
 from torchloupe.system.limits import usable_cores
 
-RANGE_LOOKED_AT = 200  # images that are asked whether they have 16 bits
-RANGE_SEARCHED = 20_000  # where some have: images whose largest value is looked for
+RANGE_LOOKED_AT = 200  # images checked for 16 bits
+RANGE_SEARCHED = 20_000  # if any has 16 bits: images searched for the largest value
 
 
 def decoder_versions() -> str:
@@ -35,7 +35,7 @@ def choose_contract(
     kernel: str = "bilinear",
     largest: int = 64,
 ) -> Contract:
-    """The contract for `data`: each argument as given, or chosen by a look at the images.
+    """The contract for `data`: each argument as given, or chosen from some of the images.
 
     Images of one size up to `largest` keep it; others become squares with the median shorter
     side, `largest` at most. Grey files are read as L. A user's own Dataset keeps what it gives;
@@ -121,7 +121,7 @@ def find_white_level(data: Data) -> int:
 
 
 def describe_range(contract: Contract) -> list[str]:
-    """A note on 16-bit images that use a part of their range, if these do."""
+    """A note if 16-bit images use only a part of their range."""
     if contract.white_level == FULL_WHITE:
         return []
     return [
@@ -131,7 +131,7 @@ def describe_range(contract: Contract) -> list[str]:
 
 
 def _find_top(data: Data, rows: NDArray[np.int64]) -> int:
-    """The largest 16-bit value of the images at `rows`; 0 where none has 16 bits.
+    """The largest 16-bit value of the images at `rows`; 0 if none has 16 bits.
 
     The search ends with the first value that needs all 16 bits.
     """

@@ -11,7 +11,7 @@ from torchloupe.errors import printable
 from torchloupe.system.counter_rng import Keys
 from torchloupe.units import plural
 
-OFTEN = 5  # a picture that is there as often is named in a note
+OFTEN = 5  # a picture with this many copies is named in a note
 
 Rows = NDArray[np.int64]
 

@@ -23,7 +23,7 @@ class Samples:
     An id (a relative path with `/`, or a row number as text) names the image in every message
     and keys its randomness. Labels are [N] int64 class numbers, or [N, K] float32 of 0 and 1
     where an image may have several labels. `groups` [N] (optional) marks samples that must
-    stay on one side of a split. `known_keys` [N] are the keys of these ids, where they were made
+    stay on one side of a split. `known_keys` [N] are the keys of these ids, if they were made
     before.
     """
 
@@ -60,7 +60,7 @@ class Samples:
         return np.bincount(labels, minlength=len(self.class_names)).astype(np.int64)
 
     def fingerprint(self, content: Keys | None = None) -> str:
-        """SHA-256 over ids, labels, class names and, where given, the content hash of each image.
+        """SHA-256 over ids, labels, class names and, if given, the content hash of each image.
 
         The order in which the samples are listed does not change it.
         """

@@ -52,12 +52,12 @@ def split_samples(
 ) -> Splits:
     """The rows to train on, to validate with and to test with.
 
-    Each class is shared out by the fractions (rounded; classes too small to reach half an
+    Each class is divided by the fractions (rounded; classes too small to reach half an
     image together give what they sum to), and keeps at least one training image. `given` [N]
     holds 0, 1, 2 where the data names its splits: then only a missing val is carved, from
     train. `content` [N] is a hash of each image. `fold` (2, 5) tests with the second of five equal
     parts, whatever `test_fraction` says: over all folds each image is tested with once, but for
-    those that their class can't be learned without. DataError when there is nothing to learn:
+    those that their class can't be learned without. DataError if there is nothing to learn:
     no image, one class, a class without a training image; and for folds of data that are split.
     """
     _refuse_untrainable(samples)

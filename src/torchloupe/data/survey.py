@@ -23,8 +23,8 @@ from torchloupe.system.seeding import rng_preserved, seed_all
 
 LOOKED_AT = 200
 LOOKED_AT_OF_OWN = 32  # items of a user's Dataset: each may cost a whole transform
-PLAIN_LOOKED_AT = 32  # images whose ground is looked at
-PLAIN_LEVELS = 12  # by how much a plain ground may differ from its median, of 255
+PLAIN_LOOKED_AT = 32  # images whose background is measured
+PLAIN_LEVELS = 12  # by how much a plain background may differ from its median, of 255
 GREY_PIXELS = 200 * 10**6  # decoded at most to find out whether images have colour
 CHUNK_VALUES = 2**24
 LARGEST_SIDE = 16_384
@@ -102,7 +102,7 @@ def parse_size(size: str | tuple[int, int]) -> tuple[int, int]:
 
 
 def look_at(data: Data) -> Survey:
-    """What the images of `data` are like; DataError when none of those looked at can be read."""
+    """What the images of `data` are like; DataError if none of those looked at can be read."""
     array = getattr(data.reader, "array", None)
     survey = Survey()
     if array is not None:
@@ -124,9 +124,9 @@ def look_at(data: Data) -> Survey:
 
 
 def measure_plain_fraction(data: Data) -> float:
-    """The share of images on a ground of one colour, such as drawings, cut-outs and scans.
+    """The fraction of images on a plain background, such as drawings, cut-outs and scans.
 
-    Measured at the border of a few images; 0 where none of them can be read.
+    Measured at the border of a few images; 0 if none of them can be read.
     """
     plain = []
     for row in _pick(data, PLAIN_LOOKED_AT):

@@ -81,7 +81,7 @@ class Silent:
             self._line(f"note: {trouble}")
 
     def close(self) -> None:
-        """Nothing is open."""
+        """There is nothing to close."""
 
     def _line(self, text: str) -> None:
         if self.stream is not None:

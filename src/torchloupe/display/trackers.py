@@ -34,7 +34,7 @@ _MOST_AT_ONCE = 100  # parameters, tags or metrics in one request to MLflow
 def make_trackers(words: Sequence[str], run_folder: Path) -> list[Listener]:
     """A listener for each tracker that the setting `track` names; see `parse_track`.
 
-    Raises UsageError where a tracker can't be made, as its `start` does.
+    Raises UsageError if a tracker can't be made, as its `start` does.
 
     All of them write below `run_folder`, unless the environment names a server of the user's
     (MLFLOW_TRACKING_URI, WANDB_MODE and WANDB_BASE_URL).

@@ -1,6 +1,6 @@
 """One line on a terminal that says what is being loaded, until there is something else to show.
 
-PyTorch alone takes seconds to import. The line goes to stderr, only where that is a terminal, and
+PyTorch alone takes seconds to import. The line goes to stderr, only if that is a terminal, and
 is cleared by the first text that anything writes.
 """
 
@@ -76,7 +76,7 @@ class _ClearingStream:
 
 @contextlib.contextmanager
 def waiting_line(*, quiet: bool = False) -> Iterator[WaitingLine]:
-    """Inside, a line on stderr can say what is being loaded; it is gone at the end."""
+    """A context in which a line on stderr can say what is being loaded; it is gone at the end."""
     stream = sys.stderr
     is_terminal = stream is not None and not stream.closed and stream.isatty()
     if quiet or not is_terminal or os.environ.get("TERM") == "dumb":

@@ -3,9 +3,9 @@
 What these wrap around a model stays in here. Outside, the model is the plain one: its state has
 the same names and, read through `whole`, the same full tensors whichever is used.
 
-Forward and backward run on each rank by itself, and the ranks agree that all of them got
-through before gradients travel. So a rank that ran out of memory can say so and all try again
-in smaller pieces; the price is that gradients don't travel while backward still runs.
+Forward and backward run on each rank alone, and gradients are exchanged only after all ranks
+agreed that theirs succeeded. So a rank that ran out of memory can say so, and all repeat the step
+in smaller micro-batches; the price is that the exchange does not overlap with backward.
 """
 
 import copy
@@ -33,7 +33,7 @@ class Parallel:
     `model` is the plain model, `module` the one to call in a training forward.
     """
 
-    is_spread = False  # whether a forward needs every rank: then none can try one again alone
+    is_spread = False  # whether a forward needs every rank, so that none can repeat one alone
 
     def __init__(self, model: nn.Module, world: World = ALONE) -> None:
         self.model = self.module = model
@@ -45,7 +45,7 @@ class Parallel:
         return list(numbers)
 
     def share(self, loss: Tensor) -> Tensor:
-        """Add up gradients and `loss` over all ranks; gives the loss. Every rank must call this."""
+        """Sum gradients and `loss` over all ranks; returns the loss. Every rank must call this."""
         return loss
 
     @contextmanager
@@ -59,7 +59,7 @@ class Parallel:
 
 
 class _Gradients(nn.Module):
-    """A backward that adds nothing: through it DDP takes gradients as they are and adds them up."""
+    """A module with an empty backward, through which DDP sums the gradients that are there."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class _Gradients(nn.Module):
 
 
 class _Nothing(torch.autograd.Function):
-    """A number that depends on every parameter, each with no gradient."""
+    """A zero that depends on every parameter and gives none of them a gradient."""
 
     @staticmethod
     def forward(context: Any, *parameters: Tensor) -> Tensor:

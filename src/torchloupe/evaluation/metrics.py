@@ -98,7 +98,7 @@ class Scores:
     def result(self) -> dict[str, Any]:
         """All numbers as plain Python, for `metrics.json`; waits for the device.
 
-        Raises DataError when there was no image, NumericError where logits were not finite.
+        Raises DataError if there was no image, NumericError if logits were not finite.
         """
         if not self.count:
             raise DataError("there is nothing to score: no images", "give more images")
@@ -133,7 +133,7 @@ class Scores:
         }
 
     def _mean_average_precision(self) -> float | None:
-        """The mean over the classes that have an image; None where none has."""
+        """The mean over the classes that have an image; None if none has."""
         logits, labels = (torch.cat(parts) for parts in zip(*self._seen, strict=True))
         found = [
             average_precision(logits[:, k], labels[:, k])
@@ -180,7 +180,7 @@ def average_precision(scores: Tensor, labels: Tensor) -> float:
 
 
 def _per_class(hits: int, predictions: int, labels: int) -> dict[str, float | int]:
-    """Precision, recall and F1; 0 where the denominator is 0."""
+    """Precision, recall and F1; 0 if the denominator is 0."""
     return {
         "precision": hits / predictions if predictions else 0.0,
         "recall": hits / labels if labels else 0.0,

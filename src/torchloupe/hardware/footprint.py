@@ -163,12 +163,12 @@ class _Account(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     @contextmanager
     def resting(self) -> Iterator[None]:
-        """Inside, nothing is counted."""
+        """A context in which nothing is counted."""
         yield
 
     @contextmanager
     def counting(self) -> Iterator[None]:
-        """Inside, every tensor made on the device is followed."""
+        """A context in which every tensor made on the device is followed."""
         state = (value for values in self.optimizer.state.values() for value in values.values())
         for tensor in (*self.given, *self.model.parameters(), *self.model.buffers(), *state):
             if isinstance(tensor, Tensor):
@@ -186,7 +186,7 @@ class _Account(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Inside, peaks are those of this phase."""
+        """A context in which peaks are those of this phase."""
         is_cuda = self.device.type == "cuda"
         self._phase = name
         self.peaks[name] = self._now

@@ -48,7 +48,7 @@ def requires_contiguous(model: nn.Module) -> bool:
 
 
 def release(model: nn.Module) -> None:
-    """Take back `require_contiguous`."""
+    """Undo `require_contiguous`."""
     for number, hook in list(model._forward_pre_hooks.items()):
         if hook is _make_inputs_contiguous:
             del model._forward_pre_hooks[number]
@@ -60,13 +60,13 @@ def memory_format_of(model: nn.Module) -> torch.memory_format:
 
 
 def lay_out_images(images: Tensor, memory_format: torch.memory_format) -> Tensor:
-    """Contiguous `images` where that is the format, else as they come."""
+    """Contiguous `images` if that is the format, else as they come."""
     return make_contiguous(images) if memory_format == torch.contiguous_format else images
 
 
 @contextmanager
 def images_laid_out(model: nn.Module, channels_last: bool) -> Iterator[None]:
-    """Inside, `model` gets contiguous images unless `channels_last`; images as they come else."""
+    """A context in which `model` gets contiguous images, or with `channels_last` any."""
     if channels_last or requires_contiguous(model):
         yield
         return
@@ -79,7 +79,7 @@ def images_laid_out(model: nn.Module, channels_last: bool) -> Iterator[None]:
 
 @contextmanager
 def weights_laid_out(model: nn.Module, memory_format: torch.memory_format) -> Iterator[None]:
-    """Inside, weights of four dimensions have this memory format; afterwards their own again."""
+    """A context in which weights of four dimensions have this memory format."""
     own = [(parameter, parameter.data) for parameter in model.parameters()]
     try:
         model.to(memory_format=memory_format)
@@ -90,7 +90,7 @@ def weights_laid_out(model: nn.Module, memory_format: torch.memory_format) -> It
 
 
 def crashes_in_channels_last(model: nn.Module) -> bool:
-    """Whether a part of the model is known to end the process in that format."""
+    """Whether a part of the model is known to crash the process in that format."""
     return any(type(module).__module__.startswith(CRASHING) for module in model.modules())
 
 

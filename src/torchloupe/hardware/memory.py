@@ -1,4 +1,4 @@
-"""Running out of memory: recognised, described in numbers, and met with smaller micro-batches.
+"""Running out of memory: recognised, described in numbers, answered with smaller micro-batches.
 
 A batch that doesn't fit is split into micro-batches whose losses, weighted by their fraction, add
 up to that of the batch. It is the same step except for BatchNorm, which averages over a
@@ -94,7 +94,7 @@ def shrink_micro_batches(micro_limit: MicroBatchLimit, tried: int, reason: str) 
 
 
 def describe_shortage(device: torch.device, images: int, reason: str) -> str:
-    """What there was too little of, in numbers, on one line."""
+    """Which memory ran short, in numbers, on one line."""
     return f"{plural(images, 'image')} at once did not fit: {describe_memory(device)} " + (
         f"({printable(reason, 200)})"
     )
@@ -128,7 +128,7 @@ def describe_memory(device: torch.device) -> str:
 
 
 def release_cached(device: torch.device) -> None:
-    """Give kept blocks back where memory is nearly full; for changes of phase, never a step."""
+    """Release cached blocks if memory is nearly full; between phases, never in a step."""
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
         if free < CACHE_FRACTION * total:

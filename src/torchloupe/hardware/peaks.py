@@ -1,7 +1,7 @@
-"""The most memory that each phase of a run had: by torch's allocator on a GPU, by the process else.
+"""The peak memory of each phase of a run: of torch's allocator on a GPU, else of the process.
 
-Counters that only ever rise are set back at each change of phase; where the system can't do
-that (macOS, Windows), a phase has the most of all so far.
+Peak counters are reset at each change of phase. On systems that can't do that (macOS, Windows) a
+phase has the highest peak so far.
 """
 
 import sys
@@ -41,7 +41,7 @@ class Peaks:
             self._open.pop()
 
     def _settle(self) -> None:
-        """Write down the most since the last change of phase."""
+        """Record the peak since the last change of phase."""
         if self._open:
             name = self._open[-1]
             self.bytes[name] = max(self.bytes.get(name, 0), peak_memory_bytes(self.device))

@@ -18,7 +18,7 @@ from torch.distributed.tensor import DTensor
 from torchloupe.distributed.parallel import whole
 from torchloupe.errors import ResourceError
 
-FEW = 8  # gradients whose norms are read one by one sooner than together
+FEW = 8  # up to this many gradients, reading norms one by one is faster
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -130,14 +130,14 @@ class Precision:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up what `state_dict` gave; an fp16 scaler's state is ignored by other formats."""
+        """Restore what `state_dict` gave; an fp16 scaler's state is ignored by other formats."""
         if self.scaler and state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
         self._skipped = int(state["skipped_steps"])
 
 
 def why_not(name: str, device: torch.device) -> str:
-    """Why `device` can't compute in this format; empty where it can."""
+    """Why `device` can't compute in this format; empty if it can."""
     if name == "tf32":
         if device.type != "cuda":
             return f"tf32 is a format of NVIDIA GPUs, and this is {device}"
@@ -198,7 +198,7 @@ def total_norm(gradients: list[Tensor]) -> Tensor:
 
 
 def read_norm(gradients: Sequence[Tensor]) -> Tensor | float:
-    """`total_norm`, as a number where that is faster: for a few plain gradients."""
+    """`total_norm`, as a number if that is faster: for a few plain gradients."""
     if len(gradients) > FEW or any(
         type(g) is not Tensor or g.layout is not torch.strided for g in gradients
     ):

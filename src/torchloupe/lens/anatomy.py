@@ -22,7 +22,7 @@ THE_MODEL = "(the model)"  # the name of a model among its layers
 
 @dataclass(frozen=True)
 class LayerRow:
-    """One layer as it was called; shapes are None where it was not, or took or gave no tensor.
+    """One layer as it was called; shapes are None if it was not, or took or gave no tensor.
 
     A parameter shared by several layers, or a layer called twice, counts once.
     """
@@ -179,7 +179,7 @@ def _takes(model: nn.Module, images: Tensor, size: int) -> bool:
 
 
 def _check_output(trace: Trace, classes: int | None) -> Finding | None:
-    """What is wrong with the output, where it is not logits [B, classes]."""
+    """What is wrong with the output, if it is not logits [B, classes]."""
     output, batch = trace.output, trace.images[0]
     wanted = f"[{batch}, {classes}]" if classes else f"[{batch}, classes]"
     if not isinstance(output, Tensor):

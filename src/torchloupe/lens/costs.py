@@ -1,4 +1,4 @@
-"""What each call of each layer costs, written down while passes go through a model.
+"""What each call of each layer costs, recorded while passes run through a model.
 
 Three kinds of pass: one that counts (shapes, bytes, FLOPs), one that follows the gradient's way
 back to see which layer feeds which, and some that are timed. It looks and never touches: modes,
@@ -215,7 +215,7 @@ class _Graph:
 
     @contextmanager
     def following(self, recorder: CostRecorder) -> Iterator[None]:
-        """Inside, the nodes made in calls get their owners."""
+        """A context in which the nodes made in calls get their owners."""
         self.entries = recorder.entries
 
         def begin(entry: CallCost, inputs: Any) -> None:
@@ -276,7 +276,7 @@ class _Graph:
 
 
 def fastest(seconds: list[float]) -> float | None:
-    """The least disturbed by other programs; None where nothing was timed."""
+    """The least disturbed by other programs; None if nothing was timed."""
     return min(seconds, default=None)
 
 

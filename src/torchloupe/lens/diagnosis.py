@@ -295,7 +295,7 @@ def _came_from(call: Call | None, trace: Trace) -> str:
 
 
 def _spell_name(call: Call) -> str:
-    """`layer fc1`, or `the model` where that is a single layer."""
+    """`layer fc1`, or `the model` if that is a single layer."""
     return f"layer {printable(call.name)}" if call.name else "the model"
 
 

@@ -1,4 +1,4 @@
-"""One picture of a net: its layers from top to bottom, the ways around them, and what each costs.
+"""One picture of a net: its layers from top to bottom, the connections past them, their costs.
 
 Drawn as SVG text, without any library. Names come from the model and are escaped.
 """

@@ -28,7 +28,7 @@ class Attribute:
 
 
 class Calls:
-    """The modules that were called and are no part of a model."""
+    """The modules that were called and are not part of a model."""
 
     def __init__(self) -> None:
         self.modules: list[nn.Module] = []
@@ -36,7 +36,7 @@ class Calls:
 
 @contextmanager
 def recording_strangers(model: nn.Module) -> Iterator[Calls]:
-    """Inside, each module that is called and doesn't belong to `model` is kept, once."""
+    """A context in which each module that is called and doesn't belong to `model` is kept, once."""
     own = set(model.modules())
     found = Calls()
 
@@ -86,7 +86,7 @@ def plain_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def _path_to(value: Any, wanted: object, depth: int, seen: set[int]) -> str | None:
-    """How `wanted` is reached from `value`, as it would be written behind it; None where not."""
+    """How `wanted` is reached from `value`, as it would be written behind it; None if not."""
     if value is wanted:
         return ""
     if depth == 0 or id(value) in seen or isinstance(value, (Tensor, str, bytes, int, float)):

@@ -76,7 +76,7 @@ def choose_layers(
 ) -> list[str]:
     """The layers that `which` means, of those in `outputs`, which give maps; in their order.
 
-    Raises UsageError where a layer that is meant gives none, unless a pattern means others too.
+    Raises UsageError if a layer that is meant gives none, unless a pattern means others too.
     """
     meant = select_layers(model, which)
     chosen = [name for name in outputs if name in meant]

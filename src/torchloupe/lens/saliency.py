@@ -32,7 +32,7 @@ class Insight:
     """What was seen in one image.
 
     `heat[k]` [H, W], of the image's size and from 0 to 1, says where the evidence for class k
-    is; all zero where no map speaks for it. `layer` is the one whose maps it is made of.
+    is; all zero if no map speaks for it. `layer` is the one whose maps it is made of.
     """
 
     logits: Tensor  # [K]
@@ -53,7 +53,7 @@ def look_inside(
 
     `which` names the layers whose maps are given (see `select_layers`); heat is made of the last
     of them. Left out, maps are given of a few layers, and heat is made of the last layer whose
-    maps the likeliest class depends on. Raises UsageError where there are no maps.
+    maps the likeliest class depends on. Raises UsageError if there are no maps.
     """
     inner = plain_model(model)
     size = (image.shape[-2], image.shape[-1])

@@ -78,7 +78,7 @@ def closed_around(model: nn.Module, layer: str) -> str | None:
 
 
 def refuse_closed(model: nn.Module, layers: Iterable[str]) -> None:
-    """UsageError where a layer of these names runs in a compiled or scripted graph."""
+    """UsageError if a layer of these names runs in a compiled or scripted graph."""
     for layer in layers:
         outer = closed_around(model, layer)
         if outer is None:

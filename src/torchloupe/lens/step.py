@@ -20,7 +20,7 @@ _PASSING = ("View", "UnsafeView", "Reshape", "Clone", "ToCopy", "Squeeze", "Unsq
 
 @dataclass
 class StepTrace:
-    """What one step showed; `loss` is None where no gradient could flow."""
+    """What one step showed; `loss` is None if no gradient could flow."""
 
     logits: Tensor  # [B, K], detached
     loss: float | None = None

@@ -23,9 +23,9 @@ MakeOptimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 
 @dataclass(frozen=True)
 class Layer:
-    """One call of one layer; None where it was not called, or nothing was timed.
+    """One call of one layer; None if it was not called, or nothing was timed.
 
-    `activation_bytes` is what the layer adds: 0 where it gives back what it took (in-place
+    `activation_bytes` is what the layer adds: 0 if it gives back what it took (in-place
     ReLU, flatten). A parameter shared by several layers, or a layer called twice, counts once.
     `feeds` are the numbers of the layers that take its output, `joins` those whose output is
     added to or concatenated with it.

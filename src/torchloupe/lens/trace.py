@@ -68,7 +68,7 @@ def trace_forward(model: nn.Module, images: Tensor, *, training: bool = False) -
 
 @contextmanager
 def recording(model: nn.Module, calls: list[Call]) -> Iterator[None]:
-    """Inside, each call of each module of `model` is appended to `calls`."""
+    """A context in which each call of each module of `model` is appended to `calls`."""
     handles = []
     unfinished: list[Call] = []
 

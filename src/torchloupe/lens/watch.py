@@ -1,7 +1,7 @@
 """Hooks on layers for as long as a `with` block lasts, and never longer.
 
 A hook looks: what it returns is ignored, unless it is `Replace(...)` or `STOP`, and random
-numbers that it draws are not missing from the model's. Hooks come off when the block ends, after
+numbers that it draws don't change those of the model. Hooks come off when the block ends, after
 an exception too.
 """
 

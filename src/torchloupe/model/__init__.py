@@ -1,1 +1,1 @@
-"""What learns, and from what: networks, losses, optimizers, schedules, and scores."""
+"""Networks, losses, optimizers and schedules."""

@@ -207,7 +207,7 @@ def _construction_hint(error: Exception, signature: str) -> str:
 
 
 def _place(error: Exception, factory: Callable[..., Any]) -> str:
-    """`my_model.py, line 12: `, where the user's own code raised; empty where it did not."""
+    """`my_model.py, line 12: `, where the user's own code raised; empty if it did not."""
     try:
         file = inspect.getsourcefile(inspect.unwrap(factory))
     except TypeError:

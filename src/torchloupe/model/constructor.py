@@ -1,7 +1,7 @@
 """What a model's constructor asks for, as far as the data say: channels, classes, image size.
 
 It knows the names that people give these arguments. Some names mean different things in
-different models (`channels` may be a width); such an argument is filled in only where it has no
+different models (`channels` may be a width); such an argument is filled in only if it has no
 default or one that settles its meaning.
 """
 
@@ -38,7 +38,7 @@ _CERTAIN: Mapping[str, tuple[str, ...]] = {
         "inputunits", "flattenedsize",
     ),
 }  # fmt: skip
-# These are taken for a fact only where no certain name of that fact stands in the signature.
+# These are taken for a fact only if no certain name of that fact stands in the signature.
 _POSSIBLE: Mapping[str, tuple[str, ...]] = {
     "in_channels": ("channels", "channel", "nc", "inc", "cin", "inputc"),
     "classes": (

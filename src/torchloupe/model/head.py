@@ -28,7 +28,7 @@ class Head:
     weight: Tensor  # [K, D]
     bias: Tensor  # [K]
     penalty: float
-    accuracy: float | None  # cross-validated; None where there were too few images
+    accuracy: float | None  # cross-validated; None if there were too few images
 
 
 def fit_head(

@@ -15,7 +15,7 @@ from torchloupe.model.catalog import make_model, without_weights
 
 
 def own_size(spec: str) -> tuple[int, int] | None:
-    """Height and width of the images that the library gives `spec`; None where it says none."""
+    """Height and width of the images that the library gives `spec`; None if it says none."""
     library, _, name = spec.partition(":")
     if library == "timm" and ":" not in name:
         facts = importlib.import_module("timm").get_pretrained_cfg(name, allow_unregistered=True)
@@ -32,8 +32,8 @@ def fit_size(
 ) -> tuple[dict[str, str], str]:
     """The settings that give `spec`, a network of a library, images it takes, and a note on them.
 
-    Nothing where it takes `size` (height, width). UsageError where it doesn't and the size was
-    typed, or where it doesn't take its own size either.
+    Nothing if it takes `size` (height, width). UsageError if it doesn't and the size was
+    typed, or if it doesn't take its own size either.
     """
     own = own_size(spec)
     reason = "" if own in (None, size) else why_not(spec, size, options)
@@ -55,7 +55,7 @@ def fit_size(
 
 
 def why_not(spec: str, size: tuple[int, int], options: Mapping[str, Any] | None = None) -> str:
-    """Why `spec` does not take images of this size, in one line; empty where it does."""
+    """Why `spec` does not take images of this size, in one line; empty if it does."""
     try:
         with torch.device("meta"), torch.random.fork_rng(devices=[]), torch.no_grad():
             network = make_model(

@@ -104,7 +104,7 @@ def make_timm(
 
 
 def _refuse_code(path: Path) -> None:
-    """UsageError where a weights file holds more than tensors, which unpickling could run.
+    """UsageError if a weights file holds more than tensors, which unpickling could run.
 
     Checked here, since not every version of timm loads with weights_only.
     """

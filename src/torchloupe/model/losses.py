@@ -1,7 +1,7 @@
 """Losses by name, class or function, in one module that checks their input and output.
 
 Every loss made here takes logits [B, K] and labels: class numbers [B] of any integer type, or
-a row of shares per image [B, K] (mixed images, several labels). It returns one number.
+a row of probabilities per image [B, K] (mixed images, several labels). It returns one number.
 """
 
 import inspect
@@ -21,9 +21,9 @@ from torchloupe.system.user_code import is_object_spec, load_object
 NAMES = ("cross_entropy", "binary", "focal", "nll")
 DEFAULT_GAMMA = 2.0
 
-_OF_PAIRS = ("cross_entropy", "focal", "nll")  # losses that are the same of one logit as of a pair
+_OF_PAIRS = ("cross_entropy", "focal", "nll")  # same loss for one logit as for a pair
 _HALVES = (torch.float16, torch.bfloat16)
-# torch's losses whose target has the shape of the logits: class numbers become rows for them.
+# torch's losses whose target has the shape of the logits: class numbers become one-hot rows.
 _ROW_LOSSES = (
     nn.BCELoss,
     nn.BCEWithLogitsLoss,
@@ -37,7 +37,7 @@ _ROW_LOSSES = (
 
 
 class Loss(nn.Module):
-    """A criterion that refuses what it would misread, computed in float32.
+    """A criterion, computed in float32, that refuses input which it would misread.
 
     `prepare(logits, labels)` turns the labels into what the criterion takes. Class weights follow
     the logits to their device on the first call.
@@ -56,13 +56,13 @@ class Loss(nn.Module):
         self.prepare = prepare
         self.classes = classes
         self.place = torch.device("cpu")
-        self.fitting: tuple[Any, ...] = ()  # shapes and types whose labels need no preparation
-        self.hook: LogitsHook | None = None  # of the model, which may give one logit an image
+        self.fitting: tuple[Any, ...] = ()  # of the last input whose labels needed no preparation
+        self.hook: LogitsHook | None = None  # of a model that may give one logit per image
 
     def follow(self, model: nn.Module) -> "Loss":
-        """Compute the loss of what `model` itself gives, where that is one logit an image.
+        """Compute the loss on the model's own output if that is one logit per image.
 
-        `take_logits` made a pair of it. `binary` and a loss of the user's get the logit again.
+        `take_logits` turned it into a pair; `binary` and losses of the user get the single logit.
         """
         self.hook = hook_of(model)
         return self
@@ -71,7 +71,7 @@ class Loss(nn.Module):
         facts = (logits.shape, logits.dtype, logits.device, labels.shape, labels.dtype)
         known = facts == self.fitting
         if not known:
-            self._look_at(logits)
+            self._check_logits(logits)
         if logits.dtype in _HALVES:
             logits = logits.float()
         one_logit = self.hook.one_logit if self.hook is not None else None
@@ -85,28 +85,28 @@ class Loss(nn.Module):
             raise
         except (RuntimeError, ValueError, IndexError, TypeError) as error:
             raise self._explain(error, logits, labels) from error
-        if not known and prepared is labels:  # which shapes and types alone decide
+        if not known and prepared is labels:  # shape and type alone decide that
             self.fitting = facts
         return self._check(loss, logits)
 
     def _of_one_logit(self, logits: Tensor, labels: Tensor, shape: tuple[int, ...]) -> Tensor:
-        """The loss of the single logit z in the pair (0, z), of the shape the model gave it."""
+        """The loss on the single logit z of the pair (0, z), in the model's own shape."""
         z, labels = logits[:, 1].reshape(-1, *shape), as_labels(logits, labels)
         yes = (labels if labels.ndim == 1 else labels[:, 1]).to(z.dtype).reshape(z.shape)
         if self.name == "binary":
             rows = self.prepare(logits, labels)  # smoothed
             yes = rows[:, 1].reshape(z.shape)
             weight = cast("nn.BCEWithLogitsLoss", self.criterion).weight
-            if weight is not None:  # one a class
+            if weight is not None:  # one per class
                 weight = (rows @ weight).reshape(z.shape)
             return nn.functional.binary_cross_entropy_with_logits(z, yes, weight)
         return self.criterion(z, yes if isinstance(self.criterion, _ROW_LOSSES) else labels)
 
-    def _look_at(self, logits: Tensor) -> None:
-        """Refuse logits that are not one row per image, and move to their device."""
+    def _check_logits(self, logits: Tensor) -> None:
+        """Refuse logits that are not [B, classes], and move to their device."""
         if logits.ndim != 2 or logits.shape[1] != self.classes:
             raise UsageError(
-                f"the model gives {spell_shape(logits)}, the loss wants [batch, {self.classes}]: "
+                f"the model gives {spell_shape(logits)}, the loss needs [batch, {self.classes}]: "
                 "one number per class",
                 "make its last layer give one output per class",
             )
@@ -161,14 +161,14 @@ def make_loss(
     """A loss from a name, `file.py:Name`, `torch.nn:MultiMarginLoss`, a class, module or function.
 
     - `cross_entropy`: torch's own, bit for bit, with label `smoothing`.
-    - `binary`: each class against the rest, for several labels an image or one logit for two
-      classes.
-    - `focal`: cross entropy that plays down easy images (Lin et al. 2017, eq. 4 and 5).
+    - `binary`: each class against the rest, for several labels per image, or for two classes with
+      one logit.
+    - `focal`: cross entropy in which easy images count less (Lin et al. 2017, eq. 4 and 5).
     - `nll`: for models that end in log_softmax.
     - `auto`: binary for several labels, else cross entropy.
 
     `weights` has a number per class, or is "balanced": N / (K * count) from `counts` [K].
-    `options` go to a class or function of the user's. Raises UsageError.
+    `options` are passed to the user's own class or function. Raises UsageError.
     """
     name = ("binary" if multi_label else "cross_entropy") if loss == "auto" else loss
     if isinstance(name, str) and name.lower() in NAMES:
@@ -206,10 +206,12 @@ def _make_named(
     gamma: float,
 ) -> Loss:
     if not 0 <= smoothing < 1:
-        raise UsageError(f"loss.smoothing is from 0 to below 1, got {smoothing}", "try 0.1")
+        raise UsageError(
+            f"loss.smoothing must be at least 0 and below 1, got {smoothing}", "try 0.1"
+        )
     if multi_label and name in ("cross_entropy", "nll"):
         raise UsageError(
-            f"{name} takes one label an image, and these images may have several",
+            f"{name} takes one label per image, but these images may have several",
             "use binary or focal",
         )
     rows = partial(as_rows, smoothing=smoothing, multi_label=multi_label)
@@ -221,7 +223,7 @@ def _make_named(
         criterion, prepare = nn.BCEWithLogitsLoss(weight), rows
     elif name == "focal":
         if gamma < 0:
-            raise UsageError(f"loss.gamma is 0 or more, got {gamma}", "the paper's best is 2")
+            raise UsageError(f"loss.gamma must be at least 0, got {gamma}", "the paper's best is 2")
         criterion, prepare = _Focal(weight, gamma, multi_label), rows
     else:
         criterion, prepare = _NLL(weight), rows if smoothing else as_labels
@@ -256,7 +258,7 @@ class _Focal(nn.Module):
 
 
 class _NLL(nn.Module):
-    """torch's NLLLoss, also for rows of shares; checks once that it gets log-probabilities."""
+    """torch's NLLLoss, also for rows of probabilities; checks its first input."""
 
     def __init__(self, weight: Tensor | None) -> None:
         super().__init__()

@@ -1,9 +1,9 @@
-"""Muon: momentum made orthogonal for filters and matrices, AdamW for all other parameters.
+"""Muon: orthogonalised momentum for filters and matrices, AdamW for all other parameters.
 
-Each matrix moves by nearly the same length in every direction it can move in, so directions
-with small gradients learn as fast as those with large ones. From Jordan et al. 2024, "Muon: An
-optimizer for hidden layers in neural networks"; the step's length after Liu et al. 2025, "Muon is
-scalable for LLM training", which makes one learning rate do for both halves.
+The update of a matrix has nearly equal singular values, so that directions with small gradients
+learn as fast as those with large ones: Jordan et al. 2024, "Muon: An optimizer for hidden layers in
+neural networks". Updates are scaled to the root mean square of AdamW's, so that one learning rate
+fits both: Liu et al. 2025, "Muon is scalable for LLM training".
 """
 
 import math
@@ -16,20 +16,21 @@ from torch.optim import Optimizer
 from torch.optim.adamw import adamw
 
 ROUNDS = 5
-QUINTIC = (3.4445, -4.7750, 2.0315)  # of Jordan et al.: singular values end between 0.68 and 1.21
-ADAM_RMS = 0.2  # the root mean square of AdamW's steps, in units of the learning rate
+QUINTIC = (3.4445, -4.7750, 2.0315)  # Jordan et al.; gives singular values from 0.68 to 1.21
+ADAM_RMS = 0.2  # root mean square of AdamW's updates, in units of the learning rate
 
 
 class Muon(Optimizer):
-    """Nesterov momentum whose matrices are made orthogonal, and AdamW for vectors and numbers.
+    """Orthogonalised Nesterov momentum for matrices, and AdamW for vectors and scalars.
 
-    A parameter of two dimensions or more is taken as the matrix [first dimension, all others], so
-    that a filter bank has one row a filter; in a group whose `orthogonal` is False AdamW takes it
-    too, which suits the last linear layer. Decay is decoupled for both halves. Momentum is the only
-    state of such a matrix, half of what AdamW keeps. Parameters are real and dense.
+    A parameter with two or more dimensions is treated as a matrix [first dimension, all others],
+    so that a convolution has one row per filter. In a group with `orthogonal` False it is updated
+    by AdamW too, which suits the last linear layer. Weight decay is decoupled in both cases. The
+    only state of a matrix is its momentum, half of what AdamW keeps. Parameters must be real and
+    dense.
 
-    Like torch's fused optimizers it leaves a step out by itself, without waiting for the device,
-    where `found_inf` (0-d, set by a GradScaler) is not 0.
+    Like torch's fused optimizers it skips a step by itself, without waiting for the device, if
+    `found_inf` (0-d, set by a GradScaler) is not 0.
     """
 
     _step_supports_amp_scaling = True
@@ -45,10 +46,10 @@ class Muon(Optimizer):
     ) -> None:
         for name, value in (("lr", lr), ("weight_decay", weight_decay), ("eps", eps)):
             if not value >= 0:
-                raise ValueError(f"{name} is 0 or more, got {value}")
-        for name, share in (("momentum", momentum), ("betas", betas[0]), ("betas", betas[1])):
-            if not 0 <= share < 1:
-                raise ValueError(f"{name} lies from 0 to below 1, got {share}")
+                raise ValueError(f"{name} must be at least 0, got {value}")
+        for name, decay in (("momentum", momentum), ("betas", betas[0]), ("betas", betas[1])):
+            if not 0 <= decay < 1:
+                raise ValueError(f"{name} must be at least 0 and below 1, got {decay}")
         defaults = {
             "lr": lr,
             "weight_decay": weight_decay,
@@ -67,48 +68,51 @@ class Muon(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        bad = cast("Tensor | None", getattr(self, "found_inf", None))
+        found_inf = cast("Tensor | None", getattr(self, "found_inf", None))
         for group in self.param_groups:
-            given = [p for p in group["params"] if p.grad is not None]
-            least = 2 if group["orthogonal"] else math.inf
-            self._step_matrices(group, [p for p in given if p.ndim >= least], bad)
-            self._step_others(group, [p for p in given if p.ndim < least], bad)
+            parameters = [p for p in group["params"] if p.grad is not None]
+            matrix_ndim = 2 if group["orthogonal"] else math.inf
+            matrices = [p for p in parameters if p.ndim >= matrix_ndim]
+            self._step_matrices(group, matrices, found_inf)
+            self._step_adamw(group, [p for p in parameters if p.ndim < matrix_ndim], found_inf)
         return loss
 
     def _step_matrices(
-        self, group: dict[str, Any], matrices: list[Tensor], bad: Tensor | None
+        self, group: dict[str, Any], matrices: list[Tensor], found_inf: Tensor | None
     ) -> None:
         if not matrices:
             return
         gradients = [cast("Tensor", p.grad) for p in matrices]
-        momenta = [self._kept(p, "momentum_buffer") for p in matrices]
-        share, lr = group["momentum"], group["lr"]
-        grown = torch._foreach_mul(momenta, share)
-        torch._foreach_add_(grown, gradients)
-        ahead = torch._foreach_add(gradients, grown, alpha=share)
-        moved = torch._foreach_mul(matrices, 1 - lr * group["weight_decay"])
-        for shape, places in _by_shape(matrices).items():
-            steps = orthogonalise(torch.stack([ahead[k].flatten(1) for k in places]))
-            length = lr * ADAM_RMS * math.sqrt(max(shape))
-            for k, step in zip(places, steps, strict=True):
-                moved[k].sub_(step.view_as(moved[k]), alpha=length)
-        old, new = [*momenta, *matrices], [*grown, *moved]
-        if bad is not None:
-            new = [torch.where(bad > 0, o, n) for o, n in zip(old, new, strict=True)]
+        momenta = [self._state(p, "momentum_buffer") for p in matrices]
+        momentum, lr = group["momentum"], group["lr"]
+        new_momenta = torch._foreach_mul(momenta, momentum)
+        torch._foreach_add_(new_momenta, gradients)
+        nesterov = torch._foreach_add(gradients, new_momenta, alpha=momentum)
+        new_matrices = torch._foreach_mul(matrices, 1 - lr * group["weight_decay"])
+        for shape, indices in _by_shape(matrices).items():
+            updates = orthogonalise(torch.stack([nesterov[k].flatten(1) for k in indices]))
+            scale = lr * ADAM_RMS * math.sqrt(max(shape))
+            for k, update in zip(indices, updates, strict=True):
+                new_matrices[k].sub_(update.view_as(new_matrices[k]), alpha=scale)
+        old, new = [*momenta, *matrices], [*new_momenta, *new_matrices]
+        if found_inf is not None:
+            new = [torch.where(found_inf > 0, o, n) for o, n in zip(old, new, strict=True)]
         torch._foreach_copy_(old, new)
 
-    def _step_others(self, group: dict[str, Any], others: list[Tensor], bad: Tensor | None) -> None:
-        if not others:
+    def _step_adamw(
+        self, group: dict[str, Any], parameters: list[Tensor], found_inf: Tensor | None
+    ) -> None:
+        if not parameters:
             return
         adamw(
-            others,
-            [cast("Tensor", p.grad) for p in others],
-            [self._kept(p, "exp_avg") for p in others],
-            [self._kept(p, "exp_avg_sq") for p in others],
+            parameters,
+            [cast("Tensor", p.grad) for p in parameters],
+            [self._state(p, "exp_avg") for p in parameters],
+            [self._state(p, "exp_avg_sq") for p in parameters],
             [],
-            [self._count(p) for p in others],
+            [self._step_count(p) for p in parameters],
             fused=True,
-            found_inf=bad,
+            found_inf=found_inf,
             amsgrad=False,
             beta1=group["betas"][0],
             beta2=group["betas"][1],
@@ -118,15 +122,15 @@ class Muon(Optimizer):
             maximize=False,
         )
 
-    def _kept(self, parameter: Tensor, name: str) -> Tensor:
-        """The state of that name, zeros at first, laid out in memory as the parameter is."""
+    def _state(self, parameter: Tensor, name: str) -> Tensor:
+        """The state `name` of a parameter, first zeros, in the parameter's memory layout."""
         state = self.state[parameter]
         if name not in state:
             state[name] = torch.zeros_like(parameter, memory_format=torch.preserve_format)
         return cast("Tensor", state[name])
 
-    def _count(self, parameter: Tensor) -> Tensor:
-        """How many steps AdamW has done, where its fused kernel wants it: on the device."""
+    def _step_count(self, parameter: Tensor) -> Tensor:
+        """AdamW's step count, on the device as its fused kernel needs it."""
         state = self.state[parameter]
         if "step" not in state:
             state["step"] = torch.zeros((), dtype=torch.float32, device=parameter.device)
@@ -134,9 +138,9 @@ class Muon(Optimizer):
 
 
 def orthogonalise(matrices: Tensor) -> Tensor:
-    """Matrices [N, R, C] with their singular values brought near 1: 0.68 to 1.21.
+    """The matrices [N, R, C] with their singular values moved to between 0.68 and 1.21.
 
-    Those below a five-hundredth of the matrix's norm end lower, and those of 0 stay.
+    Singular values below 1/500 of a matrix's norm end lower, and zeros stay zero.
     Newton-Schulz iterations with the quintic of Jordan et al. 2024, in float32 or more. One
     iteration is X -> (a + b G + c G^2) X with G = X X^T, so all of them are one polynomial in the
     first G, times X. It is computed on G alone, R x R for R <= C: in float32 as fast as with whole
@@ -151,7 +155,7 @@ def orthogonalise(matrices: Tensor) -> Tensor:
     gram = x @ x.mT
     product = torch.eye(gram.shape[-1], dtype=x.dtype, device=x.device).expand_as(gram)
     for left in reversed(range(ROUNDS)):
-        change = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)  # the factor less a
+        change = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)  # the factor but for a
         product = torch.baddbmm(product, change, product, beta=a)
         if left:
             half = torch.baddbmm(gram, change, gram, beta=a)
@@ -161,9 +165,9 @@ def orthogonalise(matrices: Tensor) -> Tensor:
 
 
 def _by_shape(matrices: list[Tensor]) -> dict[tuple[int, int], list[int]]:
-    """Places in the list of those that can be computed together."""
-    places: dict[tuple[int, int], list[int]] = {}
+    """The indices of matrices of equal shape, which are computed together."""
+    indices: dict[tuple[int, int], list[int]] = {}
     for k, matrix in enumerate(matrices):
         rows = matrix.shape[0]
-        places.setdefault((rows, matrix.numel() // max(rows, 1)), []).append(k)
-    return places
+        indices.setdefault((rows, matrix.numel() // max(rows, 1)), []).append(k)
+    return indices

@@ -8,7 +8,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 def steady_norms(model: nn.Module, images: Tensor) -> AbstractContextManager[None]:
-    """Inside, a BatchNorm given one value per channel uses its running mean and variance.
+    """A context in which BatchNorm uses its running statistics for one value per channel.
 
     In training torch raises "Expected more than 1 value per channel" there, as for a last batch
     of one image after global pooling. Elsewhere nothing changes, and for a batch of two or more

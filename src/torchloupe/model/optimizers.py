@@ -1,4 +1,4 @@
-"""Optimizers by name, class or function, with decay on weights only, and averaged weights.
+"""Optimizers by name, class or function, weight decay on weights only, and averaged weights.
 
 It knows parameters, not schedules: every group carries its `initial_lr`, which a schedule
 multiplies.
@@ -25,7 +25,7 @@ OPTIMIZERS: Mapping[str, type[Optimizer]] = {
     name.lower(): kind
     for name, kind in vars(torch.optim).items()
     if inspect.isclass(kind) and issubclass(kind, Optimizer) and kind is not Optimizer
-} | {"muon": Muon}  # torch's own takes parameters of two dimensions only
+} | {"muon": Muon}  # in place of torch's, which takes matrices only
 
 
 def make_optimizer(
@@ -62,7 +62,7 @@ def make_optimizer(
     _check_kind(factory, name, parameters)
     try:
         groups = _groups(parameters, decay)
-        if factory is Muon:  # the classes are learned better by AdamW (docs/LOG.md)
+        if factory is Muon:  # AdamW is better for the last layer (docs/LOG.md)
             last = _last_linear_weight(model)
             groups = _split_by("orthogonal", lambda p: p is not last, groups)
         if rates:
@@ -91,7 +91,7 @@ def make_average(model: nn.Module, decay: float) -> AveragedModel:
     """
     if not 0 < decay < 1:
         raise UsageError(
-            f"the decay of averaged weights lies between 0 and 1, got {decay}",
+            f"the decay of averaged weights must be between 0 and 1, got {decay}",
             "for example --set train.average=0.99",
         )
     moving_average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
@@ -134,7 +134,7 @@ def _name(factory: Any) -> str:
 
 
 def _accepted(factory: Callable[..., Any]) -> list[str] | None:
-    """The keywords that `factory` takes besides the parameters; None where it takes any."""
+    """The keywords that `factory` takes besides the parameters; None if it takes any."""
     signature = parameters_of(factory)
     if signature is None or any(p.kind is p.VAR_KEYWORD for p in signature):
         return None
@@ -160,7 +160,7 @@ def _check_options(
 
 
 def _default(factory: Callable[..., Any], name: str) -> float | None:
-    """The default of a keyword of `factory`; None where it has no such keyword."""
+    """The default of a keyword of `factory`; None if it has no such keyword."""
     for parameter in parameters_of(factory) or ():
         if parameter.name == name and isinstance(parameter.default, (int, float)):
             return float(parameter.default)
@@ -168,7 +168,7 @@ def _default(factory: Callable[..., Any], name: str) -> float | None:
 
 
 def trainable_parameters(model: nn.Module) -> list[nn.Parameter]:
-    """The parameters that an optimizer gets; UsageError where there are none."""
+    """The parameters that an optimizer gets; UsageError if there are none."""
     parameters = list(model.parameters())
     if any(is_lazy(parameter) for parameter in parameters):
         raise UsageError(
@@ -190,7 +190,7 @@ def trainable_parameters(model: nn.Module) -> list[nn.Parameter]:
 
 
 def _groups(parameters: list[nn.Parameter], decay: float | None) -> list[Any]:
-    """One group, or two where something is decayed: weights, then biases and norms without."""
+    """One group, or two with weight decay: weights, then biases and norms without decay."""
     if decay is None:
         return parameters
     if decay == 0:
@@ -225,13 +225,13 @@ def _check_kind(factory: Callable[..., Any], name: str, parameters: list[nn.Para
         return
     if issubclass(factory, torch.optim.LBFGS):
         raise UsageError(
-            f"{name} evaluates the loss several times a step through a closure, which a "
-            "training step over mini-batches has not",
+            f"{name} evaluates the loss several times per step through a closure, which a "
+            "training step on mini-batches does not have",
             "use adam or sgd, or call it in a loop of your own",
         )
     if issubclass(factory, torch.optim.SparseAdam):
         raise UsageError(
-            f"{name} takes sparse gradients only, and image models have dense ones",
+            f"{name} takes sparse gradients only, but image models have dense ones",
             "use adam",
         )
     if issubclass(factory, torch.optim.Muon):

@@ -16,7 +16,7 @@ class LogitsHook:
     """The forward hook; it remembers what it found, for a note and for the loss.
 
     `taken` says which part of the output was used, `rest` what else there was, and `one_logit`
-    is the shape of an image's single logit, `()` or `(1,)`; None where there are `classes`.
+    is the shape of an image's single logit, `()` or `(1,)`; None if there are `classes`.
     """
 
     def __init__(self, classes: int, multi_label: bool) -> None:
@@ -101,7 +101,7 @@ def describe_outputs(hook: LogitsHook | None, class_names: tuple[str, ...]) -> l
 def _find_logits(
     output: Any, classes: int, takes_one_logit: bool
 ) -> tuple[str, str, Tensor | None]:
-    """Where the logits are, what else there is, and the logits; None where nothing is certain."""
+    """Where the logits are, what else there is, and the logits; None if nothing is certain."""
     if isinstance(output, Mapping):
         logits = output.get("logits")
         others = [str(key) for key, value in output.items() if key != "logits" and _counts(value)]

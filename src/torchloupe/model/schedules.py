@@ -86,7 +86,7 @@ class Plateau:
         return {name: getattr(self, name) for name in _PLATEAU_STATE}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from a `state_dict`; KeyError where a part is missing."""
+        """Continue from a `state_dict`; KeyError if a part is missing."""
         for name in _PLATEAU_STATE:
             setattr(self, name, state[name])
 

@@ -18,7 +18,7 @@ else:
 
 
 def parameters_of(factory: Callable[..., Any]) -> list[inspect.Parameter] | None:
-    """The parameters of `factory`; None where they are unknown, as for some written in C."""
+    """The parameters of `factory`; None if they are unknown, as for some written in C."""
     try:
         return list(_signature(factory).parameters.values())
     except (TypeError, ValueError):

@@ -109,7 +109,7 @@ class TorchSchedule:
             self._moved |= {key for key, value in base.items() if group[key] != value}
 
     def refuse_early_end(self, total_steps: int) -> None:
-        """UsageError where the scheduler can't go on to the last of `total_steps` steps."""
+        """UsageError if the scheduler can't go on to the last of `total_steps` steps."""
         self._groups_at(min(total_steps - 1, REPLAYED_STEPS))
         if self._has_ended:
             raise UsageError(
@@ -213,7 +213,7 @@ def _stand_in(optimizer: Optimizer) -> Optimizer:
 
 
 def _prepare(optimizer: Any) -> None:
-    """Let schedulers believe that it takes steps, as torch checks."""
+    """Stand in for an optimizer that has taken steps, which torch's schedulers check."""
 
     def step() -> None:
         """Nothing to do."""

@@ -39,8 +39,8 @@ class Weights:
 def read_weights(path: Path) -> Weights:
     """The tensors of a .safetensors file, or of a .pth, .pt or .bin that holds only tensors.
 
-    A pickle is read in a child process (`foreign.py`). Raises UsageError where there is no file,
-    CheckpointError where it is damaged or holds anything but tensors.
+    A pickle is read in a child process (`foreign.py`). Raises UsageError if there is no file,
+    CheckpointError if it is damaged or holds anything but tensors.
     """
     if not path.is_file():
         raise UsageError(
@@ -98,7 +98,7 @@ def fit_weights(module: nn.Module, weights: Weights) -> tuple[dict[str, Tensor],
 
     Tensors are matched by name, with or without a common prefix; if that fails and they are
     ordered, by shape in order, where at most four may remain (a last layer). Raises
-    CheckpointError where they don't fit.
+    CheckpointError if they don't fit.
     """
     own, given = module.state_dict(), weights.tensors
     for prefix in ("", *PREFIXES):

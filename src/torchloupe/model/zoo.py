@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 class Net(nn.Module):
-    """The smallest model there is: one convolution, then the average of each feature map."""
+    """The smallest network: one convolution, then the average of each feature map."""
 
     def __init__(self, in_channels: int = 1, classes: int = 10) -> None:
         super().__init__()
@@ -28,8 +28,8 @@ class Net(nn.Module):
 class CNN(nn.Sequential):
     """A convolution, ReLU and 2x2 max pooling for each of `widths`, then a linear layer.
 
-    The linear layer sees the grid that a 28x28 image is pooled to (7x7 for two blocks); images
-    of another size are averaged, or stretched, to that grid.
+    The linear layer takes the grid that a 28x28 image is pooled to (7x7 for two blocks); for
+    images of another size the feature maps are averaged, or stretched, to that grid.
     """
 
     def __init__(
@@ -51,10 +51,10 @@ class CNN(nn.Sequential):
 
 
 class ResidualNet(nn.Module):
-    """A compact residual network with BatchNorm, strong for its cost on images up to 64 pixels.
+    """A compact residual network with BatchNorm, accurate for its cost on images up to 64 pixels.
 
     A stem of `width` channels and two stages of twice and `last` times as many, each followed by
-    `depth` residual pairs. Every stage halves the side by max pooling for as long as 4 pixels
+    `depth` residual pairs. Every stage halves the side by max pooling as long as 4 pixels
     remain, so the same network serves 8x8 and 64x64; larger images are pooled to 32 after the
     stem. Its shape follows the nine-layer residual net of DAWNBench (Page 2018, "How to train
     your ResNet"), pooling before the norm as airbench does.
@@ -81,13 +81,13 @@ class ResidualNet(nn.Module):
         x = self.stage2(self.stage1(x))
         x = x.amax(dim=(2, 3))  # [B, last * width]
         logits: Tensor = self.fc(x)
-        return logits * 0.125  # so that the first losses are those of an undecided model
+        return logits * 0.125  # first predictions are then nearly uniform
 
 
 class ConvNorm(nn.Module):
-    """3x3 convolution, 2x2 max pooling where asked for and 4 pixels remain, BatchNorm, ReLU.
+    """3x3 convolution, 2x2 max pooling (with `pool`, if 4 pixels remain), BatchNorm, ReLU.
 
-    Pooling first leaves a quarter of the numbers for the norm and the ReLU to go over.
+    Pooling comes first so that the norm and the ReLU have a quarter of the values to process.
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, pool: bool = False) -> None:
@@ -104,7 +104,7 @@ class ConvNorm(nn.Module):
 
 
 class ResidualPair(nn.Module):
-    """The input plus the output of two convolutions on it."""
+    """A residual block: the input plus the output of two convolutions of it."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -117,10 +117,10 @@ class ResidualPair(nn.Module):
 
 
 class Grid(nn.Module):
-    """Averages [B, C, H, W] over `side` x `side` windows; a grid of that size is left untouched.
+    """Averages [B, C, H, W] over `side` x `side` windows; maps of that size are left unchanged.
 
-    The windows are those of `nn.AdaptiveAvgPool2d`, which has no deterministic gradient on a
-    GPU; two matrix products have.
+    The windows are those of `nn.AdaptiveAvgPool2d`, whose gradient is not deterministic on a GPU;
+    that of two matrix products is.
     """
 
     def __init__(self, side: int) -> None:
@@ -146,7 +146,7 @@ def make_stage(in_channels: int, out_channels: int, depth: int) -> nn.Sequential
 
 
 def window_weights(length: int, windows: int) -> Tensor:
-    """The matrix [windows, length] that averages a line of `length` numbers over each window."""
+    """The matrix [windows, length] that averages a row of `length` values over each window."""
     starts = torch.arange(windows) * length // windows
     ends = -(-(torch.arange(windows) + 1) * length // windows)
     places = torch.arange(length)

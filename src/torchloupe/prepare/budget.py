@@ -1,4 +1,4 @@
-"""A budget in minutes, from the first moment of a command to its last.
+"""A budget in minutes, from the start of a command to its end.
 
 Training gets what the preparation and the final test leave.
 """
@@ -48,7 +48,7 @@ class Budget:
         return max(LEAST_FRACTION * self.seconds, self._rest())
 
     def notes(self) -> list[str]:
-        """A note where preparation and testing take too much of the budget."""
+        """A note if preparation and testing take too much of the budget."""
         if self._rest() >= LEAST_FRACTION * self.seconds:
             return []
         return [
@@ -71,7 +71,7 @@ def plan_budget(
 
 
 def time_evaluation(model: nn.Module, run_data: RunData, precision: Precision) -> float:
-    """Seconds to evaluate one image, in batches; 0 where there is nothing to evaluate."""
+    """Seconds to evaluate one image, in batches; 0 if there is nothing to evaluate."""
     split = next((name for name in ("val", "test") if len(run_data.rows(name))), None)
     if split is None:
         return 0.0
@@ -90,9 +90,9 @@ def choose_network(
     loss: Loss,
     batch: Batch,
 ) -> dict[str, Any]:
-    """Settings for a narrower network where `model` would see too few images in the time.
+    """Settings for a narrower network if `model` would see too few images in the time.
 
-    Only where no network was asked for and minutes were given. Times some steps of `model`.
+    Only if no network was asked for and minutes were given. Times some steps of `model`.
     """
     config = settings.config
     is_open = config.model.name == "residual" and settings.origin("model.name") == "recipe"
@@ -158,7 +158,7 @@ def _take_step(
     precision: Precision,
     micro_limit: MicroBatchLimit,
 ) -> bool:
-    """Take one step; False where memory ran out, after shrinking `micro_limit`."""
+    """Take one step; False if memory ran out, after shrinking `micro_limit`."""
     count = micro_limit.count(len(batch))
     try:
         for micro, weight in batch.micro(count):

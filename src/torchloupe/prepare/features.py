@@ -49,7 +49,7 @@ class Features:
 
     values: Tensor  # float32, on the CPU
     rows: NDArray[np.int64]
-    seconds: float  # that computing them took; 0 where they were in the cache
+    seconds: float  # that computing them took; 0 if they were in the cache
     notes: tuple[str, ...] = ()
 
     def at(self, rows: NDArray[np.int64]) -> Tensor:
@@ -79,7 +79,7 @@ def open_features(
     found = kept.arrays.get("features") if kept else None
     if found is not None and found.shape == (len(rows), views, model.head.in_features):
         assert run_data.pixels is not None
-        run_data.pixels.vouch_for_files(rows)
+        run_data.pixels.require_unchanged_files(rows)
         return Features(torch.from_numpy(found), rows, 0.0)
     start = time.perf_counter()
     values = compute_features(model, run_data, precision, rows, views, progress)
@@ -124,7 +124,7 @@ def compute_features(
 def choose_feature_format(
     settings: Settings, model: Transfer, batch: Batch
 ) -> tuple[dict[str, Any], list[str]]:
-    """The number format for features, measured where it is open; the setting, and a note.
+    """The number format for features, measured if it is open; the setting, and a note.
 
     bf16 is chosen where the device has instructions for it, it is 10 % faster, and the features of
     every image have a cosine of at least LEAST_COSINE with those in fp32.

@@ -10,7 +10,7 @@ from torchloupe.errors import UsageError
 def follow_loader(settings: Settings, data: Data) -> Settings:
     """The settings with the batch size and workers of the DataLoader that `data` came from.
 
-    Raises UsageError where another batch size was typed.
+    Raises UsageError if another batch size was typed.
     """
     batch_total = int(getattr(data.reader, "batch_total", 0))
     workers = int(getattr(data.reader, "workers", 0))

@@ -1,4 +1,4 @@
-"""What is decided by the clock: number format, memory format, threads, width, epochs.
+"""What is decided by measurement: number format, memory format, threads, width, epochs.
 
 The only part of the preparation that measures time. It runs real steps of the run's own model on
 its own images, and gives settings; nothing that it does changes the model or the generators.

@@ -29,7 +29,7 @@ SIGNALS_EVERY_STEPS = 50  # a look costs about a step, so this one in fifty stay
 
 @dataclass(frozen=True)
 class UserObjects:
-    """Python objects given by the user; None where the name in the settings counts."""
+    """Python objects given by the user; None if the name in the settings counts."""
 
     source: Any = None
     model: nn.Module | Callable[..., nn.Module] | None = None

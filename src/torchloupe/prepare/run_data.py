@@ -1,6 +1,6 @@
 """The data of a run as the loop and the evaluation see them: feeds, scans and counts.
 
-Three kinds behind one surface: images in a pack, a Dataset that is read item by item, and a
+Three kinds behind one interface: images in a pack, a Dataset that is read item by item, and a
 stream that can only be read in sequence.
 """
 
@@ -77,7 +77,7 @@ class RunData(ABC):
         return len(self.splits.train)
 
     def class_counts(self) -> NDArray[np.int64] | None:
-        """Training images of each class [K]; None where they can't be counted."""
+        """Training images of each class [K]; None if they can't be counted."""
         return self.samples.class_counts(self.splits.train)
 
     def some_rows(self, most: int) -> Rows:

@@ -95,7 +95,7 @@ def join_ranks(config: Config) -> AbstractContextManager[World]:
 
 
 def refuse_missing_ranks(config: Config) -> None:
-    """UsageError where several processes are asked for that nobody started."""
+    """UsageError if several processes are asked for that nobody started."""
     if config.hardware.gpus != "1" and config.hardware.parallel != "dp" and find_rank() is None:
         raise UsageError(
             f"hardware.gpus={config.hardware.gpus} needs a process for each GPU, and this is one",
@@ -227,7 +227,7 @@ def note_imbalance(config: Config, run_data: RunData) -> list[str]:
 
 
 def refuse_epochs(config: Config, world: World) -> None:
-    """UsageError where strategy, epochs and ranks contradict each other."""
+    """UsageError if strategy, epochs and ranks contradict each other."""
     strategy, epochs = config.train.strategy, config.train.epochs
     if strategy == "head" and epochs:
         raise UsageError(
@@ -288,7 +288,7 @@ def attach_ranks(
 
 @contextmanager
 def watching(config: Config, model: nn.Module) -> Iterator[None]:
-    """Inside, the hook that the settings name looks at the layers that they name, if any."""
+    """A context in which the hook that the settings name, if any, watches their layers."""
     settings = config.lens
     if not settings.watch:
         yield

@@ -1,4 +1,4 @@
-"""A second model for a run, made as `open_run` makes one: what it lacks, a checkpoint lacks.
+"""A second model, built as `open_run` builds one: what it lacks, a checkpoint lacks too.
 
 Tried before training with the weights that the first model has, and after it with those that
 were saved.
@@ -17,7 +17,7 @@ from torchloupe.config.schema import Config
 from torchloupe.data.contract import Contract
 from torchloupe.errors import CheckpointError, UsageError, printable
 from torchloupe.hardware.layout import release, requires_contiguous, set_memory_format
-from torchloupe.lens.company import first_difference
+from torchloupe.lens.batch_dependence import first_difference
 from torchloupe.lens.copies import copy_model
 from torchloupe.lens.hidden import plain_tensors
 from torchloupe.model.catalog import ZOO, without_weights
@@ -92,12 +92,12 @@ def compare_spare(
     run_data: RunData,
     device: torch.device,
 ) -> tuple[Spare, list[str]]:
-    """The Spare, made of `model` where there is none yet, and notes on what it may lack.
+    """The Spare, made of `model` if there is none yet, and notes on what it may lack.
 
-    Raises UsageError where it gives other logits for a few images with the weights of `model`.
+    Raises UsageError if it gives other logits for a few images with the weights of `model`.
 
-    Such a model keeps numbers that are not saved: a run would predict otherwise than it was
-    trained. Networks of this package are known not to.
+    Such a model keeps numbers that are not saved: the opened run would predict something else.
+    Networks of this package are known not to.
     """
     spare = spare or Spare(copy_model(model))
     if type(model) in ZOO.values():

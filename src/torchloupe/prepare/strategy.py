@@ -19,9 +19,7 @@ from torchloupe.model.transfer import LITE
 from torchloupe.recipes.choice import FINETUNE_IMAGES, PRETRAINED
 
 SMALL_SIDE = 64  # images up to this size are learned from scratch
-PLAIN_FRACTION = (
-    0.5  # of images with a plain background, from which on images are padded, not cropped
-)
+PLAIN_FRACTION = 0.5  # of images with a plain background; from here on images are padded
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,7 @@ def decide_strategy(settings: Settings, data: Data, has_object: bool) -> Decisio
     """Decide between head, finetune and scratch; the preprocessing follows from the backbone.
 
     What the user typed is never changed. `has_object`: the model is a Python object. Raises
-    UsageError where the strategy asked for does not work with these data.
+    UsageError if the strategy asked for does not work with these data.
     """
     config = settings.config
     asked = config.train.strategy in PRETRAINED or config.model.weights not in ("auto", "none")

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 
 from torchloupe.config.schema import AugmentConfig
 
-FEWEST_SIGNS = 8  # classes named by single characters, from which on images may show characters
+FEWEST_SIGNS = 8  # with this many classes named by single characters, images may show characters
 _SIDES = {"left", "right", "links", "rechts"}
 
 
 def why_not_mirrored(channels: int, class_names: Sequence[str]) -> str:
-    """Why a mirrored image may lose its label; empty where it keeps it."""
+    """Why a mirrored image may lose its label; empty if it keeps it."""
     if channels != 3:
         return "grey images may show digits or letters" if channels == 1 else "not photographs"
     words = {word.lower() for name in class_names for word in re.split(r"[\W_]+", name)}

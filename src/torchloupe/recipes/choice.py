@@ -25,7 +25,7 @@ UNEVEN = 5  # ratio of class sizes from which on a note is given
 LARGE_SET_IMAGES = 20_000  # training images; as many are varied enough without rotation and scaling
 MANY_EPOCHS = 10  # with fewer, augmentation costs accuracy (docs/LOG.md)
 
-# Optimization of any network from random weights; docs/LOG.md says what each line brings.
+# Optimization of any network from random weights; docs/LOG.md has the gain of each line.
 ANY_NET: dict[str, Any] = {
     "optimizer.name": "adamw",
     "optimizer.lr": 1e-3,
@@ -33,7 +33,7 @@ ANY_NET: dict[str, Any] = {
     "schedule.name": "onecycle",
     "schedule.warmup_fraction": 0.2,
 }
-# Of the residual net of the zoo. Sharded (fsdp) no rank has the whole matrices that Muon needs.
+# For the zoo's residual net. With fsdp no rank has the whole matrices that Muon needs.
 RESIDUAL_SHARDED: dict[str, Any] = {
     **ANY_NET,
     "optimizer.lr": 5e-3,
@@ -46,7 +46,7 @@ RESIDUAL: dict[str, Any] = {
     "optimizer.lr": 2e-2,
     "schedule.options": {"anneal": "linear"},
 }
-# Of a pretrained backbone, after its head was solved.
+# For a pretrained backbone, after its head was fitted.
 FINETUNE: dict[str, Any] = {
     "optimizer.name": "adamw",
     "optimizer.lr": 2e-4,
@@ -143,7 +143,7 @@ def _optimization(config: Config, facts: Facts) -> dict[str, Any]:
 
 
 def _from_pretrained(config: Config, facts: Facts) -> dict[str, Any]:
-    """For a pretrained backbone, finetuned gently after its head was solved (docs/LOG.md)."""
+    """For a pretrained backbone, finetuned gently after its head was fitted (docs/LOG.md)."""
     values: dict[str, Any] = {
         "loss.name": "binary" if facts.multi_label else "cross_entropy",
         "train.batch_total": min(32, choose_batch(facts)),
@@ -199,7 +199,7 @@ def choose_augmentation(facts: Facts) -> dict[str, Any]:
 
 
 def explain_imbalance(config: Config, names: Sequence[str], counts: Sequence[int]) -> str:
-    """A note on very uneven classes, and how they are weighted; empty where they are even."""
+    """A note on very uneven classes, and how they are weighted; empty if they are even."""
     present = [(count, name) for count, name in zip(counts, names, strict=True) if count]
     if not present or config.loss.weights != "none":
         return ""

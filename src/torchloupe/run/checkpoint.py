@@ -50,7 +50,7 @@ def write_checkpoint(folder: Path, step: int, trees: Mapping[str, Any]) -> Path:
 
     Each tree is nested dicts and lists of tensors, numbers, texts and None. A tree with tensors
     becomes NAME.safetensors (its other values in the header), one without becomes NAME.json.
-    Raises ResourceError where the disk is full or broken; nothing partial is left under the name.
+    Raises ResourceError if the disk is full or broken; nothing partial is left under the name.
     """
     target = folder / checkpoint_name(step)
     temporary = folder / f".{target.name}.writing"
@@ -130,7 +130,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 def read_newest(folder: Path, start: Path | None = None) -> tuple[dict[str, Any], Path, list[str]]:
     """The newest sound checkpoint in `folder` (or `start`, tried first), its path, and what
-    was passed over, one line each. Raises CheckpointError where none is sound.
+    was passed over, one line each. Raises CheckpointError if none is sound.
     """
     candidates = list_checkpoints(folder)
     if start is not None:

@@ -66,8 +66,8 @@ class DataRecord:
 
     class_names: tuple[str, ...]
     ids: Keys
-    labels: NDArray[np.int64]  # class numbers, or a key of the row where there are several labels
-    content: Keys  # zeros where pixels are not read ahead (a Dataset of the user's)
+    labels: NDArray[np.int64]  # class numbers, or a key of the row if there are several labels
+    content: Keys  # zeros if pixels are not read ahead (a Dataset of the user's)
 
     @staticmethod
     def of(samples: Samples, content: Keys | None = None) -> "DataRecord":
@@ -88,7 +88,7 @@ class DataRecord:
 
     @staticmethod
     def read(path: Path) -> "DataRecord":
-        """The record in a data.npz; CheckpointError where it is missing or damaged."""
+        """The record in a data.npz; CheckpointError if it is missing or damaged."""
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 names = json.loads(arrays["class_names"].tobytes())
@@ -110,7 +110,7 @@ class DataRecord:
         files.replace_file(path, file.getvalue())
 
     def compare(self, now: "DataRecord") -> DataChange:
-        """What is different in `now`. Content is compared only where both have one."""
+        """What is different in `now`. Content is compared only if both have one."""
         renamed = self._renamed_classes(now)
         names = dict(renamed)
         own_labels = np.array([names.get(name, name) for name in self.class_names], dtype=object)

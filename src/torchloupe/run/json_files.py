@@ -17,7 +17,7 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file of a run; CheckpointError where it can't be read."""
+    """The content of a JSON file of a run; CheckpointError if it can't be read."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:

@@ -14,7 +14,7 @@ BEFORE_THE_FIRST_STEP = {"contract.json", "data.npz", "environment.json", SET_AS
 def create_run(out: Path | None, name: str) -> Path:
     """Make a new, empty run folder: `out`, or the next free `runs/NAME-001`.
 
-    Raises UsageError where `out` already holds something, so that no run is overwritten.
+    Raises UsageError if `out` already holds something, so that no run is overwritten.
     """
     try:
         if out is not None:

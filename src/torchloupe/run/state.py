@@ -111,14 +111,14 @@ class State:
     micro_limit: MicroBatchLimit = field(
         default_factory=MicroBatchLimit
     )  # images that went through at once
-    infinite: Mapping[str, Tensor] = field(init=False)  # where weights were so before training
+    infinite: Mapping[str, Tensor] = field(init=False)  # not finite before training
 
     def __post_init__(self) -> None:
         self.infinite = infinite_from_the_start(self.model)
 
     @property
     def evaluated_model(self) -> nn.Module:
-        """The model that is evaluated and kept: the averaged one where there is one."""
+        """The model that is evaluated and kept: the averaged one if there is one."""
         module = self.average.module if self.average is not None else self.model
         assert isinstance(module, nn.Module)  # AveragedModel types it as Tensor | Module
         return module
@@ -158,7 +158,7 @@ class State:
     def load(self, trees: Mapping[str, Any]) -> None:
         """Become the state that `trees` holds.
 
-        Raises CheckpointError where names or shapes differ from this state's model or optimizer,
+        Raises CheckpointError if names or shapes differ from this state's model or optimizer,
         or where it holds what this version doesn't know.
         """
         check_parts(trees)

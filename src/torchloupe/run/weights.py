@@ -100,7 +100,7 @@ def tensors_of(value: Any) -> Iterator[Tensor]:
 
 
 def refuse_extra_state(model: nn.Module) -> None:
-    """UsageError where `get_extra_state` gives what a checkpoint can't hold as it is.
+    """UsageError if `get_extra_state` gives what a checkpoint can't hold as it is.
 
     Checkpoints are safetensors and JSON: tensors, numbers, texts, None, lists and dicts of them
     by text.
@@ -184,7 +184,7 @@ def checksum_weights(model: nn.Module) -> str:
 
 
 def _as_words(tensor: Tensor) -> Tensor:
-    """The bits of a tensor as integers, of 64 bits where it can be split into such."""
+    """The bits of a tensor as integers, of 64 bits if it can be split into such."""
     flat = (torch.view_as_real(tensor) if tensor.is_complex() else tensor).detach().contiguous()
     flat, width = flat.reshape(-1), flat.element_size()
     is_even = not (flat.numel() * width) % 8 and not (flat.storage_offset() * width) % 8

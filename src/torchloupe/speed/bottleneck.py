@@ -25,7 +25,7 @@ class Rates:
     data: float  # batches ready for the model, with no model running
     model: float  # steps on the same batch
     together: float  # as in training
-    decode: float  # decoding files, one core; 0 where nothing is decoded
+    decode: float  # decoding files, one core; 0 if nothing is decoded
     decode_bytes: float  # the same in bytes of files a second
     copy_bytes: float  # a second, from memory to memory, one thread
     flops: float  # of a product of two large fp32 matrices, a second

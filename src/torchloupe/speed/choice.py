@@ -169,7 +169,7 @@ def time_step(model: nn.Module, loss: Loss, batch: Batch, variant: Variant) -> f
 
 
 def repeat_batch(batch: Batch, count: int) -> Batch:
-    """A batch of `count` images by repetition; `batch` itself where it has that size."""
+    """A batch of `count` images by repetition; `batch` itself if it has that size."""
     if len(batch) == count:
         return batch
     times = -(-count // len(batch))

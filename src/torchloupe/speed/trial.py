@@ -62,7 +62,7 @@ class Trial:
 
     @property
     def images_per_second(self) -> float:
-        """The median rate; 0 where it was never timed."""
+        """The median rate; 0 if it was never timed."""
         return statistics.median(self.rates) if self.rates else 0.0
 
     @property

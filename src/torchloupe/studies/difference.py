@@ -15,7 +15,7 @@ from torchloupe.run.places import find_run
 
 @dataclass(frozen=True)
 class Difference:
-    """How two runs differ; a step is None where nothing differs."""
+    """How two runs differ; a step is None if nothing differs."""
 
     settings: Mapping[str, tuple[Any, Any]]
     first_loss_step: int | None

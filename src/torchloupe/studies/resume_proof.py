@@ -180,7 +180,7 @@ def _error_of(done: subprocess.CompletedProcess[str]) -> LoupeError:
 
 
 def _kill_after(command: Sequence[str], seconds: float, run: Path | None) -> bool:
-    """SIGKILL a command and all it started after `seconds`; False where it had ended before.
+    """SIGKILL a command and all it started after `seconds`; False if it had ended before.
 
     With `run` the time counts from when the command has begun to work on that run folder.
     """

@@ -52,7 +52,7 @@ def _digest(array: NDArray[Any]) -> str:
 
 
 def write_kept(path: Path, kept: Kept) -> None:
-    """Write it to `path`, whole or not at all; ResourceError where the disk refuses it."""
+    """Write it to `path`, whole or not at all; ResourceError if the disk refuses it."""
     arrays = {name: np.ascontiguousarray(array) for name, array in kept.arrays.items()}
     sealed = seal(Kept(kept.facts, arrays).manifest()).decode("ascii")
     files.replace_file(path, safetensors.numpy.save(arrays, metadata={"manifest": sealed}))

@@ -67,7 +67,7 @@ def point_link(link: Path, target: Path) -> None:
 
 
 def append_line(path: Path, line: bytes) -> None:
-    """Add a whole line at the end of `path`; OSError where the disk refuses it, wholly."""
+    """Add a whole line at the end of `path`; OSError if the disk refuses it, wholly."""
     with path.open("ab", buffering=0) as file:
         before = file.seek(0, os.SEEK_END)
         try:
@@ -101,7 +101,7 @@ def remove(path: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Flush a file, or the names in a folder, to the disk; a folder only where that is possible."""
+    """Flush a file, or the names in a folder, to the disk; a folder only if that is possible."""
     try:
         number = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
     except PermissionError:

@@ -18,11 +18,11 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
 def keep_freed_blocks() -> bool:
-    """Let this process keep the memory it frees, for what asks next; whether that was done.
+    """Let this process keep the memory it frees for later use; returns whether it does.
 
-    Not where less than twice KEPT_BYTES can be had, since the heap grows by several batches then.
-    Not where MALLOC_* variables or GLIBC_TUNABLES say what they want, and not with another C
-    library than glibc. It holds until the process ends.
+    Does nothing if less than twice KEPT_BYTES is available, since the heap then grows by several
+    batches; if MALLOC_* variables or GLIBC_TUNABLES are set; or with another C library than
+    glibc. It holds until the process ends.
     """
     is_told = any(name.startswith("MALLOC_") for name in os.environ)
     if is_told or "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", ""):

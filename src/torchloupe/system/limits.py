@@ -12,7 +12,7 @@ try:
 except ImportError:  # Windows has no such module
     resource = None  # type: ignore[assignment]
 
-UNLIMITED_BYTES = 2**60  # what control groups of version 1 say where there is no limit
+UNLIMITED_BYTES = 2**60  # what control groups of version 1 say if there is no limit
 
 _GROUPS = (  # limit and use, of control groups of version 2 and 1
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
@@ -27,7 +27,7 @@ def memory_limit_bytes() -> int:
 
 
 def available_memory_bytes() -> int:
-    """Memory that can be had now without swapping or being refused."""
+    """Memory that is available now without swapping or being refused."""
     free = _read_meminfo("MemAvailable") or _guess_machine_bytes() // 2
     return max(0, min([free, *(limit - used for limit, used in _limits())]))
 
@@ -61,12 +61,12 @@ def _read_meminfo(field: str) -> int:
 
 
 def read_status(field: str) -> int:
-    """A field of this process in /proc/self/status, in bytes; 0 where there is none."""
+    """A field of this process in /proc/self/status, in bytes; 0 if there is none."""
     return _read_kilobytes(Path("/proc/self/status"), field)
 
 
 def _read_kilobytes(path: Path, field: str) -> int:
-    """A field of one of the kernel's tables, in bytes; 0 where there is none."""
+    """A field of one of the kernel's tables, in bytes; 0 if there is none."""
     try:
         for line in path.read_text(encoding="ascii", errors="replace").splitlines():
             if line.startswith(f"{field}:"):

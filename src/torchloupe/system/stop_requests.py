@@ -25,7 +25,7 @@ class StopRequests:
 
     @property
     def stop_signal(self) -> int:
-        """The signal that ends the run at the next step boundary; 0 where there is none."""
+        """The signal that ends the run at the next step boundary; 0 if there is none."""
         return self.received_signal if self._is_alone else self._agreed[0]
 
     @property

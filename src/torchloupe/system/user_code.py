@@ -80,7 +80,7 @@ def where_raised(error: BaseException, folders: Iterable[Path] = (Path("/"),)) -
     """`/path/net.py, line 12`: the last line of the user's own code that `error` passed.
 
     That is code in `folders` which belongs neither to Python, nor to an installed package, nor
-    to torchloupe; empty where there is none.
+    to torchloupe; empty if there is none.
     """
     inside = [folder.resolve() for folder in folders]
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
@@ -301,7 +301,7 @@ def _suggest(name: str, known: list[str]) -> str:
 
 
 def trusted_name(name: str, what: str, run: Path, trust_code: bool) -> str:
-    """`name` from a run folder; raises UsageError where using it would run the user's own code."""
+    """`name` from a run folder; raises UsageError if using it would run the user's own code."""
     is_code = is_object_spec(name) and not name.startswith(("torchvision:", "timm:"))
     if (is_code or name == PYTHON_OBJECT) and not (trust_code and is_code):
         given = "from Python" if name == PYTHON_OBJECT else f"{printable(name)}, someone's own code"

@@ -59,7 +59,7 @@ def describe_settings(before: Config, after: Config) -> list[str]:
 
 
 def describe_machine(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """A note where versions or hardware that affect the last bits differ from the start."""
+    """A note if versions or hardware that affect the last bits differ from the start."""
     names = [
         *(("versions", name) for name in ("torch", "pillow", "simplejpeg")),
         *(("hardware", name) for name in ("device", "gpu", "ranks", "cpu_capability", "threads")),
@@ -95,10 +95,10 @@ def record_data(run_data: RunData) -> DataRecord:
 def refuse_new_names(
     folder: Path, config: Config, data: Data, contract: Contract, *, accept: bool = False
 ) -> None:
-    """DataError where images or classes came, went or have other names.
+    """DataError if images or classes were added, removed or renamed.
 
-    With `accept`, only where the classes are not those of the model: no resume can change them.
-    Called before the classes are matched with the model's; costs nothing where none changed.
+    With `accept`, only if the classes are not those of the model: no resume can change them.
+    Called before the classes are matched with the model's; costs nothing if none changed.
     """
     if accept:
         _refuse_other_classes(folder, config, data, contract)
@@ -158,7 +158,7 @@ def _refusal(folder: Path, changes: DataChange, config: Config | None = None) ->
 
 
 def describe_new_run(folder: Path, config: Config) -> str:
-    """The command that trains on other classes: from the weights of this run, where it can."""
+    """The command that trains on other classes: from the weights of this run, if it can."""
     source, name = config.data.source, config.model.name
     command = ["loupe", "train", "DATA" if source == PYTHON_OBJECT else source]
     command += ["--model", name] if name != PYTHON_OBJECT else []

@@ -1,4 +1,4 @@
-"""A prepared session carried out in its run folder: begun or restored, trained, tested, written."""
+"""A prepared session run in its folder: started or restored, trained, tested, results written."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

@@ -81,7 +81,7 @@ def attempts(
 
     Gradients are left in the parameters, the loss in the last attempt. Every rank must iterate
     over this. Where one rank runs out of memory, all start the step again in smaller
-    micro-batches, which later steps keep. Raises ResourceError where one image does not fit.
+    micro-batches, which later steps keep. Raises ResourceError if one image does not fit.
     """
     device, world = state.precision.device, parallel.world
     largest = -(-batch.step_total // world.size)  # images of the rank that has most

@@ -120,7 +120,7 @@ def few_threads(products: int) -> Iterator[None]:
 
 
 def class_weights(config: Config, run_data: RunData) -> torch.Tensor | None:
-    """The weight of each class [K] by `loss.weights`; None where all are equal."""
+    """The weight of each class [K] by `loss.weights`; None if all are equal."""
     weights: Any = config.loss.weights
     if weights == "none":
         return None

@@ -56,7 +56,7 @@ def train(
             with signals.looking(is_due(state.step + 1, plan.signals_every, book.total_steps)):
                 # --- the step ------------------------------------------------------------------
                 for attempt in attempts(state, batch, plan, parallel, run, buffers):
-                    with attempt:  # there is a second attempt only where memory ran out
+                    with attempt:  # there is a second attempt only if memory ran out
                         for micro, weight in attempt.micro_batches():
                             with precision.autocast(), steady_norms(model, micro.images):
                                 logits = parallel.module(micro.images)
@@ -114,7 +114,7 @@ class Bookkeeping:
             self._saved_step = 0
 
     def after_step(self, batch: Batch, result: StepResult, lr: float, signals: Signals) -> None:
-        """Count the step that was just taken; log, validate and save where that is due."""
+        """Count the step that was just taken; log, validate and save if that is due."""
         state, plan, run = self.state, self.plan, self.run
         state.seconds = time.perf_counter() - self._clock
         if plan.seconds and state.step % plan.log_every == 0:

@@ -77,7 +77,7 @@ def write_results(run: RunFolder, work: Session, peaks: Peaks) -> None:
 def describe_memory(work: Session) -> dict[str, Any]:
     """The memory of a step, by kind and by module; activations per image, measured on two.
 
-    Empty where a copy of the model and two images don't fit into memory.
+    Empty if a copy of the model and two images don't fit into memory.
     """
     if work.parallel.is_spread or not work.parallel.world.leads:
         return {}

@@ -8,14 +8,14 @@ from torch import nn
 from torchloupe.errors import CheckpointError, LoupeError, printable
 from torchloupe.evaluation.inference import to_probabilities
 from torchloupe.hardware.layout import images_laid_out
-from torchloupe.lens.company import first_difference, layer_outputs
+from torchloupe.lens.batch_dependence import first_difference, layer_outputs
 from torchloupe.prepare.session import Session
 from torchloupe.prepare.spare import HINT, some_images
 from torchloupe.trained.run import open_run
 
 
 def confirm_reopening(folder: Path, work: Session, model: nn.Module) -> None:
-    """CheckpointError where the best checkpoint, opened as `open_run` does, gives other
+    """CheckpointError if the best checkpoint, opened as `open_run` does, gives other
     probabilities than `model`, which has its weights, for a few images; compared bit for bit.
 
     Every rank must call this; rank 0 compares.
@@ -27,7 +27,7 @@ def confirm_reopening(folder: Path, work: Session, model: nn.Module) -> None:
 
 
 def _difference(folder: Path, work: Session, model: nn.Module) -> str:
-    """What the error says; empty where all is well."""
+    """What the error says; empty if all is well."""
     device, contract = work.place.device, work.run_data.contract
     channels_last = bool(work.config.hardware.channels_last)
     images = some_images(work.run_data, device)

@@ -131,7 +131,7 @@ def sort_arguments(
 ) -> tuple[dict[str, Any], Recipe, UserObjects]:
     """The arguments of `fit` as typed settings, the recipe, and the objects no setting can hold.
 
-    UsageError where an argument and a setting say different things.
+    UsageError if an argument and a setting say different things.
     """
     recipe: Any = settings if isinstance(settings, (str, Config)) else None
     typed: dict[str, Any] = dict(settings) if isinstance(settings, Mapping) else {}
@@ -295,7 +295,7 @@ def settings_to_resume(
 def refuse_untrusted(
     config: Config, run: Path, objects: UserObjects, trust_code: bool, asked: set[str]
 ) -> None:
-    """UsageError where the run folder names code that was neither given again nor trusted."""
+    """UsageError if the run folder names code that was neither given again nor trusted."""
     named = {"model": config.model.name, "data": config.data.source}
     named |= {"loss": config.loss.name, "optimizer": config.optimizer.name}
     if objects.model is not None or "model.name" in asked:

@@ -13,7 +13,7 @@ from torchloupe.train.loop import Evaluate
 def make_validation(session: Session, run: RunFolder, peaks: Peaks) -> Evaluate | None:
     """What evaluates a model on the validation split, as `val_loss`, `val_accuracy` and so on.
 
-    None where there is no such split. The function returns None where a stop was requested
+    None if there is no such split. The function returns None if a stop was requested
     meanwhile; every rank must call it.
     """
     run_data, parallel, device = session.run_data, session.parallel, session.place.device

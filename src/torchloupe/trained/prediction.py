@@ -1,4 +1,4 @@
-"""What a model says of images: decoding by the contract of the run, batches, and the ranking."""
+"""Predictions for images: decoding by the contract of the run, batches, and the ranking."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -70,7 +70,7 @@ def decode(named: Named, contract: Contract) -> NDArray[Any] | str:
 
 
 def _refuse_other_kind(named: Named, decoded: NDArray[Any] | str, contract: Contract) -> None:
-    """DataError where the first image is an array that the model doesn't take."""
+    """DataError if the first image is an array that the model doesn't take."""
     name, image = named
     if isinstance(decoded, str) and isinstance(image, np.ndarray):
         height, width = contract.size

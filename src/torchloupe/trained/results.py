@@ -18,7 +18,7 @@ MOST_MISTAKES = 24
 
 
 def collect_results(folder: Path, run_data: RunData) -> Results:
-    """The metrics, the confusion matrix of the test split (val where there is none), and the
+    """The metrics, the confusion matrix of the test split (val if there is none), and the
     mistakes that the model was most confident of, as pictures.
     """
     metrics = read_json(folder / "metrics.json")

@@ -74,7 +74,7 @@ class Run:
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """The content of metrics.json: `"test"` (where there is one), `"val"`, `"train"`."""
+        """The content of metrics.json: `"test"` (if there is one), `"val"`, `"train"`."""
         found: dict[str, Any] = read_json(self.folder / "metrics.json")
         return found
 
@@ -178,7 +178,7 @@ class Run:
         return {"split": split, **scored.metrics, "notes": list(run_data.notes)}
 
     def _images_laid_out(self) -> AbstractContextManager[None]:
-        """Inside, the model gets images in the memory format of the training."""
+        """A context in which the model gets images in the memory format of the training."""
         return images_laid_out(self.model, bool(self.config.hardware.channels_last))
 
     def _precision(self) -> Precision:
@@ -262,7 +262,7 @@ def _find_checkpoint(run: Path, which: str) -> Path | None:
 
 
 def read_contract(run: Path) -> Contract:
-    """The contract of a run folder; CheckpointError where it is missing or damaged."""
+    """The contract of a run folder; CheckpointError if it is missing or damaged."""
     path = run / "contract.json"
     try:
         return Contract.from_json(path.read_text(encoding="utf-8"))

@@ -126,13 +126,13 @@ def test_large_pack_is_checked_where_it_is_used(tmp_path, monkeypatch):
     flip(tmp_path / "p" / "pixels.bin", 16 * 700)
     monkeypatch.setattr(pack_module, "AT_ONCE_BYTES", 0)
     found = read_pack(tmp_path / "p")
-    found.vouch_for(np.array([0, 511, 1199]))
+    found.require_intact(np.array([0, 511, 1199]))
     for _ in range(2):
         with pytest.raises(ResourceError, match="images from 512 on differ from what was written"):
-            found.vouch_for(np.array([3, 520]))
-    found.vouch_for(np.array([0, 511, 1199]))
+            found.require_intact(np.array([3, 520]))
+    found.require_intact(np.array([0, 511, 1199]))
     with pytest.raises(ResourceError, match="is damaged"):
-        found.vouch_for()
+        found.require_intact()
     with pytest.raises(PackError, match="images from 512 on"):  # no longer opened
         read_pack(tmp_path / "p")
 

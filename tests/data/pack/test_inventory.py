@@ -146,7 +146,7 @@ def test_clear_follows_no_link(tmp_path):
 def test_pack_that_is_cleared_while_it_is_used_can_be_used_to_the_end(tmp_path):
     pixels = read_pack(put(tmp_path, "a"), at_once_bytes=0)
     assert clear_all(tmp_path) == {"aaaaaaaa": ""} and names_in(tmp_path) == []
-    pixels.vouch_for()
+    pixels.require_intact()
     assert (pixels.pixels == IMAGES).all()
 
 

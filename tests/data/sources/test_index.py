@@ -291,7 +291,7 @@ def test_files_are_looked_at_once(photos, monkeypatch):
     change(photos / "b" / "021.png")
     assert len(pixels.gather(np.arange(COUNT))) == COUNT
     _, pixels = open_packed(photos)  # the change was seen at once, and listed
-    pixels.vouch_for_files()
+    pixels.require_unchanged_files()
     shutil.rmtree(photos)
     assert len(pixels.gather(np.arange(COUNT))) == COUNT
 

@@ -71,7 +71,7 @@ class Augment(AugmentConfig):
 
     @property
     def changes_pixels(self) -> bool:
-        """Whether it has to know what black and white are."""
+        """Whether it needs the limits, the values of black and white."""
         return self.policy != "none" or self.jitters
 
     @property
@@ -135,7 +135,7 @@ class Augment(AugmentConfig):
         return self._mix(changed, labels, draws, classes)
 
     def _draw(self, seed: int, epoch: int, keys: Keys) -> Draws:
-        """All numbers that may be asked for."""
+        """All random numbers that the settings may need."""
         is_early = not (self.changes_pixels or self.cutmix)
         wanted = _DRAWS[:_BRIGHTNESS] if is_early else _DRAWS
         return np.asarray(
@@ -195,7 +195,7 @@ class Augment(AugmentConfig):
         return down.astype(np.int32), right.astype(np.int32)
 
     def _affine(self, draws: Draws, height: int, width: int) -> NDArray[np.float64]:
-        """Maps [B, 2, 3] from places in the result to places in the image, both in -1..1."""
+        """Affine maps [B, 2, 3] from positions in the result to those in the image, in -1..1."""
         angle = np.deg2rad((2 * draws[_ROTATE] - 1) * self.rotate_degrees)
         zoom = 1 / (1 + (2 * draws[_SCALE] - 1) * self.scale)
         down, right = self._shifts(draws, height, width)

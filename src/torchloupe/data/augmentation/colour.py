@@ -36,7 +36,7 @@ def grey_of(pixels: Tensor) -> Tensor:
 
 
 def jitter(pixels: Tensor, brightness: Numbers, contrast: Numbers, saturation: Numbers) -> Tensor:
-    """Each image brighter, of more contrast and of more colour by its factors; 1 changes nothing.
+    """Brightness, contrast and saturation of each image times its factors; 1 changes nothing.
 
     As torchvision's adjust_brightness, adjust_contrast and adjust_saturation in this order, but
     cut off at 0 and 1 once, at the end. Written as `a * pixel + b * grey + c`.
@@ -52,10 +52,10 @@ def jitter(pixels: Tensor, brightness: Numbers, contrast: Numbers, saturation: N
 
 
 def turn_hue(pixels: Tensor, share: Numbers) -> Tensor:
-    """Colours [B, 3, H, W] turned about the axis of greys by a share of a full turn; grey stays.
+    """Hue [B, 3, H, W] rotated by a fraction of a full turn; grey stays grey.
 
-    A rotation of the colour cube (Rodrigues' formula): cheaper than the way over HSV, and
-    whole batches do it with three multiplications.
+    A rotation of the colour cube (Rodrigues' formula): cheaper than going through HSV,
+    it takes three multiplications of whole batches.
     """
     angle = 2 * np.pi * share
     cos, sin = np.cos(angle), np.sin(angle) / np.sqrt(3)
@@ -76,7 +76,7 @@ def mean_of(grey: Tensor) -> Tensor:
 
 
 def sharpen(pixels: Tensor, factor: Numbers) -> Tensor:
-    """Each image between a smoothed one (0) and itself (1), or beyond; the border stays."""
+    """A blend of the smoothed image (0) and the image (1), or beyond; the border stays."""
     if min(pixels.shape[2:]) < 3:
         return pixels
     rows = pixels[:, :, :-2] + pixels[:, :, 1:-1] + pixels[:, :, 2:]
@@ -89,18 +89,18 @@ def sharpen(pixels: Tensor, factor: Numbers) -> Tensor:
 
 
 def posterize(pixels: Tensor, bits: Numbers) -> Tensor:
-    """Only the highest `bits` [B] of the eight of every value."""
+    """The highest `bits` [B] of the eight bits of every value."""
     step = spread(2.0 ** (8 - bits), pixels)
     return ((pixels * 255).round_() / step).floor_() * step / 255
 
 
 def solarize(pixels: Tensor, threshold: Numbers) -> Tensor:
-    """What is at or above the `threshold` [B] inverted."""
+    """Values at or above `threshold` [B] inverted."""
     return torch.where(pixels >= spread(threshold, pixels), 1 - pixels, pixels)
 
 
 def stretch_contrast(pixels: Tensor) -> Tensor:
-    """The darkest value of each channel to 0 and the brightest to 1; a flat channel stays."""
+    """Each channel stretched to 0..1; a constant channel stays."""
     low, high = pixels.amin(dim=(2, 3), keepdim=True), pixels.amax(dim=(2, 3), keepdim=True)
     is_flat = high == low
     low, span = torch.where(is_flat, 0.0, low), torch.where(is_flat, 1.0, high - low)
@@ -108,7 +108,7 @@ def stretch_contrast(pixels: Tensor) -> Tensor:
 
 
 def equalize(pixels: Tensor) -> Tensor:
-    """Each channel with every one of 256 values about equally often, as Pillow does it."""
+    """The histogram of each channel equalized, as Pillow does it."""
     count, channels, height, width = pixels.shape
     values = (pixels * 255).round_().to(torch.int64).reshape(count * channels, height * width)
     tally = torch.zeros(count * channels, 256, dtype=torch.int64, device=pixels.device)

@@ -1,6 +1,6 @@
 """Images moved, turned and erased: one gather or one resampling for a whole batch.
 
-Each image of a batch gets its own change, and the same bits in whatever batch it comes.
+Each image of a batch gets its own change, with the same bits in any batch.
 """
 
 import numpy as np
@@ -20,7 +20,7 @@ def shift(
     flips: NDArray[np.bool_],
     padding: str = "edge",
 ) -> Tensor:
-    """Images [B, C, H, W] moved by whole pixels [B], and mirrored where asked.
+    """Images [B, C, H, W] moved by whole pixels [B], and mirrored if asked.
 
     The same as padding each image and cropping it. One gather for the whole batch; pixels are
     moved and never computed. channels_last.
@@ -92,6 +92,6 @@ def erase(images: Tensor, top: NDArray[np.int32], left: NDArray[np.int32], side:
 
 
 def _reflect(places: Tensor, side: int) -> Tensor:
-    """Places beyond an edge mirrored at it, up to a side away; the edge itself is not repeated."""
+    """Positions up to one side beyond an edge, reflected without repeating the edge."""
     last = side - 1
     return last - (last - places.abs()).abs()

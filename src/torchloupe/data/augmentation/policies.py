@@ -3,7 +3,7 @@
 Which operation a sample gets, how strong and in which direction, is drawn for the sample alone.
 Sources: Cubuk et al. 2019, "RandAugment"; Mueller and Hutter 2021, "TrivialAugment", table 1
 (the wide space). The numbers are those of torchvision; strengths are not rounded to steps, what
-moves in at an edge repeats it, and pixels are rounded to 256 values only where the operation is
+moves in at an edge repeats it, and pixels are rounded to 256 values only if the operation is
 about them.
 """
 

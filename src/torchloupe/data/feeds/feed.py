@@ -35,7 +35,7 @@ class Batch:
     rows: Rows  # [B] rows of the samples table
     epoch: int = 0
     total: int = 0  # samples of the step over all ranks; 0: these are all of them
-    is_padding: bool = False  # this rank has no sample in the step: what is here counts nothing
+    is_padding: bool = False  # this rank has no sample in the step: these have weight 0
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -101,7 +101,7 @@ class OrderedFeed:
 
     def __init__(self, order: Order, augment: Augment, device: torch.device) -> None:
         self.order = order
-        self.rank_share: RankShare = WHOLE  # of each batch, where there are several ranks
+        self.rank_share: RankShare = WHOLE  # of each batch, if there are several ranks
         self.device = device
         self._augment = augment
 
@@ -153,7 +153,7 @@ class PixelFeed(OrderedFeed):
             yield self._finish(self._pixels.gather_on(self.device, share.rows), share, epoch)
 
     def _batches_ahead(self, start_step: int) -> Iterator[Batch]:
-        """Decoded on the fly, one batch ahead while the model works on the one before."""
+        """Batches decoded on the fly, one ahead of the model."""
         steps = self.shares(start_step)
         with ThreadPoolExecutor(1, thread_name_prefix="ahead") as pool:
             ahead: Future[Tensor] | None = None

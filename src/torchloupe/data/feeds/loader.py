@@ -134,7 +134,7 @@ class _Source:
     def _load(self, asks: Iterable[Ask]) -> Iterator[Items | Refusal]:
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # on counting cores, and on pickling, which see
+                warnings.simplefilter("ignore")  # on the number of cores, and on pickling
                 heartbeats = Heartbeats(self._workers) if self._workers else None
                 self._reader.heartbeats = heartbeats
                 loader: DataLoader[Any] = DataLoader(

@@ -30,7 +30,7 @@ class RankShare:
     size: int = 1
 
     def span(self, total: int) -> slice:
-        """The places of this part among `total`; none where there are fewer than parts."""
+        """The places of this part among `total`; none if there are fewer than parts."""
         return slice(
             -(-total * self.number // self.size), -(-total * (self.number + 1) // self.size)
         )

@@ -203,7 +203,7 @@ def _decode_by_pillow(encoded: Encoded, channels: int, white_level: int) -> Imag
 
 
 def _refuse_unneeded_zeros(encoded: Encoded) -> None:
-    """ImageError where a WebP ends in zeros that its picture doesn't need."""
+    """ImageError if a WebP ends in zeros that its picture doesn't need."""
     shorter = cut_zero_tail(encoded.data)
     if shorter is None:
         return

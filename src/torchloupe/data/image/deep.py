@@ -16,7 +16,7 @@ _OTHER_BYTE = {"16B": "16L", "16L": "16B", "16N": "16B"}  # N is little-endian n
 
 
 def read_samples(encoded: Encoded) -> Samples | None:
-    """The 16-bit samples [H, W, C] of an image in full, C 1 to 4; None where it has 8 bits.
+    """The 16-bit samples [H, W, C] of an image in full, C 1 to 4; None if it has 8 bits.
 
     Of a PPM they are scaled from its own maximum. Of JPEG 2000 only grey has more than 8 bits.
     """

@@ -47,7 +47,7 @@ def check_size(width: int, height: int) -> None:
 
 
 def refuse_zero_tail(name: str, data: bytes, end: int | None = None) -> None:
-    """ImageError where `data` ends (at `end`) in zeros, as after an interrupted download.
+    """ImageError if `data` ends (at `end`) in zeros, as after an interrupted download.
 
     Decoders of AVIF and HEIC take such a tail for a part of the picture, and no encoder writes one.
     """

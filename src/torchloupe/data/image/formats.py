@@ -58,7 +58,7 @@ HEAD_BYTES = 128  # of a file, which `begins_an_image` needs
 
 _JPEG_XL = "JPEG XL is not read here; convert it to PNG or JPEG (djxl IMAGE.jxl IMAGE.png)"
 _JPEG_XL_STARTS = (b"\x00\x00\x00\x0cJXL ", b"\xff\x0a")
-_OTHERS = {  # beginnings of files that are no images to be read, and what is said of them
+_OTHERS = {  # signatures of files that are not readable images, with the reason given
     b"%!PS": "it is EPS (PostScript)",
     b"%PDF": "it is PDF",
     b"8BPS": "it is Photoshop",
@@ -77,7 +77,7 @@ _BMP_DEPTHS = frozenset((1, 4, 8, 16, 24, 32))
 
 
 def inspect(data: bytes) -> Encoded:
-    """The first picture in `data`; ImageError where there is none, or one too large."""
+    """The first picture in `data`; ImageError if there is none, or one too large."""
     if not data:
         raise ImageError("empty file (0 bytes)")
     if len(data) > MAX_BYTES:
@@ -94,7 +94,7 @@ def inspect(data: bytes) -> Encoded:
 
 
 def begins_an_image(head: bytes) -> bool:
-    """Whether a file with these first HEAD_BYTES bytes is an image, one that is read or not.
+    """Whether the first HEAD_BYTES bytes are those of an image, in a supported format or not.
 
     TGA has no signature, and is known by its ending only.
     """

@@ -26,7 +26,7 @@ _thread = threading.local()
 
 @contextmanager
 def listening() -> Iterator[list[str]]:
-    """A list that gets the errors that libtiff and Pillow report in this thread meanwhile."""
+    """A context with the list of errors that libtiff and Pillow report in this thread."""
     _install()
     said: list[str] = []
     _thread.said = said
@@ -38,7 +38,7 @@ def listening() -> Iterator[list[str]]:
 
 @cache
 def _install() -> tuple[Any, ...]:
-    """Set the handlers in libtiff; what must stay alive for it, nothing where it is not found."""
+    """Set the handlers in libtiff; what must stay alive for it, nothing if it is not found."""
     logging.getLogger("PIL.TiffImagePlugin").addFilter(_take_record)
     for path in _find_libraries():
         try:

@@ -7,7 +7,7 @@ _XMP = re.compile(rb"tiff:Orientation\s*(?:=\s*[\"']|>)\s*([1-8])")
 
 
 def exif_orientation(tiff: bytes) -> int:
-    """The orientation 1 to 8 in an EXIF block (its TIFF part); 1 where there is none."""
+    """The orientation 1 to 8 in an EXIF block (its TIFF part); 1 if there is none."""
     return find_exif_orientation(tiff) or 1
 
 
@@ -31,6 +31,6 @@ def find_exif_orientation(tiff: bytes) -> int:
 
 
 def find_xmp_orientation(packet: bytes) -> int:
-    """The orientation 1 to 8 in an XMP packet; 0 where it has none."""
+    """The orientation 1 to 8 in an XMP packet; 0 if it has none."""
     found = _XMP.search(packet)
     return int(found[1]) if found else 0

@@ -95,7 +95,7 @@ def check_png_pixels(data: bytes) -> None:
 
 
 def _read_text(kind: bytes, body: bytes) -> tuple[str, int]:
-    """Which metadata a text chunk holds, and the orientation in it; 0 where there is none."""
+    """Which metadata a text chunk holds, and the orientation in it; 0 if there is none."""
     keyword, _, rest = body.partition(b"\0")
     is_packed = kind == b"zTXt"
     if kind == b"zTXt":

@@ -34,7 +34,7 @@ from torchloupe.data.image.libtiff import listening
 from torchloupe.errors import printable
 
 try:
-    from PIL import AvifImagePlugin  # Pillow 11.3, where it was built with libavif
+    from PIL import AvifImagePlugin  # Pillow 11.3, if it was built with libavif
 except ImportError:
     AvifImagePlugin = None  # type: ignore[assignment]
 

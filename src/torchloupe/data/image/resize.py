@@ -49,7 +49,7 @@ def _resize(
     kernel: str,
     antialias: bool,
 ) -> Image.Image:
-    """Resampled to `size` (width, height); without antialiasing as a lookup between pixels."""
+    """Resampled to `size` (width, height); without antialiasing by interpolation alone."""
     if antialias or kernel in ("nearest", "lanczos"):
         return image.resize(size, KERNELS[kernel], box=box)
     corners = box or (0.0, 0.0, float(image.width), float(image.height))

@@ -43,7 +43,7 @@ def inspect_webp(data: bytes) -> Encoded:
 
 
 def cut_zero_tail(data: bytes) -> bytes | None:
-    """The first picture of a WebP file without its last zeros; None where it has few.
+    """The first picture of a WebP file without its last zeros; None if it has few.
 
     A sound picture, such as one with a flat ground, needs its last zeros, and can't be decoded
     without them. Where it can, they were put there by something else than an encoder.

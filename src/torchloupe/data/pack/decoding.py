@@ -29,7 +29,7 @@ CHUNK_BYTES = 8 * 2**20
 CHUNK_ROWS = 512
 
 Progress = Callable[[int, int], None]
-_KINDS = (  # words of a reason, and the kind of reason that they make it
+_KINDS = (  # words in a reason, and the kind that they stand for
     ("empty file", "empty"),
     ("not an image", "not an image"),
     ("truncated", "truncated"),
@@ -86,7 +86,7 @@ def rows_per_chunk(row_bytes: int) -> int:
 
 
 def no_sign_of_life(names: Sequence[str]) -> HungError:
-    """The error for images that are being read and don't arrive."""
+    """The error for images whose reading makes no progress."""
     named = ", ".join(map(printable, names[:5])) or "unknown"
     return HungError(
         f"reading the data hangs: for {HUNG_SECONDS:.0f} s no image has come; being read: {named}",

@@ -59,13 +59,13 @@ class Pack:
     reader: int = READER  # of the version that found which images are bad
 
     def check(self, rows: NDArray[np.int64] | None = None) -> None:
-        """PackError where images at `rows` (or any) differ from what was written."""
+        """PackError if images at `rows` (or any) differ from what was written."""
         damaged = self.blocks.find_damage(rows)
         if damaged is not None:
             raise PackError(f"images from {damaged:,} on differ from what was written")
 
-    def vouch_for(self, rows: NDArray[np.int64] | None = None) -> None:
-        """ResourceError where images differ from what was written; the next use builds it again."""
+    def require_intact(self, rows: NDArray[np.int64] | None = None) -> None:
+        """ResourceError if images differ from what was written; the next use builds it again."""
         try:
             self.check(rows)
         except PackError as error:
@@ -207,7 +207,7 @@ def read_pack(folder: Path, at_once_bytes: int | None = None) -> Pack:
     """The pack in `folder`; PackError says what is wrong with it.
 
     Its pixels are checked here where they are few (up to AT_ONCE_BYTES); those of a large pack
-    are by `Pack.check`. Raises FileNotFoundError where there is no pack of that name.
+    are by `Pack.check`. Raises FileNotFoundError if there is no pack of that name.
     """
     if not folder.exists():
         raise FileNotFoundError(folder)
@@ -264,7 +264,7 @@ def disk_bytes(folder: Path, names: Sequence[str] = FILES) -> int:
 
 
 def _size_of(folder: Path, name: str = "pixels.bin") -> int:
-    """The size of a file in bytes; -1 where there is none."""
+    """The size of a file in bytes; -1 if there is none."""
     try:
         return (folder / name).stat().st_size
     except OSError:

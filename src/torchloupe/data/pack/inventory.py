@@ -32,7 +32,7 @@ class Entry:
     key: str  # 40 letters that stand for the images and how they are decoded
     state: str  # whole, sound (every byte was read), damaged, of another version, index, ...
     reason: str  # what is wrong with it, if anything is
-    name: str  # of its data; "" where that is not known
+    name: str  # of its data; "" if that is not known
     shape: tuple[int, ...]  # images, height, width, channels; of an index images; else ()
     size_bytes: int  # on the disk
     last_used: float  # seconds since 1970

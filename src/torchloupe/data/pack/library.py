@@ -52,7 +52,7 @@ def missing_bytes(work: Decoding, cache: Path) -> int:
 
 
 def open_pack(work: Decoding, cache: Path, notes: list[str]) -> Pack:
-    """The pack of this work from the cache, else built there; OSError where that fails.
+    """The pack of this work from the cache, else built there; OSError if that fails.
 
     Notes for the user are added to `notes`.
     """
@@ -106,7 +106,7 @@ def discard(folder: Path) -> None:
 
 
 def _find_sound(folder: Path, work: Decoding, notes: list[str]) -> Pack | None:
-    """The pack in `folder`; None, with a note of the reason, where it can't be used."""
+    """The pack in `folder`; None, with a note of the reason, if it can't be used."""
     try:
         found = read_pack(folder)
     except FileNotFoundError:

@@ -53,7 +53,7 @@ class Pixels:
     notes: tuple[str, ...] = ()
     pack: Pack | None = field(default=None, repr=False)  # the pack on disk that `array` is of
     decode: Callable[[int], NDArray[Any]] | None = field(default=None, repr=False)
-    vouch: Callable[[NDArray[np.int64] | None], None] | None = field(default=None, repr=False)
+    check_files: Callable[[NDArray[np.int64] | None], None] | None = field(default=None, repr=False)
     _bad_rows: NDArray[np.int64] = field(init=False, repr=False)
     _on_device: dict[torch.device, Tensor | None] = field(default_factory=dict, repr=False)
     _pool: ThreadPoolExecutor | None = field(default=None, repr=False)
@@ -67,7 +67,7 @@ class Pixels:
     def gather(self, rows: NDArray[np.int64]) -> Tensor:
         """The images at `rows` [B, H, W, C] on the CPU, copied; DataError for a bad image."""
         self._refuse_bad(rows)
-        self._vouch_for(rows)
+        self._require_sound(rows)
         if self.array is not None:
             return torch.from_numpy(np.ascontiguousarray(self.array[rows]))
         if self.decode is None:
@@ -92,15 +92,15 @@ class Pixels:
         self._refuse_bad(rows)
         return kept[torch.from_numpy(rows).pin_memory().to(device, non_blocking=True)]
 
-    def vouch_for_files(self, rows: NDArray[np.int64] | None = None) -> None:
-        """DataError where a file of `rows` (or any) changed since the pack was built."""
-        if self.vouch is not None:
-            self.vouch(rows)
+    def require_unchanged_files(self, rows: NDArray[np.int64] | None = None) -> None:
+        """DataError if a file of `rows` (or any) changed since the pack was built."""
+        if self.check_files is not None:
+            self.check_files(rows)
 
-    def _vouch_for(self, rows: NDArray[np.int64] | None = None) -> None:
+    def _require_sound(self, rows: NDArray[np.int64] | None = None) -> None:
         if self.pack is not None:
-            self.vouch_for_files(rows)
-            self.pack.vouch_for(rows)
+            self.require_unchanged_files(rows)
+            self.pack.require_intact(rows)
 
     def _move_to(self, device: torch.device) -> Tensor | None:
         if self.array is None:
@@ -108,7 +108,7 @@ class Pixels:
         free_bytes, _ = torch.cuda.mem_get_info(device)
         if self.array.nbytes > DEVICE_SHARE * free_bytes:
             return None
-        self._vouch_for()
+        self._require_sound()
         dtype = torch.float32 if self.contract.is_float else torch.uint8
         kept = torch.empty(self.array.shape, dtype=dtype, device=device)
         for start in range(0, len(self.array), 4096):
@@ -167,8 +167,8 @@ def open_pixels(
         try:
             kept = open_pack(work, folder, notes)
             found = kept.pixels, kept.content, kept.bad
-            vouch = getattr(data.reader, "vouch_for", None)
-            return Pixels(contract, *found, "disk", tuple(notes), kept, vouch=vouch)
+            check_files = getattr(data.reader, "require_unchanged", None)
+            return Pixels(contract, *found, "disk", tuple(notes), kept, check_files=check_files)
         except OSError as error:
             reason = f"no pack on disk: {error.strerror or error} ({printable(folder)})"
             if pack == "disk":
@@ -189,7 +189,7 @@ def open_pixels(
 
 
 def sound_rows(pixels: Pixels, bad_fraction: float = 0.01) -> NDArray[np.int64]:
-    """The rows that can be used; UnreadableError where more than this fraction can't."""
+    """The rows that can be used; UnreadableError if more than this fraction can't."""
     if len(pixels.bad) > bad_fraction * len(pixels):
         raise UnreadableError(pixels.bad, len(pixels), bad_fraction)
     is_sound = np.ones(len(pixels), dtype=np.bool_)

@@ -1,6 +1,6 @@
 """Members of `.zip` and `.tar` archives: where each lies, and its bytes when asked for.
 
-Several threads may read at once. Nothing is trusted that a header says of a size.
+Several threads may read at once. Sizes in headers are not trusted.
 """
 
 import bz2
@@ -44,7 +44,7 @@ class Member:
 
 
 class Archive(Protocol):
-    """What reads members; safe to call from several threads."""
+    """A reader of members; safe to call from several threads."""
 
     def members(self) -> Iterator[Member]: ...
     def read(self, member: Member) -> bytes: ...
@@ -60,7 +60,7 @@ class ZipFile:
         weakref.finalize(self, self._file.close)
 
     def members(self) -> Iterator[Member]:
-        """Its plain files; DataError where one is encrypted or compressed in a rare way."""
+        """Its plain files; DataError if one is encrypted or compressed in a rare way."""
         for info in self._file.infolist():
             if info.is_dir() or (info.external_attr >> 28) not in (0, 8):  # a link, a device
                 continue
@@ -81,7 +81,7 @@ class ZipFile:
             )
 
     def read(self, member: Member) -> bytes:
-        """The bytes of a member, checked; ImageError where they are damaged or too many."""
+        """The bytes of a member, checked; ImageError if they are damaged or too many."""
         if max(member.size_bytes, member.stored_bytes) > MAX_BYTES:
             raise ImageError(f"{format_bytes(member.size_bytes)} is too large for an image")
         head = read_file(self._path, member.offset, 30)
@@ -130,7 +130,7 @@ class TarFile:
                 raise ValueError(f"it is damaged or cut at byte {archive.offset:,}")
 
     def read(self, member: Member) -> bytes:
-        """The bytes of a member; ImageError where they are too many or not there."""
+        """The bytes of a member; ImageError if they are too many or not there."""
         if member.size_bytes > MAX_BYTES:
             raise ImageError(f"{format_bytes(member.size_bytes)} is too large for an image")
         if hasattr(os, "pread"):

@@ -34,7 +34,7 @@ from torchloupe.errors import DataError, LoupeError, printable
 ARCHIVE_ENDINGS = (".zip", ".tar", ".tgz", ".tbz2", ".txz", ".tar.gz", ".tar.bz2", ".tar.xz")
 MAX_MEMBERS = 1_000_000
 _LARGEST_NAME_BYTES = 255
-_DEEPEST = 8  # single folders in one another that are gone down through
+_DEEPEST = 8  # nested single folders that are entered
 _LOOKED_AT = 1000  # members of a tar, to tell shards from other archives
 _DATA_ENDINGS = frozenset(
     (
@@ -161,7 +161,7 @@ class Skeleton:
                 self._place(name, member, is_data)
 
     def _place(self, name: str, member: Member, is_data: bool) -> None:
-        """Make the file for a member: whole where it is data, else empty."""
+        """Make the file for a member: whole if it is data, else empty."""
         target = self.folder / name
         try:
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -123,7 +123,7 @@ def open_mapping(
 
 
 def _find_roles(arrays: Mapping[str, Any], place: str) -> dict[tuple[str, str], str]:
-    """The key of each (role, split); DataError where two arrays could have the same."""
+    """The key of each (role, split); DataError if two arrays could have the same."""
     found: dict[tuple[str, str], str] = {}
     for key in arrays:
         role, split = read_role(key)

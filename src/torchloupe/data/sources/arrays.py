@@ -170,7 +170,7 @@ def _join(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
 
 
 def join_labels(values: Sequence[NDArray[Any]]) -> NDArray[Any]:
-    """Labels of all parts in one array; DataError where their shapes differ."""
+    """Labels of all parts in one array; DataError if their shapes differ."""
     try:
         return np.concatenate(values)
     except ValueError:

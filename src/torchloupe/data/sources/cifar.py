@@ -38,7 +38,7 @@ def is_cifar(names: Iterable[str]) -> bool:
 
 
 def open_cifar(path: Path, *, layout: str = "auto", class_names: Sequence[str] = ()) -> Data:
-    """Data from the folder of one of these sets; DataError where a file isn't what its name says.
+    """Data from the folder of one of these sets; DataError if a file isn't what its name says.
 
     CIFAR-100 gives its 100 fine labels; unlabelled images of STL-10 are left out.
     """

@@ -37,7 +37,7 @@ class Table:
         self._is_parquet = path.suffix.lower() == ".parquet"
         self._delimiter = ","
         self._skipped = 0  # lines before the header
-        self._is_spaced = False  # quotes stand behind a space, which Arrow doesn't read
+        self._is_spaced = False  # quotes follow a space, which Arrow doesn't read
         self._names: list[str] | None = None
         try:
             if self._is_parquet:

@@ -123,7 +123,7 @@ def find_labels(dataset: Any, where: str) -> tuple[NDArray[Any], tuple[str, ...]
 
 
 def as_labels(values: Any) -> NDArray[Any]:
-    """[N] int64 or [N, K] float32; ValueError or TypeError where values are no labels."""
+    """[N] int64 or [N, K] float32; ValueError or TypeError if values are no labels."""
     if values is None or isinstance(values, (str, bytes, Mapping)):
         raise TypeError("there are none")
     if isinstance(values, (list, tuple)):

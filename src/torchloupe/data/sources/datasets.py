@@ -111,7 +111,7 @@ def open_datasets(
 
 
 def _require_names(labels: NDArray[Any], names: Sequence[str]) -> None:
-    """DataError where there are other labels than class names."""
+    """DataError if there are other labels than class names."""
     used = int(labels.max()) + 1 if labels.ndim == 1 else labels.shape[1]
     if used > len(names) or (labels.ndim == 2 and used < len(names)):
         raise DataError(
@@ -154,7 +154,7 @@ class Relabelled:
 def unite_classes(dataset: Any) -> Any:
     """`dataset`, where the parts of a ConcatDataset name other classes: with one list for all.
 
-    DataError where only some of the parts name their classes: numbers alone can't be aligned.
+    DataError if only some of the parts name their classes: numbers alone can't be aligned.
     """
     if isinstance(dataset, Subset):
         inner = unite_classes(dataset.dataset)
@@ -203,7 +203,7 @@ def _number_from_one(
 ) -> tuple[NDArray[Any], tuple[str, ...], list[Any], tuple[str, ...]]:
     """Labels and datasets of numbers alone, brought to class names that are such numbers.
 
-    Without class names, a note where the numbers leave out 0.
+    Without class names, a note if the numbers leave out 0.
     """
     found = np.unique(labels)
     places = {name: number for number, name in enumerate(class_names)}

@@ -1,6 +1,6 @@
 """Formats of arrays and archives that a file or folder is known by, and what opens each.
 
-Names decide where they are certain; where they are not, a look into the file does.
+Names decide where they are certain; if they are not, a look into the file does.
 """
 
 from collections.abc import Callable, Sequence

@@ -109,7 +109,7 @@ class _Reading:
         self.notes = [f"the data are in {printable(below)}, the only folder there"] if below else []
 
     def read(self, layout: Layout) -> None:
-        """List the class folders of every split, or those at the top where there are none."""
+        """List the class folders of every split, or those at the top if there are none."""
         places = [(f"{name}/", part) for name, part in layout.splits.items()] or [("", TRAIN)]
         copies, beside = [], list(layout.beside)
         scout = Walk(self.walk.root)
@@ -257,7 +257,7 @@ def _refuse_own(path: Path) -> None:
 
 
 def _refuse_extra_level(path: Path, only: str, top: Level) -> None:
-    """DataError where the one class found is a folder of class folders, or of listed images."""
+    """DataError if the one class found is a folder of class folders, or of listed images."""
     message = f"{printable(path)} has only one class folder, {name_some([only])}"
     inner = Walk(os.fspath(path)).look(only).folders
     if len(inner) > 1:

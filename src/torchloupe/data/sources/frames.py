@@ -1,6 +1,6 @@
 """Data frames: pandas, polars and Arrow tables with a column of images and one of labels.
 
-Images are paths, bytes, arrays or PIL images; a column `split` is used where it is there.
+Images are paths, bytes, arrays or PIL images; a column `split` is used if it is there.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ def is_frame(value: Any) -> bool:
 
 
 def open_frame(frame: Any, *, name: str, class_names: Sequence[str] = ()) -> Data:
-    """Data from a frame with one row an image; DataError where a column's use is in doubt."""
+    """Data from a frame with one row an image; DataError if a column's use is in doubt."""
     images, labels = read_frame(frame)
     key = next((key for key in _columns(frame) if key.lower() == "split"), None)
     if key is None:

@@ -91,7 +91,7 @@ def open_idx(path: Path, *, layout: str = "auto", class_names: Sequence[str] = (
 
 
 def read_idx(path: Path) -> NDArray[Any]:
-    """The array in one IDX file; DataError where its size is not what its header says."""
+    """The array in one IDX file; DataError if its size is not what its header says."""
     shown = printable(path)
     try:
         size = path.stat().st_size

@@ -81,7 +81,7 @@ class ImageFiles:
     def find(self, names: NDArray[Any], given: NDArray[np.int8] | None) -> Found:
         """The file of each name; `given` is the split of each row, where the table says.
 
-        DataError where most can't be found, or where several files fit.
+        DataError if most can't be found, or where several files fit.
         """
         paths = [self._join(name) for name in names.tolist()]
         facts = np.array([_look_up(self.root, path) for path in paths], dtype=np.int64)
@@ -202,7 +202,7 @@ class ImageFiles:
         return tuple(notes)
 
     def _note_missing(self, lost: NDArray[np.int64], names: NDArray[Any]) -> tuple[str, ...]:
-        """A note on files that are not there; DataError when most are: then it is the paths."""
+        """A note on files that are not there; DataError if most are: then it is the paths."""
         if not len(lost):
             return ()
         text = (
@@ -222,7 +222,7 @@ class ImageFiles:
 
 
 def _say_which(places: Sequence[str]) -> str:
-    """A hint that names one of the places: a folder, or where it is the endings, the ending."""
+    """A hint that names one of the places: a folder, or if it is the endings, the ending."""
     folders = {place.partition("*")[0].rstrip("/") for place in places}
     if len(folders) > 1:
         first = min(folders, key=lambda folder: (not _is_of(folder, TRAIN), -len(folder)))
@@ -288,7 +288,7 @@ def _common_tail(one: Sequence[str], other: Sequence[str]) -> int:
 
 
 def _look_up(root: str, name: str) -> tuple[int, int, int]:
-    """Size and times of change of a file; -1 where there is none."""
+    """Size and times of change of a file; -1 if there is none."""
     try:
         found = os.stat(os.path.join(root, name))  # noqa: PTH116, PTH118
     except (OSError, ValueError):

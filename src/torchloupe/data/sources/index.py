@@ -1,9 +1,9 @@
 """The index of a large folder: what was found in it, kept so that it need not be listed again.
 
-It is used only where every folder that was read is as it was, with the same names in it: no file
-came, went or got another name. Whether each file is as it was is asked when its pixels are first
-used, and of some others with each batch, so that all are asked in the first epoch: nothing is
-trained on that was not looked at, and a million files delay no first batch.
+It is used only if every folder is unchanged and holds the same names: no file was added, removed
+or renamed. The size and times of a file are checked when its pixels are first used, and those of
+some others with each batch, so that all are checked within the first epoch: no changed file is
+trained on, and a million files don't delay the first batch.
 """
 
 import hashlib
@@ -26,13 +26,13 @@ from torchloupe.system import cache
 from torchloupe.system.cache import Kept, find_cache, read_kept, write_kept
 
 FORMAT = 2  # raised when the same folder would give other samples
-SETTLED_NS = 2 * 10**9  # a file changed so shortly before may change again without a trace
+SETTLED_NS = 2 * 10**9  # a file changed this recently may change again unnoticed
 _AT_ONCE = 1000  # files that are looked at when the index is opened
 _PIECE_BYTES = 2**20  # of names that are Python strings at a time
 
 
 class Index:
-    """Where what is found in one folder is kept, and whether it still holds."""
+    """The stored index of one folder, and whether it is still valid."""
 
     def __init__(self, path: Path, class_names: Sequence[str]) -> None:
         """`class_names` are the setting data.class_names, which numbers the labels."""
@@ -44,7 +44,7 @@ class Index:
         self._file = folder / "packs" / f"{key}.index" if folder else None
 
     def read(self) -> Data | None:
-        """What was found in the folder, where another look would find the same."""
+        """What was found in the folder, if another walk would find the same."""
         if self._file is None or not self._file.exists():
             return None
         kept = read_kept(self._file)
@@ -110,7 +110,7 @@ class Index:
             "notes": data.notes,
             "stamp": data.stamp,
         }
-        with suppress(OSError, ResourceError):  # of a disk without room: it is listed again then
+        with suppress(OSError, ResourceError):  # the disk is full: it is listed again
             self._file.parent.mkdir(parents=True, exist_ok=True)
             write_kept(self._file, Kept(facts, arrays))
 
@@ -141,11 +141,11 @@ class IndexedReader(FileReader):
         self._is_known = np.zeros(len(names), dtype=np.bool_)
         self._next = 0  # all before are known
 
-    def vouch_for(self, rows: NDArray[np.int64] | None = None) -> None:
-        """DataError where a file of `rows` (or any) was changed; then the folder is listed again.
+    def require_unchanged(self, rows: NDArray[np.int64] | None = None) -> None:
+        """DataError if a file of `rows` (or any) was changed; then the folder is listed again.
 
-        As many other files are looked at each time, so that one that is used last, such as a
-        test image, is not found to be changed only then.
+        As many other files are checked each time, so that a change in a file that is used last,
+        such as a test image, is found early.
         """
         count = len(self._is_known)
         if self._next >= count:
@@ -167,7 +167,7 @@ class IndexedReader(FileReader):
         self._next = end
 
     def find_changed(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Those of `rows` whose file has not the size and times that it had."""
+        """Those of `rows` whose file has another size or other times than listed."""
         now = [file_facts(self.path(row)) for row in rows.tolist()]
         facts = np.array(now, dtype=np.int64).reshape(-1, 3)
         differs: NDArray[np.bool_] = (facts != self._facts[rows]).any(axis=1)

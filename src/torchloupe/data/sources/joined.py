@@ -27,7 +27,7 @@ from torchloupe.errors import DataError, UsageError
 def join_splits(parts: Mapping[int, Data], name: str, class_names: Sequence[str] = ()) -> Data:
     """One Data from one for each split (TRAIN, VAL, TEST); classes are joined by name.
 
-    DataError where a part is divided already, or where their images are of different kinds.
+    DataError if a part is divided already, or where their images are of different kinds.
     """
     listed = list(parts.values())
     for part, data in parts.items():

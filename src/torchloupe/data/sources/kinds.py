@@ -66,7 +66,7 @@ def open_data(
     (train, val, test) or a dict of these or of paths; Data passes through.
     `image_column`, `label_column`, `label_separator` and `image_folder` are for tables, `layout`
     (NHW, NHWC, NCHW) for arrays, `class_names` names the classes of data that carries numbers
-    only. UsageError where there is no such source or an option doesn't fit it, DataError where it
+    only. UsageError if there is no such source or an option doesn't fit it, DataError if it
     can't be learned from.
     """
     if isinstance(class_names, str):
@@ -145,7 +145,7 @@ def unfit_options(source: Any) -> tuple[str, ...]:
 
 
 def _pass_through(data: Data, typed: Mapping[str, str]) -> Data:
-    """`data` as it is; with a note where options were typed that it was not opened with."""
+    """`data` as it is; with a note if options were typed that it was not opened with."""
     notes = [
         f"data.{name}={printable(value)} is not used: the data were opened before"
         for name, value in typed.items()
@@ -230,7 +230,7 @@ def _path(text: str) -> Path:
 
 
 def _kind_of(text: str) -> str:
-    """The kind of source that a text names; UsageError where it names none."""
+    """The kind of source that a text names; UsageError if it names none."""
     if not text.strip():
         raise UsageError("no data was named", _KINDS)
     if text == "digits":

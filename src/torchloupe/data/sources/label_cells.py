@@ -69,7 +69,7 @@ def read_label_cells(
 
 
 def refuse_blank(texts: NDArray[Any], column: str, shown: str) -> None:
-    """DataError where a cell is empty."""
+    """DataError if a cell is empty."""
     blank = np.flatnonzero(texts == "")
     if len(blank):
         count = f"{len(blank):,} empty cell{'s' if len(blank) > 1 else ''}"
@@ -81,7 +81,7 @@ def refuse_blank(texts: NDArray[Any], column: str, shown: str) -> None:
 
 
 def _cut(values: Sequence[str], separator: str) -> tuple[list[list[str]] | None, str]:
-    """The labels in each cell, and how a note calls such cells; None where each holds one."""
+    """The labels in each cell, and how a note calls such cells; None if each holds one."""
     if separator == "none":
         return None, ""
     if _are_lists([value for value in values if value]):

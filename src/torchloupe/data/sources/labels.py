@@ -30,7 +30,7 @@ def order_classes(
 ) -> tuple[tuple[str, ...], NDArray[np.int64]]:
     """Class names, and for each of `found` (distinct label values as text) its class number.
 
-    Names that differ only in how accents are stored are one class. `class_names`, where given,
+    Names that differ only in how accents are stored are one class. `class_names`, if given,
     are all classes in order: found names must be among them, and where found values are whole
     numbers instead, value i is the name at position i.
     """

@@ -23,7 +23,7 @@ from torchloupe.data.split import SPLIT_NAMES, TRAIN
 from torchloupe.errors import DataError, printable
 
 TABLE_FILES = (".csv", ".tsv", ".parquet", ".npz")
-_DEEPEST = 8  # single folders in one another that are entered
+_DEEPEST = 8  # nested single folders that are entered
 _NUMBERED = re.compile(
     r".*?(fold|split|part|batch|chunk|shard|subset|archive|images?|imgs?|cv|k)[-_. ]*\d+",
     re.IGNORECASE,
@@ -39,7 +39,7 @@ _TARGETS = frozenset(
 
 @dataclass
 class Layout:
-    """Where class folders stand: below each of `splits`, or at the top where there are none."""
+    """Where class folders stand: below each of `splits`, or at the top if there are none."""
 
     splits: dict[str, int] = field(default_factory=dict)  # folder to TRAIN, VAL or TEST
     beside: list[str] = field(default_factory=list)  # folders that are neither split nor class
@@ -73,14 +73,14 @@ def descend(
 
 
 def find_common_folder(scout: Walk, splits: Iterable[str]) -> str:
-    """The name of the only folder in every one of `splits`; "" where there is no such name."""
+    """The name of the only folder in every one of `splits`; "" if there is no such name."""
     inner = {tuple(scout.look(name).folders) for name in splits}
     only = inner.pop() if len(inner) == 1 else ()
     return only[0] if len(only) == 1 else ""
 
 
 def find_layout(root: str, top: Level, scout: Walk) -> Layout:
-    """Which of the top folders are splits; `scout` looks into them. DataError where in doubt.
+    """Which of the top folders are splits; `scout` looks into them. DataError if in doubt.
 
     A class may well be called `train`: without a val or test beside it, other folders make
     it one class among them.
@@ -129,7 +129,7 @@ def class_folders(scout: Walk, name: str) -> list[str]:
 
 
 def _compare_class_folders(root: str, splits: Mapping[str, int], scout: Walk) -> None:
-    """DataError where folders whose names say split hold class folders that have nothing in common.
+    """DataError if folders whose names say split hold class folders that have nothing in common.
 
     A folder of loose images alone is let pass: its images have no labels.
     """
@@ -174,7 +174,7 @@ def find_copies(trees: Mapping[str, Mapping[str, set[str]]]) -> list[str]:
 
 
 def refuse_parts_as_classes(path: Path, children: Mapping[str, set[str]], top: Level) -> None:
-    """DataError where the folders that would be classes are plainly parts of one set.
+    """DataError if the folders that would be classes are plainly parts of one set.
 
     `children` are these folders, each with the folders directly in it.
     """
@@ -217,7 +217,7 @@ def refuse_parts_as_classes(path: Path, children: Mapping[str, set[str]], top: L
 
 
 def note_alike(children: Mapping[str, set[str]]) -> tuple[str, ...]:
-    """A note where every class folder holds folders of the same names: these may be the classes."""
+    """A note if every class folder holds folders of the same names: these may be the classes."""
     found = list(children.values())
     if len(found) < 2 or len(found[0]) < 2 or any(inner != found[0] for inner in found):
         return ()

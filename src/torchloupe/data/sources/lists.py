@@ -98,7 +98,7 @@ def open_lists(
 ) -> Data:
     """Data from lists of images with their labels: one part, or one part a split.
 
-    Paths are relative to the current folder. DataError where most of them lead nowhere.
+    Paths are relative to the current folder. DataError if most of them lead nowhere.
     """
     images = [image for part in parts for image in part.images]
     if all(isinstance(image, np.ndarray) or hasattr(image, "detach") for image in images):
@@ -149,7 +149,7 @@ def _name_images(parts: Sequence[Part]) -> NDArray[Any]:
 
 
 def _missing(images: Sequence[Any]) -> tuple[str, ...]:
-    """A note on files that are not there; DataError when most are: then it is the paths."""
+    """A note on files that are not there; DataError if most are: then it is the paths."""
     paths = [os.fspath(image) for image in images if isinstance(image, (str, PurePath))]
     missing = [path for path in paths if not os.path.isfile(path)]  # noqa: PTH113
     if not missing:

@@ -53,7 +53,7 @@ def take_apart(loader: DataLoader[Any], part: int) -> DatasetReader | None:
 
 
 def why_kept(loader: DataLoader[Any], part: int) -> str:
-    """What a DataLoader does that only it can do; empty where it can be taken apart.
+    """What a DataLoader does that only it can do; empty if it can be taken apart.
 
     For training it must shuffle, or its order is its own.
     """
@@ -122,7 +122,7 @@ def is_batched(loader: Any) -> bool:
 
 
 def find_batch(loader: Any) -> int:
-    """The size of the batches that a stream gives; 0 where it gives one sample at a time."""
+    """The size of the batches that a stream gives; 0 if it gives one sample at a time."""
     if isinstance(loader, DataLoader):
         size = loader.batch_size or getattr(loader.batch_sampler, "batch_size", None)
         if isinstance(size, int) and size > 0:

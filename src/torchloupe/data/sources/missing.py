@@ -1,4 +1,4 @@
-"""What is said of a path that does not exist: the nearest names that do."""
+"""The error for a path that does not exist."""
 
 import difflib
 import os

@@ -65,8 +65,8 @@ def open_torchvision(
     """A set of `torchvision.datasets`, with its own splits: `torchvision:CIFAR10`.
 
     Files are looked for in `./data`, the current folder and the cache folder (`roots` instead,
-    where given); `torchvision:FOLDER/NAME` says where they are. With `download` the files go
-    to the last of them. DataError where they are missing.
+    if given); `torchvision:FOLDER/NAME` says where they are. With `download` the files go
+    to the last of them. DataError if they are missing.
     """
     folder, _, short = name.removeprefix(PREFIX).rpartition("/")
     if folder:
@@ -114,7 +114,7 @@ def _find_class(name: str) -> tuple[Callable[..., Any], str]:
 def _make_parts(
     make: Callable[..., Any], name: str, root: Path, *, download: bool = False
 ) -> dict[int, Any]:
-    """The set's splits that `root` holds; none where its files are missing.
+    """The set's splits that `root` holds; none if its files are missing.
 
     torchvision looks at files only, unless told to download.
     """

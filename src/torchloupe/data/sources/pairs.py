@@ -38,7 +38,7 @@ def is_batch(images: Any, labels: Any) -> bool:
 
 
 def find_key(names: Any, usual: Sequence[str]) -> Any:
-    """The one of `names` that is among the usual ones; None where none or several are."""
+    """The one of `names` that is among the usual ones; None if none or several are."""
     found = [name for name in names if str(name).lower() in usual]
     return found[0] if len(found) == 1 else None
 

@@ -144,7 +144,7 @@ def _read_one(table: Table, column: str) -> NDArray[Any]:
 
 
 def _as_bytes(pixels: NDArray[np.float32], table: Table) -> NDArray[Any]:
-    """uint8 where the values are whole numbers up to 255; DataError where one is missing."""
+    """uint8 where the values are whole numbers up to 255; DataError if one is missing."""
     if not np.isfinite(pixels).all():
         raise _not_numbers(table, ValueError("a pixel is missing or no number"))
     if len(pixels) and pixels.min() >= 0 and pixels.max() <= 255 and (pixels % 1 == 0).all():

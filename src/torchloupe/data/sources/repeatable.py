@@ -20,7 +20,7 @@ _SECONDS = 1.0  # after which no other row is read
 
 
 def note_unrepeatable_rows(dataset: Any, where: str) -> tuple[str, ...]:
-    """A note where a row read twice with equal seeds differs; up to four rows are read."""
+    """A note if a row read twice with equal seeds differs; up to four rows are read."""
     own = find_generators(dataset)
     count = len(dataset)
     began = time.perf_counter()
@@ -41,9 +41,9 @@ def note_unrepeatable_rows(dataset: Any, where: str) -> tuple[str, ...]:
 
 
 def note_unrepeatable_stream(loader: Any, where: str) -> tuple[str, ...]:
-    """A note where the first batch of a stream, read twice with equal seeds, differs.
+    """A note if the first batch of a stream, read twice with equal seeds, differs.
 
-    A DataLoader with workers is read only where another library may draw numbers in it.
+    A DataLoader with workers is read only if another library may draw numbers in it.
     """
     own = find_generators(loader)
     if isinstance(loader, DataLoader) and loader.num_workers and not own.libraries:

@@ -20,7 +20,7 @@ from torchloupe.data.split import TEST, TRAIN, VAL
 from torchloupe.errors import printable
 from torchloupe.units import format_bytes
 
-# How data sets in the wild spell their parts, in lower case.
+# How data sets name their splits, in lower case.
 SPLIT_WORDS = {
     "train": TRAIN,
     "training": TRAIN,
@@ -156,7 +156,7 @@ def short_name(text: str) -> str:
 
 
 def name_some(names: Iterable[object], limit: int = 5) -> str:
-    """`'a', 'b' and 3 more`: names from strangers, safe to print, few enough to read."""
+    """`'a', 'b' and 3 more`: untrusted names, safe to print, few enough to read."""
     listed = list(names)
     shown = ", ".join(f"'{printable(name, 80)}'" for name in listed[:limit])
     return shown + (f" and {len(listed) - limit:,} more" if len(listed) > limit else "")

@@ -22,9 +22,9 @@ Texts = dict[str, NDArray[Any]]
 def read_split_columns(
     found: SplitColumns, texts: Texts, shown: str
 ) -> tuple[NDArray[np.int8] | None, tuple[str, ...]]:
-    """The split of each row [N], None where no column gives one, and notes.
+    """The split of each row [N], None if no column gives one, and notes.
 
-    `texts` are the columns' cells. DataError where a cell names no split.
+    `texts` are the columns' cells. DataError if a cell names no split.
     """
     notes = tuple(
         f"column {printable(name)!r} looks like a split column but is not used: it holds "

@@ -47,7 +47,7 @@ class SplitName:
 
 
 def read_split_name(text: str) -> SplitName | None:
-    """What `text` says of a split; None where it names none, or two that contradict."""
+    """What `text` says of a split; None if it names none, or two that contradict."""
     parts, frame = set(), []
     for word in _cut_into_words(text):
         if word in _WORDS:

@@ -21,7 +21,7 @@ from torchloupe.errors import DataError, UsageError
 class StreamReader:
     """Loaders by split name ("train", "val", "test"), given as they are.
 
-    `batch_total` is the batch size of the training loader; 0 where it gives single samples.
+    `batch_total` is the batch size of the training loader; 0 if it gives single samples.
     """
 
     def __init__(self, loaders: Mapping[str, Any], batch_total: int = 0) -> None:

@@ -219,7 +219,7 @@ def _note_other_labels(names: NDArray[Any], labels: NDArray[Any]) -> tuple[str, 
 
 
 def _note_split_folders(names: NDArray[Any]) -> tuple[str, ...]:
-    """A note where the folders of the files name splits, and no column does."""
+    """A note if the folders of the files name splits, and no column does."""
     folders = {name.partition("/")[0] for name in names.tolist() if "/" in name}
     parts = {read_split(folder) for folder in folders} - {None}
     if TRAIN not in parts or len(parts) < 2:

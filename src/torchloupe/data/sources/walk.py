@@ -129,7 +129,7 @@ class Walk:
 
 
 def file_facts(file: os.DirEntry[str] | str) -> Facts:
-    """The size of a file in bytes and its two times of change in ns; NO_FILE where it is none."""
+    """The size of a file in bytes and its two times of change in ns; NO_FILE if it is none."""
     try:
         facts = os.stat(file) if isinstance(file, str) else file.stat()  # noqa: PTH116
     except OSError:  # a broken link, or gone meanwhile: reading it will say so
@@ -140,7 +140,7 @@ def file_facts(file: os.DirEntry[str] | str) -> Facts:
 def folder_facts(folder: str) -> Facts:
     """Which folder this is, two times of change in ns, and a hash of the names in it.
 
-    The names are read because some file systems do not keep a folder's times. OSError where the
+    The names are read because some file systems do not keep a folder's times. OSError if the
     folder can't be read.
     """
     times, names, key = _times_of(folder), os.listdir(folder), 0  # noqa: PTH208

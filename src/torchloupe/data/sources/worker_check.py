@@ -59,7 +59,7 @@ def check_workers(loader: Any, where: str = "") -> tuple[str, ...]:
 
 
 def refuse_surplus(loader: Any, given: int) -> None:
-    """DataError where workers have given more samples in a pass than the dataset says it has."""
+    """DataError if workers have given more samples in a pass than the dataset says it has."""
     if not _has_parts(loader):
         return
     try:

@@ -24,7 +24,7 @@ class Dependence:
     layer: str  # the first layer whose output differs, with its type; empty for none
     gap: float
     is_size: bool = False  # the number of the other images matters, and not what they show
-    shape: tuple[int, ...] = ()  # of the output for one image alone, where it is not [1, K]
+    shape: tuple[int, ...] = ()  # of the output for one image alone, if it is not [1, K]
 
 
 def find_dependence(model: nn.Module, images: Tensor) -> Dependence | None:
@@ -75,7 +75,7 @@ def is_random(model: nn.Module, images: Tensor) -> bool:
 def first_difference(model: nn.Module, other: nn.Module, images: Tensor) -> str | None:
     """The first layer that gives other numbers in `other` than in `model`, with its type.
 
-    None where the logits are the same, bit for bit; empty where no layer can be named. Where
+    None if the logits are the same, bit for bit; empty if no layer can be named. Where
     `model` itself does not repeat its bits, differences as small as its own don't count.
     """
     ours, theirs = layer_outputs(model, images), layer_outputs(other, images)
