@@ -15,7 +15,7 @@ def test_errors_carry_message_hint_and_exit_code():
 
 def test_every_error_has_an_exit_code_of_its_own():
     codes = [kind.exit_code for kind in errors.LoupeError.__subclasses__()]
-    assert sorted(codes) == [2, 3, 4, 5, 6, 130, 143]
+    assert sorted(codes) == [2, 3, 4, 5, 6, 7, 130, 143]
 
 
 def test_did_you_mean_names_near_misses_or_everything():

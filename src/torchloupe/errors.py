@@ -58,6 +58,12 @@ class HungError(ResourceError):
     """
 
 
+class VerdictError(LoupeError):
+    """A check found an error in data or model, and check.level is strict (exit 7)."""
+
+    exit_code = 7
+
+
 class RankFailed(ResourceError):
     """Another rank failed first and reports why; this one ends with the same exit code."""
 

@@ -151,10 +151,17 @@ def test_describe_row_is_one_line() -> None:
 @pytest.mark.parametrize(
     ("event", "text"),
     [
-        ({"note": "a\nb"}, "a\\nb"),
+        ({"note": "a\nb"}, "note: a\\nb"),
+        (
+            {
+                **{"verdict": "one-class", "level": "error", "where": "train"},
+                **{"seen": "all are cats", "remedy": "add dogs"},
+            },
+            "error: one-class (train): all are cats\n  to do: add dogs",
+        ),
         (
             {"step": 7, "bad_step": True, "loss": "nan", "rows": [4, 9]},
-            "step 7 was not applied: its loss was nan (sample rows 4, 9)",
+            "note: step 7 was not applied: its loss was nan (sample rows 4, 9)",
         ),
         ({"step": 7, "train_loss": 1.0}, ""),
     ],

@@ -51,6 +51,7 @@ OPTIONS = {
         *("[DATA]", "--list", "--check", "--clear", "--older-than", "--set", "--quiet", "--json"),
         "--traceback",
     ],
+    "check": ["DATA", "--set", "--ignore", "--quiet", "--json", "--traceback"],
     "probe": ["DATA", "--model", "--set", "--device", "--quiet", "--json", "--traceback"],
     "diff": ["RUN", "OTHER", "--json", "--traceback"],
 }

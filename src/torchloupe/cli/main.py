@@ -19,6 +19,7 @@ import typer
 
 from torchloupe import __version__
 from torchloupe.cli import (
+    check,
     evaluate,
     info,
     look,
@@ -51,6 +52,7 @@ for panel, command in (
     ("Train", train.train),
     ("Train", train.resume),
     ("Train", pack.pack),
+    ("Train", check.check),
     ("Use", predict.predict),
     ("Use", evaluate.evaluate),
     ("Look", look.look),
@@ -89,8 +91,8 @@ def loupe(
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; prints errors, raises nothing.
 
-    0 done, 1 unexpected, 2 usage, 3 data, 4 checkpoint, 5 numeric, 6 resources, 130 interrupted,
-    141 closed pipe, 143 terminated.
+    0 done, 1 unexpected, 2 usage, 3 data, 4 checkpoint, 5 numeric, 6 resources, 7 check,
+    130 interrupted, 141 closed pipe, 143 terminated.
     """
     asked: dict[str, Any] = {"began": time.perf_counter()}
     try:

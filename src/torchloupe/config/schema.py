@@ -150,6 +150,14 @@ class LensConfig:
 
 
 @dataclass(frozen=True)
+class CheckConfig:
+    """What is said of silent mistakes in data, model and training."""
+
+    level: str = "warn"  # off; warn; strict: an error found before training ends the run (exit 7)
+    ignore: tuple[str, ...] = ()  # verdicts that are not told, by name
+
+
+@dataclass(frozen=True)
 class Config:
     """All settings of a run, frozen."""
 
@@ -162,6 +170,7 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
     hardware: HardwareConfig = field(default_factory=HardwareConfig)
     lens: LensConfig = field(default_factory=LensConfig)
+    check: CheckConfig = field(default_factory=CheckConfig)
     track: tuple[str, ...] = ()  # tensorboard, mlflow, wandb; model, `tag:NAME` or `tag:NAME=VALUE`
 
 
@@ -183,6 +192,7 @@ def differing(before: Config, after: Config) -> dict[str, tuple[Any, Any]]:
 
 
 _CHOICES: dict[str, tuple[str, ...]] = {
+    "check.level": ("off", "warn", "strict"),
     "data.mode": ("auto", "L", "RGB"),
     "data.fit": ("auto", "crop", "pad", "stretch"),
     "data.copies": ("keep", "once"),

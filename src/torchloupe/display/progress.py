@@ -170,17 +170,28 @@ def describe_row(row: Row, progress: Progress) -> str:
 
 
 def describe_trouble(event: Mapping[str, Any]) -> str:
-    """The text of a note or of a skipped step; empty for other events."""
+    """A note, a verdict or a skipped step as text with its label; empty for other events."""
     if "note" in event:
-        return printable(event["note"], limit=1000)
+        return f"note: {printable(event['note'], limit=1000)}"
+    if "verdict" in event:
+        return describe_verdict(event)
     if event.get("overflow"):
         scale = f"{event.get('scale'):g}"
-        return f"step {event.get('step')} overflowed fp16 and was not applied; scale now {scale}"
+        step = event.get("step")
+        return f"note: step {step} overflowed fp16 and was not applied; scale now {scale}"
     if event.get("bad_step"):
         rows = ", ".join(str(row) for row in event.get("rows") or ())
         loss = printable(event.get("loss"))
-        return f"step {event.get('step')} was not applied: its loss was {loss} (sample rows {rows})"
+        step = event.get("step")
+        return f"note: step {step} was not applied: its loss was {loss} (sample rows {rows})"
     return ""
+
+
+def describe_verdict(verdict: Mapping[str, Any]) -> str:
+    """A verdict in two lines: its level, name and what was seen; what to do."""
+    where = f" ({printable(verdict['where'], 80)})" if verdict.get("where") else ""
+    seen, remedy = printable(verdict["seen"], 1000), printable(verdict["remedy"], 1000)
+    return f"{verdict['level']}: {verdict['verdict']}{where}: {seen}\n  to do: {remedy}"
 
 
 def format_epochs(epochs: Any) -> str:

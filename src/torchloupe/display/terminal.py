@@ -75,10 +75,10 @@ class Silent:
 
     @_never_raise
     def record(self, event: Mapping[str, Any]) -> None:
-        """Show a note or a bad step."""
+        """Show a note, a verdict or a bad step."""
         trouble = describe_trouble(event)
         if trouble:
-            self._line(f"note: {trouble}")
+            self._line(trouble)
 
     def close(self) -> None:
         """There is nothing to close."""
@@ -157,7 +157,7 @@ class LiveDisplay:
         self.progress.record(event)
         trouble = describe_trouble(event)
         if trouble:
-            self._above.say(f"note: {trouble}")
+            self._above.say(trouble)
         if "about" in event:
             self._above.say(printable(event["about"], limit=1000))
         self._open()

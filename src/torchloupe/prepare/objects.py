@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from torchloupe.checks.names import refuse_unknown_names
 from torchloupe.config.schema import Config
 from torchloupe.display.trackers import refuse_unknown_trackers
 from torchloupe.model import catalog, losses, optimizers, schedules
@@ -49,6 +50,7 @@ def refuse_misspelt(config: Config, objects: UserObjects) -> None:
     """Raises UsageError for an unknown model, loss, optimizer or metric, before images are read."""
     refuse_unknown_monitor(config.train.monitor)
     refuse_unknown_trackers(config.track)
+    refuse_unknown_names(config.check.ignore)
     for given, name, refuse in (
         (objects.model, config.model.name, catalog.refuse_unknown),
         (objects.loss, config.loss.name, losses.refuse_unknown),

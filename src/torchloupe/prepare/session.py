@@ -45,8 +45,9 @@ from torchloupe.prepare.plan import Plan
 from torchloupe.prepare.run_data import RunData, TrainingFeed
 from torchloupe.prepare.spare import Spare, compare_spare, keep_spare
 from torchloupe.prepare.strategy import Decision, decide_strategy
+from torchloupe.prepare.verdicts import judge_data, refuse
 from torchloupe.recipes.choice import PRETRAINED, explain_imbalance
-from torchloupe.run.events import Announcement, Event, Progress
+from torchloupe.run.events import Announcement, Event, Progress, Verdict
 from torchloupe.run.listener import Listener
 from torchloupe.run.state import State
 from torchloupe.system.heap import keep_freed_blocks
@@ -65,6 +66,7 @@ class Prepared:
     plan: Plan
     model: nn.Module
     notes: tuple[str, ...] = ()  # on the data, and on what was chosen and why
+    verdicts: tuple[Verdict, ...] = ()  # of the checks of a new run
     budget: Budget | None = None  # where a time, not a number of epochs, was given
 
     @property
@@ -148,6 +150,8 @@ def prepare_rank(
     decision, run_data = open_run_data(settings, objects, listeners, contract, world)
     config = settle(decision.settings, run_data, {}).config
     set_threads(config)
+    verdicts = judge_data(run_data, config.check) if contract is None else []
+    refuse(verdicts, config.check, listeners)
     loss = build_loss(config, objects, run_data).to(place.device)
     measured = measure(
         decision.settings,
@@ -177,6 +181,7 @@ def prepare_rank(
             *(*run_data.notes, *decision.notes, *note_imbalance(config, run_data)),
             *(*measured.notes, *(measured.budget.notes() if measured.budget else ())),
         ),
+        verdicts=tuple(verdicts),
         budget=measured.budget,
     )
 

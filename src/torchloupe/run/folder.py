@@ -135,11 +135,18 @@ class RunFolder:
             listener.record(event)
 
     def forget_events_after(self, step: int) -> None:
-        """Drop the events of steps that a resumed run repeats, and an incomplete line."""
+        """Drop the events of steps that a resumed run repeats, and an incomplete line.
+
+        Verdicts stay: a resumed run doesn't check data and model again.
+        """
         path = self.path / "events.jsonl"
         if not self.writes or (not path.exists() and not path.is_symlink()):
             return
-        kept = [event for event in read_events(self.path) if event.get("step", 0) <= step]
+        kept = [
+            event
+            for event in read_events(self.path)
+            if event.get("step", 0) <= step or "verdict" in event
+        ]
         lines = "".join(json.dumps(event) + "\n" for event in kept)
         files.replace_file(path, lines.encode())
 

@@ -56,6 +56,8 @@ def run_session(
         announce(session, run)
         for note in notes:
             run.note(note)
+        for verdict in session.verdicts:
+            run.record(verdict)
         if isinstance(state.model, Transfer) and not has_checkpoint(run, session):
             run_head_stage(
                 state,

@@ -71,6 +71,8 @@ def write_results(run: RunFolder, work: Session, peaks: Peaks) -> None:
         "memory": {"peak_bytes": peak_bytes, **describe_memory(work)},
         "save_pause_seconds": run.pause_seconds,
     }
+    if world.leads:
+        metrics["verdicts"] = [event for event in read_events(run.path) if "verdict" in event]
     run.write_json("metrics.json", metrics)
 
 

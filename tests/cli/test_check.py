@@ -1,0 +1,58 @@
+"""`loupe check`, and what a run does with its verdicts."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import torchloupe as loupe
+from torchloupe.cli.main import run
+
+pytestmark = pytest.mark.usefixtures("own_cache")
+
+
+@pytest.fixture(scope="module")
+def split(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Arrays of three classes, of which two are tested."""
+    path = tmp_path_factory.mktemp("split") / "split.npz"
+    labels = np.arange(60) % 3
+    images = np.random.default_rng(0).integers(0, 90, (60, 8, 8), dtype=np.uint8)
+    images += (80 * labels[:, None, None]).astype(np.uint8)
+    parts = {"train_images": images[:30], "train_labels": labels[:30]}
+    np.savez(path, **parts, test_images=images[30:], test_labels=labels[30:] % 2)
+    return path
+
+
+def test_check_prints_verdicts_in_words_and_in_json(
+    split: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["check", str(split)]) == 0
+    shown = capsys.readouterr().out
+    assert "warning  class-never-tested  test\n  seen" in shown
+    assert shown.endswith("1 warning\n")
+    assert run(["check", str(split), "--json"]) == 0
+    (verdict,) = json.loads(capsys.readouterr().out)["verdicts"]
+    assert verdict["verdict"] == "class-never-tested"
+    assert verdict["numbers"] == {"classes": 1}
+
+
+def test_check_leaves_out_what_is_ignored(split: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["check", str(split), "--ignore", "class-never-tested"]) == 0
+    assert capsys.readouterr().out == "nothing found\n"
+    assert run(["check", str(split), "--ignore", "no-such-name"]) == 2
+    assert "no-such-name" in capsys.readouterr().err
+
+
+def test_a_run_keeps_its_verdicts(split: Path, tmp_path: Path) -> None:
+    run_of_it = loupe.fit(split, model="net", epochs=1, out=tmp_path / "run")
+    names = [event["verdict"] for event in run_of_it.events if "verdict" in event]
+    assert names == ["class-never-tested"]
+    assert [v["verdict"] for v in run_of_it.metrics["verdicts"]] == names
+
+
+def test_a_run_remembers_what_is_ignored(split: Path, tmp_path: Path) -> None:
+    settings = {"check.ignore": "class-never-tested"}
+    run_of_it = loupe.fit(split, model="net", epochs=1, out=tmp_path / "run", settings=settings)
+    assert run_of_it.metrics["verdicts"] == []
+    assert run_of_it.config.check.ignore == ("class-never-tested",)
