@@ -100,6 +100,7 @@ def test_every_kind_of_error_has_its_exit_code() -> None:
         "CheckpointError": 4,
         "NumericError": 5,
         "ResourceError": 6,
+        "VerdictError": 7,
         "HungError": 6,
         "RankFailed": 6,  # each has that of the rank which failed first
         "Interrupted": 130,

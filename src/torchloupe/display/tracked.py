@@ -163,6 +163,8 @@ def results_of(metrics: Mapping[str, Any]) -> dict[str, float]:
     """The numbers of metrics.json: `test/accuracy`, `best_val/loss`, `train/seconds` and others."""
     found = {}
     for split, values in metrics.items():
+        if not isinstance(values, Mapping):  # verdicts
+            continue
         prefix = "best_val" if split == "val" else split
         for name, value in values.items():
             if _is_finite(value):

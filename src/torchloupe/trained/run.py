@@ -74,7 +74,7 @@ class Run:
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """The content of metrics.json: `"test"` (if there is one), `"val"`, `"train"`."""
+        """metrics.json: `"test"` (if there is one), `"val"`, `"train"`, and `"verdicts"`."""
         found: dict[str, Any] = read_json(self.folder / "metrics.json")
         return found
 
