@@ -1,6 +1,7 @@
 """The contract: chosen from the data, obeyed, kept as JSON, and the same bits in any batch."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -239,6 +240,7 @@ def test_as_given_changes_nothing():
 
 def test_decode_key_holds_what_decides_pixels_and_nothing_else():
     same = RGB.with_statistics((0.1,) * 3, (0.2,) * 3)
+    same = replace(same, temperature=2.0, threshold=0.5)
     assert same.decode_key() == RGB.decode_key()
     others = [
         Contract("RGB", 3, (12, 17)),
@@ -255,6 +257,7 @@ def test_contract_survives_json():
         "RGB", 3, (12, 16), "pad", "lanczos", False, class_names=names, multi_label=True
     )
     contract = contract.with_statistics((0.1, 0.2, 1 / 3), (0.3, 0.2, 0.1))
+    contract = replace(contract, temperature=1.3, threshold=0.7)
     assert Contract.from_json(contract.to_json()) == contract
 
 
@@ -280,6 +283,12 @@ def test_contract_survives_json():
         ("white_level", 254),
         ("white_level", 65_536),
         ("white_level", 4095.0),
+        ("temperature", 0.0),
+        ("temperature", True),
+        ("temperature", float("inf")),
+        ("temperature", 10**400),
+        ("threshold", 1.01),
+        ("threshold", "0.95precision"),
     ],
 )
 def test_contract_refuses_json_that_is_not_one(field, value):
@@ -291,7 +300,8 @@ def test_contract_refuses_json_that_is_not_one(field, value):
 
 def test_contract_of_version_0_1_is_read_and_names_the_same_pack():
     content = json.loads(RGB.to_json())
-    del content["white_level"]
+    for later in ("white_level", "temperature", "threshold"):
+        del content[later]
     assert Contract.from_json(json.dumps(content)) == RGB
     assert "white_level" not in RGB.decode_key()
     assert "4095" in Contract("RGB", 3, (12, 16), white_level=4095).decode_key()

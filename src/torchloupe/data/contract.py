@@ -35,6 +35,9 @@ class Contract:
     `mode` is L (1 channel), RGB (3) or "array" (any number; no image file can be decoded to it).
     Pixels are uint8 0..255, or float32 within `value_low`..`value_high`; `mean` and `std` [C]
     are those of the pixels scaled to 0..1.
+
+    Two numbers turn logits into what is reported: they are divided by `temperature` before the
+    softmax (or the sigmoids), and a prediction whose confidence is below `threshold` is unsure.
     """
 
     mode: str
@@ -52,6 +55,8 @@ class Contract:
     multi_label: bool = False
     decoder: str = ""
     white_level: int = FULL_WHITE  # of 16-bit image files: the value that becomes 255
+    temperature: float = 1.0  # of the logits, fitted on val at the end of the run
+    threshold: float | None = None  # smallest confidence, 0..1, of a sure prediction; None: none
 
     def decode(self, image: bytes | NDArray[Any]) -> NDArray[Any]:
         """Pixels [H, W, C] of an encoded image, or of an array [H, W], [H, W, C] or [C, H, W].
@@ -142,7 +147,7 @@ class Contract:
         """The contract in the text of a contract.json; CheckpointError for any other text."""
         try:
             return _read(json.loads(text))
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        except (ValueError, TypeError, KeyError, *_STRANGE) as error:
             raise CheckpointError(
                 f"this is not a contract.json of torchloupe ({printable(error)})",
                 "use a run folder as it was written, and the torchloupe version that wrote it",
@@ -176,17 +181,18 @@ class Contract:
         return np.take(values, pixels)
 
 
-_NOT_DECODING = ("mean", "std", "class_names", "multi_label")
+_STRANGE = (AttributeError, OverflowError, RecursionError)  # of JSON that is no contract at all
+_NOT_DECODING = ("mean", "std", "class_names", "multi_label", "temperature", "threshold")
 
 
 def _read(content: dict[str, Any]) -> Contract:
     """A Contract of values of the right type and size; ValueError names what is wrong.
 
-    Version 0.1 wrote no `white_level`.
+    Version 0.1 wrote no `white_level`, `temperature` and `threshold`.
     """
     if content.pop("format") != FORMAT:
         raise ValueError("another format version")
-    content.setdefault("white_level", FULL_WHITE)
+    content = {"white_level": FULL_WHITE, "temperature": 1.0, "threshold": None, **content}
     names = {field.name for field in fields(Contract)}
     if set(content) != names:
         raise ValueError(f"fields {sorted(set(content) ^ names)} unknown or missing")
@@ -205,7 +211,7 @@ def _read(content: dict[str, Any]) -> Contract:
         "kernel": made.kernel in KERNELS,
         "antialias": type(made.antialias) is bool,
         "dtype": made.dtype in ("uint8", "float32"),
-        "mean and std": all(type(v) in (int, float) and math.isfinite(v) for v in floats)
+        "mean and std": all(map(_is_number, floats))
         and {len(made.mean), len(made.std)} <= {0, made.channels}
         and all(std > 0 for std in made.std)
         and made.value_low < made.value_high,
@@ -213,8 +219,16 @@ def _read(content: dict[str, Any]) -> Contract:
         "multi_label": type(made.multi_label) is bool,
         "decoder": type(made.decoder) is str,
         "white_level": type(made.white_level) is int and 255 <= made.white_level <= FULL_WHITE,
+        "temperature": _is_number(made.temperature) and made.temperature > 0,
+        "threshold": made.threshold is None
+        or (_is_number(made.threshold) and 0 <= made.threshold <= 1),
     }
     wrong = [name for name, fine in problems.items() if not fine]
     if wrong:
         raise ValueError("wrong " + ", ".join(wrong))
     return made
+
+
+def _is_number(value: object) -> bool:
+    """Whether it is a finite int or float, and no bool."""
+    return isinstance(value, (int, float)) and type(value) is not bool and math.isfinite(value)
