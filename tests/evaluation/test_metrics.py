@@ -6,7 +6,8 @@ import sklearn.metrics as sk
 import torch
 
 from torchloupe.errors import DataError, NumericError, UsageError
-from torchloupe.evaluation.metrics import Scores, wilson_interval
+from torchloupe.evaluation.intervals import wilson_interval
+from torchloupe.evaluation.metrics import Scores
 
 
 def score(logits, labels, batch=37, **keywords):

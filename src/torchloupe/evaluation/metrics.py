@@ -3,7 +3,6 @@
 Sums stay on the model's device; only `result` waits for it.
 """
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from torchloupe.errors import DataError, NumericError, UsageError
+from torchloupe.evaluation.intervals import wilson_interval
 from torchloupe.model.targets import as_labels, spell_shape
 from torchloupe.units import plural
 
@@ -187,20 +187,3 @@ def _per_class(hits: int, predictions: int, labels: int) -> dict[str, float | in
         "f1": 2 * hits / (predictions + labels) if predictions + labels else 0.0,
         "count": labels,
     }
-
-
-def wilson_interval(
-    successes: int, count: int, z: float = 1.959963984540054
-) -> tuple[float, float]:
-    """The 95 % confidence interval of a proportion (`z` standard deviations).
-
-    Wilson 1927, "Probable inference, the law of succession, and statistical inference": with
-    p = successes / count, (p + z^2/2n -+ z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n).
-    """
-    if not 0 <= successes <= count or not count:
-        raise DataError(f"there is no share of {successes} in {count}", "count at least one image")
-    share, square = successes / count, z * z / count
-    centre = share + square / 2
-    spread = z * math.sqrt(share * (1 - share) / count + square / (4 * count))
-    low, high = (centre - spread) / (1 + square), (centre + spread) / (1 + square)
-    return (0.0 if successes == 0 else low), (1.0 if successes == count else high)

@@ -21,7 +21,7 @@ from torch import nn
 from torchloupe.config.settings import read_settings
 from torchloupe.display.terminal import make_display
 from torchloupe.errors import Interrupted, Terminated, UsageError, printable
-from torchloupe.evaluation.metrics import wilson_interval
+from torchloupe.evaluation.intervals import wilson_interval
 from torchloupe.prepare.data import open_source
 from torchloupe.prepare.objects import NO_OBJECTS, UserObjects, refuse_misspelt
 from torchloupe.run.events import Announcement, read_events

@@ -1,0 +1,122 @@
+"""Intervals: against statsmodels and scipy, and how often they hold the truth."""
+
+import math
+
+import numpy as np
+import pytest
+import scipy.stats
+from answers import make_answers
+from statsmodels.stats.proportion import proportion_confint
+
+from torchloupe.errors import DataError, UsageError
+from torchloupe.evaluation.intervals import (
+    corrected_t_interval,
+    f1_interval,
+    measure_scores,
+    score_interval,
+    wilson_interval,
+)
+from torchloupe.evaluation.resampling import WeightedScores
+
+
+def test_wilson_interval_equals_statsmodels():
+    for count in (1, 7, 50, 10_000):
+        for successes in {0, 1, count // 3, count - 1, count}:
+            expected = proportion_confint(successes, count, method="wilson")
+            assert wilson_interval(successes, count) == pytest.approx(expected, abs=1e-12)
+
+
+def test_wilson_interval_refuses_no_images():
+    with pytest.raises(DataError, match="no share of 0 in 0"):
+        wilson_interval(0, 0)
+
+
+def test_f1_interval_is_wilsons_of_the_share_of_the_union():
+    low, high = f1_interval(80, 100, 90)
+    share_low, share_high = wilson_interval(80, 110)
+    assert low / (2 - low) == pytest.approx(share_low)
+    assert high / (2 - high) == pytest.approx(share_high)
+    assert low < 2 * 80 / 190 < high
+    assert f1_interval(0, 0, 0) is None
+    assert f1_interval(5, 5, 5)[1] == 1.0
+
+
+def test_f1_interval_holds_the_truth_in_95_of_100_test_sets():
+    random = np.random.default_rng(0)
+    recall, false = 0.85, 0.02  # of 100 images of the class, and of 400 others
+    truth = 2 * 85 / (85 + 8 + 100)
+    inside = 0
+    for _ in range(2000):
+        hits, wrong = random.binomial(100, recall), random.binomial(400, false)
+        low, high = f1_interval(hits, hits + wrong, 100)
+        inside += low <= truth <= high
+    assert 0.935 < inside / 2000 < 0.965
+
+
+def test_intervals_hold_the_truth_in_95_of_100_test_sets():
+    """300 test sets; benchmarks/coverage.py has 2,000. Percentiles would hold it in 90."""
+    counts, margin = (80, 80, 80), 3.0
+    many = make_answers([100_000] * 3, margin, seed=10**6)
+    ones = np.ones((len(many.labels), 1), np.float32)
+    truth = {name: float(v[0]) for name, v in WeightedScores(many).measure(ones).items()}
+    inside = dict.fromkeys(truth, 0)
+    for seed in range(300):
+        _, intervals = measure_scores(make_answers(counts, margin, seed), draws=200)
+        for name, (low, high) in intervals.items():
+            inside[name] += low <= truth[name] <= high
+    assert min(inside.values()) > 300 * 0.915
+    assert max(inside.values()) < 300 * 0.985
+
+
+def test_the_same_seed_gives_the_same_intervals():
+    answers = make_answers((30, 30), 1.0)
+    first, again = (measure_scores(answers, draws=100, seed=4)[1] for _ in range(2))
+    assert first == again
+    assert first != measure_scores(answers, draws=100, seed=5)[1]
+
+
+def test_every_score_lies_in_its_interval():
+    for seed in range(20):
+        margin = (0.0, 1.0, 3.0, 8.0)[seed % 4]
+        scores, intervals = measure_scores(make_answers((9, 30, 3), margin, seed), draws=100)
+        assert set(scores) == set(intervals)
+        for name, (low, high) in intervals.items():
+            assert low <= scores[name] + 1e-12
+            assert scores[name] - 1e-12 <= high
+            assert -1 <= low < high <= 1
+
+
+def test_without_an_error_the_interval_is_that_of_the_number_of_images():
+    scores, intervals = measure_scores(make_answers((50, 50), 30.0), draws=50)
+    assert set(scores.values()) == {1.0}
+    low, _ = wilson_interval(100, 100)
+    for name, found in intervals.items():
+        scale = 2 if name in ("mcc", "kappa") else 1
+        assert found == pytest.approx((1 - scale * (1 - low), 1.0))
+
+
+def test_losses_have_percentiles():
+    draws = np.linspace(0.1, 0.9, 801)
+    assert score_interval("nll", 0.5, draws, 10) == pytest.approx((0.12, 0.88))
+
+
+def test_an_undefined_score_has_no_interval():
+    with pytest.raises(DataError, match="auroc is not defined"):
+        score_interval("auroc", math.nan, np.array([np.nan]), 10)
+
+
+def test_corrected_t_interval_equals_the_formula_of_scipy():
+    """Nadeau and Bengio 2003; at test/train = 0 it is the ordinary t interval."""
+    values = [0.91, 0.93, 0.90, 0.95, 0.92]
+    mean, low, high = corrected_t_interval(values, 800, 200)
+    error = math.sqrt((1 / 5 + 0.25) * np.var(values, ddof=1))
+    assert (mean, low, high) == pytest.approx(
+        (np.mean(values), *scipy.stats.t.interval(0.95, 4, np.mean(values), error))
+    )
+    plain = scipy.stats.t.interval(0.95, 4, np.mean(values), scipy.stats.sem(values))
+    assert corrected_t_interval(values, 1e12, 1)[1:] == pytest.approx(plain)
+
+
+def test_corrected_t_interval_needs_two_folds():
+    with pytest.raises(UsageError, match="two folds or more"):
+        corrected_t_interval([0.9], 80, 20)
