@@ -4,19 +4,17 @@ import math
 
 import numpy as np
 import pytest
-import scipy.stats
 from answers import make_answers
 from statsmodels.stats.proportion import proportion_confint
 
-from torchloupe.errors import DataError, UsageError
+from torchloupe.errors import DataError
 from torchloupe.evaluation.intervals import (
-    corrected_t_interval,
     f1_interval,
     measure_scores,
     score_interval,
     wilson_interval,
 )
-from torchloupe.evaluation.resampling import WeightedScores
+from torchloupe.evaluation.resampling import bootstrap
 
 
 def test_wilson_interval_equals_statsmodels():
@@ -57,8 +55,7 @@ def test_intervals_hold_the_truth_in_95_of_100_test_sets():
     """300 test sets; benchmarks/coverage.py has 2,000. Percentiles would hold it in 90."""
     counts, margin = (80, 80, 80), 3.0
     many = make_answers([100_000] * 3, margin, seed=10**6)
-    ones = np.ones((len(many.labels), 1), np.float32)
-    truth = {name: float(v[0]) for name, v in WeightedScores(many).measure(ones).items()}
+    truth, _ = bootstrap([many], draws=1)[0]
     inside = dict.fromkeys(truth, 0)
     for seed in range(300):
         _, intervals = measure_scores(make_answers(counts, margin, seed), draws=200)
@@ -103,20 +100,3 @@ def test_losses_have_percentiles():
 def test_an_undefined_score_has_no_interval():
     with pytest.raises(DataError, match="auroc is not defined"):
         score_interval("auroc", math.nan, np.array([np.nan]), 10)
-
-
-def test_corrected_t_interval_equals_the_formula_of_scipy():
-    """Nadeau and Bengio 2003; at test/train = 0 it is the ordinary t interval."""
-    values = [0.91, 0.93, 0.90, 0.95, 0.92]
-    mean, low, high = corrected_t_interval(values, 800, 200)
-    error = math.sqrt((1 / 5 + 0.25) * np.var(values, ddof=1))
-    assert (mean, low, high) == pytest.approx(
-        (np.mean(values), *scipy.stats.t.interval(0.95, 4, np.mean(values), error))
-    )
-    plain = scipy.stats.t.interval(0.95, 4, np.mean(values), scipy.stats.sem(values))
-    assert corrected_t_interval(values, 1e12, 1)[1:] == pytest.approx(plain)
-
-
-def test_corrected_t_interval_needs_two_folds():
-    with pytest.raises(UsageError, match="two folds or more"):
-        corrected_t_interval([0.9], 80, 20)

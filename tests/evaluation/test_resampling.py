@@ -28,6 +28,11 @@ def by_scikit_learn(answers):
     }
 
 
+def measure(answers, weights):
+    scores = WeightedScores(answers)
+    return {**scores.measure(weights), **scores.measure_ranks(weights)}
+
+
 def test_scores_equal_scikit_learn_on_200_random_cases():
     for seed in range(200):
         random = np.random.default_rng(seed)
@@ -35,16 +40,15 @@ def test_scores_equal_scikit_learn_on_200_random_cases():
             random_counts(random), random.uniform(0, 3), seed, digits=(None, 2)[seed % 2]
         )
         ones = np.ones((len(answers.labels), 1), np.float32)
-        given = {name: float(v[0]) for name, v in WeightedScores(answers).measure(ones).items()}
+        given = {name: float(v[0]) for name, v in measure(answers, ones).items()}
         assert given == pytest.approx(by_scikit_learn(answers), abs=1e-9)
 
 
 def test_scores_of_a_draw_are_those_of_its_images():
     """An image with weight k stands k times in the resampled images."""
     answers = make_answers((30, 12, 9), 1.0)
-    scores = WeightedScores(answers)
     for weights in draw_weights(answers.strata, 20, seed=3):
-        given = scores.measure(weights)
+        given = measure(answers, weights)
         for draw in range(weights.shape[1]):
             rows = np.repeat(np.arange(51), weights[:, draw].astype(int))
             assert np.bincount(answers.labels[rows]).tolist() == [30, 12, 9]
@@ -60,7 +64,7 @@ def test_multi_label_scores_equal_scikit_learn():
         answers = make_several(seed=seed)
         labels, found, p = answers.labels, answers.predictions, answers.probabilities
         ones = np.ones((len(labels), 1), np.float32)
-        given = {name: float(v[0]) for name, v in WeightedScores(answers).measure(ones).items()}
+        given = {name: float(v[0]) for name, v in measure(answers, ones).items()}
         assert given == pytest.approx(
             {
                 "accuracy": sk.accuracy_score(labels, found),
@@ -104,6 +108,16 @@ def test_ranks_are_left_out_of_draws_that_would_take_minutes(monkeypatch):
     scores, draws = bootstrap([make_answers((20, 20))], draws=10)[0]
     assert "auroc" in scores
     assert set(scores) - set(draws) == {"auroc", "average_precision"}
+
+
+def test_ranks_have_fewer_draws_where_all_would_take_minutes(monkeypatch):
+    answers = make_answers((20, 20), 1.0)
+    whole = bootstrap([answers], draws=500)[0][1]
+    monkeypatch.setattr(resampling, "MOST_RANKED", 80 * 300)
+    monkeypatch.setattr(resampling, "WEIGHTS_AT_ONCE", 40 * 500)
+    fewer = bootstrap([answers], draws=500)[0][1]
+    assert (len(fewer["auroc"]), len(fewer["mcc"])) == (300, 500)
+    assert (fewer["auroc"] == whole["auroc"][:300]).all()
 
 
 def test_mean_of_values_is_a_score():

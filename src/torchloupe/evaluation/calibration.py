@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, log_expit, log_softmax, softmax
 
 from torchloupe.errors import DataError
 
@@ -24,7 +23,7 @@ def probabilities_of(
 ) -> Floats:
     """Probabilities [N, K] of logits [N, K] divided by `temperature`."""
     scaled = np.asarray(logits, np.float64) / temperature
-    return np.asarray(expit(scaled) if multi_label else softmax(scaled, axis=1))
+    return _sigmoid(scaled) if multi_label else np.exp(_log_softmax(scaled))
 
 
 def nll_of_images(logits: NDArray[Any], labels: NDArray[Any], temperature: float = 1.0) -> Floats:
@@ -35,10 +34,8 @@ def nll_of_images(logits: NDArray[Any], labels: NDArray[Any], temperature: float
     """
     scaled = np.asarray(logits, np.float64) / temperature
     if labels.ndim == 2:
-        chosen = log_expit(np.where(labels > 0, scaled, -scaled)).mean(axis=1)
-    else:
-        chosen = log_softmax(scaled, axis=1)[np.arange(len(labels)), labels]
-    return np.asarray(-chosen, np.float64)
+        return np.asarray(np.logaddexp(0, np.where(labels > 0, -scaled, scaled)).mean(axis=1))
+    return np.asarray(-_log_softmax(scaled)[np.arange(len(labels)), labels])
 
 
 def brier_of_images(probabilities: NDArray[Any], labels: NDArray[Any]) -> Floats:
@@ -59,7 +56,7 @@ def fit_temperature(logits: NDArray[Any], labels: NDArray[Any]) -> float:
 
     Guo et al. 2017, "On calibration of modern neural networks", section 4.2; with several labels
     an image, one temperature for all sigmoids. The NLL is convex in 1 / temperature, so there is
-    one minimum, found by bisection of its derivative. Where every image is right by any margin
+    one minimum, where its derivative is 0. Where every image is right by any margin
     the smallest NLL is at temperature 0: then the end of the range is returned, 1 / HOTTEST, and
     HOTTEST where the logits say nothing of the labels.
     """
@@ -69,26 +66,40 @@ def fit_temperature(logits: NDArray[Any], labels: NDArray[Any]) -> float:
     if not np.isfinite(z).all():
         raise DataError("logits are not finite", "take an earlier checkpoint")
     low, high = -np.log(HOTTEST), np.log(HOTTEST)  # of log(1 / temperature)
-    if _slope(z, labels, np.exp(low)) >= 0:
+    at_low, at_high = (_slope(z, labels, float(np.exp(end))) for end in (low, high))
+    if at_low >= 0:
         return HOTTEST
-    if _slope(z, labels, np.exp(high)) <= 0:
+    if at_high <= 0:
         return 1 / HOTTEST
-    while high - low > _PRECISION:
-        middle = (low + high) / 2
-        if _slope(z, labels, np.exp(middle)) < 0:
-            low = middle
+    while high - low > _PRECISION:  # the Illinois variant of regula falsi
+        middle = low - at_low * (high - low) / (at_high - at_low)
+        middle = min(max(middle, low + _PRECISION / 4), high - _PRECISION / 4)
+        slope = _slope(z, labels, float(np.exp(middle)))
+        if slope < 0:
+            low, at_low, at_high = middle, slope, at_high / 2
+        elif slope > 0:
+            high, at_high, at_low = middle, slope, at_low / 2
         else:
-            high = middle
+            low = high = middle
     return float(np.exp(-(low + high) / 2))
 
 
 def _slope(logits: Floats, labels: NDArray[Any], inverse: float) -> float:
     """The derivative of the mean NLL by 1 / temperature at `inverse`."""
     if labels.ndim == 2:
-        return float(((expit(logits * inverse) - labels) * logits).mean())
-    p = softmax(logits * inverse, axis=1)
+        return float(((_sigmoid(logits * inverse) - labels) * logits).mean())
+    p = np.exp(_log_softmax(logits * inverse))
     at_label = logits[np.arange(len(labels)), labels]
     return float(((p * logits).sum(axis=1) - at_label).mean())
+
+
+def _log_softmax(logits: Floats) -> Floats:
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
+
+
+def _sigmoid(logits: Floats) -> Floats:
+    return np.asarray(np.exp(-np.logaddexp(0, -logits)))
 
 
 @dataclass(frozen=True)

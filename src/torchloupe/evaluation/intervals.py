@@ -1,13 +1,11 @@
-"""95 % intervals of what was measured: shares, scores of a test set, means over folds."""
+"""95 % intervals of what was measured: shares, F1 of classes, scores of a test set."""
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, logit, stdtrit
 
-from torchloupe.errors import DataError, UsageError
+from torchloupe.errors import DataError
 from torchloupe.evaluation.resampling import DRAWS, Answers, bootstrap
 
 Z = 1.959963984540054  # of the normal distribution at 97.5 %
@@ -65,9 +63,10 @@ def score_interval(name: str, score: float, draws: NDArray[np.float64], images: 
     scale, offset = (2.0, -1.0) if name in CORRELATIONS else (1.0, 0.0)
     share = min(max((score - offset) / scale, 0.0), 1.0)
     if name in RANKS and 0 < share < 1:
-        spread = float(logit(np.clip(values, share / 10, 1 - (1 - share) / 10)).std())
-        low, high = expit(float(logit(share)) + spread * Z * np.array([-1, 1]))
-        return float(low), float(high)
+        near = np.clip(values, share / 10, 1 - (1 - share) / 10)
+        reach = Z * float(np.log(near / (1 - near)).std())
+        low, high = ((1 - share) / share * math.exp(side * reach) for side in (1, -1))
+        return 1 / (1 + low), 1 / (1 + high)
     variance = float(values.var()) / scale**2
     product = share * (1 - share)
     size = product / variance if variance > 0 and product > 0 else float(images)
@@ -90,24 +89,3 @@ def measure_scores(
         if math.isfinite(scores[name]) and np.isfinite(values).any()
     }
     return scores, {**intervals, "accuracy": wilson_interval(int(answers.right.sum()), images)}
-
-
-def corrected_t_interval(
-    values: Sequence[float], train_count: float, test_count: float
-) -> tuple[float, float, float]:
-    """The mean of a score over folds and its 95 % interval: (mean, low, high).
-
-    Folds share most of their training images, so the plain t interval is too narrow. Nadeau and
-    Bengio 2003, "Inference for the generalization error", section 5: the variance of the mean of
-    k values is (1/k + test/train) times their sample variance, with k - 1 degrees of freedom.
-    """
-    k = len(values)
-    if k < 2 or train_count <= 0 or test_count <= 0:
-        raise UsageError(
-            "an interval over folds needs two folds or more, with images to train and test on",
-            "give more folds",
-        )
-    mean = float(np.mean(values))
-    spread = math.sqrt((1 / k + test_count / train_count) * float(np.var(values, ddof=1)))
-    half = float(stdtrit(k - 1, 0.975)) * spread
-    return mean, mean - half, mean + half

@@ -52,7 +52,7 @@ def apply_cochran_q(right: Sequence[NDArray[Any]]) -> CochranQ:
     "The comparison of percentages in matched samples". Q is 0 where no image tells models apart.
     """
     if len(right) < 2:
-        raise UsageError("Cochran's Q compares two models or more", "give the runs of all models")
+        raise UsageError("there are fewer than two models", "give the runs of all models")
     _refuse_unequal(right)
     table = np.array([np.asarray(row, bool) for row in right], np.float64)  # [M, N]
     models, total = len(table), table.sum()

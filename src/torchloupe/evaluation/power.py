@@ -1,8 +1,7 @@
 """What a test set can show at all: the smallest difference of two models that it would find."""
 
 import math
-
-from scipy.special import ndtri
+from statistics import NormalDist
 
 from torchloupe.errors import UsageError
 
@@ -34,7 +33,7 @@ def smallest_difference(
             f"there is no test of {images} images with disagreement {disagreement:g}",
             "give at least one image, and a share from 0 to 1",
         )
-    a, b = float(ndtri(1 - level / 2)), float(ndtri(power))
+    a, b = NormalDist().inv_cdf(1 - level / 2), NormalDist().inv_cdf(power)
 
     def needed(difference: float) -> float:
         rest = math.sqrt(max(disagreement - difference**2, 0.0))
