@@ -97,3 +97,28 @@ def test_parse_shape_takes_commas_or_crosses(text: str) -> None:
 def test_parse_shape_refuses_anything_else(text: str) -> None:
     with pytest.raises(UsageError, match=r"^--input takes channels,height,width, got "):
         parse_shape(text)
+
+
+@pytest.mark.parametrize("output", ["{'logits': found}", "(found, maps)"])
+@pytest.mark.parametrize("command", ["summary", "memory"])
+def test_models_that_return_more_than_logits_are_measured(
+    command: str, output: str, tmp_path: Path, capsys: Capture
+) -> None:
+    code = f"""
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, num_classes):
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 4, 3), nn.Linear(4, num_classes)
+
+    def forward(self, images):
+        maps = self.conv(images)
+        found = self.head(maps.mean((2, 3)))
+        return {output}
+"""
+    (tmp_path / "net.py").write_text(code)
+    more = ["--classes", "3", "--no-time"] if command == "summary" else ["--no-check"]
+    words = [command, f"{tmp_path}/net.py:Net", "--input", "3,8,8", "--device", "cpu", *more]
+    assert main.run(words) == 0
+    assert "head" in capsys.readouterr().out

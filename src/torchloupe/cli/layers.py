@@ -16,6 +16,7 @@ from torchloupe.lens.diagnosis import spell
 from torchloupe.lens.summary import MakeOptimizer, Summary, summarise
 from torchloupe.model.catalog import make_model
 from torchloupe.model.optimizers import OPTIMIZERS, make_optimizer
+from torchloupe.model.outputs import take_logits
 from torchloupe.trained.run import open_run
 from torchloupe.units import format_bytes, format_count, plural
 
@@ -37,6 +38,7 @@ def summary_of(
     model = make_model(
         name, in_channels=channels, classes=classes, image_size=(height, width), options={}
     )
+    take_logits(model, classes)
     batch = torch.zeros(images, *shape, device=place)
     return _summarise(model.to(place), batch, classes, timed, torch.optim.AdamW)
 

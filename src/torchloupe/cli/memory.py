@@ -133,16 +133,18 @@ def _measure(step: Step, number_format: Any, images: int) -> "Footprint":
     from torchloupe.lens.anatomy import explain_forward
     from torchloupe.model.catalog import make_model
     from torchloupe.model.optimizers import make_optimizer
+    from torchloupe.model.outputs import take_logits
 
     channels, height, width = step.shape
     place = number_format.device
-    model = make_model(
+    made = make_model(
         step.model,
         in_channels=channels,
         classes=step.classes,
         image_size=(height, width),
         options={},
-    ).to(place)
+    )
+    model = take_logits(made, step.classes).to(place)
     batch = torch.rand(images, *step.shape, device=place)
     explain_forward(model, batch[:2], step.classes)
     labels = torch.zeros(images, dtype=torch.int64, device=place)

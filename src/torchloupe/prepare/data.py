@@ -101,7 +101,7 @@ def prepare_evaluation_data(config: DataConfig, source: Any, contract: Contract)
     """
     unfit = set(unfit_options(source))
     if source != config.source:
-        unfit.add("image_folder")  # beside the table of the run
+        unfit |= {"image_folder", "split_column"}  # of the run's own table
     left_out: dict[str, Any] = dict.fromkeys(unfit, "auto")
     options = replace(config, **left_out)
     data = align_classes(open_source(options, source), contract.class_names)
@@ -199,6 +199,7 @@ def open_source(config: DataConfig, source: Any) -> Data:
         label_column=config.label_column,
         label_separator=config.label_separator,
         image_folder=config.image_folder,
+        split_column=config.split_column,
         layout=config.layout,
         class_names=config.class_names,
         download=config.download,

@@ -79,17 +79,21 @@ def test_a_run_of_a_table_uses_the_columns_that_were_asked_for(tmp_path):
     assert prepare_data(data, config, seed=0).samples.class_names == ("a", "b")
 
 
+TABLE_OPTIONS = {
+    *("image_column", "label_column", "label_separator", "image_folder", "split_column"),
+}
+
+
 @pytest.mark.parametrize(
     ("source", "unfit"),
     [
-        ("digits", {"image_column", "label_column", "label_separator", "image_folder", "layout"}),
+        ("digits", {*TABLE_OPTIONS, "layout"}),
         ("{folder}/t.csv", set()),
         (("{folder}/t.csv", "{folder}/t.csv"), set()),
-        ("{folder}", {"image_column", "label_column", "label_separator", "image_folder", "layout"}),
-        ((np.zeros(3), np.zeros(3)),
-         {"image_column", "label_column", "label_separator", "image_folder"}),
+        ("{folder}", {*TABLE_OPTIONS, "layout"}),
+        ((np.zeros(3), np.zeros(3)), TABLE_OPTIONS),
     ],
-)  # fmt: skip
+)
 def test_unfit_options_are_those_of_other_kinds(tmp_path, source, unfit):
     write_table(tmp_path)
     if isinstance(source, str):

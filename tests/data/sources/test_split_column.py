@@ -9,7 +9,7 @@ from torchloupe.errors import DataError
 
 @pytest.fixture
 def folder(tmp_path):
-    return plant(tmp_path, *(f"{k}.png" for k in range(6)))
+    return plant(tmp_path, *(f"{k}.png" for k in range(8)))
 
 
 def table(folder, header, *rows):
@@ -32,6 +32,10 @@ def table(folder, header, *rows):
          [0, 0, 1, 1, 2, 2]),
         ("Usage", "Training Training Training Training PublicTest PublicTest", [0, 0, 0, 0, 2, 2]),
         ("anything", "train train train train test test", [0, 0, 0, 0, 2, 2]),
+        ("is_train", "1 1 1 1 0 0", [0, 0, 0, 0, 2, 2]),
+        ("isTrain", "True True False True True False", [0, 0, 2, 0, 0, 2]),
+        ("partition", "0 0 0 0 1 1 2 2", [0, 0, 0, 0, 1, 1, 2, 2]),
+        ("set", "0 0 0 0 1 1 2 2", [0, 0, 0, 0, 1, 1, 2, 2]),
     ],
 )  # fmt: skip
 def test_split_columns_are_used_under_any_name(folder, name, cells, given):
@@ -44,24 +48,64 @@ def test_split_columns_are_used_under_any_name(folder, name, cells, given):
 
 
 @pytest.mark.parametrize(
-    ("name", "cells", "seen"),
+    ("name", "cells", "seen", "typed", "given"),
     [
-        ("fold", "0 1 2 0 1 2", "'0', '1', '2'"),
-        ("partition", "0 0 0 0 1 2", "'0', '1', '2'"),
-        ("set", "1 1 1 1 0 0", "'0', '1'"),
-        ("is_train", "1 1 1 1 0 0", "'0', '1'"),
-        ("valid", "1 1 1 1 1 0", "'0', '1'"),  # of records that are sound, it may be
-        ("is_valid", "1 1 1 1 1 0", "'0', '1'"),
-        ("phase", "day night day night day night", "'day', 'night'"),
+        ("fold", "0 1 2 0 1 2", "'0', '1', '2'", "fold:test=2", [0, 0, 2, 0, 0, 2]),
+        ("partition", "0 0 1 1 2 2", "'0', '1', '2'", "partition:test=2", [0, 0, 0, 0, 2, 2]),
+        ("set", "1 1 1 1 0 0", "'0', '1'", "set:test=0", [0, 0, 0, 0, 2, 2]),
+        # of records that are sound, it may be
+        ("valid", "1 1 1 1 1 0", "'0', '1'", "valid:test=0", [0, 0, 0, 0, 0, 2]),
+        ("is_valid", "1 1 1 1 1 0", "'0', '1'", "is_valid:test=0", [0, 0, 0, 0, 0, 2]),
+        ("phase", "day night night day day night", "'day', 'night'", "phase:test=night",
+         [0, 2, 2, 0, 0, 2]),
     ],
-)
-def test_split_columns_that_are_not_certain_are_named_and_not_used(folder, name, cells, seen):
-    data = open_data(table(folder, name, *cells.split()))
+)  # fmt: skip
+def test_split_columns_that_are_not_certain_are_named_with_the_setting_that_uses_them(
+    folder, name, cells, seen, typed, given
+):
+    path = table(folder, name, *cells.split())
+    data = open_data(path)
     assert data.given is None
     assert data.notes == (
-        f"column '{name}' looks like a split column but is not used: it holds {seen}; write "
-        "train, val and test into a column named split to use it",
+        f"column '{name}' looks like a split column but is not used: it holds {seen}; "
+        f"--set data.split_column={typed} tests with the rows of '{typed.partition('=')[2]}'",
     )
+    assert open_data(path, split_column=typed).given.tolist() == given
+    assert open_data(path, split_column="none").notes == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "cells", "typed", "given"),
+    [
+        ("fold", "0 1 2 3 4 0", "fold:val=3:test=0,4", [2, 0, 0, 1, 2, 2]),
+        ("partition", "0 0 1 1 2 2", "partition", [0, 0, 1, 1, 2, 2]),
+        ("mine", "train train test test train val", "mine", [0, 0, 2, 2, 0, 1]),
+        ("is_valid", "0 0 1 1 1 1", "is_valid", [0, 0, 1, 1, 1, 1]),
+    ],
+)
+def test_split_column_says_which_column_and_which_cells(folder, name, cells, typed, given):
+    data = open_data(table(folder, name, *cells.split()), split_column=typed)
+    assert data.given.tolist() == given
+    assert data.notes[0].startswith(f"the split is that of column '{name}': ")
+
+
+@pytest.mark.parametrize(
+    ("typed", "message", "hint"),
+    [
+        ("flod", "{path} has no column 'flod' (data.split_column)", "did you mean 'fold'?"),
+        ("fold:test=7", "{path}: column 'fold' holds no '7' (data.split_column)",
+         "known: 0, 1, 2"),
+        ("fold:rest=2", "data.split_column=fold:rest=2 can't be read",
+         "for example data.split_column=fold:val=3:test=4"),
+        ("fold", "{path}: column 'fold' holds '0', '1', '2'",
+         "say which are for what: data.split_column=fold:test=2; "
+         "data.split_column=none uses no column"),
+    ],
+)  # fmt: skip
+def test_split_column_refuses_what_the_table_lacks(folder, typed, message, hint):
+    path = table(folder, "fold", *"012011")
+    error = fail(path, split_column=typed)
+    assert (error.message, error.hint) == (message.format(path=path), hint)
 
 
 def test_split_columns_of_flags_are_used_together(folder):
@@ -81,9 +125,11 @@ def test_split_columns_are_no_labels(folder):
     ("name", "cells", "message", "hint"),
     [
         ("set", "train train train test test extra", "{path}: column 'set' holds 'extra'",
-         "its cells are train, val or test; rename the column if it means something else"),
+         "say which are for what: data.split_column=set:test=extra; "
+         "data.split_column=none uses no column"),
         ("mine,yours", "train,train train,test train,train train,test test,test test,train",
-         "{path} has several columns of splits: 'mine', 'yours'", "name the one to use 'split'"),
+         "{path} has several columns of splits: 'mine', 'yours'",
+         "say which: data.split_column=mine"),
     ],
 )  # fmt: skip
 def test_split_columns_refuse_what_contradicts(folder, name, cells, message, hint):

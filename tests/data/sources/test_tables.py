@@ -192,7 +192,8 @@ def test_tables_stamp_follows_the_files_and_not_the_labels(folder):
          "{path} has several columns named 'label'", "give every column a name of its own"),
         ("image,label,split\nimg/0.png,a,train\nimg/1.png,b,later\n", DataError,
          "{path}: column 'split' holds 'later'",
-         "its cells are train, val or test; rename the column if it means something else"),
+         "say which are for what: data.split_column=split:test=later; "
+         "data.split_column=none uses no column"),
         ("image,label,split\nimg/0.png,a,train\nimg/1.png,b,val\n", DataError,
          "val has a class that train lacks: 'b'",
          "add training images of it, or take it out of val"),

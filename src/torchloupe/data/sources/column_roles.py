@@ -17,7 +17,7 @@ from torchloupe.data.image.formats import IMAGE_SUFFIXES
 from torchloupe.data.sources.columns import Table
 from torchloupe.data.sources.source import name_some
 from torchloupe.data.sources.split_names import read_split, read_split_name
-from torchloupe.data.split import TRAIN
+from torchloupe.data.split import TEST, TRAIN, VAL
 from torchloupe.errors import DataError, UsageError, did_you_mean, printable
 
 IMAGE_COLUMNS = ("image", "path", "file", "filename", "filepath", "file_name", "image_path", "img")
@@ -40,6 +40,7 @@ _SPLIT_COLUMNS = (
     *("is_training_image", "train", "training", "val", "valid", "validation", "test", "testing"),
     *("is_valid", "is_val", "is_validation", "is_test", "is_testing", "in_train", "in_test"),
 )
+_TRAIN_FLAGS = ("is_train", "is_training", "is_training_image", "in_train", "istrain")
 _YES = frozenset(("1", "1.0", "true", "t", "yes", "y"))
 _NO = frozenset(("0", "0.0", "-1", "-1.0", "false", "f", "no", "n"))
 
@@ -147,11 +148,24 @@ class SplitColumns:
 
     names: tuple[str, ...] = ()
     is_flags: bool = False
-    doubtful: tuple[str, ...] = ()  # may be about splits, and nothing in them says how
+    doubtful: tuple[str, ...] = ()  # may be about splits, and their first cells don't say how
+    is_asked_for: bool = False
+    val_cells: tuple[str, ...] = ()  # as asked for; rows with other cells are for training
+    test_cells: tuple[str, ...] = ()
 
 
-def find_split_columns(table: Table, image: str, asked_label: str) -> SplitColumns:
-    """The columns whose cells say train, val and test, whatever they are called."""
+def find_split_columns(
+    table: Table, image: str, asked_label: str, asked: str = "auto"
+) -> SplitColumns:
+    """The columns whose cells say train, val and test, whatever they are called.
+
+    `asked` is data.split_column: a column, `fold:val=3:test=4` with the cells of val and test, or
+    none.
+    """
+    if asked == "none":
+        return SplitColumns()
+    if asked != "auto":
+        return _read_asked_split(table, asked)
     labels = {name.strip() for name in asked_label.split(",")} | {asked_label}
     columns = [name for name in table.columns if name != image and name not in labels]
     if "split" in (lower := {name.lower(): name for name in columns}):
@@ -163,7 +177,7 @@ def find_split_columns(table: Table, image: str, asked_label: str) -> SplitColum
         if len(usual) != 1:
             raise DataError(
                 f"{printable(table.path)} has several columns of splits: {name_some(worded)}",
-                "name the one to use 'split'",
+                f"say which: data.split_column={printable(worded[0])}",
             )
         worded = usual
     if worded:
@@ -180,6 +194,35 @@ def find_split_columns(table: Table, image: str, asked_label: str) -> SplitColum
     return SplitColumns(doubtful=tuple(doubtful))
 
 
+def _read_asked_split(table: Table, asked: str) -> SplitColumns:
+    """The column in `fold`, or the column and its cells in `fold:val=3:test=4`."""
+    name, *said = [asked] if asked in table.columns else asked.split(":")
+    name = _asked_for(table, "split", name.strip())
+    cells: dict[int, tuple[str, ...]] = {}
+    for text in said:
+        word, _, values = text.partition("=")
+        part = read_split(word)
+        listed = tuple(value.strip() for value in values.split(",") if value.strip())
+        if part not in (VAL, TEST) or part in cells or not listed:
+            raise UsageError(
+                f"data.split_column={printable(asked)} can't be read",
+                f"for example data.split_column={printable(name)}:val=3:test=4",
+            )
+        cells[part] = listed
+    return SplitColumns(
+        (name,),
+        is_flags=not cells and _flag_part(name) is not None,
+        is_asked_for=True,
+        val_cells=cells.get(VAL, ()),
+        test_cells=cells.get(TEST, ()),
+    )
+
+
+def is_train_flag(column: str) -> bool:
+    """Whether a column of flags says which rows are for training, and all others are held back."""
+    return plain_name(column) in _TRAIN_FLAGS
+
+
 def flag_part(column: str) -> int:
     """Which split a column of flags is about; TRAIN for `is_train`."""
     part = _flag_part(column)
@@ -189,11 +232,13 @@ def flag_part(column: str) -> int:
 def _are_certain(table: Table, flags: Sequence[str]) -> bool:
     """Whether flags say of every row what it is for.
 
-    `is_valid` and `is_test` do, where they hold for half of the rows at most; `valid` alone may
-    say that a row is sound, `train` alone leaves open what the others are.
+    `is_train` does: the others are held back. So do `is_valid` and `is_test` where they hold for
+    half of the rows at most; `valid` alone may say that a row is sound, `train` alone anything.
     """
     if not flags:
         return False
+    if len(flags) == 1 and is_train_flag(flags[0]):
+        return True
     rows = np.stack([read_flags(table.preview[name]) for name in flags])
     if {flag_part(name) for name in flags} >= {TRAIN} and len(flags) > 1:
         return bool((rows.sum(axis=0) == 1).all())

@@ -29,7 +29,7 @@ def known_labels(dataset: Any) -> NDArray[Any] | None:
             return None
         return np.concatenate(some)
     if is_hub_dataset(dataset):
-        values = _read_label_column(dataset)
+        values = read_label_column(dataset)
     elif isinstance(dataset, (list, tuple)):
         pairs = [take_pair(item) for item in dataset]
         values = [pair[1] for pair in pairs if pair is not None]
@@ -67,7 +67,8 @@ def is_hub_dataset(dataset: Any) -> bool:
     )
 
 
-def _read_label_column(dataset: Any) -> Any:
+def read_label_column(dataset: Any) -> Any:
+    """The column of labels of a Hugging Face dataset, as it is stored; None where there is none."""
     key = find_label_key(dataset.column_names)
     if key is None:
         return None

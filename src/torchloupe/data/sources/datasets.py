@@ -25,6 +25,7 @@ from torchloupe.data.sources.labels import compare_splits, sort_names
 from torchloupe.data.sources.pairs import read_item, to_pixels
 from torchloupe.data.sources.repeatable import note_unrepeatable_rows
 from torchloupe.data.sources.source import Data, name_some, short_name
+from torchloupe.data.sources.text_labels import number_texts
 from torchloupe.data.split import SPLIT_NAMES, TRAIN
 from torchloupe.errors import DataError, UsageError
 
@@ -69,6 +70,8 @@ def open_datasets(
     """
     notes: list[str] = []
     labels = {}
+    parts, text_notes = number_texts(parts, class_names)
+    notes += text_notes
     parts = {part: unite_classes(dataset) for part, dataset in parts.items()}
     for part, dataset in parts.items():
         where = SPLIT_NAMES[part] if len(parts) > 1 else "dataset"

@@ -43,7 +43,7 @@ _KINDS = (
 )
 _ARRAY_KINDS = ("npz", "npy", "idx", "code", "object", *ARRAY_KINDS)
 _TABLE_KINDS = ("table", "tables")
-_TABLE_OPTIONS = ("image_column", "label_column", "label_separator", "image_folder")
+_TABLE_OPTIONS = ("image_column", "label_column", "label_separator", "image_folder", "split_column")
 
 
 def open_data(
@@ -53,6 +53,7 @@ def open_data(
     label_column: str = "auto",
     label_separator: str = "auto",
     image_folder: str = "auto",
+    split_column: str = "auto",
     layout: str = "auto",
     class_names: Sequence[str] = (),
     download: bool = False,
@@ -64,7 +65,8 @@ def open_data(
     "torchvision:CIFAR10"), code ("file.py:name"), or a Python object: a Dataset, DataLoader or
     IterableDataset; arrays, lists or a data frame of images and labels; a tuple (train, val) or
     (train, val, test) or a dict of these or of paths; Data passes through.
-    `image_column`, `label_column`, `label_separator` and `image_folder` are for tables, `layout`
+    `image_column`, `label_column`, `label_separator`, `image_folder` and `split_column` are for
+    tables, `layout`
     (NHW, NHWC, NCHW) for arrays, `class_names` names the classes of data that carries numbers
     only. UsageError if there is no such source or an option doesn't fit it, DataError if it
     can't be learned from.
@@ -78,6 +80,7 @@ def open_data(
         "label_column": label_column,
         "label_separator": label_separator,
         "image_folder": image_folder,
+        "split_column": split_column,
         "layout": layout,
     }
     typed = {name: value for name, value in typed.items() if value != "auto"}
@@ -140,7 +143,7 @@ def unfit_options(source: Any) -> tuple[str, ...]:
     if kind in (*_TABLE_KINDS, "archive"):
         return ()
     if kind == "parquet":
-        return ("label_separator", "image_folder", "layout")
+        return ("label_separator", "image_folder", "split_column", "layout")
     return _TABLE_OPTIONS if kind in _ARRAY_KINDS else (*_TABLE_OPTIONS, "layout")
 
 

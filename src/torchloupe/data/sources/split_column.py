@@ -1,5 +1,6 @@
 """The split that the columns of a table give each row: words such as train, or flags."""
 
+import shlex
 from typing import Any
 
 import numpy as np
@@ -9,12 +10,25 @@ from torchloupe.data.sources.column_roles import (
     SplitColumns,
     find_unflagged,
     flag_part,
+    plain_name,
     read_flags,
 )
 from torchloupe.data.sources.source import name_some
 from torchloupe.data.sources.split_names import read_split, read_split_name
 from torchloupe.data.split import SPLIT_NAMES, TEST, TRAIN, VAL
-from torchloupe.errors import DataError, printable
+from torchloupe.errors import DataError, UsageError, did_you_mean, printable
+
+# Columns whose 0, 1 and 2 mean train, val and test.
+_NUMBERED = (
+    "split",
+    "splits",
+    "set",
+    "subset",
+    "partition",
+    "part",
+    "data_split",
+    "eval_partition",
+)
 
 Texts = dict[str, NDArray[Any]]
 
@@ -26,26 +40,77 @@ def read_split_columns(
 
     `texts` are the columns' cells. DataError if a cell names no split.
     """
-    notes = tuple(
-        f"column {printable(name)!r} looks like a split column but is not used: it holds "
-        f"{name_some(np.unique(texts[name]).tolist(), 3)}; write train, val and test into a "
-        "column named split to use it"
-        for name in found.doubtful
-    )
-    if not found.names:
+    given, used = _read(found, texts, shown), found.names
+    if given is None:
+        numbered = [name for name in found.doubtful if _is_numbered(texts[name], name)]
+        if len(numbered) == 1:
+            given, used = _read_numbers(texts[numbered[0]]), (numbered[0],)
+    notes = tuple(_note_unused(texts[name], name) for name in found.doubtful if name not in used)
+    if given is None:
         return None, notes
-    if found.is_flags:
-        given = _read_flag_columns(found, texts, shown)
-    else:
-        given = _read_words(texts[found.names[0]], found.names[0], shown)
-    if found.names[0].lower() != "split":
+    if used[0].lower() != "split" or found.is_asked_for:
         counts = ", ".join(
             f"{int((given == part).sum()):,} {SPLIT_NAMES[part]}"
             for part in (TRAIN, VAL, TEST)
             if (given == part).any()
         )
-        notes = (f"the split is that of column {name_some(found.names)}: {counts}", *notes)
+        notes = (f"the split is that of column {name_some(used)}: {counts}", *notes)
     return given, notes
+
+
+def _read(found: SplitColumns, texts: Texts, shown: str) -> NDArray[np.int8] | None:
+    if not found.names:
+        return None
+    name = found.names[0]
+    if found.val_cells or found.test_cells:
+        return _read_asked(found, texts[name], shown)
+    if found.is_flags and (not found.is_asked_for or not len(find_unflagged(texts[name]))):
+        return _read_flag_columns(found, texts, shown)
+    if _is_numbered(texts[name], name, is_sure=found.is_asked_for):
+        return _read_numbers(texts[name])
+    return _read_words(texts[name], name, shown)
+
+
+def _read_asked(found: SplitColumns, texts: NDArray[Any], shown: str) -> NDArray[np.int8]:
+    """The split of rows whose cells were named as those of val and of test."""
+    given = np.full(len(texts), TRAIN, dtype=np.int8)
+    known = np.unique(texts).tolist()
+    for part, cells in ((VAL, found.val_cells), (TEST, found.test_cells)):
+        for cell in cells:
+            if cell not in known:
+                raise UsageError(
+                    f"{shown}: column {printable(found.names[0])!r} holds no {printable(cell)!r} "
+                    "(data.split_column)",
+                    did_you_mean(cell, known),
+                )
+            given[texts == cell] = part
+    return given
+
+
+def _is_numbered(texts: NDArray[Any], name: str, is_sure: bool = False) -> bool:
+    """Whether cells count the splits: 0, 1 and 2, and, unless it is sure, most rows are of 0."""
+    if plain_name(name) not in _NUMBERED:
+        return False
+    found, counts = np.unique(texts, return_counts=True)
+    is_most = is_sure or 2 * int(counts[0]) >= len(texts)
+    return found.tolist() == ["0", "1", "2"] and is_most
+
+
+def _read_numbers(texts: NDArray[Any]) -> NDArray[np.int8]:
+    parts = {"0": TRAIN, "1": VAL, "2": TEST}
+    return np.array([parts[text] for text in texts.tolist()], dtype=np.int8)
+
+
+def _note_unused(texts: NDArray[Any], name: str) -> str:
+    """A note on a column that may be about splits, with the setting that uses it."""
+    found, counts = np.unique(texts, return_counts=True)
+    rarest = found[np.flatnonzero(counts == counts.min())[-1]]
+    typed = f"--set {shlex.quote(f'data.split_column={name}:test={rarest}')}"
+    return (
+        f"column {printable(name)!r} looks like a split column but is not used: it holds "
+        f"{name_some(found.tolist(), 3)}; {printable(typed)} tests with the rows of "
+        f"{printable(rarest)!r}"
+    )
 
 
 def _read_words(texts: NDArray[Any], name: str, shown: str) -> NDArray[np.int8]:
@@ -55,7 +120,8 @@ def _read_words(texts: NDArray[Any], name: str, shown: str) -> NDArray[np.int8]:
     if unknown:
         raise DataError(
             f"{shown}: column {printable(name)!r} holds {name_some(unknown)}",
-            "its cells are train, val or test; rename the column if it means something else",
+            f"say which are for what: data.split_column={printable(name)}:test="
+            f"{printable(unknown[-1])}; data.split_column=none uses no column",
         )
     lookup = np.array(list(parts.values()), dtype=np.int8)
     return np.asarray(lookup[codes.reshape(-1)], dtype=np.int8)
@@ -86,6 +152,8 @@ def _read_flag_columns(found: SplitColumns, texts: Texts, shown: str) -> NDArray
                 "fill the cell, or rename the column if it means something else",
             )
         is_set = read_flags(texts[name])
+        if found.names == (name,) and flag_part(name) == TRAIN:
+            given[~is_set] = TEST
         given[is_set] = flag_part(name)
         count += is_set
     if (count > 1).any():

@@ -48,6 +48,7 @@ class TableOptions:
     label_column: str = "auto"
     label_separator: str = "auto"
     image_folder: str = "auto"
+    split_column: str = "auto"
     layout: str = "auto"  # of tables that hold the pixels of colour images
     class_names: tuple[str, ...] = ()
 
@@ -70,7 +71,7 @@ def open_table(path: Path, options: TableOptions | None = None) -> Data:
         )
     files = ImageFiles(path, options.image_folder)
     image = choose_image_column(table, options.image_column, files.share_of)
-    split = find_split_columns(table, image, options.label_column)
+    split = find_split_columns(table, image, options.label_column, options.split_column)
     groups = [name for name in table.columns if name.lower() == "group" and name != image]
     taken = [*split.names, *split.doubtful, *groups]
     labelled = _choose_labels(table, options.label_column, image, taken, split.doubtful)
@@ -127,18 +128,14 @@ def _without(split: SplitColumns, labelled: Sequence[str]) -> SplitColumns:
     """The split columns without those that are labels."""
     names = tuple(name for name in split.names if name not in labelled)
     doubtful = tuple(name for name in split.doubtful if name not in labelled)
-    return SplitColumns(names, split.is_flags, doubtful)
+    return replace(split, names=names, doubtful=doubtful)
 
 
 def _open_pixel_table(table: Table, pixels: Sequence[str], options: TableOptions) -> Data:
     shown = printable(table.path)
     rest = label_candidates(table, pixels)
-    split = find_split_columns(table, pixels[0], options.label_column)
-    split = SplitColumns(
-        tuple(name for name in split.names if name in rest),
-        split.is_flags,
-        tuple(name for name in split.doubtful if name in rest),
-    )
+    split = find_split_columns(table, pixels[0], options.label_column, options.split_column)
+    split = _without(split, [name for name in table.columns if name not in rest])
     taken = [*pixels, *split.names]
     label = choose_label_columns(table, options.label_column, pixels[0], taken)
     if len(label) > 1:
