@@ -145,3 +145,25 @@ def test_a_command_shows_what_it_loads_before_torch_is_imported(
         child.kill()
         child.wait()
         os.close(ours)
+
+
+FIT = """
+import sys
+import numpy as np
+import torchloupe as loupe
+
+def reads_late():
+    print("<reads>", file=sys.__stderr__)
+    images = np.zeros((12, 8, 8), np.uint8)
+    return images, np.arange(12) % 2
+
+loupe.fit(reads_late(), model="net", epochs=1, out={out!r})
+loupe.resume({out!r}, data=reads_late(), settings={{"train.epochs": 2}})
+"""
+
+
+def test_fit_and_resume_show_at_once_what_they_read(tmp_path: Path) -> None:
+    seen = shown_by(FIT.format(out=str(tmp_path / "run")))
+    first, second = (part.strip() for part in seen.split("<reads>")[1:])
+    assert first.startswith("\x1b[Kreading the data ...\r")
+    assert second.startswith(f"\x1b[Kopening {tmp_path}"[:70])

@@ -8,6 +8,11 @@ import pytest
 from PIL import Image
 
 from torchloupe.cli import main
+from torchloupe.config.schema import DataConfig
+from torchloupe.data.contract_choice import choose_contract
+from torchloupe.data.sources import open_data
+from torchloupe.errors import DataError
+from torchloupe.prepare.data import prepare_evaluation_data
 
 Capture = pytest.CaptureFixture[str]
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -70,3 +75,21 @@ def test_classes_of_other_data_are_aligned_by_name(tmp_path: Path, capsys: Captu
     fill(tmp_path / "new" / "zebra", 10)
     assert main.run(["eval", str(tmp_path / "run"), str(tmp_path / "new")]) == 3
     assert "zebra" in capsys.readouterr().err
+
+
+def test_class_names_of_a_run_name_numbers_only_in_other_data(tmp_path: Path) -> None:
+    images = np.zeros((4, 8, 8), np.uint8)
+    named = open_data((images, np.array([0, 1, 1, 0])), class_names=("cat", "dog"))
+    contract = choose_contract(named)
+    config = DataConfig(class_names=("cat", "dog"), pack="memory")
+
+    def labels_of(source: object) -> list[int]:
+        return prepare_evaluation_data(config, source, contract).samples.labels.tolist()
+
+    assert labels_of((images, np.array([0, 1, 1, 1]))) == [0, 1, 1, 1]
+    # A file that names its classes in another order is aligned by name.
+    np.savez(tmp_path / "own.npz", images=images, labels=[0, 1, 1, 1], classes=["dog", "cat"])
+    assert labels_of(tmp_path / "own.npz") == [1, 0, 0, 0]
+    np.savez(tmp_path / "new.npz", images=images, labels=[0, 1, 1, 1], classes=["dog", "emu"])
+    with pytest.raises(DataError, match="1 class of the data the model does not know: emu"):
+        labels_of(tmp_path / "new.npz")

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import torchloupe as loupe
+from torchloupe.cli import main
 from torchloupe.errors import Terminated, UsageError
 from torchloupe.studies.cross_validation import cross_validate, resume_folds, train_folds
 from torchloupe.trained.run import open_run
@@ -65,6 +66,24 @@ def test_stopped_folds_go_on_to_the_same_end(whole, tmp_path):
     done = resume_folds(tmp_path / "folds")
     for ours, theirs in zip(done.metrics["runs"], whole.metrics["runs"], strict=True):
         assert {**ours, "seconds": 0} == {**theirs, "seconds": 0}
+
+
+STOPPING = """
+import os, signal
+from torchloupe.model.zoo import Net
+
+def make(in_channels, classes):
+    os.kill(os.getpid(), signal.SIGTERM)
+    return Net(in_channels=in_channels, classes=classes)
+"""
+
+
+def test_folds_stopped_before_the_first_one_name_their_folder(tmp_path, capsys):
+    (tmp_path / "stopping.py").write_text(STOPPING)
+    out = tmp_path / "folds"
+    words = ["train", "digits", "--folds", "2", "--model", f"{tmp_path}/stopping.py:make"]
+    assert main.run([*words, "--out", str(out), "--quiet"]) == 143
+    assert f"hint: loupe resume {out} goes on" in capsys.readouterr().err
 
 
 def test_folder_of_folds_is_told_from_a_run(whole):

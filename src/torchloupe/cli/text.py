@@ -120,6 +120,14 @@ def describe_scores(scores: Mapping[str, Any], split: str) -> Text:
     text.append(f"{label:<16}")
     text.append(f"{format_fraction(scores.get('accuracy'))}", "bold green")
     text.append(f"  ({interval}{count})\n")
+    if scores.get("distinct_accuracy") is not None:
+        text.append(
+            _fact(
+                "distinct images",
+                f"{format_fraction(scores['distinct_accuracy'])}  (copies of one image counted "
+                f"once: {plural(scores['distinct_count'], 'image')})",
+            )
+        )
     if scores.get("mean_average_precision") is not None:
         text.append(_fact("mean precision", format_fraction(scores["mean_average_precision"])))
     if scores.get("loss") is not None:

@@ -177,7 +177,14 @@ def train(
         if all_folds:
             refuse_ranks(config)
             line.say(f"reading {data}")
-            found = train_folds(data, typed, recipe, out, listening=lambda: display(quiet, asked))
+            found = train_folds(
+                data,
+                typed,
+                recipe,
+                out,
+                listening=lambda: display(quiet, asked),
+                started=lambda folder: asked.update(run=folder),
+            )
         elif run_on_ranks(context, config):
             return
         else:

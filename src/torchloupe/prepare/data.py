@@ -104,7 +104,7 @@ def prepare_evaluation_data(config: DataConfig, source: Any, contract: Contract)
         unfit |= {"image_folder", "split_column"}  # of the run's own table
     left_out: dict[str, Any] = dict.fromkeys(unfit, "auto")
     options = replace(config, **left_out)
-    data = align_classes(open_source(options, source), contract.class_names)
+    data = align_classes(_open_to_evaluate(options, source, contract), contract.class_names)
     pixels, rows = _read_pixels(config, data, contract)
     notes = _notes_on(data, pixels)
     if data.given is not None and (data.given == TEST).any():
@@ -119,6 +119,20 @@ def prepare_evaluation_data(config: DataConfig, source: Any, contract: Contract)
         notes=tuple(notes),
         pixels=pixels,
     )
+
+
+def _open_to_evaluate(config: DataConfig, source: Any, contract: Contract) -> Data:
+    """`source` with the class names that it has itself, which are then aligned by name.
+
+    The names that were typed for the run name the classes of data that carries numbers only.
+    """
+    if not config.class_names:
+        return open_source(config, source)
+    data = open_source(replace(config, class_names=()), source)
+    own = data.samples.class_names
+    if set(own) <= set(contract.class_names) or not all(map(str.isdecimal, own)):
+        return data
+    return open_source(config, source)
 
 
 def open_ahead(

@@ -7,7 +7,7 @@ refused here, before a run folder is made.
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -20,7 +20,7 @@ from torchloupe.data.contract import Contract
 from torchloupe.distributed.parallel import Parallel, make_parallel
 from torchloupe.distributed.rank import find_rank
 from torchloupe.distributed.world import ALONE, World, join
-from torchloupe.errors import UsageError
+from torchloupe.errors import LoupeError, UsageError
 from torchloupe.hardware.device import DeviceChoice, choose_device, count_gpus
 from torchloupe.hardware.precision import Precision, choose_precision
 from torchloupe.lens.watch import watch
@@ -51,7 +51,12 @@ from torchloupe.run.events import Announcement, Event, Progress, Verdict
 from torchloupe.run.listener import Listener
 from torchloupe.run.state import State
 from torchloupe.system.heap import keep_freed_blocks
-from torchloupe.system.user_code import load_object, naming_errors
+from torchloupe.system.user_code import (
+    is_from_named_code,
+    load_object,
+    naming_errors,
+    refuse_failure,
+)
 
 
 @dataclass(frozen=True)
@@ -90,10 +95,21 @@ class Session(Prepared):
         return replace(self.plan, seconds=self.parallel.world.first(self.budget.left()))
 
 
-def join_ranks(config: Config) -> AbstractContextManager[World]:
-    """The world that torchrun started this process in, or of this process alone."""
+@contextmanager
+def join_ranks(config: Config) -> Iterator[World]:
+    """The world that torchrun started this process in, or of this process alone.
+
+    What a model or dataset of the user raises in one of several ranks becomes a UsageError here,
+    so that all of them end with its exit code.
+    """
     place = choose_device(config.hardware.device, find_rank())
-    return join(place.device, config.hardware.timeout_seconds)
+    with join(place.device, config.hardware.timeout_seconds) as world:
+        try:
+            yield world
+        except Exception as error:
+            if world.size == 1 or isinstance(error, LoupeError) or not is_from_named_code(error):
+                raise
+            raise refuse_failure(error, "your own code") from error
 
 
 def refuse_missing_ranks(config: Config) -> None:

@@ -20,6 +20,7 @@ from torch import nn
 
 from torchloupe.config.settings import read_settings
 from torchloupe.display.terminal import make_display
+from torchloupe.display.waiting import waiting_line
 from torchloupe.errors import Interrupted, Terminated, UsageError, printable
 from torchloupe.evaluation.intervals import wilson_interval
 from torchloupe.prepare.data import open_source
@@ -90,10 +91,12 @@ def train_folds(
     *,
     objects: UserObjects = NO_OBJECTS,
     listening: Listening = lambda: nullcontext(()),
+    started: Callable[[Path], object] = lambda _: None,
 ) -> CrossValidation:
     """A run for each of the folds that the settings ask for, in OUT/fold-1 and so on.
 
-    Each fold gets its own copy of `objects`. `listening` gives the listeners of one fold.
+    Each fold gets its own copy of `objects`. `listening` gives the listeners of one fold, and
+    `started` hears of the folder as soon as it can be resumed.
     """
     named = {"data.source": str(source) if isinstance(source, (str, Path)) else PYTHON_OBJECT}
     typed = {**named, **typed}
@@ -109,6 +112,7 @@ def train_folds(
     folder = create_run(None if out is None else Path(out), f"{data.name}-folds")
     write_json(folder / FOLDS, {"folds": config.data.folds})
     write_json(folder / "config.json", settings.to_json())
+    started(folder)
 
     def begin(fold: Mapping[str, Any], run: Path, listeners: Sequence[Listener]) -> Run:
         own = copy.deepcopy(objects)
@@ -215,8 +219,10 @@ def _spread(name: str, tests: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 @contextmanager
 def _showing() -> Iterator[list[Listener]]:
     """The listeners of one fold: a display on stderr."""
-    display = make_display(quiet=False)
-    try:
-        yield [display]
-    finally:
-        display.close()
+    with waiting_line() as line:
+        line.say("reading the data")
+        display = make_display(quiet=False)
+        try:
+            yield [display]
+        finally:
+            display.close()

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
+from torchloupe.evaluation.distinct import score_distinct
 from torchloupe.evaluation.scoring import Scored, score
 from torchloupe.hardware.footprint import measure_footprint, state_bytes
 from torchloupe.hardware.memory import is_out_of_memory, release_cached
@@ -54,7 +55,9 @@ def write_results(run: RunFolder, work: Session, peaks: Peaks) -> None:
                 precision=work.precision,
                 world=world,
             )
-        metrics[name] = scored.metrics
+        content = run_data.pixels.content if run_data.pixels else None
+        copies = score_distinct(scored, content, run_data.contract.multi_label)
+        metrics[name] = scored.metrics | copies
         if world.leads and name == parts[-1]:
             write_predictions(run.path / "predictions.parquet", scored, run_data)
     ranks = world.gather(peaks.bytes)

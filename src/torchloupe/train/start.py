@@ -15,6 +15,7 @@ from torchloupe.config.settings import Settings, read_settings
 from torchloupe.config.text import change
 from torchloupe.data.pack.set_aside import UnreadableError
 from torchloupe.display.terminal import make_display
+from torchloupe.display.waiting import waiting_line
 from torchloupe.distributed.rank import find_rank
 from torchloupe.errors import UsageError
 from torchloupe.hardware.device import choose_device
@@ -83,12 +84,12 @@ def fit(
     """
     given = dict(zip(_NAMES, (epochs, minutes, batch_size, lr, seed, device), strict=True))
     typed, recipe, objects = sort_arguments(model, loss, optimizer, given, settings)
-    display = make_display(quiet=False)
-    try:
-        with new_session(data, typed, recipe, out, objects, [display]) as (session, folder):
-            return run_session(session, folder, [display])
-    finally:
-        display.close()
+    shown = data if isinstance(data, (str, Path)) else "the data"
+    with (
+        _display(f"reading {shown}") as listeners,
+        new_session(data, typed, recipe, out, objects, listeners) as (session, folder),
+    ):
+        return run_session(session, folder, listeners)
 
 
 def resume(
@@ -111,8 +112,7 @@ def resume(
     if schedule is not None:
         typed["schedule.name"] = PYTHON_OBJECT
     module = unwrap(model) if isinstance(model, nn.Module) else None
-    display = make_display(quiet=False)
-    try:
+    with _display(f"opening {folder}") as listeners:
         return continue_run(
             folder,
             typed,
@@ -120,10 +120,20 @@ def resume(
             model_name=model if isinstance(model, str) else None,
             trust_code=trust_code,
             accept_new_data=accept_new_data,
-            listeners=[display],
+            listeners=listeners,
         )
-    finally:
-        display.close()
+
+
+@contextmanager
+def _display(what: str) -> Iterator[list[Listener]]:
+    """The display on stderr; on a terminal a line says what happens until it has a text."""
+    with waiting_line() as line:
+        line.say(what)
+        display = make_display(quiet=False)
+        try:
+            yield [display]
+        finally:
+            display.close()
 
 
 def sort_arguments(

@@ -18,6 +18,7 @@ from torchloupe.config.settings import read_settings
 from torchloupe.data.contract import Contract
 from torchloupe.data.inputs import is_one_image, list_images
 from torchloupe.errors import CheckpointError, DataError, did_you_mean, printable
+from torchloupe.evaluation.distinct import score_distinct
 from torchloupe.evaluation.inference import eval_mode, forward, to_probabilities
 from torchloupe.evaluation.scoring import score
 from torchloupe.hardware.device import choose_device
@@ -175,7 +176,9 @@ class Run:
                 precision=self._precision(),
             )
         split = part if data is None else "all"
-        return {"split": split, **scored.metrics, "notes": list(run_data.notes)}
+        content = run_data.pixels.content if run_data.pixels else None
+        copies = score_distinct(scored, content, self.contract.multi_label)
+        return {"split": split, **scored.metrics, **copies, "notes": list(run_data.notes)}
 
     def _images_laid_out(self) -> AbstractContextManager[None]:
         """A context in which the model gets images in the memory format of the training."""

@@ -2,7 +2,6 @@
 
 import os
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -91,31 +90,3 @@ def test_safetensors_are_read(tmp_path):
     assert (data.name, data.reader.array.shape) == ("set", (6, 4, 4, 1))
     path.write_bytes(b"x" * 20)
     assert fail(path).message.startswith(f"{path} can't be read as safetensors: ")
-
-
-def test_hdf5_files_are_read(tmp_path):
-    h5py = pytest.importorskip("h5py", reason="needs the extra h5")
-    path = tmp_path / "set.h5"
-    images = IMAGES.numpy()
-    with h5py.File(path, "w") as file:
-        file["train/images"] = images
-        file["train/labels"] = LABELS.numpy()
-        file.create_dataset("test/images", data=images, compression="gzip")
-        file["test/labels"] = LABELS.numpy()
-        file["class_names"] = ["a", "b", "c"]
-    data = open_data(path)
-    assert data.given.tolist() == [0] * 6 + [2] * 6
-    assert data.samples.class_names == ("a", "b", "c")
-    assert (data.reader.array[:6, ..., 0] == images).all()
-    with h5py.File(path, "w") as file:
-        file["train_set_x"], file["train_set_y"] = images, LABELS.numpy()
-        file["list_classes"] = np.array([b"a", b"b", b"c"])
-    data = open_data(path)
-    assert isinstance(data.reader.array.base, np.memmap | np.ndarray)
-    assert data.samples.class_names == ("a", "b", "c")
-    with h5py.File(path, "w") as file:
-        file.create_dataset("images", (6, 4, 4), "u1", external=[("/etc/passwd", 0, 96)])
-        file["labels"] = LABELS.numpy()
-    assert "its values lie in another file" in fail(path).message
-    path.write_bytes(b"x")
-    assert fail(path).message.startswith(f"{path} can't be read as HDF5: ")

@@ -7,12 +7,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from torchloupe.data.sources.cifar import is_cifar, open_cifar
+from torchloupe.data.sources.hdf5 import HDF5_ENDINGS, open_hdf5
 from torchloupe.data.sources.parquet_images import find_parquet, open_parquet
 from torchloupe.data.sources.source import Data
 from torchloupe.data.sources.tensors import (
-    HDF5_ENDINGS,
     TORCH_ENDINGS,
-    open_hdf5,
     open_safetensors,
     open_torch,
 )
@@ -46,6 +45,8 @@ def kind_of_array_folder(path: Path, files: Sequence[str], folders: Sequence[str
         return "cifar"
     if not folders and any(name.endswith(TORCH_ENDINGS) for name in files):
         return "pt"
+    if not folders and any(name.endswith(HDF5_ENDINGS) for name in files):
+        return "h5"
     is_inside = len(folders) == 1 and len(files) <= _FEW_FILES  # a README and the like
     may_be = is_inside or any(name.endswith(".parquet") for name in files)
     return "parquet" if may_be and find_parquet(path) else ""

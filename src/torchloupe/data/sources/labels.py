@@ -68,12 +68,12 @@ def read_labels(
 ) -> tuple[Labels, tuple[str, ...], tuple[str, ...]]:
     """Labels, class names and notes from an array as people store labels.
 
-    [N] or [N, 1] whole numbers or texts give [N] int64. [N, K] of 0 and 1 gives [N] where
-    every row has exactly one 1 (one-hot), else [N, K] float32 (several labels an image).
+    [N], [N, 1] or [N, 1, 1, 1] whole numbers or texts give [N] int64. [N, K] of 0 and 1 gives
+    [N] where every row has exactly one 1 (one-hot), else [N, K] float32 (several labels an image).
     """
     values = np.asarray(values)
-    if values.ndim == 2 and values.shape[1] == 1:
-        values = values[:, 0]
+    if values.ndim > 1 and all(length == 1 for length in values.shape[1:]):
+        values = values.reshape(-1)
     if values.dtype.kind not in "biufUST":
         raise DataError(
             f"labels of type {values.dtype} can't be read", "store them as whole numbers or text"

@@ -1,6 +1,5 @@
-"""Tensors in files: `.pt` and `.pth` of tensors alone, `.safetensors`, and HDF5 with an extra."""
+"""Tensors in files: `.pt` and `.pth` of tensors alone, and `.safetensors`."""
 
-import importlib
 import os
 import pickle
 from collections.abc import Sequence
@@ -8,18 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import safetensors
 import torch
 from safetensors.torch import load_file
 
-from torchloupe.data.sources.archives import StoredArrays, open_mapping
+from torchloupe.data.sources.archives import open_mapping
 from torchloupe.data.sources.objects import open_object
 from torchloupe.data.sources.source import SPLIT_WORDS, Data, make_stamp, stamp_file
-from torchloupe.errors import DataError, LoupeError, UsageError, printable
+from torchloupe.errors import DataError, LoupeError, printable
 
 TORCH_ENDINGS = (".pt", ".pth")
-HDF5_ENDINGS = (".h5", ".hdf5")
 
 
 def open_torch(path: Path, *, layout: str = "auto", class_names: Sequence[str] = ()) -> Data:
@@ -65,56 +62,6 @@ def open_safetensors(path: Path, *, layout: str = "auto", class_names: Sequence[
         layout=layout,
         class_names=class_names,
     )
-
-
-def open_hdf5(path: Path, *, layout: str = "auto", class_names: Sequence[str] = ()) -> Data:
-    """Data from an HDF5 file whose arrays have telling names, in groups or not.
-
-    Arrays that lie in the file in one piece are mapped, others read. UsageError without h5py.
-    """
-    try:
-        h5py: Any = importlib.import_module("h5py")
-    except ImportError:
-        raise UsageError(
-            f"{printable(path)} needs the package h5py", "pip install 'torchloupe[h5]'"
-        ) from None
-    try:
-        with h5py.File(path, "r") as file:
-            found: dict[str, Any] = {}
-            file.visititems(
-                lambda name, item: (
-                    found.update({name.replace("/", "_"): item})
-                    if isinstance(item, h5py.Dataset)
-                    else None
-                )
-            )
-            return open_mapping(
-                StoredArrays(
-                    lambda name: _read_hdf5(found[name], path),
-                    dict.fromkeys(found, printable(path)),
-                ),
-                name=path.stem,
-                place=printable(path),
-                stamp=stamp_file(os.fspath(path)),
-                layout=layout,
-                class_names=class_names,
-            )
-    except OSError as error:
-        raise DataError(
-            f"{printable(path)} can't be read as HDF5: {printable(error)}", "fetch or save it again"
-        ) from None
-
-
-def _read_hdf5(item: Any, path: Path) -> Any:
-    """One array of an open file; mapped where it lies there as it is."""
-    if item.external or item.is_virtual:
-        raise ValueError("its values lie in another file")
-    if item.dtype.kind == "O":
-        return np.array([v.decode() if isinstance(v, bytes) else str(v) for v in item[()]])
-    offset = item.id.get_offset()
-    if offset is None or item.chunks is not None or not item.size:
-        return item[()]
-    return np.memmap(path, dtype=item.dtype, mode="r", offset=offset, shape=item.shape)
 
 
 def _load(path: Path) -> Any:
