@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -173,18 +174,11 @@ def train(
 
         config = decide(typed, recipe).config
         line.clear()  # ranks have lines of their own
-        all_folds = config.data.folds and not config.data.fold
-        if all_folds:
+        if all_folds := config.data.folds and not config.data.fold:
             refuse_ranks(config)
             line.say(f"reading {data}")
-            found = train_folds(
-                data,
-                typed,
-                recipe,
-                out,
-                listening=lambda: display(quiet, asked),
-                started=lambda folder: asked.update(run=folder),
-            )
+            listening, started = partial(display, quiet, asked), partial(asked.__setitem__, "run")
+            found = train_folds(data, typed, recipe, out, listening=listening, started=started)
         elif run_on_ranks(context, config):
             return
         else:
@@ -246,9 +240,8 @@ def resume(
             from torchloupe.studies.cross_validation import resume_folds
 
             line.say(f"opening {run}")
-            found = resume_folds(
-                run, trust_code=trust_code, listening=lambda: display(quiet, asked)
-            )
+            listening = partial(display, quiet, asked)
+            found = resume_folds(run, trust_code=trust_code, listening=listening)
         _print_folds(found, as_json)
         return
     with results_only(quiet=quiet) as line:
