@@ -9,7 +9,7 @@ from PIL import Image
 import torchloupe as loupe
 from torchloupe.cli.text import describe_scores
 from torchloupe.evaluation.distinct import score_distinct
-from torchloupe.evaluation.metrics import wilson_interval
+from torchloupe.evaluation.intervals import wilson_interval
 from torchloupe.evaluation.scoring import Scored
 
 

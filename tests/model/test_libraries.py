@@ -213,11 +213,11 @@ def sweep(spec, photos, out):
     }
     run = loupe.fit(photos, model=spec, optimizer="sgd", epochs=0.4, out=out, settings=settings)
     image = photos / "a" / "0.png"
-    first = run.predict(image)[0].probabilities
+    first = run.predict(image).probabilities
     assert run.step == 2
     assert run.evaluate()["split"] == "val"
     assert run.look(image).layers
-    assert loupe.open_run(out).predict(image)[0].probabilities == pytest.approx(first, abs=1e-5)
+    assert loupe.open_run(out).predict(image).probabilities == pytest.approx(first, abs=1e-5)
     return side
 
 

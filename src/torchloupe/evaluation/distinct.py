@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from torchloupe.evaluation.metrics import wilson_interval
+from torchloupe.evaluation.intervals import wilson_interval
 from torchloupe.evaluation.scoring import Scored
 from torchloupe.system.counter_rng import Keys
 
