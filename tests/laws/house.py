@@ -19,7 +19,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("checks", "display"),
     ("prepare",),
     ("trained",),
-    ("train",),
+    ("train", "deploy"),
     ("studies",),
     ("cli",),
     ("__main__",),

@@ -53,6 +53,7 @@ OPTIONS = {
     ],
     "check": ["DATA", "--set", "--ignore", "--quiet", "--json", "--traceback"],
     "probe": ["DATA", "--model", "--set", "--device", "--quiet", "--json", "--traceback"],
+    "eject": ["RUN", "--notebook", "--model", "--trust-code", "--traceback"],
     "diff": ["RUN", "OTHER", "--json", "--traceback"],
 }
 

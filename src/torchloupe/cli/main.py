@@ -20,6 +20,7 @@ import typer
 from torchloupe import __version__
 from torchloupe.cli import (
     check,
+    eject,
     evaluate,
     info,
     look,
@@ -55,6 +56,7 @@ for panel, command in (
     ("Train", check.check),
     ("Use", predict.predict),
     ("Use", evaluate.evaluate),
+    ("Use", eject.eject),
     ("Look", look.look),
     ("Look", summary.summary),
     ("Look", memory.memory),

@@ -24,7 +24,7 @@ TRAIN, VAL, TEST = 0, 1, 2
 SPLIT_NAMES = ("train", "val", "test")
 FEW = 5  # a class with fewer images is named in a note
 _NOWHERE = -1  # the part of an image that is left out
-_SPLIT_DRAW = 0x5B117  # tells this use of a sample's key from all others
+SPLIT_DRAW = 0x5B117  # tells this use of a sample's key from all others
 
 Rows = NDArray[np.int64]
 
@@ -191,7 +191,7 @@ def _draw_units(
     first = np.empty(len(named), dtype=np.int64)
     first[unit[leads]] = leads
     strata = _strata(samples)[rows][first]
-    return unit, sizes, strata, np.lexsort((named, hash_parts(seed, _SPLIT_DRAW, named), strata))
+    return unit, sizes, strata, np.lexsort((named, hash_parts(seed, SPLIT_DRAW, named), strata))
 
 
 def _quotas(
@@ -203,7 +203,7 @@ def _quotas(
     """How many images of each class go to val and to test; one at least stays."""
     names = [*class_names, ""][: len(counts)]
     turn = np.argsort(
-        hash_parts(seed, _SPLIT_DRAW, np.array([make_key(n) for n in names], np.uint64))
+        hash_parts(seed, SPLIT_DRAW, np.array([make_key(n) for n in names], np.uint64))
     )
     quotas = []
     for fraction in fractions:

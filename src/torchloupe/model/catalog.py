@@ -40,16 +40,11 @@ def make_model(
     others, see constructor.py), and with `options`. Raises UsageError.
     """
     given = dict(options or {})
-    facts = {
-        "in_channels": in_channels,
-        "classes": classes,
-        "image_size": image_size,
-        "input_shape": (in_channels, *image_size),
-    }
+    facts = _facts(in_channels, classes, image_size)
     if not isinstance(model, str):
         return _build(model, _name(model), facts, given)
     if model.lower() in ZOO:
-        return _call(ZOO[model.lower()], model.lower(), facts, given)
+        return _call(ZOO[model.lower()], model.lower(), facts, given)[0]
     refuse_unknown(model)
     library, _, name = model.partition(":")
     if is_library_model(model):
@@ -101,12 +96,35 @@ def _build(found: Any, name: str, facts: Mapping[str, Any], options: dict[str, A
             "that makes one",
             "name a subclass of torch.nn.Module",
         )
-    return _call(found, name, facts, options)
+    return _call(found, name, facts, options)[0]
+
+
+def find_arguments(
+    factory: Callable[..., Any],
+    *,
+    in_channels: int,
+    classes: int,
+    image_size: tuple[int, int],
+    options: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The keyword arguments with which `make_model` calls a class or function."""
+    facts = _facts(in_channels, classes, image_size)
+    return _call(factory, _name(factory), facts, dict(options or {}))[1]
+
+
+def _facts(in_channels: int, classes: int, image_size: tuple[int, int]) -> dict[str, Any]:
+    return {
+        "in_channels": in_channels,
+        "classes": classes,
+        "image_size": image_size,
+        "input_shape": (in_channels, *image_size),
+    }
 
 
 def _call(
     factory: Callable[..., Any], name: str, facts: Mapping[str, Any], options: dict[str, Any]
-) -> nn.Module:
+) -> tuple[nn.Module, dict[str, Any]]:
+    """What `factory` makes, and the arguments it was called with."""
     parameters = parameters_of(factory)
     signature = f"{_name(factory)}({', '.join(str(p) for p in parameters or ())})"
     readings = [{**reading, **options} for reading in name_arguments(parameters or [], facts)]
@@ -127,7 +145,7 @@ def _call(
             if not inspect.isclass(factory)
             else "make it a subclass of torch.nn.Module",
         )
-    return unwrap(made)
+    return unwrap(made), tried
 
 
 def _first_that_runs(

@@ -1,0 +1,119 @@
+"""The whole of an ejected file: its head, its imports, and the template filled in."""
+
+import re
+from pathlib import Path
+
+from torchloupe import __version__
+from torchloupe.deploy.ejection.data import check_data, describe_data
+from torchloupe.deploy.ejection.facts import Facts, read_facts
+from torchloupe.deploy.ejection.model import describe_model
+from torchloupe.deploy.ejection.text import (
+    WIDTH,
+    Part,
+    assign,
+    list_imports,
+    read_template,
+    render,
+)
+from torchloupe.deploy.ejection.training import describe_training
+from torchloupe.errors import printable
+from torchloupe.system.user_code import trusted_name
+from torchloupe.units import plural
+
+_BODY = "# --- Settings"
+
+
+def eject(folder: Path, *, model: str | None = None, trust_code: bool = False) -> str:
+    """The run as one file of plain PyTorch, which imports nothing of torchloupe.
+
+    The data must be where they were: their names are compared with what the file finds. `model`
+    is the code of the model, for a run with one of one's own. Raises UsageError for runs that
+    can't be written as such a file.
+    """
+    facts = read_facts(folder)
+    name = model or trusted_name(facts.config.model.name, "model", facts.folder, trust_code)
+    part = _first_settings(facts)
+    part.add(describe_data(facts))
+    part.add(describe_training(facts))
+    part.add(describe_model(facts, name))
+    part.differs += check_data(facts, _data_code(part))
+    part.values["head"] = write_head(facts, part)
+    return _fill(part)
+
+
+def _first_settings(facts: Facts) -> Part:
+    part = Part()
+    part.settings.append("TRAIN, VAL, TEST = 0, 1, 2")
+    part.settings.append(assign("CLASSES", facts.contract.class_names))
+    return part
+
+
+def _fill(part: Part) -> str:
+    """The page, with the imports that its code needs."""
+    values = {"augment": "", **part.values, "imports": "IMPORTS", "settings": _order(part.settings)}
+    page = render(read_template("train.txt"), part.flags, values)
+    head, _, body = page.partition("\nIMPORTS\n")
+    page = f"{head}\n{list_imports(body, part.imports)}\n{body}"
+    page = re.sub(r"\n{4,}", "\n\n\n", page)
+    return re.sub(r"\n{3,}(    |\)|\])", r"\n\n\1", page)
+
+
+def _order(settings: list[str]) -> str:
+    return "\n".join(settings)
+
+
+def _data_code(part: Part) -> str:
+    """The imports, settings and functions of the data part alone."""
+    empty = dict.fromkeys(("head", "model", "loss", "optimizer", "rate"), "")
+    plain = Part(part.flags, {**part.values, **empty}, part.settings)
+    page = _fill(plain)
+    start = page.index("# --- The data")
+    settings = page[page.index(_BODY) : page.index("@dataclass")]
+    data = page[start : page.index("# --- The model")]
+    held = re.search(r"@dataclass\nclass Images:.*?(?=\n\n\n)", page, re.DOTALL)
+    body = settings + (held[0] if held else "") + "\n\n\n" + data
+    return f"{list_imports(body)}\n\n{body}"
+
+
+def write_head(facts: Facts, part: Part) -> str:
+    """The docstring: what the file does, how to run it, and what is not as in the run."""
+    config = facts.config
+    title = f'"""Train {printable(config.model.name, 40)} on {printable(facts.data.name, 30)}'
+    packages = " ".join(["torch", *sorted(part.packages - {"torch"})])
+    version = facts.environment.get("versions", {}).get("torch", "")
+    lines = [
+        f"{title}, in plain PyTorch.",
+        "",
+        f"Written by `loupe eject` (torchloupe {__version__}) from the run "
+        f"{printable(facts.folder.name, 60)}. It is yours now.",
+        "",
+        f"    pip install {packages}",
+        "    python train.py             # writes last.pt and best.pt into this folder",
+        "    python train.py --resume    # goes on from last.pt",
+        "",
+    ]
+    threads = f", {plural(config.hardware.threads, 'thread')}" if config.hardware.threads else ""
+    seen = f"on the same machine (torch {version or 'as it was'}{threads})"
+    if part.differs:
+        lines += ["The same images in the same order. Other than in the run:", ""]
+        for text in part.differs:
+            lines += _wrap(text[:1].upper() + text[1:] + ".", "- ", "  ")
+    else:
+        lines += _wrap(
+            f"The same images in the same order, and the same steps: {seen} the last weights are "
+            "those of the run, bit for bit."
+        )
+    for text in part.remarks:
+        lines += ["", *_wrap(text)]
+    return "\n".join(line.replace("\\", "\\\\").replace('"""', "'''") if n else line
+                     for n, line in enumerate(lines)) + '\n"""'  # fmt: skip
+
+
+def _wrap(text: str, first: str = "", rest: str = "") -> list[str]:
+    lines, line = [], first
+    for word in text.split():
+        if len(line) + len(word) > WIDTH and line.strip():
+            lines.append(line.rstrip())
+            line = rest
+        line += word + " "
+    return [*lines, line.rstrip()]
