@@ -32,6 +32,12 @@ EXTRAS = {
     *("pillow_heif", "h5py"),
 }
 
+# Packages that take 0.2 to 1 second to import, and that the start of a training doesn't need.
+SLOW = {
+    *("torch.distributed.fsdp", "torch.distributed.tensor", "torch.utils.flop_counter"),
+    "scipy.sparse",
+}
+
 
 @dataclass(frozen=True)
 class Module:

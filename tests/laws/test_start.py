@@ -139,3 +139,14 @@ def test_running_help_writes_nothing(tmp_path: Path) -> None:
     script = "import os, sys; os.chdir(sys.argv[1]); from torchloupe.cli.main import run; run([])"
     python("-c", script, str(tmp_path))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_training_begins_without_what_it_does_not_need() -> None:
+    script = """
+import sys
+import torchloupe.studies.cross_validation
+slow = ("scipy", "sklearn", "pandas", "torchvision", "timm", "jinja2", "torch._dynamo")
+slow += ("torch.distributed.tensor", "torch.distributed.fsdp", "torch.utils.flop_counter")
+print("LOADED", [name for name in slow if name in sys.modules])
+"""
+    assert python("-c", script).splitlines()[-1] == "LOADED []"

@@ -40,3 +40,12 @@ def run_on_ranks(context: typer.Context, config: Any, *, at_most: bool = False) 
 
     launch(count, context.find_root().obj["words"])
     return True
+
+
+def refuse_ranks(config: Any) -> None:
+    """UsageError if folds would be trained by several processes."""
+    if config.hardware.gpus != "1" or find_rank() is not None:
+        raise UsageError(
+            "folds are trained one after the other in one process, and several were asked for",
+            "leave --gpus and torchrun out, or train one fold: --set data.fold=1",
+        )

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from torchloupe.cli.gpus import is_first_rank, run_on_ranks
+from torchloupe.cli.gpus import is_first_rank, refuse_ranks, run_on_ranks
 from torchloupe.cli.options import (
     Device,
     Json,
@@ -23,7 +23,6 @@ from torchloupe.cli.options import (
     results_only,
     whole_number,
 )
-from torchloupe.distributed.rank import find_rank
 from torchloupe.errors import UsageError, printable
 from torchloupe.run.places import FOLDS
 
@@ -169,10 +168,13 @@ def train(
     asked = context.find_root().obj
     with results_only(quiet=quiet) as line:
         from torchloupe.studies.cross_validation import train_folds
+        from torchloupe.system.compiler import leave_out_compiler
         from torchloupe.train.start import decide
         from torchloupe.train.start import train as begin
 
         config = decide(typed, recipe).config
+        if not config.hardware.compile:
+            leave_out_compiler()
         line.clear()  # ranks have lines of their own
         if all_folds := config.data.folds and not config.data.fold:
             refuse_ranks(config)
@@ -319,15 +321,6 @@ def display(quiet: bool, asked: dict[str, Any] | None = None) -> Iterator[list[A
         yield [display] if asked is None else [display, RunName(asked)]
     finally:
         display.close()
-
-
-def refuse_ranks(config: Any) -> None:
-    """UsageError if folds would be trained by several processes."""
-    if config.hardware.gpus != "1" or find_rank() is not None:
-        raise UsageError(
-            "folds are trained one after the other in one process, and several were asked for",
-            "leave --gpus and torchrun out, or train one fold: --set data.fold=1",
-        )
 
 
 def _print_folds(folds: Any, as_json: bool, source: str = "") -> None:

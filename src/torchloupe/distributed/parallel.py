@@ -9,20 +9,22 @@ in smaller micro-batches; the price is that the exchange does not overlap with b
 """
 
 import copy
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from torchloupe.distributed.world import ALONE, World
 from torchloupe.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch.distributed.tensor import DTensor
 
 KINDS = ("ddp", "dp", "fsdp")
 
@@ -154,6 +156,8 @@ class Shards(Parallel):
 
     def shard(self, model: nn.Module) -> None:
         """Turn `model` into one that is spread over the ranks; its class gets a new name."""
+        from torch.distributed.fsdp import fully_shard
+
         sharded: Any = fully_shard(model, mesh=self.mesh)
         sharded.set_gradient_divide_factor(1.0)  # added up: see _add_up
         sharded.set_force_sum_reduction_for_comms(True)  # all that gloo knows
@@ -170,6 +174,8 @@ class Shards(Parallel):
 
     @contextmanager
     def for_inference(self, model: nn.Module) -> Iterator[nn.Module]:
+        from torch.distributed.fsdp import FSDPModule
+
         if not isinstance(model, FSDPModule):
             yield model
             return
@@ -219,12 +225,21 @@ def make_parallel(
     return Shards(model, world) if kind == "fsdp" else Replicas(model, world)
 
 
+def is_sharded(tensor: object) -> "TypeGuard[DTensor]":
+    """Whether `tensor` is one of FSDP2's that is spread over the ranks.
+
+    Without the second that importing DTensor takes: where nothing imported it, there is none.
+    """
+    module = sys.modules.get("torch.distributed.tensor")
+    return module is not None and isinstance(tensor, module.DTensor)
+
+
 def whole(tree: Any) -> Any:
     """`tree` with sharded tensors gathered into full ones; others as they are.
 
     Every rank must call this if the model is sharded.
     """
-    if isinstance(tree, DTensor):
+    if is_sharded(tree):
         return tree.full_tensor()
     if isinstance(tree, Mapping):
         return {key: whole(value) for key, value in tree.items()}
@@ -235,6 +250,8 @@ def whole(tree: Any) -> Any:
 
 def shard_like(tensor: Tensor, like: Tensor) -> Tensor:
     """`tensor` sharded over the ranks like `like`; itself if `like` is not sharded."""
-    if not isinstance(like, DTensor) or tensor.shape != like.shape:
+    if not is_sharded(like) or tensor.shape != like.shape:
         return tensor
+    from torch.distributed.tensor import distribute_tensor
+
     return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements)

@@ -7,7 +7,6 @@ so it is found once; what a draw needs is then sums of weights between the posit
 from typing import Any
 
 import numpy as np
-import scipy.sparse
 from numpy.typing import NDArray
 
 Weights = NDArray[np.float32]  # how often each image counts, a column for each draw [N, D]
@@ -24,7 +23,9 @@ def grouping(groups: NDArray[Any], count: int) -> Any:
     ends = np.searchsorted(groups[rows], np.arange(count + 1))
     rows = rows[: ends[-1]]
     ones = np.ones(len(rows), np.float32)
-    return scipy.sparse.csr_array((ones, rows, ends), shape=(count, len(groups)))
+    from scipy.sparse import csr_array
+
+    return csr_array((ones, rows, ends), shape=(count, len(groups)))
 
 
 class Ranking:

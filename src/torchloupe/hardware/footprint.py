@@ -161,6 +161,11 @@ class _Account(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._phase = ""
         self._path: list[str] = []
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Not marked for torch's compiler, which would be imported for that (system/compiler)."""
+        return False
+
     @contextmanager
     def resting(self) -> Iterator[None]:
         """A context in which nothing is counted."""

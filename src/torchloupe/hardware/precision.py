@@ -13,9 +13,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
-from torchloupe.distributed.parallel import whole
+from torchloupe.distributed.parallel import is_sharded, whole
 from torchloupe.errors import ResourceError
 
 FEW = 8  # up to this many gradients, reading norms one by one is faster
@@ -186,7 +185,7 @@ def total_norm(gradients: list[Tensor]) -> Tensor:
     torch's function spends on sorting them by those.
     """
     first = gradients[0] if gradients else None
-    if isinstance(first, DTensor):
+    if is_sharded(first):
         together: Tensor = whole(nn.utils.get_total_norm(gradients))
         return together
     if first is None or any(

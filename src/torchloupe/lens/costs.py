@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 from torchloupe.lens.selection import closed_around
 from torchloupe.lens.trace import Shape, shape_of, unchanged
@@ -57,6 +56,8 @@ class CostRecorder:
 
     def count(self, images: Tensor) -> None:
         """Write down the calls of one forward: shapes, bytes, FLOPs."""
+        from torch.utils.flop_counter import FlopCounterMode
+
         counter = FlopCounterMode(display=False)
 
         def begin(entry: CallCost, inputs: Any) -> None:

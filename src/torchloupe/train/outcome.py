@@ -79,6 +79,14 @@ def write_results(run: RunFolder, work: Session, peaks: Peaks) -> None:
     run.write_json("metrics.json", metrics)
 
 
+class Still(torch.optim.Optimizer):
+    """An optimizer that changes nothing: the real one's state is counted where it is."""
+
+    def step(self, closure: Any = None) -> Any:
+        """Nothing but the value of `closure`."""
+        return None if closure is None else closure()
+
+
 def describe_memory(work: Session) -> dict[str, Any]:
     """The memory of a step, by kind and by module; activations per image, measured on two.
 
@@ -97,7 +105,7 @@ def describe_memory(work: Session) -> dict[str, Any]:
                 batch.images,
                 batch.labels,
                 work.plan.loss,
-                torch.optim.SGD(model.parameters(), lr=0.0),
+                Still(model.parameters(), {}),
                 Precision(work.precision.name, device),
             )
     except Exception as error:
