@@ -35,10 +35,10 @@ def main() -> None:
             with precision.autocast():  # the forward and the loss; never the backward
                 loss = criterion(model(batch.images), batch.labels)
             precision.backward(loss)  # fp16: scaled, so that small gradients don't vanish
-            precision.step(optimizer, loss.detach(), max_norm=1.0)  # left out if not finite
+            precision.step(optimizer, loss.detach(), max_norm=1.0)  # skipped if not finite
         values = loupe.evaluate(model, data.scan("val", device), precision=precision)
         print(f"val accuracy {values['accuracy']:.1%}, loss {loss.item():.3f}")
-    print(f"{precision.skipped_steps} steps left out; the scale is {precision.scale:g}")
+    print(f"{precision.skipped_steps} steps skipped; the scale is {precision.scale:g}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Train a network of your own on the embedded digits, and ask it about an image.
+"""Train a network of your own on the included digits, and classify an image with it.
 
 Run it: python examples/own_model.py [--epochs N]; about 15 seconds on two CPU cores.
 The same from the command line: loupe train digits --model examples/own_model.py:TwoConvs

@@ -1,4 +1,4 @@
-"""A hook of your own while a model trains: print the shape that each layer gives, now and then.
+"""A hook of your own while a model trains: print the shape of each layer's output, now and then.
 
 Run it: python examples/print_shapes.py [--epochs N]; about 5 seconds on two CPU cores.
 """
@@ -12,7 +12,7 @@ import torchloupe as loupe
 
 
 def print_shape(module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
-    # Any hook of torch's works. What it returns is ignored, so that looking changes nothing.
+    # Any hook of torch works. Its return value is ignored, so that it changes nothing.
     share = (output > 0).float().mean().item()
     print(f"{type(module).__name__:<10} {tuple(output.shape)!s:<20} {share:.0%} above zero")
 
@@ -28,7 +28,7 @@ def main() -> None:
         run = loupe.fit("digits", model=model, optimizer=torch.optim.Adam, epochs=epochs)
     print(f"looked at {seen.calls} in {seen.forwards} forwards")
 
-    # The same in a forward of your own, keeping what the last convolution gave:
+    # The same in a forward of your own, keeping the output of the last convolution:
     with loupe.lens.watch(run.model, "3", keep=1) as seen:
         run.model(torch.rand(1, 1, 8, 8))
     print("feature maps:", tuple(seen["3"].shape))

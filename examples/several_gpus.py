@@ -19,7 +19,7 @@ def main() -> None:
     epochs = parser.parse_args().epochs
 
     device = loupe.choose_device("auto", find_rank()).device  # each rank has a GPU of its own
-    with join(device) as world:  # of one, where torchrun did not start this
+    with join(device) as world:  # a world of one without torchrun
         data = loupe.prepare_data("digits", seed=0, world=world)  # its share of each batch and scan
         augment = loupe.data.Augment(mixup=0.1)
         feed = data.feed(batch_total=64, seed=0, augment=augment, device=device)
@@ -31,10 +31,10 @@ def main() -> None:
 
         batches = feed.batches()
         for step in range(1, epochs * feed.steps_per_epoch + 1):
-            for micro, share in next(batches).micro(1):  # its share of the whole step
-                loss = criterion(parallel.module(micro.images), micro.labels) * share
+            for micro, fraction in next(batches).micro(1):  # and its fraction of the whole step
+                loss = criterion(parallel.module(micro.images), micro.labels) * fraction
                 precision.backward(loss)
-            total = parallel.share(loss.detach())  # gradients and loss of all ranks, added up
+            total = parallel.share(loss.detach())  # sums gradients and loss over ranks
             precision.step(optimizer, total)
             if step % feed.steps_per_epoch == 0:
                 values = loupe.evaluate(model, data.scan("val", device), world=world)

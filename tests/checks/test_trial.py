@@ -108,19 +108,19 @@ def test_trial_keeps_images_contiguous_when_channels_last_is_false():
         ),
         (
             models.MadeInForward,
-            "forward uses a Dropout that is no attribute of the model: it is neither trained nor "
-            "saved, and eval mode doesn't reach it",
+            "forward uses a Dropout that is not an attribute of the model: it is neither trained "
+            "nor saved, and eval mode doesn't reach it",
             "make it once, in __init__: self.layer = nn.Dropout(...)",
         ),
         (
             models.PlainTensor,
-            "scale [8] wants a gradient and is no parameter of the model: it is neither trained "
-            "nor saved",
+            "scale [8] requires a gradient but is not a parameter of the model: it is neither "
+            "trained nor saved",
             "make it one: self.scale = nn.Parameter(...)",
         ),
         (
             models.ListOfParameters,
-            "scales[0] [8] wants a gradient and is no parameter of the model: it is neither "
+            "scales[0] [8] requires a gradient but is not a parameter of the model: it is neither "
             "trained nor saved",
             "make it one: self.scales = nn.ParameterList(...)",
         ),

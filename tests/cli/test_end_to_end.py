@@ -264,7 +264,7 @@ def test_train_stops_with_a_checkpoint_and_resume_finishes(
     errors = (tmp_path / "said.txt").read_text()
     message, hint = errors.splitlines()[-2:]
     assert message.startswith("error: stopped by ")
-    assert hint == f"hint: loupe resume {out} goes on from there"
+    assert hint == f"hint: loupe resume {out} continues from there"
     last = json.loads((out / "last" / "state.json").read_text())
     epochs = str(last["step"] // 20 + 1)
     assert main.run(["resume", str(out), "--set", f"train.epochs={epochs}", "--quiet"]) == 0

@@ -212,7 +212,7 @@ def test_run_prints_a_traceback_only_when_asked(
     ],
 )
 def test_explain_names_the_resource_that_ran_out(error: Exception, message: str) -> None:
-    refusal = main.explain(error)
+    refusal = main.to_loupe_error(error)
     assert isinstance(refusal, ResourceError)
     assert refusal.message == message
 
@@ -242,7 +242,7 @@ def test_run_names_the_run_to_resume_when_it_was_stopped(
     assert main.run(["probe"]) == code
     assert capsys.readouterr().err == (
         f"error: {error}\n"
-        "hint: loupe resume 'runs/my photos-001' goes on from its last checkpoint\n"
+        "hint: loupe resume 'runs/my photos-001' continues from its last checkpoint\n"
     )
 
 
@@ -269,7 +269,7 @@ def test_resume_names_its_run_when_it_is_stopped_before_the_first_step(
     assert main.run(words) == 143
     assert capsys.readouterr().err == (
         "error: stopped by SIGTERM\n"
-        f"hint: loupe resume {tmp_path / 'run'} goes on from its last checkpoint\n"
+        f"hint: loupe resume {tmp_path / 'run'} continues from its last checkpoint\n"
     )
 
 

@@ -74,7 +74,7 @@ DATA_MISTAKES: list[tuple[Callable[[], None], int, str, str]] = [
         make_empty_folder,
         3,
         "photos is empty",
-        "give a folder that holds one folder of images a class",
+        "give a folder that holds one folder of images per class",
     ),
     (
         make_flat_folder,
@@ -282,7 +282,7 @@ def test_train_names_file_and_line_of_a_model_or_hook_that_raises(
     assert main.run(own) == 2
     assert capsys.readouterr().err.endswith(
         f"error: your own code fails at {file}, line 12: ValueError: no more\n"
-        "hint: mend it there; --traceback shows the whole chain\n"
+        "hint: fix it there; --traceback shows the whole chain\n"
     )
     words = ["train", "digits", "--model", "net", "--epochs", "1"]
     hook = ["--set", "lens.watch=fc", "--set", f"lens.hook={file}:look"]

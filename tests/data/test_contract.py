@@ -86,7 +86,7 @@ def test_contract_looks_past_unreadable_images_and_refuses_nothing_but_those(tmp
     assert choose_contract(data).size == (20, 20)
     for path in tmp_path.glob("*/*.png"):
         path.write_bytes(b"")
-    with pytest.raises(DataError, match=r"none of 6 images looked at can be read; .*0 bytes"):
+    with pytest.raises(DataError, match=r"none of 6 images checked can be read; .*0 bytes"):
         choose_contract(data)
 
 

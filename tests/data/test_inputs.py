@@ -124,7 +124,7 @@ def test_opened_data_and_folders_keep_their_names(tmp_path: Path) -> None:
         ),
         (
             np.arange(3),
-            "an array of shape [3] is no image and no batch of images",
+            "an array of shape [3] is neither an image nor a batch of images",
             "give paths, a folder, PIL images, arrays or tensors of pixels, a Dataset or a "
             "DataLoader",
         ),

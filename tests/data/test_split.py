@@ -113,7 +113,7 @@ def test_split_says_so_when_there_is_nothing_to_hold_back():
     splits = split_samples(make_samples([1, 1]))
     assert splits.notes == (
         "2 classes have fewer than 5 images: 'class 0' (1), 'class 1' (1); expect mistakes there, "
-        "and scores that say little: an image of it is tested, or none",
+        "and uncertain scores: a class has one test image or none",
         "too few images to hold some back for val and test",
     )
 

@@ -231,7 +231,7 @@ def test_make_trackers_names_the_extra_when_the_package_is_missing(
     with pytest.raises(UsageError) as caught:
         make_trackers([name], tmp_path)
     assert caught.value.message == (
-        f"tracking with {name} needs a package that is not here "
+        f"tracking with {name} needs a package that is not installed "
         f"(import of {module} halted; None in sys.modules)"
     )
     assert caught.value.hint == (

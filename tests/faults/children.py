@@ -2,6 +2,7 @@
 
 A real process, a real SIGKILL, and no five seconds of imports for each. What is about starting
 itself (imports, memory, threads of the interpreter) needs an interpreter of its own instead.
+`warm_starts` does the same for the runs that `verify-resume` starts.
 """
 
 import contextlib
@@ -17,6 +18,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 _SERVER = multiprocessing.get_context("forkserver")
@@ -65,6 +67,11 @@ class Child:
         assert code is not None
         return code
 
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait for its end for as long as `timeout`; whether it came."""
+        self._process.join(timeout)
+        return not self._process.is_alive()
+
     @property
     def is_running(self) -> bool:
         """Whether it has not ended yet."""
@@ -100,6 +107,43 @@ def _be_loupe(
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
+
+
+class Program:
+    """`subprocess.Popen` of `python -m torchloupe ARGUMENTS`, as a Child."""
+
+    def __init__(self, command: Sequence[str], **_: Any) -> None:
+        self.args = list(command)
+        self._folder = tempfile.TemporaryDirectory(prefix="loupe-program-")
+        self._child = Child(self.args[3:], Path(self._folder.name, "said"))
+        self.pid = self._child.pid
+        with contextlib.suppress(ProcessLookupError):
+            while self._child.is_running and os.getpgid(self.pid) != self.pid:
+                time.sleep(0.001)  # it isn't in its own process group yet
+
+    def poll(self) -> int | None:
+        """The exit code, or None while it runs."""
+        return None if self._child.is_running else self._child.end()
+
+    def wait(self, timeout: float | None = None) -> int:
+        """The exit code, once it has one."""
+        if not self._child.join(timeout):
+            raise subprocess.TimeoutExpired(self.args, timeout or 0)
+        code = self._child.end()
+        self._folder.cleanup()
+        return code
+
+
+def run_program(command: Sequence[str], **_: Any) -> subprocess.CompletedProcess[str]:
+    """`subprocess.run` of `python -m torchloupe ARGUMENTS`, in a child."""
+    return run_python(["-m", "torchloupe", *command[3:]])
+
+
+def warm_starts() -> SimpleNamespace:
+    """A stand-in for `subprocess` in `studies.resume_proof`, whose runs have torch loaded."""
+    return SimpleNamespace(
+        **{**vars(subprocess), "Popen": Program, "run": run_program},
+    )
 
 
 def run_loupe(
@@ -153,6 +197,10 @@ def _be_python(
     sys.path.insert(0, str(Path(first).resolve().parent) if is_script else folder)
     code: object = 0
     try:
+        if first == "-m" and rest[:2] == ["torchloupe", "verify-resume"]:
+            from torchloupe.studies import resume_proof
+
+            resume_proof.subprocess = warm_starts()  # type: ignore[assignment]
         if is_script:
             runpy.run_path(first, run_name="__main__")
         elif first == "-m":

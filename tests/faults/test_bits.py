@@ -200,7 +200,7 @@ def test_damaged_checkpoint_is_named_and_the_one_before_goes_on_to_the_same_bits
     (run / "best").symlink_to(newest)
     code, said = run_loupe(["eval", str(run), "--model", f"{home}/model.py:net"], home / "said.txt")
     assert code == 4, said
-    assert f"hint: `loupe resume {run}` goes on from {before.name}, which is sound" in said
+    assert f"hint: `loupe resume {run}` continues from {before.name}, which is sound" in said
     with pytest.raises(CheckpointError) as caught:
         torchloupe.open_run(run, trust_code=True, which=newest.name)
     assert caught.value.exit_code == 4

@@ -146,7 +146,7 @@ def test_shards_have_the_losses_of_one_process(home: Path) -> None:
     assert shapes(home / "one") == shapes(out)
 
 
-def test_muon_of_a_model_that_is_spread_is_refused_before_a_folder_is_made(home: Path) -> None:
+def test_muon_of_a_sharded_model_is_refused_before_a_folder_is_made(home: Path) -> None:
     words = train_words(home / "muon", home / "model.py", "--parallel", "fsdp")
     words = [word.replace("optimizer.name=adam", "optimizer.name=muon") for word in words]
     codes, texts = run_ranks(words, home)

@@ -136,7 +136,7 @@ def test_explain_forward_when_the_output_is_not_one_tensor():
         "[2, 10] | return its ['logits'] alone"
     )
     assert summary_of(with_forward(lambda self, x: None)) == (
-        "the model's forward gives nothing back | end it with `return x`"
+        "the model's forward returns nothing | end it with `return x`"
     )
     assert summary_of(with_forward(lambda self, x: 3)) == (
         "the model gives a int; training takes one tensor [2, 10] | return the logits alone"

@@ -56,7 +56,7 @@ def test_select_layers_refuses_what_means_nothing(which, text) -> None:
 
 
 def test_select_layers_refuses_a_module_of_another_model() -> None:
-    with pytest.raises(UsageError, match="this Linear is no layer of the model"):
+    with pytest.raises(UsageError, match="this Linear is not a layer of the model"):
         select_layers(Net(), nn.Linear(1, 1))
 
 

@@ -160,7 +160,7 @@ def test_seen_says_why_it_holds_nothing(name, keep, text) -> None:
 @pytest.mark.parametrize("options", [{"every": 0}, {"keep": -1}])
 def test_watch_refuses_counts_that_mean_nothing(options) -> None:
     with (
-        pytest.raises(UsageError, match="every from 1 and keep from 0"),
+        pytest.raises(UsageError, match="every must be at least 1 and keep at least 0"),
         watch(Net(), "*", **options),
     ):
         pass

@@ -119,7 +119,7 @@ def test_one_logit_for_two_classes_is_a_pair_with_the_same_probability(shape):
     assert torch.equal(logits, torch.stack([torch.zeros(4), z], 1))
     assert torch.allclose(logits.softmax(1)[:, 1], z.sigmoid())
     assert describe_outputs(hook_of(model), ("cat", "dog")) == [
-        "the model gives one logit an image: above 0 means 'dog', and cross entropy is then the "
+        "the model gives one logit per image: above 0 means 'dog', and cross entropy is then the "
         "binary loss of that logit"
     ]
     assert model(images(1)).shape == (1, 2)
@@ -180,7 +180,7 @@ def test_model_with_one_logit_in_a_dict_trains_and_is_opened_again(loss, tmp_pat
         settings={"optimizer.lr": 0.05},
     )  # fmt: skip
     assert run.metrics["test"]["accuracy"] > 0.7
-    assert "the model gives one logit an image" in str(run.events)
+    assert "the model gives one logit per image" in str(run.events)
     again = loupe.open_run(tmp_path / "run", model=Giving(lambda z: {"logits": z}, 1))
     first, second = (opened.evaluate((points, labels)) for opened in (run, again))
     assert second["loss"] == pytest.approx(first["loss"], abs=1e-6)

@@ -211,7 +211,7 @@ def test_scheduler_error_texts():
         return f"{caught.value.message} | {caught.value.hint}"
 
     assert error_of(theirs.StepLR) == (
-        "the scheduler StepLR needs step_size, which the run doesn't say | give it with "
+        "the scheduler StepLR needs step_size, which the run doesn't know | give it with "
         "functools.partial(StepLR, step_size=...)"
     )
     assert error_of(theirs.StepLR(optimizer_of(), 3)) == (

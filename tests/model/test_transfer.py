@@ -7,7 +7,8 @@ from torch import nn
 from torchloupe.errors import UsageError
 from torchloupe.model.folding import fold_norms
 from torchloupe.model.optimizers import make_optimizer
-from torchloupe.model.transfer import LITE, make_transfer
+from torchloupe.model.transfer import LITE, is_from_this_package, make_transfer
+from torchloupe.model.zoo import CNN
 
 
 def make(spec=LITE, size=32, **more):
@@ -76,7 +77,16 @@ def test_optimizer_gives_each_parameter_its_share_of_the_rate(lite):
         assert found[id(parameter)] == (pytest.approx(0.1 * lite.rates()[name]), decay)
 
 
-@pytest.mark.parametrize("spec", ["torchvision:resnet18", "timm:resnet10t", "torchvision:vgg11"])
+def test_only_the_zoo_and_the_installed_backbone_are_from_this_package(lite):
+    assert is_from_this_package(lite)
+    assert is_from_this_package(CNN(in_channels=3, classes=5))
+    assert not is_from_this_package(make("timm:resnet10t"))
+    assert not is_from_this_package(lite.body)
+
+
+@pytest.mark.parametrize(
+    "spec", ["torchvision:resnet18", "timm:resnet10t", "torchvision:mobilenet_v3_small"]
+)
 def test_any_network_with_a_linear_last_layer_becomes_a_backbone(spec):
     model = make(spec).eval()
     assert model(images()).shape == (2, 5)

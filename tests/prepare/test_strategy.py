@@ -113,7 +113,7 @@ def test_many_images_without_a_budget_get_a_head_alone():
 def test_dataset_of_ones_own_is_left_alone_and_refuses_a_head():
     mine = TensorDataset(torch.zeros(12, 3, 96, 96), torch.arange(12) % 2)
     assert decide(mine).settings.config.train.strategy == "scratch"
-    with pytest.raises(UsageError, match="a dataset of one's own may give other images"):
+    with pytest.raises(UsageError, match="a dataset of your own may give other images"):
         decide(mine, train__strategy="head")
 
 

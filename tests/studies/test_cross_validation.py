@@ -61,7 +61,7 @@ def test_stopped_folds_go_on_to_the_same_end(whole, tmp_path):
         train_folds(
             "digits", QUICK, out=tmp_path / "folds", listening=lambda: nullcontext([StopAt()])
         )
-    assert caught.value.hint == f"loupe resume {tmp_path / 'folds'} goes on with all folds"
+    assert caught.value.hint == f"loupe resume {tmp_path / 'folds'} continues with all folds"
     assert not (tmp_path / "folds" / "fold-1" / "metrics.json").exists()
     done = resume_folds(tmp_path / "folds")
     for ours, theirs in zip(done.metrics["runs"], whole.metrics["runs"], strict=True):

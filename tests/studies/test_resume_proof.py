@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from children import warm_starts
 
 from torchloupe.cli import main
 from torchloupe.errors import UsageError
@@ -106,14 +107,31 @@ def test_diff_refuses_what_is_no_run(run, tmp_path, capsys):
     assert "is not a run folder" in capsys.readouterr().err
 
 
+@pytest.fixture
+def warm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The runs that are killed needn't load torch anew; slow tests start interpreters."""
+    monkeypatch.setattr(resume_proof, "subprocess", warm_starts())
+
+
+@pytest.mark.usefixtures("warm")
 def test_verify_resume_fails_with_the_words_of_the_run_that_failed(tmp_path):
     with pytest.raises(UsageError) as caught:
         resume_proof.verify_resume([str(tmp_path / "nowhere")], tmp_path / "runs", kills=1)
     assert "nowhere" in caught.value.message
 
 
-@pytest.mark.parametrize("kills", ["1", pytest.param("2", marks=pytest.mark.slow)])
-def test_verify_resume_kills_resumes_and_compares(tmp_path, capsys, kills):
+@pytest.mark.usefixtures("warm")
+def test_verify_resume_kills_resumes_and_compares(tmp_path, capsys):
+    check_verify_resume(tmp_path, capsys, "1")
+
+
+@pytest.mark.slow
+def test_verify_resume_kills_interpreters(tmp_path, capsys):
+    check_verify_resume(tmp_path, capsys, "2")
+
+
+def check_verify_resume(tmp_path, capsys, kills):
+    """Kill so many times, in as many epochs; the imports of a run are part of its time."""
     words = ["verify-resume", "digits", "--model", "cnn", "--epochs", kills, "--kills", kills]
     code = main.run([*words, "--set", "train.save_every_epochs=0.1", "--out", str(tmp_path / "v")])
     seen = capsys.readouterr()

@@ -225,7 +225,7 @@ def test_naming_errors_names_file_and_line_of_a_hook(tmp_path):
         f"hook {spec} fails at {path}, line 8: RuntimeError: shape '[3, 3]' is invalid for input "
         "of size 2"
     )
-    assert caught.value.hint == "mend it there; --traceback shows the whole chain"
+    assert caught.value.hint == "fix it there; --traceback shows the whole chain"
     assert hook((2,)).shape == (2,)
     with pytest.raises(DataError, match="empty"):
         naming_errors(load_object(f"{path}:ours", "hook"), spec, "hook")(1)

@@ -111,12 +111,9 @@ def test_resume_refuses_changed_data_with_a_count_of_each(home, change, said):
         f"the data of {home / 'run'} changed since the run was started: {said}"
     )
     if change in (add, remove, edit):
-        wanted = "put the data back as they were, or say --accept-new-data"
+        wanted = "restore the data, or say --accept-new-data"
     else:  # accepting them can't give the model an output for a new class
-        wanted = (
-            "put the data back as they were, or train a new run: "
-            f"loupe train {home / 'photos'} --model cnn"
-        )
+        wanted = f"restore the data, or train a new run: loupe train {home / 'photos'} --model cnn"
     assert caught.value.hint == wanted
 
 
@@ -317,7 +314,7 @@ def test_run_lists_all_images_that_can_not_be_read(
     assert (run.folder / "set-aside.csv").read_text() == above
     assert run.folder == listed.parent.relative_to(tmp_path)
     notes = [event["note"] for event in run.events if "note" in event]
-    assert "set aside: 13 images in all (12 empty, 1 not an image)" in notes
+    assert "set aside: 13 images in total (12 empty, 1 not an image)" in notes
 
 
 @pytest.mark.parametrize(
@@ -327,6 +324,4 @@ def test_run_lists_all_images_that_can_not_be_read(
 def test_changes_refuse_settings_that_decided_the_images_and_labels(name, value, was):
     with pytest.raises(UsageError) as caught:
         refuse_fixed_settings(Config(), change_settings(Config(), {name: value}))
-    assert caught.value.message == (
-        f"a run that has begun can't change {name} (was {was}, now {value})"
-    )
+    assert caught.value.message == (f"a started run can't change {name} (was {was}, now {value})")

@@ -97,7 +97,7 @@ def test_run_whose_best_checkpoint_predicts_otherwise_ends_with_an_error(tmp_pat
     with pytest.raises(CheckpointError) as caught:
         run_two_steps(tmp_path, Wandering())
     assert caught.value.message.startswith(
-        "the best checkpoint, opened again, predicts otherwise than the model that was trained: "
+        "the best checkpoint, opened again, gives other predictions than the trained model: "
     )
     assert caught.value.message.endswith("; the first layer that differs is fc (Linear)")
     assert caught.value.hint.startswith("keep all that forward uses in parameters and buffers")

@@ -27,10 +27,10 @@ from torchloupe.lens.batch_dependence import Dependence, find_dependence, is_ran
 from torchloupe.lens.hidden import find_attribute, recording_strangers, stateful_strangers
 from torchloupe.lens.step import StepTrace, trace_step
 from torchloupe.lens.trace import trace_forward, unchanged
-from torchloupe.model.catalog import ZOO
 from torchloupe.model.losses import Loss
 from torchloupe.model.norms import steady_norms
 from torchloupe.model.optimizers import trainable_parameters
+from torchloupe.model.transfer import is_from_this_package
 from torchloupe.run.weights import refuse_extra_state
 
 TRIED = 4  # images of a trial
@@ -66,7 +66,7 @@ def try_model(
     result = TrialResult()
     if settings.origin("optimizer.options") == "recipe":
         result.settings |= drop_fused(model, config.optimizer.options)
-    if type(model) in ZOO.values():
+    if is_from_this_package(model):
         if not channels_last:
             require_contiguous(model)
         return result
@@ -116,8 +116,8 @@ def refuse_hidden_layers(model: nn.Module, images: Tensor) -> None:
     kind = type(hidden[0]).__name__
     if not place.name:
         raise UsageError(
-            f"forward uses a {kind} that is no attribute of the model: it is neither trained nor "
-            "saved, and eval mode doesn't reach it",
+            f"forward uses a {kind} that is not an attribute of the model: it is neither trained "
+            "nor saved, and eval mode doesn't reach it",
             f"make it once, in __init__: self.layer = nn.{kind}(...)",
         )
     raise UsageError(
@@ -144,7 +144,7 @@ def refuse_hidden_tensors(model: nn.Module, step: StepTrace) -> None:
     shown = list(tensor.shape)
     if not place.name:
         raise UsageError(
-            f"forward uses a tensor {shown} that wants a gradient and is no parameter of the "
+            f"forward uses a tensor {shown} that requires a gradient but is not a parameter of the "
             "model: it is neither trained nor saved",
             "make it a parameter in __init__: self.weight = nn.Parameter(...)",
         )
@@ -152,8 +152,8 @@ def refuse_hidden_tensors(model: nn.Module, step: StepTrace) -> None:
     name = printable(place.holder.rpartition(".")[2], 80)
     kind = "nn.Parameter" if place.name == place.holder else several
     raise UsageError(
-        f"{printable(place.name, 80)} {shown} wants a gradient and is no parameter of the model: "
-        "it is neither trained nor saved",
+        f"{printable(place.name, 80)} {shown} requires a gradient but is not a parameter of the "
+        "model: it is neither trained nor saved",
         f"make it one: self.{name} = {kind}(...)",
     )
 

@@ -83,7 +83,7 @@ def place_of(look: "Look", run: Path) -> Path:
     except OSError as error:
         raise ResourceError(
             f"can't make {printable(folder)}: {error.strerror or error}",
-            "give another place with --out",
+            "give another path with --out",
         ) from None
     return folder / (safe_name(Path(look.image_name).stem) or "image")
 

@@ -113,7 +113,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort, _SigtermError) as stop:
         return _report(explain_stop(stop, asked), asked)
     except Exception as error:
-        return _report(explain(error), asked)
+        return _report(to_loupe_error(error), asked)
     return 0
 
 
@@ -136,13 +136,13 @@ def explain_stop(stop: BaseException, asked: Mapping[str, Any]) -> LoupeError:
     if "run" in asked:
         from torchloupe.cli.text import quote
 
-        hint = f"loupe resume {quote(asked['run'])} goes on from its last checkpoint"
+        hint = f"loupe resume {quote(asked['run'])} continues from its last checkpoint"
     if isinstance(stop, _SigtermError):
         return Terminated("stopped by SIGTERM", hint)
     return Interrupted("interrupted", hint)
 
 
-def explain(error: Exception) -> LoupeError:
+def to_loupe_error(error: Exception) -> LoupeError:
     """`error` as a LoupeError, with its two lines and exit code."""
     if isinstance(error, LoupeError):
         return error

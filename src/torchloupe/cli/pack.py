@@ -169,7 +169,7 @@ def _clear(what: str, older_than: float | None, as_json: bool) -> None:
     if what != "all" and not any(map(is_named, list_packs(cache))):
         raise UsageError(
             f"there is no pack of the name or key {printable(what)!r}",
-            did_you_mean(what, names, otherwise="loupe pack --list shows the packs that there are"),
+            did_you_mean(what, names, otherwise="loupe pack --list shows all packs"),
         )
     before = time.time() - (older_than or 0) * _SECONDS_A_DAY
     done = list(clear_packs(cache, lambda e: is_named(e) and e.last_used <= before))

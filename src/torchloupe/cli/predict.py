@@ -37,7 +37,7 @@ def predict(
         typer.Option(
             "--format",
             metavar="F",
-            help="table, csv, json or parquet; by the ending of --out if left out.",
+            help="table, csv, json or parquet; by the extension of --out if left out.",
         ),
     ] = None,
     top: Annotated[

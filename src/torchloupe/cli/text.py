@@ -43,7 +43,10 @@ def describe_result(folder: Path, metrics: Mapping[str, Any], source: str = "") 
         text.append_text(describe_scores(test, "test"))
     elif val.get("count"):
         text.append_text(describe_scores(val, "val"))
-        text.append("there is no test split; val also chose the best checkpoint, so expect less\n")
+        text.append(
+            "there is no test split; val also chose the best checkpoint, so expect a lower "
+            "accuracy on new images\n"
+        )
     spent = metrics.get("train") or {}
     words = []
     if spent.get("seconds") is not None:

@@ -62,7 +62,7 @@ def verify_resume(
             if not quiet:
                 print(text, file=sys.stderr, flush=True)
 
-        line.say(f"training {data} without a stop")
+        line.say(f"training {data} without interruption")
         proof = verify(words, folder, kills=kills, tell=tell)
     _print(proof.as_dict(), _describe_verdict(proof, out), as_json)
     if not proof.is_exact:

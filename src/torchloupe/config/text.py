@@ -115,7 +115,7 @@ def _parse(value: Any, annotation: Any, is_key: bool) -> Any:
 def _parse_scalar(value: Any, kind: type) -> Any:
     if kind is str:
         if isinstance(value, (bool, dict, list, tuple)) or value is None:
-            raise ValueError(f"{printable(value)!r} is not a text")
+            raise ValueError(f"{printable(value)!r} is not text")
         return str(value)
     found = _from_text(value)
     if kind is type(None) and found is None:

@@ -139,7 +139,9 @@ def _is_batch(array: Any, contract: Contract) -> bool:
     if len(shape) == 4:
         return True
     if len(shape) != 3:
-        raise UsageError(f"an array of shape {shape} is no image and no batch of images", _WANTED)
+        raise UsageError(
+            f"an array of shape {shape} is neither an image nor a batch of images", _WANTED
+        )
     is_image = shape[0] in known or shape[2] in known
     if is_image and shape[0] > 1 and contract.channels == 1 and shape[1:] == [height, width]:
         raise UsageError(

@@ -266,7 +266,7 @@ def _join_units(groups: NDArray[np.int64] | None, content: Keys | None, count: i
 
 def _refuse_untrainable(samples: Samples) -> None:
     if len(samples) == 0:
-        raise DataError("there is no image to learn from", "add images, one folder a class")
+        raise DataError("there is no image to learn from", "add images, one folder per class")
     if len(samples.class_names) < 2 and not samples.is_multi_label:
         names = ", ".join(f"'{printable(name)}'" for name in samples.class_names)
         raise DataError(
@@ -307,7 +307,7 @@ def _few_images(samples: Samples) -> tuple[str, ...]:
     has = "class has" if len(few) == 1 else "classes have"
     return (
         f"{len(few):,} {has} fewer than {FEW} images: {', '.join(shown)}{rest}; expect mistakes "
-        "there, and scores that say little: an image of it is tested, or none",
+        "there, and uncertain scores: a class has one test image or none",
     )
 
 

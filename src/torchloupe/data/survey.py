@@ -119,7 +119,7 @@ def look_at(data: Data) -> Survey:
             seed_all(0, own)
             (_look_at_stream if data.kind == "stream" else _look_at_rows)(data, survey)
     if survey.is_float and not np.isfinite([survey.low, survey.high]).all():
-        raise DataError("no image holds a finite number", "look at how the arrays were made")
+        raise DataError("no image holds a finite number", "check how the arrays were made")
     return survey
 
 
@@ -162,7 +162,7 @@ def _look_at_rows(data: Data, survey: Survey) -> None:
         survey.sizes.append((height, width))
     if not survey.sizes:
         raise DataError(
-            f"none of {len(failures)} images looked at can be read; {failures[0]}",
+            f"none of {len(failures)} images checked can be read; {failures[0]}",
             "check that these are sound image files",
         )
     if not survey.channels:

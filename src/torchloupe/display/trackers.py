@@ -65,7 +65,7 @@ def _make(name: str, run: TrackedRun) -> Listener:
         return _TRACKERS[name](run)
     except ImportError as error:
         raise UsageError(
-            f"tracking with {name} needs a package that is not here ({printable(error)})",
+            f"tracking with {name} needs a package that is not installed ({printable(error)})",
             "pip install 'torchloupe[track]', or leave it out of --set track=...",
         ) from None
     except Exception as error:

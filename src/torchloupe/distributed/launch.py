@@ -40,7 +40,7 @@ def launch(ranks: int, arguments: Sequence[str]) -> None:
             raise RankFailed(f"rank {rank} failed", said[0]) from None
         raise ResourceError(
             f"rank {rank} was killed by signal {-failure.exitcode}",
-            "see dmesg: the kernel kills what uses too much memory; `loupe resume RUN` goes on",
+            "see dmesg: the kernel kills what uses too much memory; `loupe resume RUN` continues",
         ) from None
     except SignalException as stop:
         code = 130 if stop.sigval == signal.SIGINT else 143

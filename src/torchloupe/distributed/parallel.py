@@ -35,7 +35,7 @@ class Parallel:
     `model` is the plain model, `module` the one to call in a training forward.
     """
 
-    is_spread = False  # whether a forward needs every rank, so that none can repeat one alone
+    is_sharded = False  # whether a forward needs every rank, so that none can repeat one alone
 
     def __init__(self, model: nn.Module, world: World = ALONE) -> None:
         self.model = self.module = model
@@ -142,7 +142,7 @@ class Shards(Parallel):
     Ranks exchange parameters in every forward, so none of them can try one again by itself.
     """
 
-    is_spread = True
+    is_sharded = True
 
     def __init__(self, model: nn.Module, world: World) -> None:
         super().__init__(model, world)

@@ -27,6 +27,6 @@ def find_rank() -> Rank | None:
         return Rank(rank, size, int(values[2] or rank), int(values[3] or size))
     except ValueError:
         raise UsageError(
-            f"RANK={printable(values[0])} and WORLD_SIZE={printable(values[1])} are no numbers",
+            f"RANK={printable(values[0])} and WORLD_SIZE={printable(values[1])} are not numbers",
             "start ranks with torchrun, or unset both",
         ) from None

@@ -93,7 +93,7 @@ class World:
         except RuntimeError as error:  # its own errors are RuntimeErrors, gloo's plain ones
             raise LostRank(
                 f"rank {self.rank} of {self.size} lost the others: {printable(error)}",
-                "find out why a rank ended (its own message, or dmesg); `loupe resume RUN` goes on",
+                "find out why a rank ended (its own message, or dmesg); then `loupe resume RUN`",
             ) from error
 
     def _reduce(self, numbers: Sequence[N], how: Any) -> list[N]:

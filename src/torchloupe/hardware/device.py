@@ -62,7 +62,7 @@ def count_gpus(asked: str, *, at_most: bool = False) -> int:
     if wanted > there and not at_most:
         raise ResourceError(
             f"{wanted} GPUs were asked for, and this machine shows {there}",
-            "use --gpus all for those that are there",
+            "use --gpus all for all of this machine's",
         )
     return max(1, min(wanted, there))
 

@@ -218,7 +218,7 @@ def _check_output(trace: Trace, classes: int | None) -> Finding | None:
 
 def _wrong_kind(output: Any, wanted: str, batch: int, classes: int | None) -> Finding:
     if output is None:
-        return Finding("the model's forward gives nothing back", "end it with `return x`")
+        return Finding("the model's forward returns nothing", "end it with `return x`")
     what = f"a {type(output).__name__}"
     parts: dict[str, Any] = {}
     if isinstance(output, dict):

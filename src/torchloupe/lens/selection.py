@@ -119,7 +119,7 @@ def _refuse(wish: str | type[nn.Module] | nn.Module, named: dict[str, nn.Module]
     some = ", ".join(printable(name, 60) for name in names[:8]) or "none"
     known = f"the layers are {some}" + (f" and {len(names) - 8} more" if len(names) > 8 else "")
     if isinstance(wish, nn.Module):
-        return UsageError(f"this {type(wish).__name__} is no layer of the model", known)
+        return UsageError(f"this {type(wish).__name__} is not a layer of the model", known)
     word = wish if isinstance(wish, str) else wish.__name__
     what = f"no layer matches {printable(word)!r}"
     if isinstance(wish, type):

@@ -99,7 +99,7 @@ def watch(
     """
     if every < 1 or (keep or 0) < 0:
         raise UsageError(
-            f"watch takes every from 1 and keep from 0, got every={every} and keep={keep}",
+            f"every must be at least 1 and keep at least 0, got every={every} and keep={keep}",
             "every=100 looks at each hundredth forward, keep=3 holds the last three outputs",
         )
     layers = select_layers(model, which)
@@ -215,7 +215,7 @@ class _Lens:
         if before != [_version(tensor) for tensor in tensors]:
             raise UsageError(
                 f"a hook changed a tensor of layer {printable(name)!r} in place; a lens only looks",
-                "return loupe.lens.Replace(new_output) to have something else go on",
+                "return loupe.lens.Replace(new_output) to replace the output",
             )
         return answer
 

@@ -114,7 +114,7 @@ def _refuse_code(path: Path) -> None:
         torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise UsageError(
-            f"{printable(path)} is not read: it is no file of tensors alone "
+            f"{printable(path)} is not read: it is not a file of tensors only "
             f"({type(error).__name__}: {printable(str(error).strip().partition(chr(10))[0], 120)})",
             "save it with torch.save(model.state_dict(), ...), or as .safetensors",
         ) from None

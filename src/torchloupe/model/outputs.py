@@ -57,7 +57,7 @@ class LogitsHook:
             found.append(f"the model's logits are {self.taken}{rest}")
         if self.one_logit is not None:
             found.append(
-                f"the model gives one logit an image: above 0 means '{class_names[1]}', and cross "
+                f"the model gives one logit per image: above 0 means '{class_names[1]}', and cross "
                 "entropy is then the binary loss of that logit"
             )
         return found

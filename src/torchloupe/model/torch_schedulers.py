@@ -250,7 +250,7 @@ def _fill_in(found: Any, name: str, optimizer: Optimizer, length: int) -> dict[s
     missing = [key for key in open_still if key not in filled]
     if missing:
         raise UsageError(
-            f"the scheduler {name} needs {', '.join(missing)}, which the run doesn't say",
+            f"the scheduler {name} needs {', '.join(missing)}, which the run doesn't know",
             f"give it with functools.partial({name}, {missing[0]}=...)",
         )
     return filled

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from torchloupe.errors import UsageError, printable
-from torchloupe.model.catalog import make_model, without_weights
+from torchloupe.model.catalog import ZOO, make_model, without_weights
 
 LITE = "timm:tf_efficientnet_lite0"  # the backbone whose weights are installed with torchloupe
 LITE_TAPS = (2, 3, 4, 5)  # the blocks whose outputs are features too (docs/LOG.md)
@@ -125,6 +125,11 @@ def make_transfer(
     body = make_body(network, spec)
     features = _count_features(body, in_channels, image_size)
     return Transfer(body, features, classes, int(views))
+
+
+def is_from_this_package(model: nn.Module) -> bool:
+    """Whether this is a network of the zoo, or has the backbone installed with torchloupe."""
+    return type(model) in ZOO.values() or (type(model) is Transfer and type(model.body) is LiteBody)
 
 
 def make_body(network: nn.Module, spec: Any = "") -> nn.Module:

@@ -88,7 +88,7 @@ def _convert(source: Path, target: Path) -> None:
         reason = printable(lines[-1]) if lines else f"its reader ended with {done.returncode}"
         raise CheckpointError(
             f"the weights file {printable(source)} is not a file of tensors: {reason}",
-            "nothing in it was run; where you trust it, load it in a program of your own and write "
+            "nothing in it was run; if you trust it, load it in a program of your own and write "
             "its state_dict with safetensors.torch.save_file",
         )
 

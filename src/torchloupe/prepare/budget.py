@@ -52,8 +52,8 @@ class Budget:
         if self._rest() >= LEAST_FRACTION * self.seconds:
             return []
         return [
-            "preparing and the last tests take more than half of the minutes given: training gets "
-            "the other half, and the whole takes longer"
+            "preparation and the final test take more than half of the given minutes: training "
+            "gets half of them, and the command takes longer"
         ]
 
     def _rest(self) -> float:

@@ -259,5 +259,5 @@ def describe_bad(pixels: Pixels) -> list[str]:
     """A note for each of the first images that were set aside, and one that counts all by kind."""
     shown = [f"set aside: {printable(bad.id)}: {bad.reason}" for bad in pixels.bad[:10]]
     count = len(pixels.bad)
-    counted = f"set aside: {count:,} images in all ({count_kinds(pixels.bad)})"
+    counted = f"set aside: {count:,} images in total ({count_kinds(pixels.bad)})"
     return [*shown, counted] if count > 1 else shown

@@ -252,7 +252,7 @@ def refuse_epochs(config: Config, world: World) -> None:
     strategy, epochs = config.train.strategy, config.train.epochs
     if strategy == "head" and epochs:
         raise UsageError(
-            f"strategy head solves the last layer and trains no epochs, and {epochs:g} were given",
+            f"strategy head fits the last layer and trains no epochs, but {epochs:g} were given",
             "leave the epochs out, or say --strategy finetune",
         )
     if strategy != "head" and not epochs:
@@ -281,15 +281,15 @@ def attach_ranks(
     count = count_gpus(config.hardware.gpus) if kind == "dp" and is_gpu else 0
     devices = [torch.device("cuda", number) for number in range(count)]
     parallel = make_parallel(model, world, kind, devices)
-    if config.train.average and parallel.is_spread:
+    if config.train.average and parallel.is_sharded:
         raise UsageError(
-            "averaged weights are not kept of a model that is spread over the ranks",
+            "averaged weights can't be kept for a model that is sharded over the ranks",
             "use --parallel ddp, or --set train.average=0",
         )
     optimizer = build_optimizer(config, objects, model)
-    if isinstance(optimizer, Muon) and parallel.is_spread:
+    if isinstance(optimizer, Muon) and parallel.is_sharded:
         raise UsageError(
-            "muon needs whole matrices, and of a model that is spread each rank has a part of them",
+            "muon needs whole matrices, but a rank has only its part of a sharded model",
             "use --parallel ddp, or --set optimizer.name=adamw",
         )
     if has_own_schedule(config):

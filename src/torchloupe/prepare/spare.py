@@ -20,8 +20,9 @@ from torchloupe.hardware.layout import release, requires_contiguous, set_memory_
 from torchloupe.lens.batch_dependence import first_difference
 from torchloupe.lens.copies import copy_model
 from torchloupe.lens.hidden import plain_tensors
-from torchloupe.model.catalog import ZOO, without_weights
+from torchloupe.model.catalog import without_weights
 from torchloupe.model.outputs import take_logits
+from torchloupe.model.transfer import is_from_this_package
 from torchloupe.model.wrapping import unwrap
 from torchloupe.prepare.objects import network_maker
 from torchloupe.prepare.run_data import RunData
@@ -100,7 +101,7 @@ def compare_spare(
     Networks of this package are known not to.
     """
     spare = spare or Spare(copy_model(model))
-    if type(model) in ZOO.values():
+    if is_from_this_package(model):
         return spare, []
     images = some_images(run_data, device)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):

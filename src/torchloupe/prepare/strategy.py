@@ -113,13 +113,13 @@ def _choose_fit(data: Data, survey: Survey) -> str:
 def _refuse_contradiction(config: Config) -> None:
     if config.model.weights not in ("auto", "none"):
         raise UsageError(
-            f"strategy scratch begins without weights, and {printable(config.model.weights)} was "
+            f"strategy scratch starts without weights, but {printable(config.model.weights)} was "
             "given",
             "leave one of them out",
         )
     if config.train.strategy in PRETRAINED:
         raise UsageError(
-            f"strategy {config.train.strategy} begins from pretrained weights, and weights none "
+            f"strategy {config.train.strategy} starts from pretrained weights, but weights none "
             "was given",
             "leave one of them out",
         )
@@ -128,8 +128,8 @@ def _refuse_contradiction(config: Config) -> None:
 def _refuse_own(config: Config, data: Data, has_object: bool) -> None:
     if data.kind in ("dataset", "stream"):
         raise UsageError(
-            f"strategy {config.train.strategy} computes features once, and a {data.kind} of one's "
-            "own may give other images at each look",
+            f"strategy {config.train.strategy} computes features once, but a {data.kind} of your "
+            "own may give other images each time",
             "give the images as a folder, table or array, or use --strategy scratch",
         )
     has_file = config.model.weights not in ("auto", "none")

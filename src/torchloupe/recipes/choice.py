@@ -208,8 +208,8 @@ def explain_imbalance(config: Config, names: Sequence[str], counts: Sequence[int
         return ""
     return (
         f"classes are uneven: '{printable(large, 60)}' has {most:,} training images, "
-        f"'{printable(small, 60)}' {fewest:,}; every image counts alike "
-        "(--set loss.weights=balanced lets every class count alike)"
+        f"'{printable(small, 60)}' {fewest:,}; every image has the same weight "
+        "(--set loss.weights=balanced gives every class the same)"
     )
 
 

@@ -144,7 +144,7 @@ def read_newest(folder: Path, start: Path | None = None) -> tuple[dict[str, Any]
     raise CheckpointError(
         f"no sound checkpoint in {printable(folder)}"
         + (": " + "; ".join(passed_over) if passed_over else ""),
-        "train again, or copy the run folder anew if it came from elsewhere",
+        "train again, or copy the run folder again if it came from elsewhere",
     )
 
 

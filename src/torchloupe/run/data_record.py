@@ -98,7 +98,7 @@ class DataRecord:
         except Exception as error:  # over damaged files numpy raises nearly every type there is
             raise CheckpointError(
                 f"{printable(path)} can't be read ({printable(error)})",
-                "copy the run folder anew, or say --accept-new-data to go on without it",
+                "copy the run folder again, or say --accept-new-data to go on without it",
             ) from None
         return DataRecord(class_names, ids, labels, content)
 
@@ -170,9 +170,9 @@ class DataRecord:
 def _require_same_length(ids: Keys, labels: NDArray[Any], content: Keys) -> None:
     kinds = [array.dtype.kind for array in (ids, labels, content)]
     if kinds != ["u", "i", "u"] or not ids.ndim == labels.ndim == content.ndim == 1:
-        raise ValueError("its arrays are of other kinds")
+        raise ValueError("its arrays have other types")
     if not len(ids) == len(labels) == len(content):
-        raise ValueError("its arrays are not of one length")
+        raise ValueError("its arrays differ in length")
 
 
 def _without(names: tuple[str, ...], others: tuple[str, ...]) -> tuple[str, ...]:

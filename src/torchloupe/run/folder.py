@@ -203,7 +203,7 @@ class RunFolder:
         what = "Ctrl-C" if kind is Interrupted else "SIGTERM"
         return kind(
             f"stopped by {what} after step {step:,}; the checkpoint is in {printable(self.path)}",
-            f"loupe resume {shlex.quote(printable(self.path))} goes on from there",
+            f"loupe resume {shlex.quote(printable(self.path))} continues from there",
         )
 
     def stopping_on_signals(self) -> AbstractContextManager[None]:

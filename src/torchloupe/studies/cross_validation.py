@@ -158,7 +158,7 @@ def _go_through(
                 else:
                     begin({"data.fold": number}, run, listeners)
             except (Interrupted, Terminated) as error:
-                hint = f"loupe resume {shlex.quote(printable(folder))} goes on with all folds"
+                hint = f"loupe resume {shlex.quote(printable(folder))} continues with all folds"
                 raise type(error)(error.message, hint) from None
     metrics = sum_up(folder, runs)
     write_json(folder / FOLDS, metrics)

@@ -82,7 +82,7 @@ def verify_resume(
     start = time.perf_counter()
     chance = random.Random(seed)
     reference = folder / "uninterrupted"
-    tell("a run that is left alone")
+    tell("an uninterrupted run")
     whole_seconds, busy_seconds = _time_reference(_train_command(arguments, reference), reference)
     arguments = [*_repeat_measured(reference), *arguments]
     trials: list[KilledRun] = []

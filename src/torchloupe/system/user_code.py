@@ -127,7 +127,7 @@ def refuse_failure(error: BaseException, what: str) -> UsageError:
     text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     return UsageError(
         f"{what} fails{' at ' + place if place else ''}: {printable(text)}",
-        "mend it there; --traceback shows the whole chain",
+        "fix it there; --traceback shows the whole chain",
     )
 
 

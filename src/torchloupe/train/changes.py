@@ -41,7 +41,7 @@ def refuse_fixed_settings(before: Config, after: Config) -> None:
         wrong.append("train.average")
     if wrong:
         raise UsageError(
-            "a run that has begun can't change "
+            "a started run can't change "
             + ", ".join(
                 f"{name} (was {printable(changed[name][0])}, now {printable(changed[name][1])})"
                 for name in wrong
@@ -148,10 +148,10 @@ def _refuse_other_classes(folder: Path, config: Config, data: Data, contract: Co
 
 def _refusal(folder: Path, changes: DataChange, config: Config | None = None) -> DataError:
     """The error for changed data; its hint says only what then works."""
-    hint = "put the data back as they were, or say --accept-new-data"
+    hint = "restore the data, or say --accept-new-data"
     has_other_classes = changes.renamed or changes.new_classes or changes.lost_classes
     if config is not None and has_other_classes:
-        hint = f"put the data back as they were, or {describe_new_run(folder, config)}"
+        hint = f"restore the data, or {describe_new_run(folder, config)}"
     return DataError(
         f"the data of {printable(folder)} changed since the run was started: {changes}", hint
     )

@@ -90,7 +90,7 @@ def attempts(
         seed_step(device, torch_seed(plan.seed, state.step, world.rank))
         attempt = Attempt(batch, count)
         yield attempt
-        if attempt.shortage and parallel.is_spread:
+        if attempt.shortage and parallel.is_sharded:
             raise_shortage(device, attempt.shortage)
         if world.is_joined or attempt.total is None:
             is_short, *pending = parallel.agree([bool(attempt.shortage), *run.requests.pending()])
@@ -119,5 +119,5 @@ def raise_shortage(device: torch.device, shortage: str) -> None:
     """End a run whose ranks can't try a step again."""
     raise ResourceError(
         f"out of memory: {describe_shortage(device, 0, shortage)}",
-        "go on with smaller pieces: loupe resume RUN --set train.micro_batches=2",
+        "continue with smaller micro-batches: loupe resume RUN --set train.micro_batches=2",
     )

@@ -81,10 +81,10 @@ def solve_head(
     text = (
         f"head: features of {plural(len(features.rows), 'image')}"
         f"{' and their mirror images' if views > 1 else ''} in {format_seconds(ready - start)} "
-        f"({how}), solved in {format_seconds(seconds - (ready - start))}"
+        f"({how}), fitted in {format_seconds(seconds - (ready - start))}"
     )
     if head.accuracy is not None:
-        text += f"; {head.accuracy:.1%} of training images right when left out"
+        text += f"; cross-validated accuracy {head.accuracy:.1%}"
     run.note(text)
     run.record(HeadStage(seconds, features.seconds, views, head.penalty, head.accuracy))
     return head

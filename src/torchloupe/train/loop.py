@@ -197,7 +197,7 @@ def validate(state: State, plan: Plan, run: RunFolder, evaluate: Evaluate) -> No
     run.record(events.Evaluation(state.step, epoch, state.seconds, values, is_best))
     if state.stopped_early:
         run.note(
-            f"stopped early: {plan.monitor} has not gained for {plan.patience} evaluations; "
+            f"stopped early: {plan.monitor} has not improved for {plan.patience} evaluations; "
             f"the best, {state.best_value:.4f}, was at step {state.best_step:,}"
         )
 

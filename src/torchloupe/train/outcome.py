@@ -92,7 +92,7 @@ def describe_memory(work: Session) -> dict[str, Any]:
 
     Empty if a copy of the model and two images don't fit into memory.
     """
-    if work.parallel.is_spread or not work.parallel.world.leads:
+    if work.parallel.is_sharded or not work.parallel.world.leads:
         return {}
     device = work.place.device
     rows = work.run_data.rows("train")[:2]

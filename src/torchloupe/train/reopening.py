@@ -47,7 +47,7 @@ def _difference(folder: Path, work: Session, model: nn.Module) -> str:
     image, class_ = divmod(place, trained.shape[1])
     name = printable(contract.class_names[class_], 60)
     return (
-        f"the best checkpoint, opened again, predicts otherwise than the model that was trained: "
+        f"the best checkpoint, opened again, gives other predictions than the trained model: "
         f"{float(opened[image, class_]):.4g} for class {name!r} instead of "
         f"{float(trained[image, class_]):.4g}"
         + (f"; the first layer that differs is {printable(layer, 80)}" if layer else "")

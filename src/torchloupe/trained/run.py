@@ -241,7 +241,7 @@ def open_run(
     if start is not None and found != start:
         raise CheckpointError(
             f"the checkpoint {printable(which)} is damaged: {passed_over[0]}",
-            f"`loupe resume {printable(path)}` goes on from {found.name}, which is sound",
+            f"`loupe resume {printable(path)}` continues from {found.name}, which is sound",
         )
     check_parts(trees)
     load_weights(module, evaluated_weights(trees))

@@ -84,7 +84,7 @@ def test_decode_of_a_tga_without_alpha_bits_takes_its_fourth_byte_for_nothing():
 @pytest.mark.parametrize(
     "text",
     [
-        *(b"hello, I am text of some length, which is no picture", bytes(4096), b"\1" * 4096),
+        *(b"hello, I am text of some length, which is not an image", bytes(4096), b"\1" * 4096),
         *(b"\n" * 4096, b"\0\0\2" + bytes(60), b"id,label\n" * 99, bytes(range(256)) * 9),
         b"\x0a\1\1\x08" + b"text" * 99,
     ],

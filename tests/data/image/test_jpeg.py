@@ -71,7 +71,7 @@ def test_inspect_hands_on_the_same_pixels_that_were_there():
 @pytest.mark.parametrize(
     ("marker", "bits", "reason"),
     [
-        (0xC0, 12, "JPEG of 12 bits a sample is not read here; convert it to PNG"),
+        (0xC0, 12, "JPEG of 12 bits per sample is not read here; convert it to PNG"),
         (0xC5, 8, "hierarchical JPEG is not read here; convert it to PNG"),
         (0xF7, 8, "JPEG-LS is not read here; convert it to PNG"),
     ],
@@ -85,7 +85,7 @@ def test_inspect_names_a_kind_of_jpeg_that_is_not_read(marker, bits, reason):
 
 
 def test_inspect_refuses_a_jpeg_of_12_bits():
-    with pytest.raises(ImageError, match="JPEG of 12 bits a sample is not read here"):
+    with pytest.raises(ImageError, match="JPEG of 12 bits per sample is not read here"):
         inspect(ODD["12-bit"])
 
 
@@ -135,8 +135,8 @@ def test_decode_of_a_large_jpeg_waits_only_for_what_it_holds(monkeypatch, option
 
 def test_explain_jpeg_says_what_a_person_can_do():
     assert explain_jpeg("Corrupt JPEG data: 31 extraneous bytes before marker 0xd9") == (
-        "damaged JPEG: between its pixel data stand bytes that belong to none of them, as after "
-        "a faulty transfer; if it looks right in a viewer, save it there as a new file"
+        "damaged JPEG: there are extraneous bytes in its pixel data, as after "
+        "a faulty transfer; if it looks right in a viewer, save it as a new file"
     )
     assert explain_jpeg("Premature end of JPEG file") == "truncated JPEG"
     assert explain_jpeg("Bogus DQT index 9") == "damaged JPEG: Bogus DQT index 9"
@@ -144,7 +144,7 @@ def test_explain_jpeg_says_what_a_person_can_do():
 
 def test_decode_refuses_extraneous_bytes_in_words():
     at = PLAIN.rindex(b"\xff\xd9")
-    with pytest.raises(ImageError, match="bytes that belong to none of them"):
+    with pytest.raises(ImageError, match="extraneous bytes in its pixel data"):
         decode_image(PLAIN[:at] + bytes(31) + PLAIN[at:], 3)
 
 
@@ -153,10 +153,10 @@ def test_inspect_refuses_a_jpeg_of_many_scans():
     start = progressive.rindex(b"\xff\xda")
     scan = progressive[start:-2]
     bomb = progressive[:start] + scan * 80_000 + b"\xff\xd9"
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(ImageError, match="JPEG of 16 x 12 pixels in 501 scans or more"):
         inspect(bomb)
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 def test_inspect_does_not_count_scans_behind_the_picture():
@@ -166,7 +166,7 @@ def test_inspect_does_not_count_scans_behind_the_picture():
 
 @pytest.mark.parametrize("filling", [b"\xff", b"\xff\0", b"\0", b"\xff\xd0"])
 def test_inspect_of_a_header_of_junk_takes_no_time(filling):
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(ImageError):
         inspect(PLAIN[:JFIF_END] + filling * 10**7)
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2

@@ -69,7 +69,7 @@ def test_archives_of_class_folders_are_read_in_place(tmp_path, ending, above):
     assert data.samples.ids.tolist() == list(IMAGES)
     assert [data.reader.read(row) for row in range(4)] == list(IMAGES.values())
     is_compressed = ending not in (".zip", ".tar")
-    note = f"{path} is decompressed anew for each run; a .zip or a folder saves that"
+    note = f"{path} is decompressed again for each run; a .zip or a folder avoids that"
     assert data.notes == ((note,) if is_compressed else ())
     assert open_data(path).stamp == data.stamp
     assert names_in(tmp_path) == before
@@ -115,7 +115,7 @@ def test_archives_say_their_own_name_in_errors(tmp_path):
     path = pack(tmp_path / "a.zip", {"notes/readme.md": b"x"})
     error = fail(path)
     assert error.message == f"{path} holds no images (passed over: 1 .md)"
-    assert error.hint == "give a folder that holds one folder of images a class"
+    assert error.hint == "give a folder that holds one folder of images per class"
 
 
 @pytest.mark.parametrize("name", ["a.zip", "a.tar.gz", "a.tar.xz", "a.tgz"])
@@ -203,7 +203,7 @@ def test_archives_that_would_fill_the_disk_are_refused(tmp_path, monkeypatch, en
     error = fail(path)
     assert isinstance(error, ResourceError)
     assert error.message == f"what {path} holds would fill more than half of the free disk"
-    assert error.hint == "unpack it where there is room and give the folder"
+    assert error.hint == "unpack it where there is more space and give the folder"
 
 
 def test_archives_leave_nothing_behind(tmp_path, monkeypatch):

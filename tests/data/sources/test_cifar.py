@@ -50,8 +50,8 @@ def test_stl_is_read_with_its_columns_first_and_labels_from_one(tmp_path):
         ("data_batch_1", pickle.dumps([1]), "it holds no dict"),
         ("data_batch_1", pickle.dumps({"labels": [1]}), "it lacks data [N, 3072] or labels"),
         ("data_batch_1", pickle.dumps(print), "it names builtins.print, which could run code"),
-        ("data_batch_1.bin", b"x" * 100, "100 bytes are no whole records of 3,073"),
-        ("data_batch_1.bin", b"", "0 bytes are no whole records of 3,073"),
+        ("data_batch_1.bin", b"x" * 100, "100 bytes are not whole records of 3,073"),
+        ("data_batch_1.bin", b"", "0 bytes are not whole records of 3,073"),
     ],
 )
 def test_cifar_names_a_file_that_is_not_what_its_name_says(tmp_path, name, content, reason):

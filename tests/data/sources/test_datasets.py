@@ -58,7 +58,7 @@ def test_datasets_are_read_once_when_they_tell_nothing():
     assert data.samples.labels.tolist() == [0, 1, 2, 0, 1, 2]
     assert data.notes == (
         "dataset: all 6 samples were read once to learn their labels; "
-        "a `targets` attribute saves that",
+        "a `targets` attribute avoids that",
     )
 
 
@@ -262,7 +262,7 @@ def test_to_pixels_gives_height_width_channels(image, shape, dtype, value):
     "image", [None, "x", torch.zeros(3), np.zeros((0, 4)), np.zeros((1, 2, 3, 4))]
 )
 def test_to_pixels_refuses_what_is_no_picture(image):
-    with pytest.raises(DataError, match="is no picture"):
+    with pytest.raises(DataError, match="is not an image"):
         to_pixels(image)
 
 

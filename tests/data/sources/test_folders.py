@@ -116,7 +116,7 @@ def test_folders_say_what_they_do_not_use(tmp_path):
 @pytest.mark.parametrize(
     ("files", "message", "hint"),
     [
-        ([], "{path} is empty", "give a folder that holds one folder of images a class"),
+        ([], "{path} is empty", "give a folder that holds one folder of images per class"),
         (["a.png", "b.png"], "{path} holds 2 images but no class folders",
          "put the images of each class in a folder of its own, or list them in a .csv"),
         (["a.png", "labels.csv"], "{path} holds 1 image but no class folders",
@@ -126,7 +126,7 @@ def test_folders_say_what_they_do_not_use(tmp_path):
         (["images/1.png", "a.parquet", "b.npz"], "{path} has only one class folder, 'images'",
          "did you mean '{path}/a.parquet', '{path}/b.npz'?"),
         (["a/b.txt", "c/d.svg"], "{path} holds no images (passed over: 1 .svg, 1 .txt)",
-         "give a folder that holds one folder of images a class"),
+         "give a folder that holds one folder of images per class"),
         (["val/a/1.png", "test/a/1.png"], "{path} has 'test', 'val' and no train folder",
          "name the folder of training images 'train'"),
         (["train/a/1.png", "val/a/1.png", "valid/a/1.png"],

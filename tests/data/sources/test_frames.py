@@ -79,7 +79,7 @@ def test_frames_of_arrays(tmp_path):
         ),
         (
             {"path": ["a.png", "notes"], "label": [0, 1]},
-            "the frame's column 'path' holds 'notes' in row 1, which is no image",
+            "the frame's column 'path' holds 'notes' in row 1, which is not an image",
         ),
         (
             {"path": ["a.png", "b.png"], "label": ["x", float("nan")]},

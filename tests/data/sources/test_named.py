@@ -76,7 +76,7 @@ def test_digits_say_so_when_a_folder_has_their_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "digits").mkdir()
     assert open_data("digits").notes == (
-        "digits is the set that comes with scikit-learn; write ./digits for what is here",
+        "digits is the set that comes with scikit-learn; write ./digits for the one in this folder",
     )
     assert isinstance(fail("./digits"), DataError)
 

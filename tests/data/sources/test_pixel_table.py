@@ -88,7 +88,8 @@ def test_pixels_in_colour_need_a_layout(tmp_path, layout):
     assert np.array_equal(open_data(path, layout=layout).reader.array, wanted)
     error = fail(path)
     assert (
-        error.message == f"{path} has 48 numbers an image: 4 x 4 in 3 colours, in one of two orders"
+        error.message
+        == f"{path} has 48 numbers per image: 4 x 4 in 3 colours, in one of two orders"
     )
     assert error.hint == (
         "say which: data.layout=NHWC (red, green, blue of each pixel) or data.layout=NCHW (all red "
@@ -109,16 +110,16 @@ def test_pixels_of_splits_in_tables_of_their_own(tmp_path):
     ("lines", "message"),
     [
         ((",".join(["label", *(f"p{k}" for k in range(17))]), ",".join("1" * 18)),
-         "{path} has 17 pixels an image, which is no square, in grey or in colour"),
+         "{path} has 17 pixels per image, which is not a square in grey or in colour"),
         ((",".join(["label", *(f"p{k}" for k in range(16))]), ",".join("1" * 16) + ",x"),
          "{path} has pixels that can't be read: In CSV column #16: CSV conversion error to float: "
          "invalid value 'x'"),
         ((",".join(["label", *(f"p{k}" for k in range(16))]), ",".join("1" * 16) + ","),
-         "{path} has pixels that can't be read: a pixel is missing or no number"),
+         "{path} has pixels that can't be read: a pixel is missing or not a number"),
         (("label,pixels", "0," + " ".join("1" * 16), "1," + " ".join("1" * 15)),
          "{path} has 15 pixels in row 2 below the header, and 16 in the first"),
         ((",".join(["label", *(f"p{k}" for k in range(16))]),), "{path} lists no image"),
-        ((",".join("1" * 18),), "{path} holds 18 numbers a row and no header"),
+        ((",".join("1" * 18),), "{path} holds 18 numbers per row and no header"),
     ],
 )  # fmt: skip
 def test_pixels_that_can_not_be_read_are_refused(tmp_path, lines, message):

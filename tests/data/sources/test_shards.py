@@ -152,7 +152,7 @@ def test_shards_refuse_damaged_files(tmp_path, change, message):
 
 def test_shards_refuse_labels_of_megabytes(tmp_path):
     path = put(tmp_path / "a.tar", [("1.jpg", b"x"), ("1.cls", b"c" * 5000)])
-    assert fail(path).message == f"{path}: 1.cls is no label: 5,000 bytes"
+    assert fail(path).message == f"{path}: 1.cls is not a label: 5,000 bytes"
 
 
 def test_shards_say_when_there_is_no_pair(tmp_path):

@@ -58,7 +58,7 @@ def test_streams_count_classes_by_reading_once_when_they_have_a_length():
     data = open_data(Sized())
     assert data.samples.class_names == ("0", "1", "2", "3")
     assert data.notes == (
-        "the stream was read once to count its classes; class_names=(...) saves that",
+        "the stream was read once to count its classes; class_names=(...) avoids that",
         "the data are a stream: nothing is split off for validation and test, and resuming reads "
         "it from the start; give (train, val, test) to have them",
     )

@@ -171,7 +171,7 @@ def test_tables_stamp_follows_the_files_and_not_the_labels(folder):
     [
         ("", DataError, "{path} is empty", "give it a header line, such as image,label"),
         ("image,label\n", DataError, "{path} lists no image",
-         "add one row an image below the header"),
+         "add one row per image below the header"),
         ("image,label\n" + "x.png,cat\ny.png,dog\n", DataError,
          "{path} lists 2 files of 2 that can't be found: 'x.png', 'y.png'",
          "paths are relative to the table's folder, {folder}; "

@@ -17,7 +17,7 @@ GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in Pillow and torchvision
 Numbers = NDArray[np.floating[Any]]  # [B]
 
 
-def spread(numbers: Numbers, like: Tensor) -> Tensor:
+def per_image(numbers: Numbers, like: Tensor) -> Tensor:
     """A number for each image [B] as a tensor that multiplies images: [B, 1, 1, 1]."""
     made = torch.from_numpy(numbers.astype(np.float32)).to(like.device, non_blocking=True)
     return made[:, None, None, None]
@@ -42,12 +42,12 @@ def jitter(pixels: Tensor, brightness: Numbers, contrast: Numbers, saturation: N
     cut off at 0 and 1 once, at the end. Written as `a * pixel + b * grey + c`.
     """
     both = brightness * contrast
-    changed = pixels * spread(both * saturation, pixels)
+    changed = pixels * per_image(both * saturation, pixels)
     grey = None if (contrast == 1).all() and (saturation == 1).all() else grey_of(pixels)
     if grey is not None and (saturation != 1).any():
-        changed += grey * spread(both * (1 - saturation), pixels)
+        changed += grey * per_image(both * (1 - saturation), pixels)
     if grey is not None and (contrast != 1).any():
-        changed += mean_of(grey) * spread(brightness * (1 - contrast), pixels)
+        changed += mean_of(grey) * per_image(brightness * (1 - contrast), pixels)
     return changed.clamp_(0, 1)
 
 
@@ -60,9 +60,9 @@ def turn_hue(pixels: Tensor, share: Numbers) -> Tensor:
     angle = 2 * np.pi * share
     cos, sin = np.cos(angle), np.sin(angle) / np.sqrt(3)
     rest = (1 - cos) / 3
-    turned = pixels * spread(cos + rest, pixels)
-    turned += pixels.roll(-1, 1) * spread(rest - sin, pixels)
-    turned += pixels.roll(1, 1) * spread(rest + sin, pixels)
+    turned = pixels * per_image(cos + rest, pixels)
+    turned += pixels.roll(-1, 1) * per_image(rest - sin, pixels)
+    turned += pixels.roll(1, 1) * per_image(rest + sin, pixels)
     return turned.clamp_(0, 1)
 
 
@@ -84,19 +84,19 @@ def sharpen(pixels: Tensor, factor: Numbers) -> Tensor:
     inner = pixels[:, :, 1:-1, 1:-1]
     smooth = (smooth + inner * 4) / 13
     changed = pixels.clone()
-    changed[:, :, 1:-1, 1:-1] = smooth + (inner - smooth) * spread(factor, pixels)
+    changed[:, :, 1:-1, 1:-1] = smooth + (inner - smooth) * per_image(factor, pixels)
     return changed.clamp_(0, 1)
 
 
 def posterize(pixels: Tensor, bits: Numbers) -> Tensor:
     """The highest `bits` [B] of the eight bits of every value."""
-    step = spread(2.0 ** (8 - bits), pixels)
+    step = per_image(2.0 ** (8 - bits), pixels)
     return ((pixels * 255).round_() / step).floor_() * step / 255
 
 
 def solarize(pixels: Tensor, threshold: Numbers) -> Tensor:
     """Values at or above `threshold` [B] inverted."""
-    return torch.where(pixels >= spread(threshold, pixels), 1 - pixels, pixels)
+    return torch.where(pixels >= per_image(threshold, pixels), 1 - pixels, pixels)
 
 
 def stretch_contrast(pixels: Tensor) -> Tensor:

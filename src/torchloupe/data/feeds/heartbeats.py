@@ -46,7 +46,7 @@ class Heartbeats:
         return [row for row in self._rows if row != _NOTHING]
 
 
-def watch(batches: Iterator[Any], heartbeats: Heartbeats) -> Iterator[Any]:
+def watch_workers(batches: Iterator[Any], heartbeats: Heartbeats) -> Iterator[Any]:
     """Yields the batches of a DataLoader whose timeout is POLL_SECONDS.
 
     Waits for slow workers. Raises ResourceError if none has begun an item for HUNG_SECONDS.

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, get_worker_info
 from torchloupe.data.augmentation.augment import Augment
 from torchloupe.data.contract import Contract
 from torchloupe.data.feeds.feed import Batch, OrderedFeed, Rows, label_tensor
-from torchloupe.data.feeds.heartbeats import POLL_SECONDS, Heartbeats, watch
+from torchloupe.data.feeds.heartbeats import POLL_SECONDS, Heartbeats, watch_workers
 from torchloupe.data.feeds.items import Ask, ItemReader, Items, LabelCheck, Refusal, to_device
 from torchloupe.data.feeds.order import Order
 from torchloupe.data.sources.source import Data
@@ -148,7 +148,7 @@ class _Source:
                     generator=torch.Generator(),  # else it would draw from the global one
                 )
                 batches = iter(loader)
-            yield from watch(batches, heartbeats) if heartbeats else batches
+            yield from watch_workers(batches, heartbeats) if heartbeats else batches
         except RuntimeError as error:
             if not self._workers:
                 raise

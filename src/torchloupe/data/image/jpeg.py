@@ -32,12 +32,12 @@ _JFIF = b"\xff\xe0\x00\x10JFIF\0\1\1\0\0\1\0\1\0\0"  # says that three component
 _REASONS = (  # what libjpeg says, and what a person can do with it
     (
         "extraneous bytes before marker",
-        "damaged JPEG: between its pixel data stand bytes that belong to none of them, as after "
-        "a faulty transfer; if it looks right in a viewer, save it there as a new file",
+        "damaged JPEG: there are extraneous bytes in its pixel data, as after "
+        "a faulty transfer; if it looks right in a viewer, save it as a new file",
     ),
     ("premature end of data segment", "damaged JPEG: a part of its pixel data ends too early"),
-    ("bad Huffman code", "damaged JPEG: its pixel data hold codes that mean nothing"),
-    ("bad arithmetic code", "damaged JPEG: its pixel data hold codes that mean nothing"),
+    ("bad Huffman code", "damaged JPEG: its pixel data contain invalid codes"),
+    ("bad arithmetic code", "damaged JPEG: its pixel data contain invalid codes"),
     ("instead of RST", "damaged JPEG: a part of its pixel data is missing or out of place"),
     ("Premature end", "truncated JPEG"),
     ("Unsupported color conversion", "JPEG of a colour space that is not read here"),
@@ -109,7 +109,7 @@ def _check_frame(frame: bytes, marker: int) -> tuple[tuple[int, int], int]:
     if marker in _HIERARCHICAL:
         raise ImageError("hierarchical JPEG is not read here; convert it to PNG")
     if bits != 8:
-        raise ImageError(f"JPEG of {bits} bits a sample is not read here; convert it to PNG")
+        raise ImageError(f"JPEG of {bits} bits per sample is not read here; convert it to PNG")
     return (width, height), components
 
 

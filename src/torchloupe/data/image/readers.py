@@ -63,8 +63,8 @@ _PLAIN_WORDS = (  # what Pillow says, and what it means
     ("broken data stream", "its pixel data can't be decoded"),
     ("buffer overrun", "its pixel data can't be decoded"),
     ("failed to read next frame", "its pixel data can't be decoded"),
-    ("could not create decoder", "its header makes no sense"),
-    ("index out of range", "its header makes no sense"),
+    ("could not create decoder", "its header is invalid"),
+    ("index out of range", "its header is invalid"),
     ("unpack requires", "it ends within its header"),
     ("Error -", "its packed pixel data are broken"),
 )
@@ -162,5 +162,5 @@ def _explain(name: str, error: Exception, said: Sequence[str]) -> str:
         if seen in text:
             return f"damaged {name}: {words}"
     if not isinstance(error, _SPEAKING) or not text or _NO_WORDS.search(text):
-        return f"damaged {name}: its header makes no sense"
+        return f"damaged {name}: its header is invalid"
     return f"unreadable {name}: {printable(text, 120)}"

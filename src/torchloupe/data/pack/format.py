@@ -73,7 +73,7 @@ class Pack:
                 (self.folder / "damage.txt").write_text(str(error), encoding="ascii")
             raise ResourceError(
                 f"the pack {printable(self.folder)} is damaged: {error}",
-                "run the command again (`loupe resume` goes on with a run): the pack is then "
+                "run the command again (`loupe resume` continues a run): the pack is then "
                 "built again; if it happens twice, the disk is failing",
             ) from None
 

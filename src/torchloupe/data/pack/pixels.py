@@ -237,7 +237,7 @@ def statistics(
 
 
 def _look_through(data: Data, array: NDArray[Any]) -> tuple[Keys, tuple[BadImage, ...]]:
-    """The content key of each image in an array, and the images with pixels that are no numbers."""
+    """The content key of each image in an array, and the images with NaN or infinite pixels."""
     content = np.fromiter((make_key(image.tobytes()) for image in array), dtype=np.uint64)
     if array.dtype == np.uint8:
         return content, ()

@@ -60,13 +60,13 @@ class ZipFile:
         weakref.finalize(self, self._file.close)
 
     def members(self) -> Iterator[Member]:
-        """Its plain files; DataError if one is encrypted or compressed in a rare way."""
+        """Its plain files; DataError if one is encrypted or compressed by an unsupported method."""
         for info in self._file.infolist():
             if info.is_dir() or (info.external_attr >> 28) not in (0, 8):  # a link, a device
                 continue
             is_deflated = info.compress_type == zipfile.ZIP_DEFLATED
             if info.flag_bits & 1 or not (is_deflated or info.compress_type == zipfile.ZIP_STORED):
-                what = "encrypted" if info.flag_bits & 1 else "compressed in a rare way"
+                what = "encrypted" if info.flag_bits & 1 else "compressed by an unsupported method"
                 raise DataError(
                     f"{printable(info.filename)} in {printable(self._path)} is {what}",
                     "unpack it and give the folder",
@@ -182,5 +182,5 @@ def no_room(path: Path) -> ResourceError:
     """The error for an archive that would fill the disk."""
     return ResourceError(
         f"what {printable(path)} holds would fill more than half of the free disk",
-        "unpack it where there is room and give the folder",
+        "unpack it where there is more space and give the folder",
     )

@@ -93,7 +93,7 @@ class Skeleton:
             raise _unreadable(shown, getattr(error, "strerror", None) or error) from None
         if isinstance(self._archive, TarFile) and self._archive.is_compressed:
             self.notes.append(
-                f"{shown} is decompressed anew for each run; a .zip or a folder saves that"
+                f"{shown} is decompressed again for each run; a .zip or a folder avoids that"
             )
         if self._skipped:
             many = "member has a name" if self._skipped == 1 else "members have names"

@@ -151,7 +151,7 @@ def _as_nhwc(images: NDArray[Any], layout: str) -> NDArray[Any]:
     wanted = {"NHW": "[N, H, W]", "auto": "[N, H, W], [N, H, W, C] or [N, C, H, W]"}
     raise DataError(
         f"images have shape {shape}; wanted {wanted.get(layout, f'four axes ({layout})')}",
-        "give one image a row, or another data.layout",
+        "give one image per row, or another data.layout",
     )
 
 

@@ -176,7 +176,7 @@ def _read_records(file: Path, size: int) -> NDArray[np.uint8]:
     except OSError as error:
         raise _damaged(file, error.strerror or str(error)) from None
     if not len(values) or len(values) % size:
-        raise _damaged(file, f"{len(values):,} bytes are no whole records of {size:,}")
+        raise _damaged(file, f"{len(values):,} bytes are not whole records of {size:,}")
     return values.reshape(-1, size)
 
 

@@ -195,7 +195,7 @@ class Table:
         what = "a Parquet file" if self._is_parquet else "a table of text in UTF-8"
         return DataError(
             f"{printable(self.path)} can't be read as {what}: {printable(error)}",
-            "save it again, one row an image, columns image and label",
+            "save it again, one row per image, columns image and label",
         )
 
 

@@ -120,7 +120,7 @@ def find_labels(dataset: Any, where: str) -> tuple[NDArray[Any], tuple[str, ...]
     except DataError as error:
         raise DataError(f"{where}: {error.message}", error.hint) from error
     note = f"{where}: all {plural(count, 'sample')} were read once to learn their labels; "
-    return labels, (note + "a `targets` attribute saves that",)
+    return labels, (note + "a `targets` attribute avoids that",)
 
 
 def as_labels(values: Any) -> NDArray[Any]:

@@ -191,7 +191,7 @@ def _count_columns(labels: dict[int, NDArray[Any]]) -> int:
     if len(set(shapes.values())) > 1:
         listed = ", ".join(f"{SPLIT_NAMES[p]} {list(shape)}" for p, shape in shapes.items())
         raise DataError(
-            f"labels of the splits have different shapes an image: {listed}",
+            f"labels of the splits have different shapes per image: {listed}",
             "give all splits labels of one kind",
         )
     width = next(iter(shapes.values()), ())

@@ -195,7 +195,7 @@ class _Reading:
             refuse_parts_as_classes(Path(self.walk.root), direct, level)
             self.notes += note_alike(direct)
         if empty and len(self.listing):
-            many = "hold no images and are no classes" if len(empty) > 1 else "holds no images"
+            many = "hold no images and are not classes" if len(empty) > 1 else "holds no images"
             self.notes.append(f"{name_some(empty)} {many}")
         return [prefix + name for name in copies]
 
@@ -274,7 +274,7 @@ def _no_images(path: Path, reading: _Reading) -> DataError:
     shown, top, ignored = printable(path), reading.top, reading.walk.ignored
     tables = rank_tables(tables_in(Path(reading.walk.root), top)) or sorted(reading.tables)
     loose = top.loose + sum(reading.loose.values())
-    hint = "give a folder that holds one folder of images a class"
+    hint = "give a folder that holds one folder of images per class"
     if tables:
         hint = f"did you mean {name_some(tables)}?"
     elif loose:

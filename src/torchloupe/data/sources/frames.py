@@ -30,7 +30,7 @@ def is_frame(value: Any) -> bool:
 
 
 def open_frame(frame: Any, *, name: str, class_names: Sequence[str] = ()) -> Data:
-    """Data from a frame with one row an image; DataError if a column's use is in doubt."""
+    """Data from a frame with one row per image; DataError if a column's use is in doubt."""
     images, labels = read_frame(frame)
     key = next((key for key in _columns(frame) if key.lower() == "split"), None)
     if key is None:
@@ -63,7 +63,7 @@ def read_frame(frame: Any) -> tuple[list[Any], list[Any]]:
     if wrong is not None:
         raise DataError(
             f"the frame's column {printable(image)!r} holds {printable(images[wrong], 60)!r} in "
-            f"row {wrong}, which is no image",
+            f"row {wrong}, which is not an image",
             "give paths of image files, their bytes, arrays or PIL images",
         )
     wrong = next((row for row, value in enumerate(labels) if _is_missing(value)), None)

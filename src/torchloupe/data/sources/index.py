@@ -161,7 +161,7 @@ class IndexedReader(FileReader):
                 self._index.unlink()
             raise DataError(
                 f"{printable(self.path(int(changed[0])))} was changed since the folder was listed",
-                "run the command again: the folder is then listed anew",
+                "run the command again: the folder is then listed again",
             )
         self._is_known[wanted] = True
         self._next = end

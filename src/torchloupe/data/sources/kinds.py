@@ -202,7 +202,9 @@ def _open_digits(_: Path, class_names: Sequence[str]) -> Data:
     data = open_digits(class_names)
     if not Path("digits").exists():
         return data
-    note = "digits is the set that comes with scikit-learn; write ./digits for what is here"
+    note = (
+        "digits is the set that comes with scikit-learn; write ./digits for the one in this folder"
+    )
     return replace(data, notes=(*data.notes, note))
 
 
@@ -326,7 +328,7 @@ def _kind_of_file(path: Path) -> str:
     hint = _KINDS
     what = f"{ending} files are not read" if ending else "its name has no ending"
     if ending in IMAGE_SUFFIXES:
-        what, hint = "it is a single image", "give the folder that holds one folder a class"
+        what, hint = "it is a single image", "give the folder that holds one folder per class"
     elif ending in (".pkl", ".pickle", ".joblib"):
         what = "pickles can run code and are not read"
         hint = "load it in a file of your own and give file.py:NAME"

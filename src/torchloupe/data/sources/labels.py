@@ -83,7 +83,7 @@ def read_labels(
     if values.ndim != 1:
         raise DataError(
             f"labels have shape {list(values.shape)}; wanted [N], or [N, classes] of 0 and 1",
-            "store one label an image",
+            "store one label per image",
         )
     if values.dtype.kind == "b":
         values = values.astype(np.uint8)
@@ -109,7 +109,7 @@ def _from_indicators(
     if not ((values == 0) | (values == 1)).all():
         raise DataError(
             f"labels of shape {list(values.shape)} hold more than 0 and 1",
-            "store one whole number an image, or one column of 0 and 1 a class",
+            "store one whole number per image, or one column of 0 and 1 per class",
         )
     if class_names and len(class_names) != count:
         raise UsageError(

@@ -61,7 +61,7 @@ def _open_dict(
             source, name=name, place="the dict", layout=layout, class_names=class_names
         )
     raise UsageError(
-        f"a dict with the keys {name_some(keys) or 'none'} is no data",
+        f"a dict with the keys {name_some(keys) or 'none'} is not data",
         "name its entries train, val and test, or images and labels",
     )
 
@@ -220,7 +220,7 @@ def _refuse_undatalike(value: Any, where: str) -> None:
     if not is_sequence:
         shown = printable(value, 60) if isinstance(value, (str, bytes, int, float)) else ""
         raise UsageError(
-            f"{what}{printable(type(value).__name__)} {shown}".rstrip() + " is no data", _WANTED
+            f"{what}{printable(type(value).__name__)} {shown}".rstrip() + " is not data", _WANTED
         )
     try:
         len(value)

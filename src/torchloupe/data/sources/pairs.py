@@ -102,7 +102,7 @@ def to_pixels(image: Any) -> NDArray[Any]:
             pixels = pixels.transpose(1, 2, 0)
     if pixels.ndim != 3 or 0 in pixels.shape or pixels.dtype.kind not in "biuf":
         raise DataError(
-            f"an image of shape {list(pixels.shape)} and type {pixels.dtype} is no picture",
+            f"an image of shape {list(pixels.shape)} and type {pixels.dtype} is not an image",
             "let the dataset give PIL images, tensors [C, H, W] or arrays [H, W, C]",
         )
     if pixels.dtype.kind == "b":

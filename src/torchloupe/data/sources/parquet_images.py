@@ -109,7 +109,7 @@ def open_parquet(
         groups += [(number, k, count) for k, count in enumerate(counts)]
         parts += [splits[number]] * sum(counts)
     if not parts:
-        raise DataError(f"{shown} holds no image", "give a file with one row an image")
+        raise DataError(f"{shown} holds no image", "give a file with one row per image")
     empty = next((row for row, value in enumerate(labels) if value is None), None)
     if empty is not None:
         raise DataError(

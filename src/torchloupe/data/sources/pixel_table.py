@@ -91,7 +91,7 @@ def _without_label(table: Table) -> list[str]:
     chosen = list(able.values()) if len(able) == 1 else likely
     if len(chosen) != 1:
         raise DataError(
-            f"{printable(table.path)} holds {len(columns):,} numbers a row and no header",
+            f"{printable(table.path)} holds {len(columns):,} numbers per row and no header",
             "give it a header line: label,pixel0,pixel1 and so on",
         )
     return chosen[0]
@@ -146,7 +146,7 @@ def _read_one(table: Table, column: str) -> NDArray[Any]:
 def _as_bytes(pixels: NDArray[np.float32], table: Table) -> NDArray[Any]:
     """uint8 where the values are whole numbers up to 255; DataError if one is missing."""
     if not np.isfinite(pixels).all():
-        raise _not_numbers(table, ValueError("a pixel is missing or no number"))
+        raise _not_numbers(table, ValueError("a pixel is missing or not a number"))
     if len(pixels) and pixels.min() >= 0 and pixels.max() <= 255 and (pixels % 1 == 0).all():
         return pixels.astype(np.uint8)
     return pixels
@@ -165,19 +165,19 @@ def _as_squares(flat: NDArray[Any], layout: str, shown: str) -> tuple[NDArray[An
     side = isqrt(count // max(channels, 1))
     if not channels:
         raise DataError(
-            f"{shown} has {count:,} pixels an image, which is no square, in grey or in colour",
+            f"{shown} has {count:,} pixels per image, which is not a square in grey or in colour",
             "save the images as an .npz of [N, H, W] or [N, H, W, C]",
         )
     if channels == 1:
         if layout in ("NHWC", "NCHW"):
             raise DataError(
-                f"{shown} has {count:,} pixels an image: {side} x {side} in grey",
+                f"{shown} has {count:,} pixels per image: {side} x {side} in grey",
                 "leave layout out",
             )
         return flat.reshape(-1, side, side), "auto"
     if layout not in ("NHWC", "NCHW"):
         raise DataError(
-            f"{shown} has {count:,} numbers an image: {side} x {side} in 3 colours, in one of two "
+            f"{shown} has {count:,} numbers per image: {side} x {side} in 3 colours, in one of two "
             "orders",
             "say which: data.layout=NHWC (red, green, blue of each pixel) or data.layout=NCHW (all "
             "red first)",

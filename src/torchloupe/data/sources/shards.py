@@ -177,7 +177,8 @@ def _members(path: Path) -> Iterator[tuple[tarfile.TarInfo, str]]:
                 if member.name.lower().endswith(".cls"):
                     if member.size > _LARGEST_LABEL_BYTES:
                         raise DataError(
-                            f"{shown}: {printable(member.name)} is no label: {member.size:,} bytes",
+                            f"{shown}: {printable(member.name)} is not a label: "
+                            f"{member.size:,} bytes",
                             "a .cls file holds one class name or number",
                         )
                     file.seek(member.offset_data)

@@ -114,7 +114,7 @@ def _count_classes(loader: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
         lowest = min(lowest, int(found.min(initial=lowest)))
     if highest < 0:
         raise DataError("the stream gives no samples", "give one that can be read again and again")
-    notes = ["the stream was read once to count its classes; class_names=(...) saves that"]
+    notes = ["the stream was read once to count its classes; class_names=(...) avoids that"]
     if lowest == 1 < highest:
         notes.append(
             f"labels run from 1 to {highest}: class '0' has no image; let the stream give "

@@ -54,7 +54,7 @@ class TableOptions:
 
 
 def open_table(path: Path, options: TableOptions | None = None) -> Data:
-    """Data from a table with one row an image, or one row of pixels an image.
+    """Data from a table with one row per image, or one row of pixels an image.
 
     A label cell `a|b` holds several labels; `label_column="a,b"` names several columns of 0
     and 1. A column of splits (train, val, test) and the column `group` are used where present.
@@ -80,7 +80,7 @@ def open_table(path: Path, options: TableOptions | None = None) -> Data:
     wanted = [image, *labelled, *split.names, *split.doubtful, *groups]
     read = table.read(list(dict.fromkeys(wanted)))
     if not read.num_rows:
-        raise DataError(f"{shown} lists no image", "add one row an image below the header")
+        raise DataError(f"{shown} lists no image", "add one row per image below the header")
     names = as_texts(read[image], image)
     refuse_blank(np.strings.strip(names), image, shown)
     labels, classes, notes = _read_labels(read, labelled, options, shown)
@@ -146,7 +146,7 @@ def _open_pixel_table(table: Table, pixels: Sequence[str], options: TableOptions
     split = _without(split, label)
     read = table.read(list(dict.fromkeys([*label, *split.names, *split.doubtful])))
     if not read.num_rows:
-        raise DataError(f"{shown} lists no image", "add one row an image below the header")
+        raise DataError(f"{shown} lists no image", "add one row per image below the header")
     texts = {name: np.strings.strip(as_texts(read[name], name)) for name in read.column_names}
     refuse_blank(texts[label[0]], label[0], shown)
     given, notes = read_split_columns(split, texts, shown)
