@@ -246,3 +246,21 @@ def test_tars_of_shards_stay_shards(tmp_path):
     assert open_data(tmp_path / "a.tar").kind == "shards"
     assert is_shard(pack(tmp_path / "b.tar", {"1.png": encode(1)}))
     assert not is_shard(pack(tmp_path / "c.tar", IMAGES))
+
+
+def test_archive_in_an_archive_is_opened(tmp_path):
+    inner = pack(tmp_path / "inner.zip", IMAGES).read_bytes()
+    outer = pack(tmp_path / "photos.tar.gz", {"set/inner.zip": inner})
+    data = open_data(outer)
+    assert (data.name, data.samples.class_names) == ("photos", ("cat", "horse"))
+    assert data.reader.read(0) == IMAGES["cat/1.png"]
+    damaged = pack(tmp_path / "damaged.zip", {"inner.zip": inner[:100]})
+    error = fail(damaged)
+    assert error.message.startswith(f"{damaged}/inner.zip can't be read as an archive")
+
+
+def test_archives_in_one_another_are_opened_to_a_limit(tmp_path):
+    content, path = IMAGES, tmp_path / "set.zip"
+    for _ in range(5):
+        content = {"inner.zip": pack(path, content).read_bytes()}
+    assert "holds no images" in fail(pack(path, content)).message

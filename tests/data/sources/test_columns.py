@@ -66,3 +66,16 @@ def test_preview_holds_the_first_rows_of_every_column(folder):
     preview = Table(path).preview
     assert list(preview) == ["image", "n"]
     assert preview["n"].tolist() == [str(k) for k in range(1000)]
+
+
+@pytest.mark.parametrize("lines", [("image,label", "0.png,a"), ("image\tlabel", "0.png\té")])
+def test_tables_in_utf_16_are_read(folder, lines):
+    (folder / "t.csv").write_bytes("\n".join(lines).encode("utf-16"))
+    assert labels(open_data(folder / "t.csv")) == [lines[1][-1]]
+
+
+def test_tables_in_other_encodings_name_the_one_to_save(folder):
+    (folder / "t.csv").write_bytes("image,label\n0.png,Käse\n".encode("latin-1"))
+    error = fail(folder / "t.csv")
+    assert error.message.startswith(f"{folder}/t.csv can't be read as a table of text in UTF-8: ")
+    assert error.hint == "save it as UTF-8; in Excel that is the type CSV UTF-8"

@@ -131,9 +131,13 @@ def test_folders_say_what_they_do_not_use(tmp_path):
          "name the folder of training images 'train'"),
         (["train/a/1.png", "val/a/1.png", "valid/a/1.png"],
          "{path} has several folders for val: 'val', 'valid'", "keep one of them"),
-        (["photos/cat/1.png", "photos/dog/1.png", "photos/0.png"],
-         "{path} has only one class folder, 'photos'",
-         "classes are the first folder level: try {path}/photos, which holds 'cat', 'dog'"),
+        (["train/cat.1.png", "train/dog.1.png", "test1/1.png", "sample_submission.csv"],
+         "{path} holds 2 images in 'train/' but no class folders",
+         "put the images of each class in a folder of its own, or list them in a .csv"),
+        (["a.zip"], "{path} holds no images (passed over: 1 .zip)",
+         "give the archive itself: {path}/a.zip"),
+        (["a.zip", "b.tar.gz"], "{path} holds no images (passed over: 1 .gz, 1 .zip)",
+         "unpack 'a.zip', 'b.tar.gz' and give the folder, or give one of them"),
     ],
 )  # fmt: skip
 def test_folders_refuse_with_one_thing_to_do(tmp_path, files, message, hint):

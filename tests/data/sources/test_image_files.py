@@ -159,3 +159,22 @@ def test_files_of_runs_and_systems_are_not_found(tmp_path):
     plant(tmp_path, "train/1.png", "train/2.png", "@eaDir/1.png", "runs/x/config.json")
     plant(tmp_path, "runs/x/contract.json", "runs/x/1.png", "__MACOSX/2.png")
     assert ids(open_data(table(tmp_path, "1", "2"))) == ["train/1.png", "train/2.png"]
+
+
+@pytest.mark.parametrize("above", ["/home/someone/set", "C:\\\\data\\\\set", "~/set"])
+def test_paths_of_another_machine_are_found_by_names_in_one_folder(tmp_path, above):
+    plant(tmp_path, "images/1.png", "images/2.png")
+    path = table(tmp_path, f"{above}/1.png", f"{above}/2.png")
+    data = open_data(path)
+    assert ids(data) == ["images/1.png", "images/2.png"]
+    assert data.notes[0].startswith(f"2 paths of {path} lead elsewhere")
+    (tmp_path / "images/2.png").unlink()
+    assert "can't be found" in fail(path).message
+
+
+def test_paths_of_another_machine_are_not_found_where_folders_contradict(tmp_path):
+    plant(tmp_path, "dog/1.png", "dog/2.png")
+    assert "can't be found" in fail(table(tmp_path, "/set/cat/1.png", "/set/cat/2.png")).message
+    plant(tmp_path, "images/3.png")
+    error = fail(table(tmp_path, "/set/a/3.png", "/set/b/3.png"))
+    assert "can't be found" in error.message

@@ -108,3 +108,18 @@ def test_label_separator_that_is_empty_is_refused(tmp_path):
     assert isinstance(error, UsageError)
     assert error.message == "data.label_separator is empty"
     assert error.hint == "for example data.label_separator=,"
+
+
+def test_whole_numbers_that_were_floats_are_numbers(tmp_path):
+    data = open_data(table(tmp_path, "0.0", "10.0", "2.0"))
+    assert data.samples.class_names == ("0", "2", "10")
+    assert open_data(table(tmp_path, "0.0", "0.5", "2.0")).samples.class_names[0] == "0.0"
+
+
+def test_boxes_in_cells_are_left_out(tmp_path):
+    data = open_data(table(tmp_path, "n01 1 2 3 4", "n02 5 6 7 8 n02 1 2 3 4", "n01 9 9 9 9 "))
+    assert labels(data) == ["n01", "n02", "n01"]
+    assert data.notes == ("label cells such as 'n01 1 2 3 4' hold boxes, which are not used",)
+    several = open_data(table(tmp_path, "cat 1 2 3 4 dog 1.5 2 3 4", "dog 5 6 7 8"))
+    assert labels(several) == ["cat+dog", "dog"]
+    assert open_data(table(tmp_path, "v 1 2 3", "v 1 2 4")).samples.class_names[0] == "v 1 2 3"

@@ -247,3 +247,46 @@ def test_folders_of_systems_are_never_data(tmp_path):
     plant(tmp_path, "Thumbs.db", "a/Thumbs.db", "a/desktop.ini", "b/._1.png")
     data = open_data(tmp_path)
     assert (ids(data), data.ignored, data.notes) == (["a/1.png", "b/1.png"], {}, ())
+
+
+def test_the_only_folder_with_images_is_entered(tmp_path):
+    plant(tmp_path, *classes("images", "cat", "dog"), "notes/cat/1.xml", "README")
+    write(tmp_path, "images.txt", "1 cat/1.png", "2 dog/1.png")
+    data = open_data(tmp_path)
+    assert data.samples.class_names == ("cat", "dog")
+    assert data.notes == (
+        "the data are in images/, the only folder with images; not used: 'notes', 'images.txt'",
+    )
+
+
+def test_numbered_folders_of_images_beside_a_table_are_no_classes(tmp_path):
+    plant(tmp_path, "images_001/images/1.png", "images_002/images/2.png")
+    write(tmp_path, "labels.csv", "image,label", "1.png,a", "2.png,b")
+    write(tmp_path, "test_list.txt", "2.png")
+    error = fail(tmp_path)
+    assert error.message == f"{tmp_path} holds 'images_001', 'images_002', which are not classes"
+    assert error.hint == f"did you mean '{tmp_path}/labels.csv'?"
+
+
+def test_folders_of_the_same_names_are_noted_behind_a_folder_of_images(tmp_path):
+    for place in ("amazon", "webcam"):
+        plant(tmp_path, *classes(f"{place}/images", "mug", "pen"))
+    assert open_data(tmp_path).notes == (
+        "the classes are 'amazon', 'webcam'; the folders 'mug', 'pen' inside each are not classes",
+    )
+
+
+def test_test_images_in_a_folder_of_images_are_unlabelled(tmp_path):
+    plant(tmp_path, *classes("Final_Training/Images", "0", "1"), "Final_Test/Images/7.png")
+    data = open_data(tmp_path)
+    assert data.samples.class_names == ("0", "1")
+    assert any("1 image in Final_Test/Images/ has no label" in note for note in data.notes)
+
+
+def test_list_in_a_folder_beside_the_images_is_named(tmp_path):
+    plant(tmp_path, "images/a_1.png", "images/b_1.png")
+    write(tmp_path, "annotations/trainval.txt", "a_1 1 1", "b_1 2 1")
+    write(tmp_path, "annotations/README.txt", "Nothing but words here.")
+    error = fail(tmp_path)
+    assert error.message == f"{tmp_path} has only one class folder, 'images'"
+    assert error.hint == f"did you mean '{tmp_path}/annotations/trainval.txt'?"

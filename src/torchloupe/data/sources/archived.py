@@ -129,6 +129,25 @@ class Skeleton:
         """An error about the folder as one about the archive."""
         return type(error)(self.explain(error.message), self.explain(error.hint))
 
+    def only_archive(self) -> Path | None:
+        """The only member where it is an archive in turn, as a file; None for anything else."""
+        if len(self._members) != 1 or not is_archive_name(next(iter(self._members))):
+            return None
+        name, member = next(iter(self._members.items()))
+        if member.size_bytes > shutil.disk_usage(self.folder).free * FREE_FRACTION:
+            raise no_room(self.path)
+        with (self.folder / name).open("wb") as file:
+            self._archive.copy(member, file)
+        return self.folder / name
+
+    def keep_with(self, data: Data) -> Data:
+        """`data` from the archive inside, which lies in this one's folder."""
+        reader: Any = data.reader
+        reader.kept_alive = (self._holder, getattr(reader, "kept_alive", None))
+        stamp = make_stamp("archive", stamp_file(os.fspath(self.path)), data.samples.ids)
+        notes = tuple(self.explain(note) for note in data.notes)
+        return replace(data, name=short_name(name_archive(self.path)), notes=notes, stamp=stamp)
+
     def start(self) -> Path:
         """The folder to open: down through folders that hold one folder and nothing else."""
         place = self.folder

@@ -19,7 +19,9 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from torchloupe.data.image.formats import IMAGE_SUFFIXES
+from torchloupe.data.sources.records import RECORD_ENDINGS, read_records
 from torchloupe.data.sources.source import name_some
+from torchloupe.data.sources.text_lists import LIST_ENDINGS, read_list
 from torchloupe.errors import DataError, printable
 
 PREVIEW_ROWS = 1000
@@ -33,15 +35,25 @@ class Table:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._raw: list[str]
         self.has_header = True
         self._is_parquet = path.suffix.lower() == ".parquet"
         self._delimiter = ","
         self._skipped = 0  # lines before the header
         self._is_spaced = False  # quotes follow a space, which Arrow doesn't read
         self._names: list[str] | None = None
+        self._encoding = "utf-8-sig"
+        self._whole: Any = None  # the table where it is read as a whole
         try:
-            if self._is_parquet:
-                self._raw: list[str] = list(pa.parquet.read_schema(path).names)
+            if path.suffix.lower() in (*LIST_ENDINGS, *RECORD_ENDINGS):
+                is_list = path.suffix.lower() in LIST_ENDINGS
+                cells = read_list(path) if is_list else read_records(path)
+                self._whole = pa.table(
+                    {name: pa.array(c, pa.string()) for name, c in cells.items()}
+                )
+                self._raw = list(cells)
+            elif self._is_parquet:
+                self._raw = list(pa.parquet.read_schema(path).names)
             else:
                 self._read_header()
         except (pa.ArrowException, OSError, UnicodeDecodeError, csv.Error) as error:
@@ -57,7 +69,9 @@ class Table:
     def _read_header(self) -> None:
         with self.path.open("rb") as file:
             head = file.read(_HEAD_BYTES)
-        lines = head.decode("utf-8-sig", "replace").splitlines()
+        if head[:2] in (b"\xff\xfe", b"\xfe\xff"):  # as Excel saves "Unicode text"
+            self._encoding = "utf-16"
+        lines = head.decode(self._encoding, "replace").splitlines()
         delimiter = ""
         if lines and (said := re.fullmatch(r'"?sep=(.)"?[,;\t]*', lines[0], re.IGNORECASE)):
             delimiter, self._skipped = said[1], 1  # Excel's own first line
@@ -73,7 +87,9 @@ class Table:
         self._delimiter = delimiter
         cells = next(csv.reader([first], delimiter=delimiter, skipinitialspace=True))
         quoted = re.compile(rf'(^|{re.escape(delimiter)}) +"')
-        self._is_spaced = any(quoted.search(line) for line in lines[:PREVIEW_ROWS])
+        self._is_spaced = self._encoding == "utf-16" or any(
+            quoted.search(line) for line in lines[:PREVIEW_ROWS]
+        )
         if len(cells) >= _FEWEST_NUMBERS and all(_NUMBER.fullmatch(c.strip()) for c in cells):
             self.has_header = False
             self._names = [f"column {number + 1}" for number in range(len(cells))]
@@ -134,8 +150,8 @@ class Table:
         try:
             if self._is_parquet:
                 return pa.parquet.read_table(self.path, columns=raw).rename_columns(columns)
-            if self._is_spaced:
-                table = self._spaced.select(columns)
+            if self._whole is not None or self._is_spaced:
+                table = (self._whole or self._spaced).select(raw).rename_columns(columns)
                 return table if rows is None else table.slice(0, rows)
             types = dict.fromkeys(raw, pa.string())
             return self.read_typed(raw, types, rows).rename_columns(columns)
@@ -168,7 +184,7 @@ class Table:
     @cached_property
     def _spaced(self) -> Any:
         """The whole table, read by Python: slower, and it knows quotes behind a space."""
-        with self.path.open(encoding="utf-8-sig", newline="") as file:
+        with self.path.open(encoding=self._encoding, newline="") as file:
             reader = csv.reader(file, delimiter=self._delimiter, skipinitialspace=True, strict=True)
             rows = [row for row in reader if row][self._skipped :]
         rows = rows if self._names else rows[1:]
@@ -185,7 +201,7 @@ class Table:
     @property
     def is_text(self) -> bool:
         """Whether the file is one of text, and no Parquet file."""
-        return not self._is_parquet
+        return not self._is_parquet and self._whole is None
 
     def raw_name(self, column: str) -> str:
         """The name of a column as it is in the file."""
@@ -193,9 +209,11 @@ class Table:
 
     def _unreadable(self, error: Exception) -> DataError:
         what = "a Parquet file" if self._is_parquet else "a table of text in UTF-8"
+        hint = "save it again, one row per image, columns image and label"
+        if not self._is_parquet and "utf" in str(error).lower():
+            hint = "save it as UTF-8; in Excel that is the type CSV UTF-8"
         return DataError(
-            f"{printable(self.path)} can't be read as {what}: {printable(error)}",
-            "save it again, one row per image, columns image and label",
+            f"{printable(self.path)} can't be read as {what}: {printable(error)}", hint
         )
 
 

@@ -111,7 +111,10 @@ def find_labels(dataset: Any, where: str) -> tuple[NDArray[Any], tuple[str, ...]
                 labels = None  # they are changed on the way, or are something else
         if labels is not None:
             return _checked(labels), ()
-        labels = _checked(as_labels([read_item(dataset, row)[1] for row in range(count)]))
+        values = [read_item(dataset, 0)[1]]
+        as_labels(values)  # a label that is none is told at once
+        values += [read_item(dataset, row)[1] for row in range(1, count)]
+        labels = _checked(as_labels(values))
     except (ValueError, TypeError) as error:
         raise DataError(
             f"{where}: labels can't be used: {printable(error)}",

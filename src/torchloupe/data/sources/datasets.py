@@ -68,19 +68,14 @@ def open_datasets(
     Class names come from `.classes`, else they are the numbers; between splits they are
     aligned by name. `stamp` is for sets that never change: any other gets one of its own.
     """
-    notes: list[str] = []
-    labels = {}
-    parts, text_notes = number_texts(parts, class_names)
-    notes += text_notes
-    parts = {part: unite_classes(dataset) for part, dataset in parts.items()}
-    for part, dataset in parts.items():
-        where = SPLIT_NAMES[part] if len(parts) > 1 else "dataset"
-        if not len(dataset):
-            raise DataError(f"{where} has no samples", "give a dataset that holds images")
-        labels[part], note = find_labels(dataset, where)
-        notes += note
-        if part == TRAIN and not stamp and not has_no_randomness(dataset):
-            notes += note_unrepeatable_rows(dataset, where)
+    try:
+        parts, labels, notes = _find_all(parts, not stamp)
+    except DataError:
+        parts, text_notes = number_texts(parts, class_names)
+        if not text_notes:
+            raise
+        parts, labels, notes = _find_all(parts, not stamp)
+        notes = [*text_notes, *notes]
     width = _count_columns(labels)
     names, aligned = _align(parts, labels, class_names)
     every = np.concatenate(list(labels.values()))
@@ -111,6 +106,26 @@ def open_datasets(
         notes=tuple(notes),
         stamp=stamp or uuid.uuid4().hex,
     )
+
+
+def _find_all(
+    parts: Mapping[int, Any], is_compared: bool
+) -> tuple[dict[int, Any], dict[int, NDArray[Any]], list[str]]:
+    """The datasets with the classes of their parts united, their labels, and notes.
+
+    Rows are read twice and compared where `is_compared`.
+    """
+    united = {part: unite_classes(dataset) for part, dataset in parts.items()}
+    labels, notes = {}, list[str]()
+    for part, dataset in united.items():
+        where = SPLIT_NAMES[part] if len(united) > 1 else "dataset"
+        if not len(dataset):
+            raise DataError(f"{where} has no samples", "give a dataset that holds images")
+        labels[part], note = find_labels(dataset, where)
+        notes += note
+        if part == TRAIN and is_compared and not has_no_randomness(dataset):
+            notes += note_unrepeatable_rows(dataset, where)
+    return united, labels, notes
 
 
 def _require_names(labels: NDArray[Any], names: Sequence[str]) -> None:

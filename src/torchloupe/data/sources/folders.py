@@ -6,6 +6,7 @@ folder is kept in an index (data/sources/index). Which folders are splits is for
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,8 @@ from torchloupe.data.split import TRAIN
 from torchloupe.errors import DataError, printable
 from torchloupe.units import plural
 
+_PACKED = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
+
 
 def open_folder(path: Path, class_names: Sequence[str] = ()) -> Data:
     """Images in class folders, or in class folders below train, val and test folders.
@@ -71,7 +74,10 @@ def open_folder(path: Path, class_names: Sequence[str] = ()) -> Data:
     ids, codes, parts, files, exact = reading.listing.table()
     used = np.flatnonzero(np.bincount(codes, minlength=len(classes)))
     if len(used) == 1 and not layout.splits:
-        _refuse_extra_level(Path(root), classes[used[0]], reading.top)
+        only = classes[used[0]]
+        if len(Walk(os.path.join(root, only)).look().folders) > 1:  # noqa: PTH118
+            return _enter_only(Path(root), only, class_names, reading)
+        _refuse_listed(Path(root), only, reading)
     found = [as_text(classes[code]) for code in used]
     names, numbers = order_classes(found, class_names)
     lookup = np.zeros(len(classes), dtype=np.int64)
@@ -193,7 +199,9 @@ class _Reading:
         if not is_split:
             direct = {name: tree.get(name, set()) for name, tree in trees.items()}
             refuse_parts_as_classes(Path(self.walk.root), direct, level)
-            self.notes += note_alike(direct)
+            self.notes += note_alike(
+                {name: _through_fillers(name, tree) for name, tree in trees.items()}
+            )
         if empty and len(self.listing):
             many = "hold no images and are not classes" if len(empty) > 1 else "holds no images"
             self.notes.append(f"{name_some(empty)} {many}")
@@ -248,6 +256,15 @@ def _find_trees(
     return trees
 
 
+def _through_fillers(name: str, tree: Mapping[str, set[str]]) -> set[str]:
+    """The folders in a class folder, or in the only one there where its name says nothing."""
+    inner = tree.get(name, set())
+    while len(inner) == 1 and is_filler(only := next(iter(inner))):
+        name = f"{name}/{only}"
+        inner = tree.get(name, set())
+    return inner
+
+
 def _refuse_own(path: Path) -> None:
     if what := name_own_folder(os.fspath(path)):
         raise DataError(
@@ -256,18 +273,29 @@ def _refuse_own(path: Path) -> None:
         )
 
 
-def _refuse_extra_level(path: Path, only: str, top: Level) -> None:
-    """DataError if the one class found is a folder of class folders, or of listed images."""
-    message = f"{printable(path)} has only one class folder, {name_some([only])}"
-    inner = Walk(os.fspath(path)).look(only).folders
-    if len(inner) > 1:
+def _enter_only(path: Path, only: str, class_names: Sequence[str], reading: _Reading) -> Data:
+    """Data from the only folder that holds images, where class folders or splits are in it."""
+    data = open_folder(path / only, class_names)
+    beside = [name for name in reading.top.folders if name != only]
+    tables = tables_in(path, reading.top)
+    unused = [*beside, *(os.path.basename(table) for table in tables)]  # noqa: PTH119
+    rest = f"; not used: {name_some(unused)}" if unused else ""
+    note = f"the data are in {printable(only)}/, the only folder with images{rest}"
+    return replace(data, notes=(note, *data.notes))
+
+
+def _refuse_listed(path: Path, only: str, reading: _Reading) -> None:
+    """DataError where the one class found is a folder of images that a table lists."""
+    tables = rank_tables(tables_in(path, reading.top))
+    for beside in reading.top.folders if not tables else ():
+        if beside != only:
+            place = path / beside
+            tables += rank_tables(tables_in(place, Walk(os.fspath(place)).look()))
+    if tables:
         raise DataError(
-            message,
-            f"classes are the first folder level: try {printable(path / only)}, which holds "
-            f"{name_some(inner, 3)}",
+            f"{printable(path)} has only one class folder, {name_some([only])}",
+            f"did you mean {name_some(tables)}?",
         )
-    if tables := tables_in(path, top):
-        raise DataError(message, f"did you mean {name_some(rank_tables(tables))}?")
 
 
 def _no_images(path: Path, reading: _Reading) -> DataError:
@@ -279,6 +307,10 @@ def _no_images(path: Path, reading: _Reading) -> DataError:
         hint = f"did you mean {name_some(tables)}?"
     elif loose:
         hint = "put the images of each class in a folder of its own, or list them in a .csv"
+    elif packed := sorted(name for name in top.files if name.lower().endswith(_PACKED)):
+        hint = f"give the archive itself: {printable(path / packed[0])}"
+        if len(packed) > 1:
+            hint = f"unpack {name_some(packed)} and give the folder, or give one of them"
     if loose:
         where = f" in {name_some(reading.loose)}" if reading.loose else ""
         return DataError(

@@ -6,6 +6,7 @@ is guessed.
 """
 
 import os
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from torchloupe.data.image.formats import IMAGE_SUFFIXES
 from torchloupe.data.sources.source import name_some
-from torchloupe.data.sources.split_names import read_split_name
+from torchloupe.data.sources.split_names import is_filler, read_split_name
 from torchloupe.data.sources.system_files import is_system_name, name_own_folder
 from torchloupe.data.sources.walk import as_text
 from torchloupe.data.split import TRAIN
@@ -95,6 +96,8 @@ class ImageFiles:
                 for row, found in matches.items()
             }
         chosen = self._choose(matches, given)
+        if is_elsewhere and not chosen:
+            chosen = self._choose_by_name(names)
         for row, match in chosen.items():
             paths[row] = match.path
             facts[row] = _look_up(self.root, match.path)
@@ -144,6 +147,28 @@ class ImageFiles:
             if number >= _MOST_FILES:
                 break
             listed.setdefault(_key(path.rpartition("/")[2], True), []).append(path)
+        return listed or self._list_beside()
+
+    def _list_beside(self) -> dict[str, list[str]]:
+        """Images in the only folder of images beside a table's folder that holds none.
+
+        So `annotations/list.txt` finds what lies in `images/`.
+        """
+        above = os.path.dirname(self.root)  # noqa: PTH120
+        if self.folder != "auto":
+            return {}
+        with os.scandir(above) as entries:
+            names = sorted(entry.name for entry in entries if entry.is_dir())
+        places = [
+            name
+            for name in names
+            if is_filler(name) and next(_walk(os.path.join(above, name)), "")  # noqa: PTH118
+        ]
+        listed: dict[str, list[str]] = {}
+        if len(places) == 1:
+            for path in _walk(os.path.join(above, places[0])):  # noqa: PTH118
+                key = _key(path.rpartition("/")[2], True)
+                listed.setdefault(key, []).append(f"../{places[0]}/{path}")
         return listed
 
     def _choose(
@@ -184,6 +209,27 @@ class ImageFiles:
             chosen[row] = of_split[0]
         return chosen
 
+    def _choose_by_name(self, names: NDArray[Any]) -> dict[int, _Match]:
+        """Files by their names alone where cells are paths of another machine.
+
+        All must lie in one folder, whose name says nothing that the paths could contradict.
+        """
+        if not all(_is_absolute(name) for name in names.tolist()):
+            return {}
+        chosen = {}
+        for row, name in enumerate(names.tolist()):
+            last = name.strip().replace("\\", "/").rpartition("/")[2]
+            found = self._listed.get(_key(last, has_ending=True), ())
+            fitting = [path for path in found if _plain(path.rpartition("/")[2]) == _plain(last)]
+            if len(fitting) != 1:
+                return {}
+            chosen[row] = _Match(self._join(fitting[0]), _BY_ITS_END)
+        folders = {match.path.rpartition("/")[0] for match in chosen.values()}
+        folder = folders.pop() if len(folders) == 1 else "?"
+        is_plain = not folder or is_filler(folder.rpartition("/")[2])
+        is_clear = is_plain and len({match.path for match in chosen.values()}) == len(names)
+        return chosen if is_clear else {}
+
     def _note_places(self, placed: Counter[str]) -> tuple[str, ...]:
         notes = []
         if placed[_BY_ITS_END]:
@@ -219,6 +265,10 @@ class ImageFiles:
                 "data.image_folder=FOLDER names another",
             )
         return (text,)
+
+
+def _is_absolute(name: str) -> bool:
+    return re.match(r"\s*(/|\\|[A-Za-z]:|~)", name) is not None
 
 
 def _say_which(places: Sequence[str]) -> str:

@@ -42,6 +42,7 @@ _KINDS = (
     "IDX file, digits, torchvision:NAME or file.py:NAME"
 )
 _ARRAY_KINDS = ("npz", "npy", "idx", "code", "object", *ARRAY_KINDS)
+_ARCHIVES_DEEP = 2  # archives in one another that are opened
 _TABLE_KINDS = ("table", "tables")
 _TABLE_OPTIONS = ("image_column", "label_column", "label_separator", "image_folder", "split_column")
 
@@ -123,10 +124,12 @@ def _open(source: Any, options: dict[str, Any], download: bool) -> Data:
     return _OPENERS[kind](_path(str(source)), **options)
 
 
-def _open_archive(path: Path, **options: Any) -> Data:
+def _open_archive(path: Path, depth: int = 0, **options: Any) -> Data:
     """Data from whatever layout is in an archive; its name stands in every text."""
     skeleton = Skeleton(path)
     try:
+        if depth < _ARCHIVES_DEEP and (inner := skeleton.only_archive()):
+            return skeleton.keep_with(_open_archive(inner, depth + 1, **options))
         data = open_data(skeleton.start(), **options)
     except LoupeError as error:
         raise skeleton.explain_error(error) from None

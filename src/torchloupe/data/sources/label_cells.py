@@ -6,6 +6,7 @@ used where the setting data.label_separator says so, and pointed out where they 
 
 import ast
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -27,6 +28,10 @@ _IN_NAMES = ("+", "&", "/", " and ", " ", "_", "-")
 # How a shell takes them.
 _TYPED = {" ": "space", ";": "semicolon", "&": "'&'", "\n": "newline", " and ": "and"}
 
+_WHOLE = re.compile(r"[+-]?\d+\.0+")
+_BOX = re.compile(r"(\S*[^\s\d.]\S*)(?: +-?\d+(?:\.\d+)?){4}(?= |$)")
+_BOXES = re.compile(rf"{_BOX.pattern}(?: +{_BOX.pattern})* *")
+
 _IN_BRACKETS = "in brackets"
 
 Labels = tuple[NDArray[Any], tuple[str, ...], tuple[str, ...]]
@@ -42,6 +47,10 @@ def read_label_cells(
     """
     if not separator:
         raise UsageError("data.label_separator is empty", "for example data.label_separator=,")
+    texts, boxes = _without_boxes(_as_whole_numbers(texts), separator)
+    if boxes:
+        labels, classes, notes = read_label_cells(texts, column, "auto", class_names, shown)
+        return labels, classes, (boxes, *notes)
     found, codes = np.unique(texts, return_inverse=True)
     values = [str(value) for value in found]
     cells, how = _cut(values, separator)
@@ -101,6 +110,29 @@ def _are_lists(values: Sequence[str]) -> bool:
         if values and all(v[0] == opening and v[-1] == closing and len(v) > 1 for v in values):
             return opening != "(" or any("'" in value or '"' in value for value in values)
     return False
+
+
+def _as_whole_numbers(texts: NDArray[Any]) -> NDArray[Any]:
+    """`0.0`, `1.0` as 0 and 1 where all labels are so: a number that went through a float."""
+    found = np.unique(texts)
+    if not len(found) or not all(_WHOLE.fullmatch(str(value)) for value in found):
+        return texts
+    plain = [str(text).partition(".")[0] for text in texts.tolist()]
+    return np.array(plain, dtype=np.dtypes.StringDType())
+
+
+def _without_boxes(texts: NDArray[Any], separator: str) -> tuple[NDArray[Any], str]:
+    """Labels out of `cat 10 20 60 80 dog 5 5 9 9`, and a note; with "" where cells are others."""
+    if separator != "auto" or not len(texts) or not _BOXES.fullmatch(str(texts[0])):
+        return texts, ""
+    found, codes = np.unique(texts, return_inverse=True)
+    if not all(_BOXES.fullmatch(str(value)) for value in found):
+        return texts, ""
+    named = [list(dict.fromkeys(_BOX.findall(str(value)))) for value in found]
+    is_single = all(len(names) == 1 for names in named)
+    cells = [names[0] if is_single else json.dumps(names) for names in named]
+    plain = np.array(cells, dtype=np.dtypes.StringDType())[codes.reshape(-1)]
+    return plain, f"label cells such as '{printable(texts[0], 60)}' hold boxes, which are not used"
 
 
 def _read_list(text: str) -> list[str]:

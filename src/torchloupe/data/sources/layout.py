@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from torchloupe.data.sources.records import RECORD_ENDINGS
 from torchloupe.data.sources.source import SPLIT_WORDS, name_some
 from torchloupe.data.sources.split_names import (
     SplitName,
@@ -18,6 +19,7 @@ from torchloupe.data.sources.split_names import (
     read_split,
     read_split_name,
 )
+from torchloupe.data.sources.text_lists import LIST_ENDINGS, is_listing
 from torchloupe.data.sources.walk import Level, Walk
 from torchloupe.data.split import SPLIT_NAMES, TRAIN
 from torchloupe.errors import DataError, printable
@@ -96,7 +98,8 @@ def find_layout(root: str, top: Level, scout: Walk) -> Layout:
             )
         return Layout()
     if others and set(splits.values()) == {TRAIN}:
-        if len(splits) == 1 and all(map(is_vague_name, others)):
+        # `test1` beside `train` is no class, whatever it is.
+        if len(splits) == 1 and all(is_vague_name(name) or name in named for name in others):
             _refuse_unnamed_split(root, next(iter(splits)), others, scout)
             return Layout(splits, others)
         return Layout()
@@ -137,6 +140,8 @@ def _compare_class_folders(root: str, splits: Mapping[str, int], scout: Walk) ->
     known = set(class_folders(scout, train))
     for name in splits:
         inner = set(class_folders(scout, name))
+        if len(inner) == 1 and is_filler(only := next(iter(inner))) and only not in known:
+            continue  # loose images in `test/images/`
         if known and inner and not inner & known:
             raise DataError(
                 f"the names of {name_some([train, name])} in {printable(root)} say train and "
@@ -212,7 +217,7 @@ def refuse_parts_as_classes(path: Path, children: Mapping[str, set[str]], top: L
                 "put all images of a class into one folder, or list them in a .csv with the "
                 "columns image, label and split",
             )
-        if tables and not any(children.values()):
+        if tables and all(map(is_filler, set().union(*children.values()))):
             raise DataError(f"{shown} holds {name_some(names, 3)}, which are not classes", hint)
 
 
@@ -242,7 +247,10 @@ def is_unlabelled(name: str, inner: Level, known: set[str]) -> bool:
 def tables_in(path: Path, top: Level) -> list[str]:
     """Files in the folder that may be the data themselves."""
     return sorted(
-        os.fspath(path / name) for name in top.files if name.lower().endswith(TABLE_FILES)
+        os.fspath(path / name)
+        for name in top.files
+        if name.lower().endswith(TABLE_FILES)
+        or (name.lower().endswith((*LIST_ENDINGS, *RECORD_ENDINGS)) and is_listing(path / name))
     )
 
 
@@ -253,9 +261,8 @@ def rank_tables(tables: Iterable[str]) -> list[str]:
     train = [table for table, name in splits.items() if name is not None and name.part == TRAIN]
     if train:
         return train
-    plain = [
+    return [
         table
         for table in found
         if splits[table] is None and "submission" not in Path(table).stem.lower()
     ]
-    return plain or found

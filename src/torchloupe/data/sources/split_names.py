@@ -18,7 +18,22 @@ _WORDS = {
 _FILLERS = frozenset(
     (
         *("set", "sets", "data", "dataset", "datasets", "split", "splits", "subset", "part"),
-        *("image", "images", "img", "imgs", "photo", "photos", "picture", "pictures", "pics"),
+        *(
+            "image",
+            "images",
+            "img",
+            "imgs",
+            "jpg",
+            "jpgs",
+            "jpeg",
+            "jpegs",
+            "png",
+            "photo",
+            "photos",
+            "picture",
+            "pictures",
+            "pics",
+        ),
         *("sample", "samples", "example", "examples", "file", "files", "folder", "dir"),
         *("label", "labels", "labelled", "labeled", "list", "annotations", "csv", "df"),
     )

@@ -11,10 +11,12 @@ from torchloupe.data.sources.columns import Table
 from torchloupe.data.sources.image_files import ImageFiles
 from torchloupe.data.sources.joined import join_splits
 from torchloupe.data.sources.pixel_table import find_pixel_columns, label_candidates
+from torchloupe.data.sources.records import RECORD_ENDINGS
 from torchloupe.data.sources.source import Data, name_some
 from torchloupe.data.sources.split_names import read_split_name
 from torchloupe.data.sources.system_files import is_system_name
 from torchloupe.data.sources.tables import TABLE_ENDINGS, TableOptions, open_table
+from torchloupe.data.sources.text_lists import LIST_ENDINGS, is_listing
 from torchloupe.data.split import SPLIT_NAMES, TRAIN
 from torchloupe.errors import DataError, LoupeError, printable
 
@@ -44,13 +46,17 @@ def find_split_tables(folder: Path) -> dict[int, Path]:
     if TRAIN not in labelled or len(labelled) < 2:
         return {}
     for part, paths in labelled.items():
-        if len(paths) > 1:
+        if len({path.with_suffix("") for path in paths}) > 1:
             raise DataError(
                 f"{printable(folder)} has several tables for {SPLIT_NAMES[part]}: "
                 f"{name_some(path.name for path in paths)}",
                 "keep one of them, or give the table to use",
             )
-    return {part: labelled[part][0] for part in sorted(labelled)}
+    rank = TABLE_ENDINGS.index  # train.txt beside train.json says the same
+    return {
+        part: min(labelled[part], key=lambda path: rank(path.suffix.lower()))
+        for part in sorted(labelled)
+    }
 
 
 def open_split_tables(
@@ -90,6 +96,8 @@ def _only_tables(folder: Path) -> list[Path]:
 
 def _has_labels(path: Path) -> bool:
     """Whether a table holds labels beside its images, as far as its first rows tell."""
+    if path.suffix.lower() in (*LIST_ENDINGS, *RECORD_ENDINGS) and not is_listing(path):
+        return False
     try:
         table = Table(path)
         if pixels := find_pixel_columns(table):

@@ -30,14 +30,16 @@ from torchloupe.data.sources.image_files import ImageFiles, holds_images
 from torchloupe.data.sources.label_cells import Labels, read_label_cells, refuse_blank
 from torchloupe.data.sources.labels import compare_splits
 from torchloupe.data.sources.pixel_table import find_pixel_columns, label_candidates, open_pixels
+from torchloupe.data.sources.records import RECORD_ENDINGS
 from torchloupe.data.sources.source import Data, FileReader, make_stamp, name_some, short_name
 from torchloupe.data.sources.split_column import read_split_columns
 from torchloupe.data.sources.split_names import read_split, read_split_name
+from torchloupe.data.sources.text_lists import LIST_ENDINGS
 from torchloupe.data.split import TRAIN
 from torchloupe.errors import DataError, UsageError, printable
 from torchloupe.units import plural
 
-TABLE_ENDINGS = (".csv", ".tsv", ".parquet")
+TABLE_ENDINGS = (".csv", ".tsv", ".parquet", *LIST_ENDINGS, *RECORD_ENDINGS)
 
 
 @dataclass(frozen=True)

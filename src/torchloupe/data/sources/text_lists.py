@@ -1,0 +1,179 @@
+"""Lists of images in text files: `path label` a line, `class/name` alone, or numbered lists.
+
+Cells stand between spaces, tabs or commas; lines that begin with # are remarks. What is read here
+becomes a table of text columns, whose roles are found as in any other table.
+"""
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from torchloupe.data.image.formats import IMAGE_SUFFIXES
+from torchloupe.data.sources.split_names import read_split_name
+from torchloupe.data.split import TRAIN
+from torchloupe.errors import DataError, printable
+
+LIST_ENDINGS = (".txt", ".lst", ".list")
+_ENDINGS = "|".join(re.escape(ending) for ending in sorted(IMAGE_SUFFIXES))
+_NAMED = re.compile(rf"(?P<path>.+?(?:{_ENDINGS}))(?:\s+(?P<rest>.*))?", re.IGNORECASE)
+# A name of an image and another cell, a path through a folder, or a name and numbers.
+_IN_LINE = re.compile(
+    rf"({_ENDINGS})[\s,;]+\S|[^\s/]/[^\s/]+({_ENDINGS})|^[^\s/]+/[^\s/]+$|^\S+(\s+\d+)+$",
+    re.IGNORECASE,
+)
+_NUMBER = re.compile(r"-?\d+")
+_HEAD_BYTES = 8192
+
+Columns = dict[str, list[str]]
+
+
+def read_list(path: Path) -> Columns:
+    """The columns of a list, by name: image, label and more; DataError for any other text.
+
+    Of names alone the folder of each is its label. Where images are numbered (`1 cat/1.jpg`), the
+    lists beside with these numbers give labels, names of classes and the split.
+    """
+    rows = _read_rows(path)
+    if len(rows) > 2 and len(rows[0]) == 1 and len(rows[2]) == len(rows[1]) + 1:
+        rows = [["image", *rows[1]], *rows[2:]]  # a count, then the names of the other columns
+    names: list[str] = []
+    if len(rows) > 1 and not any(map(_is_number, rows[0])) and _is_header(rows[0], rows[1:50]):
+        names, rows = rows[0], rows[1:]
+    widths = {len(row) for row in rows}
+    if not rows or len(widths) > 1:
+        wrong = next((k for k, row in enumerate(rows, 1) if len(row) != len(rows[0])), 1)
+        raise DataError(
+            f"{printable(path)} is no list of images: line {wrong} has another number of cells "
+            "than the first",
+            "write `path label` into each line, or image,label into a .csv",
+        )
+    place = _find_images(rows)
+    if place < 0:
+        raise DataError(
+            f"{printable(path)} is no list of images: no column holds paths or names of files",
+            "write `path label` into each line, or image,label into a .csv",
+        )
+    columns = {
+        (names[k] if names else _name_column(k, place, len(rows[0]))): [row[k] for row in rows]
+        for k in range(len(rows[0]))
+    }
+    if len(columns) == 1:
+        images = next(iter(columns.values()))
+        folders = [name.strip("/").rpartition("/")[0].rpartition("/")[2] for name in images]
+        return {**columns, "label": folders} if all(folders) else columns
+    if not names and place == 1 and len(columns) == 2 and _are_distinct([row[0] for row in rows]):
+        return _join_numbered(path, [row[0] for row in rows], [row[1] for row in rows])
+    return columns
+
+
+def is_listing(path: Path) -> bool:
+    """Whether a file of text or JSON plainly lists images, as far as its first bytes tell."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD_BYTES).decode("utf-8-sig", "replace")
+    except OSError:
+        return False
+    if path.suffix.lower() not in LIST_ENDINGS:
+        return re.search(rf'({_ENDINGS})"', head, re.IGNORECASE) is not None
+    lines = [line.strip() for line in head.splitlines()[:40]]
+    lines = [line for line in lines if line and not line.startswith("#")][:-1] or lines[:1]
+    named = [_IN_LINE.search(line) is not None for line in lines]
+    return bool(named) and sum(named) >= 0.9 * len(named)
+
+
+def _read_rows(path: Path) -> list[list[str]]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{printable(path)} can't be read as a list in UTF-8: {printable(error)}",
+            "save it again as UTF-8",
+        ) from None
+    lines = [line.strip() for line in text.splitlines()]
+    lines = [line for line in lines if line and not line.startswith("#")]
+    some = lines[:50]
+    for sign in ("\t", ",", ";"):
+        if some and len({line.count(sign) for line in some}) == 1 and sign in some[0]:
+            return [[cell.strip().strip('"') for cell in line.split(sign)] for line in lines]
+    return [_cut(line) for line in lines]
+
+
+def _cut(line: str) -> list[str]:
+    """The cells between spaces; a name that ends like an image may hold spaces itself."""
+    named = _NAMED.fullmatch(line)
+    words = line.split()
+    if named is None or (_is_number(words[0]) and " " in named["path"]):
+        return words
+    return [named["path"], *(named["rest"] or "").split()]
+
+
+def _is_number(cell: str) -> bool:
+    return _NUMBER.fullmatch(cell) is not None
+
+
+def _is_header(first: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
+    """Whether the first line holds words where the others hold names of files."""
+    place = _find_images(rows)
+    if place < 0 or len(first) != len(rows[0]):
+        return False
+    return not _is_image(first[place]) and "/" not in first[place] and len(first) > 1
+
+
+def _find_images(rows: Sequence[Sequence[str]]) -> int:
+    """The column whose cells are names of images, or lead through folders; else the first of two
+    and more columns of distinct texts; -1 for none.
+    """
+    some = rows[:50]
+    for is_one in (_is_image, lambda cell: "/" in cell.strip("/")):
+        for k in range(len(some[0])):
+            if all(len(row) > k and is_one(row[k]) for row in some):
+                return k
+    texts = [row[0] for row in rows]
+    is_plain = len(some[0]) > 1 and _are_distinct(texts) and not all(map(_is_number, texts))
+    return 0 if is_plain and all(len(row) == len(some[0]) for row in some) else -1
+
+
+def _is_image(cell: str) -> bool:
+    return os.path.splitext(cell)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122
+
+
+def _are_distinct(cells: Sequence[str]) -> bool:
+    return len(set(cells)) == len(cells)
+
+
+def _name_column(number: int, image: int, count: int) -> str:
+    if number == image:
+        return "image"
+    is_label = number == (0 if image else 1)
+    return "label" if is_label and count > 1 else f"column {number + 1}"
+
+
+def _join_numbered(path: Path, numbers: Sequence[str], images: list[str]) -> Columns:
+    """The images of a numbered list, with what the lists beside it say of their numbers."""
+    columns: Columns = {"image": images}
+    beside: dict[str, dict[str, str]] = {}
+    for file in sorted(path.parent.glob(f"*{path.suffix}")):
+        rows = _read_rows(file) if file != path and file.stat().st_size < 2**28 else []
+        if rows and all(len(row) == 2 for row in rows):
+            beside[file.stem.lower()] = {row[0]: row[1] for row in rows}
+    own = {name: found for name, found in beside.items() if set(numbers) <= set(found)}
+    labels = [name for name in own if "label" in name or "class" in name]
+    splits = [name for name in own if (n := read_split_name(name)) or "split" in name or n]
+    splits = [name for name in splits if name not in labels]
+    if len(labels) != 1:
+        raise DataError(
+            f"{printable(path)} numbers its images, and no list beside it has a label for each "
+            "number",
+            "write `path label` into each line, or give a table of images and labels",
+        )
+    codes = [own[labels[0]][number] for number in numbers]
+    names = [found for found in beside.values() if set(codes) <= set(found)]
+    names = [found for found in names if found is not own[labels[0]] and len(found) < len(numbers)]
+    columns["label"] = [names[0][code] for code in codes] if len(names) == 1 else codes
+    if len(splits) == 1:
+        flags = [own[splits[0]][number] for number in numbers]
+        named = read_split_name(splits[0])
+        is_flag = set(flags) <= {"0", "1"} and (named is None or named.part == TRAIN)
+        columns["is_train" if is_flag else "split"] = flags
+    return columns

@@ -1,0 +1,112 @@
+"""Lists of images in text files: paths and labels, paths alone, numbered lists."""
+
+import pytest
+from trees import fail, plant, write
+
+from torchloupe.data.sources import open_data
+from torchloupe.data.sources.text_lists import is_listing, read_list
+from torchloupe.errors import DataError
+
+NAMES = [f"{kind}/{number}.png" for kind in ("cat", "dog") for number in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("lines", "columns"),
+    [
+        (["a/0.png 0", "b/0.png 1"], {"image": ["a/0.png", "b/0.png"], "label": ["0", "1"]}),
+        (["a b.png\t0", "c.png\t1"], {"image": ["a b.png", "c.png"], "label": ["0", "1"]}),
+        (["a b.png 0", "c.png 1"], {"image": ["a b.png", "c.png"], "label": ["0", "1"]}),
+        (["a.png,x", "b.png,y"], {"image": ["a.png", "b.png"], "label": ["x", "y"]}),
+        (["0 a.png", "1 b.png", "1 c.png"],
+         {"label": ["0", "1", "1"], "image": ["a.png", "b.png", "c.png"]}),
+        (["image label", "a.png x", "b.png y"], {"image": ["a.png", "b.png"], "label": ["x", "y"]}),
+        (["# remark", "", "x_1 1 2", "y_1 2 2"],
+         {"image": ["x_1", "y_1"], "label": ["1", "2"], "column 3": ["2", "2"]}),
+        (["cat/0", "dog/0"], {"image": ["cat/0", "dog/0"], "label": ["cat", "dog"]}),
+        (["2", "soft red", "a.png -1 1", "b.png 1 -1"],
+         {"image": ["a.png", "b.png"], "soft": ["-1", "1"], "red": ["1", "-1"]}),
+        (["a.png", "b.png"], {"image": ["a.png", "b.png"]}),
+    ],
+)  # fmt: skip
+def test_lists_are_columns(tmp_path, lines, columns):
+    assert read_list(write(tmp_path, "list.txt", *lines)) == columns
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["cat/0.png 0", "dog/0.png"], "line 2 has another number of cells than the first"),
+        (["one", "two"], "no column holds paths or names of files"),
+        (["1 2", "2 2"], "no column holds paths or names of files"),
+        ([], "line 1 has another number of cells than the first"),
+    ],
+)
+def test_other_texts_are_no_lists(tmp_path, lines, message):
+    path = write(tmp_path, "list.txt", *lines)
+    error = fail(path)
+    assert isinstance(error, DataError)
+    assert error.message == f"{path} is no list of images: {message}"
+    assert error.hint == "write `path label` into each line, or image,label into a .csv"
+
+
+def test_lists_are_opened_like_tables(tmp_path):
+    plant(tmp_path, *NAMES)
+    data = open_data(write(tmp_path, "list.txt", *(f"{n} {n[:3]}" for n in NAMES)))
+    assert data.samples.class_names == ("cat", "dog")
+    assert data.samples.ids.tolist() == NAMES
+
+
+def test_lists_for_each_split_divide_a_folder(tmp_path):
+    plant(tmp_path, *(f"im/{name}" for name in NAMES))
+    for split, rows in (("train", NAMES[::2] + NAMES[1:2]), ("val", NAMES[3:4])):
+        write(tmp_path, f"{split}.txt", *(f"im/{n} {n[:3]}" for n in rows))
+    write(tmp_path, "README.txt", "Two kinds of animals, and their pictures.", "Enjoy them.")
+    data = open_data(tmp_path)
+    assert data.given.tolist() == [0, 0, 0, 0, 1]
+
+
+def test_lists_find_images_in_the_folder_of_images_beside(tmp_path):
+    plant(tmp_path, *(f"images/{name}" for name in NAMES))
+    names = [name.removesuffix(".png") for name in NAMES]
+    write(tmp_path, "meta/train.txt", *names[:2], *names[3:5])
+    write(tmp_path, "meta/test.txt", names[2], names[5])
+    write(tmp_path, "meta/train.json", '{"cat": ["cat/0", "cat/1"]}')
+    data = open_data(tmp_path / "meta")
+    assert data.samples.class_names == ("cat", "dog")
+    assert data.given.tolist() == [0, 0, 0, 0, 2, 2]
+    assert data.samples.ids[0] == "../images/cat/0.png"
+    assert data.reader.read(5)
+    assert data.notes[0].endswith("meta/train.txt were found as '../images/*.png'")
+
+
+def test_numbered_lists_are_joined(tmp_path):
+    plant(tmp_path, *(f"images/{name}" for name in NAMES))
+    write(tmp_path, "images.txt", *(f"{k} {name}" for k, name in enumerate(NAMES, 1)))
+    write(tmp_path, "image_class_labels.txt", *(f"{k} {1 + (k > 3)}" for k in range(1, 7)))
+    write(tmp_path, "train_test_split.txt", *(f"{k} {int(k % 3 > 0)}" for k in range(1, 7)))
+    write(tmp_path, "classes.txt", "1 001.cat", "2 002.dog")
+    write(tmp_path, "boxes.txt", *(f"{k} 1 2 3 4" for k in range(1, 7)))
+    data = open_data(tmp_path / "images.txt")
+    assert data.samples.class_names == ("001.cat", "002.dog")
+    assert data.given.tolist() == [0, 0, 2, 0, 0, 2]
+    (tmp_path / "image_class_labels.txt").unlink()
+    message = fail(tmp_path / "images.txt").message
+    assert message.endswith("and no list beside it has a label for each number")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "is_one"),
+    [
+        ("a.txt", "cat/1.png 0\ndog/1.png 1\n", True),
+        ("a.txt", "cat_1 1 2\ncat_2 1 2\n", True),
+        ("a.txt", "cat/1\ndog/1\n", True),
+        ("a.txt", "1.png\n2.png\n", False),  # no labels
+        ("a.txt", "The pictures are in images/.\nHave fun.\n", False),
+        ("requirements.txt", "numpy==2.0\ntorch\n", False),
+        ("a.json", '{"images/1.png": "cat"}', True),
+        ("a.json", '{"0": "cat", "1": "dog"}', False),
+    ],
+)
+def test_listings_are_told_from_other_texts(tmp_path, name, text, is_one):
+    (tmp_path / name).write_text(text)
+    assert is_listing(tmp_path / name) is is_one
