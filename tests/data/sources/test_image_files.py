@@ -161,7 +161,7 @@ def test_files_of_runs_and_systems_are_not_found(tmp_path):
     assert ids(open_data(table(tmp_path, "1", "2"))) == ["train/1.png", "train/2.png"]
 
 
-@pytest.mark.parametrize("above", ["/home/someone/set", "C:\\\\data\\\\set", "~/set"])
+@pytest.mark.parametrize("above", ["/mnt/disk/set", "C:\\\\data\\\\set", "~/set"])
 def test_paths_of_another_machine_are_found_by_names_in_one_folder(tmp_path, above):
     plant(tmp_path, "images/1.png", "images/2.png")
     path = table(tmp_path, f"{above}/1.png", f"{above}/2.png")

@@ -147,29 +147,7 @@ class ImageFiles:
             if number >= _MOST_FILES:
                 break
             listed.setdefault(_key(path.rpartition("/")[2], True), []).append(path)
-        return listed or self._list_beside()
-
-    def _list_beside(self) -> dict[str, list[str]]:
-        """Images in the only folder of images beside a table's folder that holds none.
-
-        So `annotations/list.txt` finds what lies in `images/`.
-        """
-        above = os.path.dirname(self.root)  # noqa: PTH120
-        if self.folder != "auto":
-            return {}
-        with os.scandir(above) as entries:
-            names = sorted(entry.name for entry in entries if entry.is_dir())
-        places = [
-            name
-            for name in names
-            if is_filler(name) and next(_walk(os.path.join(above, name)), "")  # noqa: PTH118
-        ]
-        listed: dict[str, list[str]] = {}
-        if len(places) == 1:
-            for path in _walk(os.path.join(above, places[0])):  # noqa: PTH118
-                key = _key(path.rpartition("/")[2], True)
-                listed.setdefault(key, []).append(f"../{places[0]}/{path}")
-        return listed
+        return listed or (_list_beside(self.root) if self.folder == "auto" else {})
 
     def _choose(
         self, matches: dict[int, list[_Match]], given: NDArray[np.int8] | None
@@ -265,6 +243,27 @@ class ImageFiles:
                 "data.image_folder=FOLDER names another",
             )
         return (text,)
+
+
+def _list_beside(root: str) -> dict[str, list[str]]:
+    """Images in the only folder of images beside a table's folder that holds none.
+
+    So `annotations/list.txt` finds what lies in `images/`.
+    """
+    above = os.path.dirname(root)  # noqa: PTH120
+    with os.scandir(above) as entries:
+        names = sorted(entry.name for entry in entries if entry.is_dir())
+    places = [
+        name
+        for name in names
+        if is_filler(name) and next(_walk(os.path.join(above, name)), "")  # noqa: PTH118
+    ]
+    listed: dict[str, list[str]] = {}
+    if len(places) == 1:
+        for path in _walk(os.path.join(above, places[0])):  # noqa: PTH118
+            key = _key(path.rpartition("/")[2], True)
+            listed.setdefault(key, []).append(f"../{places[0]}/{path}")
+    return listed
 
 
 def _is_absolute(name: str) -> bool:
