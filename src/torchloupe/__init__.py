@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torchloupe.hardware.precision import Precision
     from torchloupe.model import zoo as models
     from torchloupe.prepare.data import prepare_data
+    from torchloupe.studies.comparison import Comparison, compare
     from torchloupe.studies.cross_validation import CrossValidation, cross_validate
     from torchloupe.train.start import fit, resume
     from torchloupe.trained.prediction import Prediction
@@ -34,9 +35,11 @@ _PLACES = {
     "choose_device": "torchloupe.hardware.device:choose_device",
     "prepare_data": "torchloupe.prepare.data:prepare_data",
     "Config": "torchloupe.config.schema:Config",
+    "Comparison": "torchloupe.studies.comparison:Comparison",
     "CrossValidation": "torchloupe.studies.cross_validation:CrossValidation",
     "Prediction": "torchloupe.trained.prediction:Prediction",
     "Run": "torchloupe.trained.run:Run",
+    "compare": "torchloupe.studies.comparison:compare",
     "cross_validate": "torchloupe.studies.cross_validation:cross_validate",
     "data": "torchloupe.data",
     "errors": "torchloupe.errors",
@@ -51,12 +54,14 @@ _PLACES = {
 }
 
 __all__ = [
+    "Comparison",
     "Config",
     "CrossValidation",
     "Precision",
     "Prediction",
     "Run",
     "choose_device",
+    "compare",
     "config",
     "cross_validate",
     "data",

@@ -50,7 +50,7 @@ def test_temperature_is_where_scipy_finds_the_smallest_nll(make):
             method="bounded",
             options={"xatol": 1e-9},
         )
-        assert fit_temperature(logits, labels) == pytest.approx(np.exp(found.x), rel=1e-4)
+        assert fit_temperature(logits, labels, 0.0) == pytest.approx(np.exp(found.x), rel=1e-4)
 
 
 def test_log_probabilities_have_the_temperature_of_their_logits():
@@ -61,9 +61,21 @@ def test_log_probabilities_have_the_temperature_of_their_logits():
 
 def test_temperature_has_ends_where_there_is_no_minimum():
     labels = np.arange(4)
-    assert fit_temperature(np.eye(4), labels) == 0.01  # all right: sharper is always better
+    assert fit_temperature(np.eye(4), labels, 0.0) == 0.01  # all right: sharper is always better
     assert fit_temperature(-np.eye(4), labels) == 100.0  # all wrong
     assert fit_temperature(np.zeros((0, 4)), np.zeros(0, int)) == 1.0
+
+
+@pytest.mark.parametrize("sharpness", [0.1, 1.0, 30.0])
+def test_images_that_are_all_right_make_nobody_certain(sharpness):
+    labels = np.arange(100) % 4
+    logits = sharpness * np.eye(4)[labels]
+    p = probabilities_of(logits, fit_temperature(logits, labels))
+    assert p.max() == pytest.approx(1 - 3 / 4 / 101, abs=1e-5)
+    several = np.eye(4, dtype=np.int64)[labels]
+    logits = sharpness * (2 * several - 1)
+    p = probabilities_of(logits, fit_temperature(logits, several), multi_label=True)
+    assert p.max() == pytest.approx(1 - 1 / 2 / 101, abs=1e-5)
 
 
 def test_temperature_refuses_logits_that_are_not_finite():

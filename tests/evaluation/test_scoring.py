@@ -1,5 +1,6 @@
 """Judging: every sample once, the same logits however images are batched, modes put back."""
 
+import json
 import subprocess
 import sys
 
@@ -11,7 +12,7 @@ from torch import nn
 from torchloupe.data.feeds.feed import Batch
 from torchloupe.errors import DataError
 from torchloupe.evaluation.inference import LARGE_IMAGE, eval_mode, forward
-from torchloupe.evaluation.scoring import evaluate, score
+from torchloupe.evaluation.scoring import collect, evaluate, measure
 from torchloupe.hardware.precision import Precision
 from torchloupe.model.zoo import CNN, ResidualNet
 from torchloupe.speed.choice import has_fast_bf16
@@ -93,13 +94,59 @@ def test_modes_of_modules_are_put_back_after_judging():
     assert (model.training, model[0].training, model[1].training) == (True, True, False)
 
 
-def test_examine_gives_probabilities_in_the_order_of_the_scan():
-    found = score(Seen(), batches([5, 4]), class_names=("a", "b", "c"))
+def test_collect_gives_logits_in_the_order_of_the_scan():
+    found = collect(Seen(), batches([5, 4]))
     assert found.rows.tolist() == list(range(9))
     images = torch.cat([batch.images for batch in batches([5, 4])])
-    wanted = images.flatten(1)[:, :3].softmax(1)
-    assert torch.allclose(torch.from_numpy(found.probabilities), wanted)
-    assert found.metrics["count"] == 9
+    logits = images.flatten(1)[:, :3]
+    assert torch.equal(torch.from_numpy(found.logits), logits)
+    assert torch.equal(torch.from_numpy(found.probabilities()), logits.softmax(1))
+    assert torch.equal(torch.from_numpy(found.probabilities(2.0)), (logits / 2).softmax(1))
+    assert found.predictions.tolist() == logits.argmax(1).tolist()
+    metrics = measure(found, "abc")
+    assert metrics["count"] == 9
+    assert "loss" not in metrics
+
+
+def test_measure_has_each_number_with_its_interval():
+    found = collect(Seen(), batches([40, 30]), loss=nn.CrossEntropyLoss())
+    metrics = measure(found, "abc")
+    assert metrics["loss"] == pytest.approx(metrics["nll"], abs=1e-6)
+    for name in ("accuracy", "macro_f1", "balanced_accuracy", "auroc", "average_precision", "nll"):
+        low, high = metrics[f"{name}_ci95"]
+        assert low < metrics[name] < high
+    for values in metrics["per_class"].values():
+        for name in ("precision", "recall", "f1"):
+            low, high = values[f"{name}_ci95"]
+            assert low < values[name] < high
+    assert metrics["power"]["images"] == 70
+    json.dumps(metrics, allow_nan=False)
+
+
+def test_temperature_changes_confidences_and_not_one_bit_of_accuracy():
+    found = collect(Seen(), batches([40, 30]))
+    cold, hot = measure(found, "abc"), measure(found, "abc", 1000.0)
+    assert hot["calibration"]["before"] == cold["calibration"]["after"]
+    assert hot["ece"] == hot["calibration"]["after"]["ece"] != cold["ece"]
+    same = ("accuracy", "macro_f1", "confusion", "per_class", "mcc", "balanced_accuracy")
+    assert [hot[name] for name in same] == [cold[name] for name in same]
+
+
+def test_several_labels_are_measured():
+    logits = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
+    labels = (torch.rand(50, 3, generator=torch.Generator().manual_seed(1)) > 0.5).float()
+    model = nn.Linear(3, 3, bias=False)
+    nn.init.eye_(model.weight)
+    found = collect(model, [Batch(logits, labels, np.arange(50))], multi_label=True)
+    assert found.labels.dtype == np.int64
+    assert found.predictions.tolist() == (found.logits > 0).tolist()
+    metrics = measure(found, "abc", 2.0)
+    low, high = metrics["mean_average_precision_ci95"]
+    assert low < metrics["mean_average_precision"] < high
+    assert metrics["brier"] == pytest.approx(
+        float(((torch.from_numpy(found.logits) / 2).sigmoid() - labels).square().mean()), abs=1e-6
+    )
+    assert "mcc" not in metrics
 
 
 # The most that a process holds while it examines 150 batches of 2.4 MB, in units of one batch.
@@ -109,7 +156,7 @@ import numpy as np
 import torch
 from torch import nn
 from torchloupe.data.feeds.feed import Batch
-from torchloupe.evaluation.scoring import score
+from torchloupe.evaluation.scoring import collect
 model = nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(12, 3))
 def batches(count):
     for number in range(count):
@@ -118,9 +165,9 @@ def batches(count):
         yield Batch(torch.ones(16, 3, 112, 112), labels, rows)
 def held():
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-score(model, batches(20), class_names="abc")
+collect(model, batches(20))
 before = held()
-score(model, batches(150), class_names="abc")
+collect(model, batches(150))
 print((held() - before) / (4 * 16 * 3 * 112 * 112))
 """
 

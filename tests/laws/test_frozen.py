@@ -24,11 +24,12 @@ OPTIONS = {
         *("--trust-code", "--accept-new-data", "--quiet", "--json", "--traceback"),
     ],
     "predict": [
-        *("RUN", "IMAGES...", "--format", "--top", "--out", "--device", "--model"),
-        *("--trust-code", "--traceback"),
+        *("RUN", "IMAGES...", "--format", "--top", "--out", "--views", "--raw", "--device"),
+        *("--model", "--trust-code", "--traceback"),
     ],
     "eval": [
-        *("RUN", "[DATA]", "--device", "--model", "--trust-code", "--json", "--traceback"),
+        *("RUN", "[DATA]", "--threshold", "--views", "--device", "--model", "--trust-code"),
+        *("--json", "--traceback"),
     ],
     "look": [
         *("RUN", "IMAGE", "--layer", "--out", "--device", "--model", "--trust-code", "--json"),
@@ -53,6 +54,7 @@ OPTIONS = {
     ],
     "check": ["DATA", "--set", "--ignore", "--quiet", "--json", "--traceback"],
     "probe": ["DATA", "--model", "--set", "--device", "--quiet", "--json", "--traceback"],
+    "compare": ["RUN...", "--json", "--traceback"],
     "eject": ["RUN", "--notebook", "--model", "--trust-code", "--traceback"],
     "diff": ["RUN", "OTHER", "--json", "--traceback"],
 }
@@ -69,6 +71,7 @@ EXPORTS = [
         "evaluate",
     ),
     *("fit", "hardware", "lens", "models", "open_data", "open_run", "resume"),
+    *("Comparison", "compare"),
     *("Precision", "choose_device", "config", "distributed", "prepare_data"),
 ]
 

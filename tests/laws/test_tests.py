@@ -38,6 +38,7 @@ HELD_ELSEWHERE = {
     "lens.step": ("checks/test_trial.py", "models whose gradients stop"),
     "prepare.spare": ("train/test_reopening.py", "models that open again, or do not"),
     "__main__": ("cli/test_main.py", "started as a process there"),
+    "cli.compare": ("studies/test_comparison.py", "prints that study's findings"),
     "cli.evaluate": ("cli/test_end_to_end.py", "needs a trained run, which is shared there"),
     "cli.gpus": ("faults/test_ranks.py", "starts ranks of real runs"),
     "cli.info": ("cli/test_machine.py", "its rendering, apart for the sake of torch"),

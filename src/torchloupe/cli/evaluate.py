@@ -1,7 +1,7 @@
 """`loupe eval`: a trained model on data it was not trained on."""
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,9 +11,10 @@ from torchloupe.cli.options import (
     RunFolder,
     RunModel,
     TrustCode,
+    Views,
     results_only,
 )
-from torchloupe.errors import printable
+from torchloupe.errors import UsageError, printable
 
 
 def evaluate(
@@ -26,6 +27,16 @@ def evaluate(
             "by name. The test split of the run if left out.",
         ),
     ] = None,
+    threshold: Annotated[
+        str | None,
+        typer.Option(
+            "--threshold",
+            metavar="T",
+            help="Keep the confidence that `predict` wants: 0.95precision (reached on val), "
+            "0.8, or none.",
+        ),
+    ] = None,
+    views: Views = "one",
     device: Device = None,
     model: RunModel = None,
     trust_code: TrustCode = False,
@@ -36,17 +47,37 @@ def evaluate(
     For a run from a pretrained network also suspected label errors, which look like images of
     another class, and near-duplicates in different splits.
 
+    --threshold and --views decide on the val split: the first finds the confidence with a wanted
+    precision, writes it into the run's contract, and says what it leaves; the second says whether
+    an average over several views of each image is better.
+
     loupe eval runs/photos-001
+
+    loupe eval runs/photos-001 --threshold 0.95precision
+
+    loupe eval runs/photos-001 --views flip
 
     loupe eval runs/photos-001 new_photos/ --json
     """
     from torchloupe.cli.text import describe_audit, describe_evaluation, print_text, to_json
 
+    if (data is not None) + (threshold is not None) + (views != "one") > 1:
+        raise UsageError(
+            "--threshold and --views decide on the val split of the run, one at a time",
+            "leave out DATA, and give one of the two",
+        )
     with results_only() as line:
         from torchloupe.trained.run import open_run
 
         line.say(f"opening {run}")
         opened = open_run(run, model=model, trust_code=trust_code, device=device or "auto")
+        decided = decide(opened, threshold, views, trust_code=trust_code)
+    if decided is not None:
+        name, found = decided
+        lines = describe_threshold(found) if name == "threshold" else describe_views(found)
+        print(to_json({"run": str(opened.folder), name: found.as_dict()}) if as_json else lines)
+        return
+    with results_only() as line:
         line.say(f"evaluating {run}" if data is None else f"evaluating {run} on {data}")
         scores = opened.evaluate(data)
         from torchloupe.trained.audit import Audit, audit_run
@@ -61,3 +92,69 @@ def evaluate(
         split = "data" if scores["split"] == "all" else scores["split"]
         print_text(describe_evaluation(scores, printable(split, 20)))
         print_text(describe_audit(odd.suspected_labels, odd.near_duplicates))
+
+
+def decide(run: Any, threshold: str | None, views: str, *, trust_code: bool) -> Any:
+    """What was decided on val, after its name: a threshold, or views; None for neither."""
+    from torchloupe.trained.threshold import set_threshold
+    from torchloupe.trained.views import weigh_views
+
+    if threshold is not None:
+        return "threshold", set_threshold(run, threshold, trust_code=trust_code)
+    if views != "one":
+        return "views", weigh_views(run, views, trust_code=trust_code)
+    return None
+
+
+def describe_threshold(found: Any) -> str:
+    """A threshold and what it leaves on val and test, in a line each."""
+    if found.value is None:
+        return "threshold       none: every prediction counts as sure"
+    lines = [f"{'threshold':<16}{found.value:.4f}  (`loupe predict` says unsure below it)"]
+    for part in found.splits:
+        if part.precision is None:
+            lines.append(f"{part.split:<16}no image is sure")
+            continue
+        low, high = part.precision_ci95
+        lines.append(
+            f"{part.split:<16}{100 * part.precision:.2f} % right of the {part.count:,} images that "
+            f"are sure ({100 * part.coverage:.1f} % of all), 95 % interval {100 * low:.2f} to "
+            f"{100 * high:.2f} %"
+        )
+    return "\n".join(lines)
+
+
+def describe_views(found: Any) -> str:
+    """Whether views pay: the verdict, and each score with one view and with several."""
+    from torchloupe.cli.text import align
+
+    verdicts = {
+        "pays": f"--views {found.views} pays: accuracy is higher on val",
+        "hurts": f"--views {found.views} hurts: accuracy is lower on val",
+        "none": f"--views {found.views} does not pay: {found.images:,} images of val show no "
+        "difference of accuracy",
+    }
+    test = found.mcnemar
+    rows = [["score", "one view", found.views, "difference", "95 % interval"]]
+    for score in found.scores:
+        low, high = score.interval or (None, None)
+        rows.append(
+            [
+                score.name,
+                f"{score.first:.4f}",
+                f"{score.second:.4f}",
+                f"{score.difference:+.4f}",
+                "-" if low is None else f"{low:+.4f} to {high:+.4f}",
+            ]
+        )
+    return "\n".join(
+        [
+            verdicts[found.verdict],
+            f"McNemar's exact test: p = {test.p_value:.3g} (right with several views only: "
+            f"{test.only_second:,}, with one only: {test.only_first:,})",
+            f"{found.forwards} forwards of each image, {found.seconds[1] / found.seconds[0]:.1f} "
+            "times as long",
+            "",
+            align(rows, right=(1, 2, 3), header=True).plain.rstrip(),
+        ]
+    )

@@ -20,6 +20,7 @@ import typer
 from torchloupe import __version__
 from torchloupe.cli import (
     check,
+    compare,
     eject,
     evaluate,
     info,
@@ -56,6 +57,7 @@ for panel, command in (
     ("Train", check.check),
     ("Use", predict.predict),
     ("Use", evaluate.evaluate),
+    ("Use", compare.compare),
     ("Use", eject.eject),
     ("Look", look.look),
     ("Look", summary.summary),

@@ -124,6 +124,14 @@ RunModel = Annotated[
         help="The code of the model, if the run was trained with a model of your own.",
     ),
 ]
+Views = Annotated[
+    str,
+    typer.Option(
+        "--views",
+        metavar="V",
+        help="Average over views of each image: flip (2), five or ten. One view if left out.",
+    ),
+]
 TrustCode = Annotated[
     bool, typer.Option("--trust-code", help="Run the model code that the run folder names.")
 ]

@@ -15,6 +15,7 @@ from torchloupe.cli.options import (
     RunFolder,
     RunModel,
     TrustCode,
+    Views,
     count,
     results_only,
 )
@@ -47,6 +48,11 @@ def predict(
     out: Annotated[
         str | None, typer.Option("--out", metavar="FILE", help="Write there instead of stdout.")
     ] = None,
+    views: Views = "one",
+    raw: Annotated[
+        bool,
+        typer.Option("--raw", help="Confidences as the model gives them: not calibrated."),
+    ] = False,
     device: Device = None,
     model: RunModel = None,
     trust_code: TrustCode = False,
@@ -54,7 +60,8 @@ def predict(
     """Label images with a trained run.
 
     An image that can't be read gets a row with the reason, the others are labelled, and the exit
-    code is 3.
+    code is 3. Where the run has a threshold (`loupe eval RUN --threshold`), images whose confidence
+    is below it are unsure.
 
     loupe predict runs/photos-001 cat.jpg
 
@@ -71,7 +78,7 @@ def predict(
         line.say(f"opening {run}")
         opened = open_run(run, model=model, trust_code=trust_code, device=device or "auto")
         line.say("reading images")
-        predictions = opened.predict(images, top=top)
+        predictions = opened.predict(images, top=top, raw=raw, views=views)
         content = render(predictions, kind, top)
     if out is not None:
         write_whole(Path(out), content)
@@ -106,21 +113,25 @@ def render(predictions: Sequence[Any], kind: str, top: int) -> bytes:
         from torchloupe.cli.text import to_json
 
         return (to_json([_as_object(prediction) for prediction in predictions]) + "\n").encode()
-    names = column_names(top)
-    rows = [_as_row(prediction, top) for prediction in predictions]
+    says_unsure = any(prediction.unsure is not None for prediction in predictions)
+    names = column_names(top, says_unsure=says_unsure)
+    rows = [_as_row(prediction, top, says_unsure) for prediction in predictions]
     if kind == "csv":
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(names)
-        writer.writerows(rows)
+        writer.writerows([_spell(cell) for cell in row] for row in rows)
         return text.getvalue().encode()
     return _as_parquet(names, rows)
 
 
-def column_names(top: int) -> list[str]:
-    """`path, label, confidence`, then `label_2, confidence_2` and so on, then `error`."""
+def column_names(top: int, *, says_unsure: bool = False) -> list[str]:
+    """`path, label, confidence`, then `label_2, confidence_2` and so on, then `error`.
+
+    Before `error` stands `unsure` where the run has a threshold.
+    """
     more = [f"{name}_{rank}" for rank in range(2, top + 1) for name in ("label", "confidence")]
-    return ["path", "label", "confidence", *more, "error"]
+    return ["path", "label", "confidence", *more, *(["unsure"] if says_unsure else []), "error"]
 
 
 def unicode_path(path: str) -> str:
@@ -188,8 +199,10 @@ def _as_table(predictions: Sequence[Any]) -> str:
             f"{printable(name, 60)} {format_fraction(share)}"
             for name, share in _ranked(prediction)[1:]
         ]
-        words = "  ".join([format_fraction(prediction.confidence), *others])
-        rows.append([path, printable(_label(prediction), 60), words])
+        label = printable(_label(prediction), 60)
+        share = format_fraction(prediction.confidence)
+        words = "  ".join([f"{label} {share}" if prediction.unsure else share, *others])
+        rows.append([path, "unsure" if prediction.unsure else label, words])
     return align(rows).plain
 
 
@@ -203,17 +216,24 @@ def _as_object(prediction: Any) -> dict[str, Any]:
         "labels": list(prediction.labels),
         "confidence": prediction.confidence,
         "probabilities": dict(_ranked(prediction)),
+        **({} if prediction.unsure is None else {"unsure": prediction.unsure}),
     }
 
 
-def _as_row(prediction: Any, top: int) -> list[Any]:
+def _as_row(prediction: Any, top: int, says_unsure: bool) -> list[Any]:
     path = unicode_path(prediction.path)
+    unsure = [prediction.unsure] if says_unsure else []
     if prediction.error:
-        return [path, *[None] * (2 * top), prediction.error]
+        return [path, *[None] * (2 * top), *unsure, prediction.error]
     row = [path, _label(prediction), prediction.confidence]
     for name, share in _ranked(prediction)[1:top]:
         row += [name, share]
-    return [*row, *[None] * (2 * top + 1 - len(row)), None]
+    return [*row, *[None] * (2 * top + 1 - len(row)), *unsure, None]
+
+
+def _spell(cell: Any) -> Any:
+    """A truth value as JSON has it, for CSV; anything else as it is."""
+    return str(cell).lower() if isinstance(cell, bool) else cell
 
 
 def _as_parquet(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> bytes:
@@ -221,7 +241,12 @@ def _as_parquet(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> bytes:
     from pyarrow import parquet
 
     kinds = [
-        pyarrow.float64() if name.startswith("confidence") else pyarrow.string() for name in names
+        pyarrow.bool_()
+        if name == "unsure"
+        else pyarrow.float64()
+        if name.startswith("confidence")
+        else pyarrow.string()
+        for name in names
     ]
     columns = zip(*rows, strict=True)
     table = pyarrow.table(

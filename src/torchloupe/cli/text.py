@@ -20,6 +20,16 @@ from torchloupe.units import format_bytes, format_count, format_seconds, plural
 
 _MOST_CLASSES = 40
 _MOST_PAIRS = 10
+_NUMBERS = {
+    "macro_f1": "mean class f1",
+    "balanced_accuracy": "mean recall",
+    "mcc": "matthews",
+    "kappa": "cohen's kappa",
+    "auroc": "auroc",
+    "average_precision": "mean precision",
+    "nll": "log loss",
+    "brier": "brier score",
+}
 
 
 def print_text(text: Text) -> None:
@@ -86,9 +96,13 @@ def describe_folds(folder: Path, metrics: Mapping[str, Any], source: str = "") -
     text.append("\n")
     text.append(f"{'test accuracy':<16}")
     text.append(format_fraction(metrics["accuracy_mean"]), "bold green")
-    deviation = 100 * metrics["accuracy_std"]
+    deviation, interval = 100 * metrics["accuracy_std"], ""
+    if metrics.get("accuracy_ci95"):
+        low, high = (min(max(100 * end, 0), 100) for end in metrics["accuracy_ci95"])
+        interval = f", corrected 95 % interval {low:.2f} to {high:.2f} %"
     text.append(
-        f"  (mean of {metrics['folds']} folds, standard deviation {deviation:.2f} points)\n"
+        f"  (mean of {metrics['folds']} folds, standard deviation {deviation:.2f} points"
+        f"{interval})\n"
     )
     f1, f1_std = metrics["macro_f1_mean"], metrics["macro_f1_std"]
     text.append(_fact("mean class f1", f"{f1:.4f}  (standard deviation {f1_std:.4f})"))
@@ -143,10 +157,13 @@ def describe_evaluation(scores: Mapping[str, Any], split: str) -> Text:
     text = describe_scores(scores, split)
     if scores.get("top5_accuracy") is not None:
         text.append(_fact("top-5 accuracy", format_fraction(scores["top5_accuracy"])))
-    for key, label in (("macro_f1", "mean class f1"), ("ece", "calibration")):
+    for key, label in _NUMBERS.items():
         if scores.get(key) is not None:
-            remark = " (expected error of the confidence)" if key == "ece" else ""
+            low, high = scores.get(f"{key}_ci95") or (None, None)
+            remark = "" if low is None else f"  (95 % interval {low:.4f} to {high:.4f})"
             text.append(_fact(label, f"{scores[key]:.4f}{remark}"))
+    if scores.get("ece") is not None:
+        text.append(_fact("calibration", describe_calibration(scores)))
     classes = list((scores.get("per_class") or {}).items())
     if classes:
         shown = classes
@@ -177,6 +194,16 @@ def describe_evaluation(scores: Mapping[str, Any], split: str) -> Text:
         text.append("\n")
         text.append_text(align(rows, right=(2, 3), header=True))
     return text
+
+
+def describe_calibration(scores: Mapping[str, Any]) -> str:
+    """The expected error of the confidence, and what it was before the temperature."""
+    remark = "expected error of the confidence"
+    found = scores.get("calibration") or {}
+    if found.get("temperature", 1.0) != 1.0:
+        before = found["before"]["ece"]
+        remark += f"; {before:.4f} before, at temperature {found['temperature']:.3f}"
+    return f"{scores['ece']:.4f} ({remark})"
 
 
 def describe_audit(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torchloupe.errors import DataError
 
 BINS = 15
+IMAGES_AT_ONCE = 8192  # in float64 together
 HOTTEST = 100.0  # temperatures are sought from 1 / HOTTEST to HOTTEST
 _PRECISION = 1e-7  # of the logarithm of a temperature
 
@@ -32,6 +33,10 @@ def nll_of_images(logits: NDArray[Any], labels: NDArray[Any], temperature: float
     `labels` [N] are class numbers, or [N, K] of 0 and 1 where an image may have several labels;
     then it is the mean over the classes. `logits` [N, K] may be log-probabilities.
     """
+    if len(logits) > IMAGES_AT_ONCE:
+        starts = range(0, len(logits), IMAGES_AT_ONCE)
+        parts = [slice(start, start + IMAGES_AT_ONCE) for start in starts]
+        return np.concatenate([nll_of_images(logits[p], labels[p], temperature) for p in parts])
     scaled = np.asarray(logits, np.float64) / temperature
     if labels.ndim == 2:
         return np.asarray(np.logaddexp(0, np.where(labels > 0, -scaled, scaled)).mean(axis=1))
@@ -51,14 +56,19 @@ def brier_of_images(probabilities: NDArray[Any], labels: NDArray[Any]) -> Floats
     return np.asarray((p**2).sum(axis=1) - 2 * at_label + 1)
 
 
-def fit_temperature(logits: NDArray[Any], labels: NDArray[Any]) -> float:
+def fit_temperature(
+    logits: NDArray[Any], labels: NDArray[Any], pseudo_images: float = 1.0
+) -> float:
     """The temperature of `logits` [N, K] with the smallest mean NLL of `labels`; 1 for no images.
 
     Guo et al. 2017, "On calibration of modern neural networks", section 4.2; with several labels
     an image, one temperature for all sigmoids. The NLL is convex in 1 / temperature, so there is
-    one minimum, where its derivative is 0. Where every image is right by any margin
-    the smallest NLL is at temperature 0: then the end of the range is returned, 1 / HOTTEST, and
-    HOTTEST where the logits say nothing of the labels.
+    one minimum, where its derivative is 0.
+
+    Where every image is right, the smallest NLL is at temperature 0, which would claim certainty.
+    So labels count as if `pseudo_images` more images had been seen whose label could be any class
+    (Platt 1999 smooths labels for the same reason): with 100 right images, confidences end near
+    1 - 1/100. The range ends at 1 / HOTTEST and HOTTEST.
     """
     if not len(logits):
         return 1.0
@@ -66,7 +76,8 @@ def fit_temperature(logits: NDArray[Any], labels: NDArray[Any]) -> float:
     if not np.isfinite(z).all():
         raise DataError("logits are not finite", "take an earlier checkpoint")
     low, high = -np.log(HOTTEST), np.log(HOTTEST)  # of log(1 / temperature)
-    at_low, at_high = (_slope(z, labels, float(np.exp(end))) for end in (low, high))
+    target = _target_of(z, labels, pseudo_images / (len(z) + pseudo_images))
+    at_low, at_high = (_slope(z, target, float(np.exp(end))) for end in (low, high))
     if at_low >= 0:
         return HOTTEST
     if at_high <= 0:
@@ -74,7 +85,7 @@ def fit_temperature(logits: NDArray[Any], labels: NDArray[Any]) -> float:
     while high - low > _PRECISION:  # the Illinois variant of regula falsi
         middle = low - at_low * (high - low) / (at_high - at_low)
         middle = min(max(middle, low + _PRECISION / 4), high - _PRECISION / 4)
-        slope = _slope(z, labels, float(np.exp(middle)))
+        slope = _slope(z, target, float(np.exp(middle)))
         if slope < 0:
             low, at_low, at_high = middle, slope, at_high / 2
         elif slope > 0:
@@ -84,13 +95,22 @@ def fit_temperature(logits: NDArray[Any], labels: NDArray[Any]) -> float:
     return float(np.exp(-(low + high) / 2))
 
 
-def _slope(logits: Floats, labels: NDArray[Any], inverse: float) -> float:
-    """The derivative of the mean NLL by 1 / temperature at `inverse`."""
+def _target_of(logits: Floats, labels: NDArray[Any], smoothing: float) -> tuple[float, bool]:
+    """The mean logit at the labels, smoothed, and whether an image may have several labels."""
     if labels.ndim == 2:
-        return float(((_sigmoid(logits * inverse) - labels) * logits).mean())
-    p = np.exp(_log_softmax(logits * inverse))
-    at_label = logits[np.arange(len(labels)), labels]
-    return float(((p * logits).sum(axis=1) - at_label).mean())
+        smooth = (1 - smoothing) * labels + smoothing / 2
+        return float((smooth * logits).mean()), True
+    at_label = float(logits[np.arange(len(labels)), labels].mean())
+    return (1 - smoothing) * at_label + smoothing * float(logits.mean()), False
+
+
+def _slope(logits: Floats, target: tuple[float, bool], inverse: float) -> float:
+    """The derivative of the mean NLL by 1 / temperature at `inverse`."""
+    at_label, several = target
+    scaled = logits * inverse
+    if several:
+        return float((_sigmoid(scaled) * logits).mean()) - at_label
+    return float((np.exp(_log_softmax(scaled)) * logits).sum(axis=1).mean()) - at_label
 
 
 def _log_softmax(logits: Floats) -> Floats:
@@ -178,12 +198,18 @@ def describe_calibration(
     (`labels` [N, K]) each probability counts as one prediction.
     """
     multi_label = labels.ndim == 2
-    p = probabilities_of(logits, temperature, multi_label=multi_label)
-    sure = p.ravel() if multi_label else p.max(axis=1)
+    sure, nll, brier = [], [], []
+    for start in range(0, len(logits), IMAGES_AT_ONCE):
+        part = slice(start, start + IMAGES_AT_ONCE)
+        p = probabilities_of(logits[part], temperature, multi_label=multi_label)
+        sure.append(p.ravel() if multi_label else p.max(axis=1))
+        nll.append(nll_of_images(logits[part], labels[part], temperature))
+        brier.append(brier_of_images(p, labels[part]))
+    confidences = np.concatenate(sure)
     right = labels.ravel() if multi_label else logits.argmax(axis=1) == labels
     return {
-        "ece": make_reliability_table(sure, right).error,
-        "ece_adaptive": make_reliability_table(sure, right, adaptive=True).error,
-        "nll": float(nll_of_images(logits, labels, temperature).mean()),
-        "brier": float(brier_of_images(p, labels).mean()),
+        "ece": make_reliability_table(confidences, right).error,
+        "ece_adaptive": make_reliability_table(confidences, right, adaptive=True).error,
+        "nll": float(np.concatenate(nll).mean()),
+        "brier": float(np.concatenate(brier).mean()),
     }

@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.special import stdtrit
 
 from torchloupe.errors import UsageError
 
@@ -24,6 +23,8 @@ def corrected_t_interval(
             "an interval over folds needs two folds or more, with images to train and test on",
             "give more folds",
         )
+    from scipy.special import stdtrit
+
     mean = float(np.mean(values))
     spread = math.sqrt((1 / k + test_count / train_count) * float(np.var(values, ddof=1)))
     half = float(stdtrit(k - 1, 0.975)) * spread

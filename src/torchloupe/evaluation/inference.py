@@ -70,6 +70,10 @@ def _fill_up(images: Tensor) -> Tensor:
     return filled
 
 
-def to_probabilities(logits: Tensor, multi_label: bool) -> Tensor:
-    """Probabilities [B, K]: softmax over classes, or a sigmoid each for several labels."""
-    return logits.sigmoid() if multi_label else logits.softmax(dim=1)
+def to_probabilities(logits: Tensor, multi_label: bool, temperature: float = 1.0) -> Tensor:
+    """Probabilities [B, K] of logits [B, K] divided by `temperature`.
+
+    Softmax over classes, or a sigmoid each for several labels.
+    """
+    scaled = logits if temperature == 1.0 else logits / temperature
+    return scaled.sigmoid() if multi_label else scaled.softmax(dim=1)

@@ -1,7 +1,7 @@
 """Evaluation of a model: every sample once, in eval mode, without gradients.
 
-`evaluate` returns loss and accuracy and runs between epochs; `score` returns all metrics and the
-predictions, once, at the end. Both take any module and any iterable of batches.
+`evaluate` returns loss and accuracy and runs between epochs. At the end `collect` keeps what the
+model gave for every image, and `measure` makes all metrics of it.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -17,22 +17,41 @@ from torchloupe.data.feeds.feed import Batch, until
 from torchloupe.distributed.world import ALONE, World
 from torchloupe.errors import DataError
 from torchloupe.evaluation.batches import as_batches
+from torchloupe.evaluation.certainty import measure_certainty
 from torchloupe.evaluation.inference import eval_mode, forward, to_probabilities
 from torchloupe.evaluation.metrics import Scores
 from torchloupe.evaluation.rows import SCORED_AT_ONCE, RowBuffer
+from torchloupe.evaluation.views import forward_views
 from torchloupe.hardware.memory import MicroBatchLimit
 from torchloupe.hardware.precision import Precision
 from torchloupe.hardware.step import LossFunction
 
 
 @dataclass(frozen=True)
-class Scored:
-    """All metrics of a split, and its predictions in the order of the scan."""
+class Outputs:
+    """What a model gave for every image of a split, in the order of the scan."""
 
-    metrics: dict[str, Any]
     rows: NDArray[np.int64]  # [N] rows of the samples table
-    probabilities: NDArray[np.float32]  # [N, K]
-    labels: NDArray[Any]  # [N] or [N, K]
+    logits: NDArray[np.float32]  # [N, K]
+    labels: NDArray[np.int64]  # class numbers [N]; 0 or 1 [N, K] with several labels an image
+    loss: float | None = None  # the mean of the loss of the training
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether an image may have several labels."""
+        return self.labels.ndim == 2
+
+    @property
+    def predictions(self) -> NDArray[np.int64]:
+        """Class numbers [N], or 0 and 1 [N, K]: of the logits, so that no temperature counts."""
+        found = self.logits > 0 if self.multi_label else self.logits.argmax(axis=1)
+        return np.asarray(found, np.int64)
+
+    def probabilities(self, temperature: float = 1.0) -> NDArray[np.float32]:
+        """Probabilities [N, K]."""
+        logits = torch.from_numpy(self.logits)
+        found: NDArray[np.float32] = to_probabilities(logits, self.multi_label, temperature).numpy()
+        return found
 
 
 def evaluate(
@@ -74,27 +93,27 @@ def evaluate(
     return ({"loss": loss_total / count_total} if loss is not None else {}) | values
 
 
-def score(
+def collect(
     model: nn.Module,
     batches: Iterable[Batch],
     *,
-    class_names: Sequence[str],
     multi_label: bool = False,
     loss: LossFunction | None = None,
     precision: Precision | None = None,
+    views: str = "one",
     world: World = ALONE,
-) -> Scored:
-    """Every metric of `Scores`, the mean loss, and each sample's probabilities.
+) -> Outputs:
+    """What `model` gives for every image of `batches`, and the mean loss.
 
-    Each rank of `world` brings its own batches; all get the metrics of all samples.
+    With `views` (evaluation/views.py) the logits are means over several views of each image. Each
+    rank of `world` brings its own batches; all get the outputs of all. DataError for no images.
     """
-    device = next(model.parameters()).device
     logits_seen, labels_seen, rows_seen = RowBuffer(), RowBuffer(), RowBuffer()
     losses: list[float] = []
     micro_limit = MicroBatchLimit()
     with eval_mode(model):
         for batch in batches:
-            logits = forward(model, batch.images, precision, micro_limit)
+            logits = forward_views(model, batch.images, views, precision, micro_limit)
             losses.append(0.0 if loss is None else float(loss(logits, batch.labels)) * len(logits))
             logits_seen.add(logits.cpu().numpy())
             labels_seen.add(batch.labels.cpu().numpy())
@@ -103,18 +122,46 @@ def score(
     seen = [rank for rank in world.gather(own) if len(rank[2])]
     if not seen:
         raise DataError("there is nothing to evaluate: the split has no images", "give more images")
-    found, labels, rows = (np.concatenate([rank[k] for rank in seen]) for k in range(3))
-    scores = Scores(class_names, multi_label=multi_label, device=device)
-    for start in range(0, len(rows), SCORED_AT_ONCE):
-        part = slice(start, start + SCORED_AT_ONCE)
-        scores.update(torch.from_numpy(found[part]), torch.from_numpy(labels[part]))
-    metrics = scores.result()
-    if loss is not None:
-        values = (value for rank in seen for value in rank[3])
-        metrics = {"loss": sum(values) / metrics["count"], **metrics}
-    probabilities = to_probabilities(torch.from_numpy(found), multi_label).numpy()
+    given, labels, rows = (np.concatenate([rank[k] for rank in seen]) for k in range(3))
+    if multi_label:
+        labels = (labels > 0.5).astype(np.int64)
+    elif labels.ndim == 2:
+        labels = labels.argmax(axis=1)
     places = np.argsort(rows, kind="stable") if world.size > 1 else np.arange(len(rows))
-    return Scored(metrics, rows[places], probabilities[places], labels[places])
+    total = sum(value for rank in seen for value in rank[3])
+    return Outputs(
+        rows[places],
+        given[places],
+        labels[places].astype(np.int64),
+        None if loss is None else total / len(rows),
+    )
+
+
+def measure(
+    outputs: Outputs, class_names: Sequence[str], temperature: float = 1.0
+) -> dict[str, Any]:
+    """All metrics of `outputs`, for metrics.json: those of `Scores` and `measure_certainty`.
+
+    Probabilities are those at `temperature`. Raises NumericError for logits that are not finite.
+    """
+    scores = Scores(class_names, multi_label=outputs.multi_label)
+    for start in range(0, len(outputs.rows), SCORED_AT_ONCE):
+        part = slice(start, start + SCORED_AT_ONCE)
+        labels = torch.from_numpy(outputs.labels[part])
+        scores.update(torch.from_numpy(outputs.logits[part]), labels)
+    metrics = scores.result()
+    certainty = measure_certainty(
+        outputs.logits,
+        outputs.labels,
+        outputs.predictions,
+        outputs.probabilities(temperature),
+        temperature,
+    )
+    for name, intervals in zip(metrics["per_class"], certainty.pop("per_class"), strict=True):
+        metrics["per_class"][name] |= intervals
+    loss = {} if outputs.loss is None else {"loss": outputs.loss}
+    large = {key: metrics.pop(key) for key in ("count", "per_class", "confusion")}
+    return {**loss, **metrics, **certainty, **large}
 
 
 def is_correct(logits: Tensor, labels: Tensor, multi_label: bool = False) -> Tensor:

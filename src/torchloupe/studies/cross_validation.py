@@ -22,6 +22,7 @@ from torchloupe.config.settings import read_settings
 from torchloupe.display.terminal import make_display
 from torchloupe.display.waiting import waiting_line
 from torchloupe.errors import Interrupted, Terminated, UsageError, printable
+from torchloupe.evaluation.folds import corrected_t_interval
 from torchloupe.evaluation.intervals import wilson_interval
 from torchloupe.prepare.data import open_source
 from torchloupe.prepare.objects import NO_OBJECTS, UserObjects, refuse_misspelt
@@ -166,7 +167,10 @@ def _go_through(
 
 
 def sum_up(folder: Path, runs: Sequence[Path]) -> dict[str, Any]:
-    """Mean and standard deviation over the folds; all predictions as one table in `folder`."""
+    """Mean, standard deviation and 95 % interval over the folds; all predictions as one table.
+
+    The interval is Nadeau and Bengio's: folds share most of their training images.
+    """
     tests = [read_json(run / "metrics.json")["test"] for run in runs]
     tables = [pq.read_table(run / "predictions.parquet") for run in runs]
     right = sum(
@@ -177,6 +181,8 @@ def sum_up(folder: Path, runs: Sequence[Path]) -> dict[str, Any]:
         )
     )
     total = sum(len(table) for table in tables)
+    mean_count = total / len(runs)
+    counts = (_trained_on(runs[0], total - mean_count), mean_count)
     numbered = [
         table.append_column("fold", pa.array([number] * len(table), pa.int32()))
         for number, table in enumerate(tables, start=1)
@@ -185,8 +191,8 @@ def sum_up(folder: Path, runs: Sequence[Path]) -> dict[str, Any]:
         pq.write_table(pa.concat_tables(numbered), file)
     return {
         "folds": len(runs),
-        **_spread("accuracy", tests),
-        **_spread("macro_f1", tests),
+        **_spread("accuracy", tests, counts),
+        **_spread("macro_f1", tests, counts),
         "pooled": {
             "accuracy": right / total,
             "accuracy_ci95": list(wilson_interval(right, total)),
@@ -211,9 +217,20 @@ def _training_seconds(run: Path) -> float:
     return float(read_json(run / "metrics.json")["train"]["seconds"] + heads)
 
 
-def _spread(name: str, tests: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+def _trained_on(run: Path, otherwise: float) -> float:
+    """How many images `run` trained on, as its environment.json says."""
+    data = read_json(run / "environment.json").get("data") or {}
+    return float(data.get("train") or otherwise)
+
+
+def _spread(
+    name: str, tests: Sequence[Mapping[str, Any]], counts: tuple[float, float]
+) -> dict[str, Any]:
+    """`counts`: images to train and to test on, in each fold."""
     values = [float(test[name]) for test in tests]
-    return {f"{name}_mean": statistics.mean(values), f"{name}_std": statistics.stdev(values)}
+    mean, low, high = corrected_t_interval(values, *counts)
+    deviation = statistics.stdev(values)
+    return {f"{name}_mean": mean, f"{name}_std": deviation, f"{name}_ci95": [low, high]}
 
 
 @contextmanager

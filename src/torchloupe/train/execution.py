@@ -73,13 +73,13 @@ def run_session(
             run_loop(state, session.feed, plan, run, session.precision, validate, session.parallel)
         if leads and (stages := describe_stages(read_events(folder), plan.monitor)):
             run.note(stages)
-        write_results(run, session, peaks)
+        contract = write_results(run, session, peaks)
         if leads and session.config.track:
             run.record(collect_results(folder, session.run_data))
     model = session.parallel.gather_model()
     confirm_reopening(folder, session, model)
     release(model)
-    return Run(folder, model, session.run_data.contract, session.config, state.step)
+    return Run(folder, model, contract, session.config, state.step)
 
 
 @contextmanager

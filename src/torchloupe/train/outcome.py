@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
+from torchloupe.data.contract import Contract
+from torchloupe.evaluation.calibration import fit_temperature
 from torchloupe.evaluation.distinct import score_distinct
-from torchloupe.evaluation.scoring import Scored, score
+from torchloupe.evaluation.scoring import Outputs, collect, measure
 from torchloupe.hardware.footprint import measure_footprint, state_bytes
 from torchloupe.hardware.memory import is_out_of_memory, release_cached
 from torchloupe.hardware.peaks import Peaks
@@ -31,35 +34,39 @@ from torchloupe.system import files
 MOST_PROBABILITIES = 1000  # classes; with more, predictions.parquet has no column of probabilities
 
 
-def write_results(run: RunFolder, work: Session, peaks: Peaks) -> None:
-    """Load the best weights into the model, and write metrics.json and predictions.parquet.
+def write_results(run: RunFolder, work: Session, peaks: Peaks) -> Contract:
+    """Load the best weights into the model, and write what they give on val and test.
 
-    The model keeps the best weights. `predictions.parquet` holds the test split where there is
-    one, else val. Every rank must call this; rank 0 writes.
+    That is metrics.json, predictions.parquet (the test split where there is one, else val) and
+    the temperature in contract.json; the contract with it is returned. The model keeps the best
+    weights. Every rank must call this; rank 0 writes.
     """
     state, run_data, world = work.state, work.run_data, work.parallel.world
     weights, judged_step = world.first(read_best(run) if world.leads else None)
     load_weights(state.model, weights)
     device = work.place.device
     release_cached(device)
-    metrics: dict[str, Any] = {}
-    parts = [name for name in ("val", "test") if run_data.has(name)]
-    for name in parts:
+    found: dict[str, Outputs] = {}
+    for name in (name for name in ("val", "test") if run_data.has(name)):
         with peaks.phase("test"), work.parallel.for_inference(state.model) as model:
-            scored = score(
+            found[name] = collect(
                 model,
                 run_data.scan(name, device),
-                class_names=run_data.contract.class_names,
                 multi_label=run_data.contract.multi_label,
                 loss=work.plan.loss,
                 precision=work.precision,
                 world=world,
             )
-        content = run_data.pixels.content if run_data.pixels else None
-        copies = score_distinct(scored, content, run_data.contract.multi_label)
-        metrics[name] = scored.metrics | copies
-        if world.leads and name == parts[-1]:
-            write_predictions(run.path / "predictions.parquet", scored, run_data)
+    contract = world.first(calibrate(run_data.contract, found.get("val"), run))
+    run.write_json("contract.json", contract.to_json())
+    metrics: dict[str, Any] = {}
+    content = run_data.pixels.content if run_data.pixels else None
+    if world.leads:
+        for name, outputs in found.items():
+            metrics[name] = measure(outputs, contract.class_names, contract.temperature)
+            metrics[name] |= score_distinct(outputs, content)
+        for outputs in list(found.values())[-1:]:
+            write_predictions(run.path / "predictions.parquet", outputs, run_data, contract)
     ranks = world.gather(peaks.bytes)
     peak_bytes = {phase: max(rank.get(phase, 0) for rank in ranks) for phase in ranks[0]}
     rates = [e["images_per_second"] for e in read_events(run.path) if "images_per_second" in e]
@@ -77,6 +84,22 @@ def write_results(run: RunFolder, work: Session, peaks: Peaks) -> None:
     if world.leads:
         metrics["verdicts"] = [event for event in read_events(run.path) if "verdict" in event]
     run.write_json("metrics.json", metrics)
+    return contract
+
+
+def calibrate(contract: Contract, val: Outputs | None, run: RunFolder) -> Contract:
+    """`contract` with the temperature of the logits of `val`; 1, with a note, without them.
+
+    A threshold of before is dropped, with a note: it was one of other confidences.
+    """
+    temperature = 1.0
+    if val is None:
+        run.note("there is no val split, so confidences are not calibrated (temperature 1)")
+    else:
+        temperature = fit_temperature(val.logits, val.labels)
+    if contract.threshold is not None:
+        run.note("the model changed: set its threshold again with `loupe eval RUN --threshold`")
+    return replace(contract, temperature=temperature, threshold=None)
 
 
 class Still(torch.optim.Optimizer):
@@ -141,19 +164,21 @@ def read_best(run: RunFolder) -> tuple[Mapping[str, Tensor], int]:
     return evaluated_weights(trees), int(trees["state"]["step"])
 
 
-def write_predictions(path: Path, scored: Scored, run_data: RunData) -> None:
-    """One row a sample: id, label, prediction, confidence and the probability of each class."""
-    names = np.array(run_data.contract.class_names, dtype=object)
-    p = scored.probabilities
-    rows = scored.rows
+def write_predictions(path: Path, outputs: Outputs, run_data: RunData, contract: Contract) -> None:
+    """One row a sample: id, label, prediction, confidence and the probability of each class.
+
+    Probabilities are calibrated, with the temperature of `contract`.
+    """
+    names = np.array(contract.class_names, dtype=object)
+    p, rows = outputs.probabilities(contract.temperature), outputs.rows
     ids = run_data.samples.ids[rows] if len(run_data.samples) else rows
     columns: dict[str, Any] = {"id": pa.array([str(i) for i in ids], pa.string())}
-    if run_data.contract.multi_label:
-        columns["label"] = [[str(n) for n in names[row > 0.5]] for row in scored.labels]
-        columns["prediction"] = [[str(n) for n in names[row > 0.5]] for row in p]
-    else:
-        columns["label"] = pa.array(names[scored.labels], pa.string())
-        columns["prediction"] = pa.array(names[p.argmax(axis=1)], pa.string())
+    for name, values in (("label", outputs.labels), ("prediction", outputs.predictions)):
+        columns[name] = (
+            [[str(n) for n in names[row > 0]] for row in values]
+            if outputs.multi_label
+            else pa.array(names[values], pa.string())
+        )
     columns["confidence"] = p.max(axis=1)
     if p.shape[1] <= MOST_PROBABILITIES:
         flat = pa.array(np.ascontiguousarray(p).reshape(-1))

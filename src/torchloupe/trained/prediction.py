@@ -8,14 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from torchloupe.data.contract import Contract
 from torchloupe.data.inputs import Named, list_images
 from torchloupe.errors import DataError, printable
+from torchloupe.evaluation.inference import to_probabilities
 from torchloupe.units import plural
 
 PREDICT_BATCH = 32
+
+Row = tuple[NDArray[np.float32], NDArray[np.float32]]  # logits and probabilities of one image
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,7 @@ class Prediction:
     probabilities: Mapping[str, float] | None = None  # by class name, largest first
     labels: tuple[str, ...] = ()  # with several labels an image: all above one half
     error: str = ""
+    unsure: bool | None = None  # is the confidence below the threshold? None: there is none
 
 
 def predict_images(
@@ -38,7 +43,8 @@ def predict_images(
 ) -> list[Prediction]:
     """A Prediction for each image that `list_images` finds in `source`.
 
-    `classify` gives probabilities [B, K] for decoded images [B, H, W, C]. Raises DataError for no
+    `classify` gives logits [B, K] for decoded images [B, H, W, C]; temperature and threshold are
+    those of `contract`. Raises DataError for no
     images at all, and where the first image is an array of another kind than the model takes.
     """
     found: list[Prediction] = []
@@ -49,7 +55,7 @@ def predict_images(
             if not found:
                 _refuse_other_kind(chunk[0], decoded[0], contract)
             good = [pixels for pixels in decoded if not isinstance(pixels, str)]
-            rows = iter(classify(np.stack(good)) if good else ())
+            rows = _pair(classify(np.stack(good)), contract) if good else iter(())
             found += _describe_all([name for name, _ in chunk], decoded, rows, contract, top)
     if not found:
         raise DataError("there are no images to predict", "give image files or a folder of them")
@@ -89,7 +95,7 @@ def _refuse_other_kind(named: Named, decoded: NDArray[Any] | str, contract: Cont
 def _describe_all(
     names: Sequence[str],
     decoded: Sequence[NDArray[Any] | str],
-    rows: Iterator[NDArray[np.float32]],
+    rows: Iterator[Row],
     contract: Contract,
     top: int,
 ) -> Iterator[Prediction]:
@@ -100,15 +106,24 @@ def _describe_all(
             yield _describe(name, next(rows), contract, top)
 
 
-def _describe(name: str, row: NDArray[np.float32], contract: Contract, top: int) -> Prediction:
+def _pair(logits: NDArray[np.float32], contract: Contract) -> Iterator[Row]:
+    """Logits [K] and probabilities [K] of each image."""
+    p = to_probabilities(torch.from_numpy(logits), contract.multi_label, contract.temperature)
+    return zip(logits, p.numpy(), strict=True)
+
+
+def _describe(name: str, row: Row, contract: Contract, top: int) -> Prediction:
+    logits, p = row
     class_names = contract.class_names
-    order = np.argsort(-row, kind="stable")
+    order = np.argsort(-logits, kind="stable")  # probabilities may round two classes to one number
     best = int(order[0])
-    several = tuple(class_names[k] for k in order if row[k] > 0.5)
+    several = tuple(class_names[k] for k in order if logits[k] > 0)
+    confidence = float(p[best])
     return Prediction(
         path=name,
         label=class_names[best],
-        confidence=float(row[best]),
-        probabilities={class_names[k]: float(row[k]) for k in order[: max(top, 1)]},
+        confidence=confidence,
+        probabilities={class_names[k]: float(p[k]) for k in order[: max(top, 1)]},
         labels=several if contract.multi_label else (class_names[best],),
+        unsure=None if contract.threshold is None else confidence < contract.threshold,
     )

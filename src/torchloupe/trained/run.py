@@ -4,7 +4,8 @@ Everything here reads the run folder and nothing else. For a run with a model fr
 model must be given again, or `trust_code` set: a run folder alone never causes code to be run.
 """
 
-from contextlib import AbstractContextManager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, overload
 
@@ -19,19 +20,16 @@ from torchloupe.data.contract import Contract
 from torchloupe.data.inputs import is_one_image, list_images
 from torchloupe.errors import CheckpointError, DataError, did_you_mean, printable
 from torchloupe.evaluation.distinct import score_distinct
-from torchloupe.evaluation.inference import eval_mode, forward, to_probabilities
-from torchloupe.evaluation.scoring import score
+from torchloupe.evaluation.inference import eval_mode, to_probabilities
+from torchloupe.evaluation.scoring import measure
+from torchloupe.evaluation.views import check_views, forward_views
 from torchloupe.hardware.device import choose_device
-from torchloupe.hardware.layout import images_laid_out, set_memory_format
-from torchloupe.hardware.precision import Precision, nearest_format
+from torchloupe.hardware.layout import set_memory_format
 from torchloupe.lens.saliency import look_inside
 from torchloupe.lens.selection import Which
 from torchloupe.model.catalog import without_weights
-from torchloupe.model.losses import NAMES as LOSS_NAMES
-from torchloupe.model.losses import make_loss
 from torchloupe.model.outputs import take_logits
 from torchloupe.model.wrapping import unwrap
-from torchloupe.prepare.data import prepare_data, prepare_evaluation_data
 from torchloupe.prepare.objects import network_maker
 from torchloupe.report.colours import to_pixels
 from torchloupe.report.look import Look, make_look
@@ -45,6 +43,13 @@ from torchloupe.run.weights import load_weights
 from torchloupe.system.heap import keep_freed_blocks
 from torchloupe.system.user_code import trusted_name
 from torchloupe.trained.history import collect_columns
+from torchloupe.trained.outputs import (
+    collect_outputs,
+    laid_out,
+    open_other_data,
+    open_run_data,
+    precision_of,
+)
 from torchloupe.trained.prediction import Prediction, decode, predict_images
 
 
@@ -94,17 +99,26 @@ class Run:
         return collect_columns(self.events)
 
     @overload
-    def predict(self, images: list[Any], *, top: int = 5) -> list[Prediction]: ...
+    def predict(
+        self, images: list[Any], *, top: int = 5, raw: bool = False, views: str = "one"
+    ) -> list[Prediction]: ...
 
     @overload
-    def predict(self, images: Any, *more: Any, top: int = 5) -> Prediction | list[Prediction]: ...
+    def predict(
+        self, images: Any, *more: Any, top: int = 5, raw: bool = False, views: str = "one"
+    ) -> Prediction | list[Prediction]: ...
 
-    def predict(self, images: Any, *more: Any, top: int = 5) -> Prediction | list[Prediction]:
+    def predict(
+        self, images: Any, *more: Any, top: int = 5, raw: bool = False, views: str = "one"
+    ) -> Prediction | list[Prediction]:
         """The prediction of one image, or a list of those of several.
 
         One image is a path, encoded bytes, a PIL image, or an array or tensor ([H, W], [H, W, C]
         or [C, H, W]). Several are a folder (all images below it), a list, a batch, a Dataset or a
         DataLoader, whose labels are passed over. `top` classes have their probability.
+
+        `raw` leaves out the temperature and the threshold of the contract. `views` is "one",
+        "flip", "five" or "ten": logits are means over so many views of each image.
 
         A file that can't be read gives a Prediction with `error` set, never an exception; a path
         that does not exist raises DataError, and so does an array of another kind than the model
@@ -112,7 +126,9 @@ class Run:
         """
         is_one = not more and is_one_image(images, self.contract)
         source = [images, *more] if more else images
-        found = predict_images(source, self.contract, self.probabilities, top)
+        check_views(views)
+        contract = replace(self.contract, temperature=1.0, threshold=None) if raw else self.contract
+        found = predict_images(source, contract, partial(self._logits, views=views), top)
         return found[0] if is_one else found
 
     def look(
@@ -133,9 +149,10 @@ class Run:
             raise DataError(f"{printable(name)} can't be read: {pixels}", "give another image")
         multi_label = self.contract.multi_label
         batch = self.contract.normalise(torch.from_numpy(np.stack([pixels])).to(self.device))
-        with self._images_laid_out():
+        with laid_out(self.model, self.config):
             insight = look_inside(self.model, batch, which=layers, multi_label=multi_label)
-        shares = to_probabilities(insight.logits[None], multi_label)[0].tolist()
+        temperature = self.contract.temperature
+        shares = to_probabilities(insight.logits[None], multi_label, temperature)[0].tolist()
         ranking = sorted(zip(self.class_names, shares, strict=True), key=lambda pair: -pair[1])
         names = (Path(name).name, self.config.model.name)
         look = make_look(insight, to_pixels(pixels), ranking, self.class_names, names)
@@ -143,67 +160,45 @@ class Run:
             save_look(look, Path(out))
         return look
 
-    def probabilities(self, pixels: NDArray[Any]) -> NDArray[np.float32]:
-        """Class probabilities [B, K] for decoded images [B, H, W, C]."""
-        precision = self._precision()
-        with eval_mode(self.model), self._images_laid_out():
-            images = self.contract.normalise(torch.from_numpy(pixels).to(self.device))
-            logits = forward(self.model, images, precision)
-            return to_probabilities(logits, self.contract.multi_label).cpu().numpy()
+    def probabilities(self, pixels: NDArray[Any], *, raw: bool = False) -> NDArray[np.float32]:
+        """Class probabilities [B, K] for decoded images [B, H, W, C]; `raw` as in `predict`."""
+        temperature = 1.0 if raw else self.contract.temperature
+        logits = torch.from_numpy(self._logits(pixels))
+        found: NDArray[np.float32] = to_probabilities(
+            logits, self.contract.multi_label, temperature
+        ).numpy()
+        return found
 
-    def evaluate(self, data: Any = None, *, trust_code: bool = False) -> dict[str, Any]:
+    def evaluate(
+        self, data: Any = None, *, trust_code: bool = False, views: str = "one"
+    ) -> dict[str, Any]:
         """All metrics on `data` (anything `open_data` takes), classes aligned by name.
 
         Without `data`: on the test split of the run, or on val if there is none. `"split"` and
-        `"notes"` in the result say what was evaluated.
+        `"notes"` in the result say what was evaluated. `views` as in `predict`.
         """
-        device, config = self.device, self.config
+        check_views(views)
         if data is None:
-            source = trusted_name(config.data.source, "data", self.folder, trust_code)
-            run_data = prepare_data(
-                source, config.data, seed=config.train.seed, contract=self.contract
-            )
+            run_data = open_run_data(self.folder, self.config, self.contract, trust_code=trust_code)
             part = "test" if run_data.has("test") else "val"
         else:
-            run_data, part = prepare_evaluation_data(config.data, data, self.contract), "test"
-        with self._images_laid_out():
-            scored = score(
-                self.model,
-                run_data.scan(part, device),
-                class_names=self.class_names,
-                multi_label=self.contract.multi_label,
-                loss=self._loss(),
-                precision=self._precision(),
-            )
+            run_data, part = open_other_data(self.config, data, self.contract), "test"
+        outputs = collect_outputs(self.model, run_data, part, self.config, views)
+        metrics = measure(outputs, self.class_names, self.contract.temperature)
         split = part if data is None else "all"
         content = run_data.pixels.content if run_data.pixels else None
-        copies = score_distinct(scored, content, self.contract.multi_label)
-        return {"split": split, **scored.metrics, **copies, "notes": list(run_data.notes)}
+        copies = score_distinct(outputs, content)
+        return {"split": split, **metrics, **copies, "notes": list(run_data.notes)}
 
-    def _images_laid_out(self) -> AbstractContextManager[None]:
-        """A context in which the model gets images in the memory format of the training."""
-        return images_laid_out(self.model, bool(self.config.hardware.channels_last))
-
-    def _precision(self) -> Precision:
-        """The number format of the training, or the nearest one that this device has."""
-        return Precision(nearest_format(self.config.hardware.precision, self.device), self.device)
-
-    def _loss(self) -> Any:
-        """The loss of the run; None for a loss from user code or with class weights."""
-        settings = self.config.loss
-        if settings.name not in LOSS_NAMES or settings.weights != "none":
-            return None
-        return (
-            make_loss(
-                settings.name,
-                classes=len(self.class_names),
-                multi_label=self.contract.multi_label,
-                smoothing=settings.smoothing,
-                gamma=settings.gamma,
+    def _logits(self, pixels: NDArray[Any], views: str = "one") -> NDArray[np.float32]:
+        """Logits [B, K] for decoded images [B, H, W, C]."""
+        precision = precision_of(self.config, self.device)
+        with eval_mode(self.model), laid_out(self.model, self.config):
+            images = self.contract.normalise(torch.from_numpy(pixels).to(self.device))
+            found: NDArray[np.float32] = (
+                forward_views(self.model, images, views, precision).cpu().numpy()
             )
-            .to(self.device)
-            .follow(self.model)
-        )
+        return found
 
 
 def open_run(

@@ -1,0 +1,93 @@
+"""What a run gives for its splits: the numbers that it wrote, and confidences by its contract."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+import torchloupe as loupe
+from torchloupe.errors import DataError, UsageError
+from torchloupe.evaluation.calibration import fit_temperature
+from torchloupe.trained.outputs import collect_outputs, open_run_data, require_val
+
+
+@pytest.fixture(scope="module")
+def run(noisy_run: Path) -> loupe.Run:
+    return loupe.open_run(noisy_run, device="cpu")
+
+
+def test_temperature_of_the_contract_is_that_of_val(run: loupe.Run) -> None:
+    run_data = open_run_data(run.folder, run.config, run.contract)
+    val = collect_outputs(run.model, run_data, "val", run.config)
+    temperature = run.contract.temperature
+    assert temperature == fit_temperature(val.logits, val.labels) != 1.0
+    for split in ("val", "test"):
+        found = run.metrics[split]["calibration"]
+        assert found["temperature"] == temperature
+    val_errors = run.metrics["val"]["calibration"]
+    # The image that temperature is fitted with besides may cost a thousandth.
+    assert val_errors["after"]["nll"] < val_errors["before"]["nll"] + 0.001
+
+
+def test_written_predictions_are_calibrated_and_those_of_predict(run: loupe.Run) -> None:
+    run_data = open_run_data(run.folder, run.config, run.contract)
+    test = collect_outputs(run.model, run_data, "test", run.config)
+    table = pq.read_table(run.folder / "predictions.parquet")
+    p = np.array(table["probabilities"].to_pylist(), np.float32)
+    assert np.array_equal(p, test.probabilities(run.contract.temperature))
+    images = np.load(run.folder.parent / "data.npz")["images"]
+    found = run.predict([images[int(name)] for name in table["id"].to_pylist()], top=3)
+    assert [one.label for one in found] == table["prediction"].to_pylist()
+    assert [one.confidence for one in found] == pytest.approx(table["confidence"].to_pylist())
+
+
+def test_raw_predictions_leave_out_temperature_and_threshold(run: loupe.Run) -> None:
+    image = np.load(run.folder.parent / "data.npz")["images"][0]
+    sure = replace(run.contract, threshold=0.999999)
+    run = loupe.Run(run.folder, run.model, sure, run.config, run.step)
+    calibrated, raw = run.predict(image, top=3), run.predict(image, top=3, raw=True)
+    assert (calibrated.unsure, raw.unsure) == (True, None)
+    assert calibrated.label == raw.label
+    t = run.contract.temperature
+    expected = np.array(list(raw.probabilities.values())) ** (1 / t)
+    found = list(calibrated.probabilities.values())
+    assert found == pytest.approx(list(expected / expected.sum()), abs=1e-5)
+    assert run.probabilities(image[None, ..., None], raw=True).max() == raw.confidence
+    assert run.probabilities(image[None, ..., None]).max() == calibrated.confidence
+
+
+def test_views_average_the_logits(run: loupe.Run) -> None:
+    image = np.load(run.folder.parent / "data.npz")["images"][0]
+    flipped = [run.predict(side, top=3, views="flip") for side in (image, image[:, ::-1].copy())]
+    assert flipped[0].probabilities == pytest.approx(flipped[1].probabilities, abs=1e-6)
+    assert flipped[0].probabilities != run.predict(image, top=3).probabilities
+    assert run.evaluate(views="ten")["count"] == run.metrics["test"]["count"]
+    with pytest.raises(UsageError, match="views are one, flip, five, ten, got 'two'"):
+        run.predict(image, views="two")
+
+
+def test_run_without_val_is_not_calibrated_and_says_so(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    images, labels = random.integers(0, 255, (60, 8, 8), dtype=np.uint8), np.arange(60) % 2
+    run = loupe.fit(
+        (images, labels),
+        model="cnn",
+        epochs=1,
+        out=tmp_path / "run",
+        settings={"data.val_fraction": 0.0},
+    )
+    notes = [event["note"] for event in run.events if "note" in event]
+    assert "there is no val split, so confidences are not calibrated (temperature 1)" in notes
+    assert run.contract.temperature == 1.0
+    assert json.loads((tmp_path / "run" / "contract.json").read_text())["temperature"] == 1.0
+
+
+def test_a_decision_needs_val(run: loupe.Run) -> None:
+    run_data = open_run_data(run.folder, run.config, run.contract)
+    require_val(run_data)
+    empty = replace(run_data.splits, val=run_data.splits.val[:0])
+    with pytest.raises(DataError, match="no val split to decide on"):
+        require_val(replace(run_data, splits=empty))
