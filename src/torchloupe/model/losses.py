@@ -24,7 +24,7 @@ DEFAULT_GAMMA = 2.0
 _OF_PAIRS = ("cross_entropy", "focal", "nll")  # same loss for one logit as for a pair
 _HALVES = (torch.float16, torch.bfloat16)
 # torch's losses whose target has the shape of the logits: class numbers become one-hot rows.
-_ROW_LOSSES = (
+ROW_LOSSES = (
     nn.BCELoss,
     nn.BCEWithLogitsLoss,
     nn.HuberLoss,
@@ -100,7 +100,7 @@ class Loss(nn.Module):
             if weight is not None:  # one per class
                 weight = (rows @ weight).reshape(z.shape)
             return nn.functional.binary_cross_entropy_with_logits(z, yes, weight)
-        return self.criterion(z, yes if isinstance(self.criterion, _ROW_LOSSES) else labels)
+        return self.criterion(z, yes if isinstance(self.criterion, ROW_LOSSES) else labels)
 
     def _check_logits(self, logits: Tensor) -> None:
         """Refuse logits that are not [B, classes], and move to their device."""
@@ -313,7 +313,7 @@ def _make_own(loss: Any, classes: int, options: dict[str, Any]) -> Loss:
             f"loss {name} has parameters of its own, which no optimizer would train",
             "move them into the model",
         )
-    return Loss(name, found, as_rows if isinstance(found, _ROW_LOSSES) else as_labels, classes)
+    return Loss(name, found, as_rows if isinstance(found, ROW_LOSSES) else as_labels, classes)
 
 
 def _refuse_options(name: str, options: Mapping[str, Any] | None, gamma: float) -> None:

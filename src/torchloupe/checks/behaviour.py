@@ -1,0 +1,89 @@
+"""What a model does in evaluation: does it look at the image, and at that alone, and always so."""
+
+import torch
+from torch import Tensor, nn
+
+from torchloupe.errors import printable
+from torchloupe.lens.batch_dependence import Dependence, find_dependence, is_random, layer_outputs
+from torchloupe.run.events import Verdict
+
+SAME = 1e-6  # share of the largest output by which outputs of different images must differ
+
+
+def judge_behaviour(model: nn.Module, images: Tensor) -> list[Verdict]:
+    """Verdicts on forwards in eval mode of `images` [B, ...], two or more, that are not alike."""
+    if is_random(model, images[:4]):
+        return [
+            Verdict(
+                "output-differs-between-evaluations",
+                "error",
+                seen="two forwards in eval mode give the same images other outputs",
+                remedy="use nn.Dropout as an attribute, or F.dropout(x, p, training=self.training)",
+                why="dropout or noise that is never switched off makes predictions random",
+            )
+        ]
+    dependence = find_dependence(model, images[:4])
+    if dependence is not None:
+        return [_on_others(dependence)]
+    return []
+
+
+def judge_blindness(model: nn.Module, images: Tensor) -> list[Verdict]:
+    """An error where a model that has taken a few steps gives all images the same outputs."""
+    varied = _different(images)
+    layers = layer_outputs(model, varied)
+    if _varies(layers[-1][1]):
+        return []
+    first = next((name for name, output in layers[:-1] if not _varies(output)), "")
+    where = f"; from layer {printable(first, 80)} on they are the same" if first else ""
+    return [
+        Verdict(
+            "output-ignores-image",
+            "error",
+            seen=f"{len(varied)} different images get the same outputs{where}",
+            remedy="look at that layer: multiplied by 0, all units dead, or its input not used",
+            where=printable(first, 80),
+            why="the model can only learn how frequent the classes are",
+        )
+    ]
+
+
+def _different(images: Tensor) -> Tensor:
+    """`images`, or noise of their scale where they are all alike."""
+    if len(images) > 1 and not bool((images == images[:1]).all()):
+        return images
+    scale = float(images.float().abs().max()) or 1.0
+    return torch.randn((4, *images.shape[1:]), device=images.device) * scale
+
+
+def _varies(output: Tensor) -> bool:
+    numbers = output.float().flatten(1)
+    if not numbers.shape[1] or not bool(torch.isfinite(numbers).all()):
+        return True
+    gap = (numbers - numbers[:1]).abs().max()
+    return bool(gap > SAME * numbers.abs().max())
+
+
+def _on_others(found: Dependence) -> Verdict:
+    if found.shape:
+        seen = f"a batch of one image gives {list(found.shape)}, without its batch"
+    else:
+        what = "how many other images are" if found.is_size else "the other images"
+        seen = (
+            f"in eval mode the outputs of an image depend on {what} in its batch, by "
+            f"{found.gap:.2g} of the largest"
+        )
+    remedy = "compute within an image: dim=1 for softmax over classes, and never over dim=0"
+    if found.shape:
+        remedy = "use x.flatten(1) in place of x.squeeze(), which takes the batch away too"
+    elif "BatchNorm" in found.layer:
+        remedy = "let BatchNorm keep running statistics: track_running_stats=True"
+    return Verdict(
+        "output-depends-on-other-images",
+        "error",
+        seen=seen,
+        remedy=remedy,
+        where=printable(found.layer, 80),
+        why="a prediction changes with its company, and one image alone gets another",
+        numbers={"gap": found.gap},
+    )
