@@ -12,7 +12,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from torchloupe import config, data, distributed, errors, hardware, lens
+    from torchloupe import checks, config, data, distributed, errors, hardware, lens
+    from torchloupe.checks.examination import check
     from torchloupe.config.schema import Config
     from torchloupe.data.sources import open_data
     from torchloupe.evaluation.scoring import evaluate
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _PLACES = {
+    "check": "torchloupe.checks.examination:check",
+    "checks": "torchloupe.checks",
     "config": "torchloupe.config",
     "distributed": "torchloupe.distributed",
     "Precision": "torchloupe.hardware.precision:Precision",
@@ -60,6 +63,8 @@ __all__ = [
     "Precision",
     "Prediction",
     "Run",
+    "check",
+    "checks",
     "choose_device",
     "compare",
     "config",

@@ -200,7 +200,7 @@ def test_trial_refuses_a_model_in_which_other_images_decide(kind, message, hint)
     ],
 )
 def test_trial_notes_what_may_be_a_mistake(kind, note):
-    assert try_it(kind()).notes == [note]
+    assert try_it(kind()).doubts == [note]
 
 
 def test_trial_of_a_single_image_goes_through_a_norm_over_one_value():

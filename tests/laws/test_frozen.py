@@ -52,7 +52,7 @@ OPTIONS = {
         *("[DATA]", "--list", "--check", "--clear", "--older-than", "--set", "--quiet", "--json"),
         "--traceback",
     ],
-    "check": ["DATA", "--set", "--ignore", "--quiet", "--json", "--traceback"],
+    "check": ["DATA", "--model", "--loss", "--set", "--ignore", "--quiet", "--json", "--traceback"],
     "probe": ["DATA", "--model", "--set", "--device", "--quiet", "--json", "--traceback"],
     "compare": ["RUN...", "--json", "--traceback"],
     "eject": ["RUN", "--notebook", "--model", "--trust-code", "--traceback"],
@@ -71,7 +71,7 @@ EXPORTS = [
         "evaluate",
     ),
     *("fit", "hardware", "lens", "models", "open_data", "open_run", "resume"),
-    *("Comparison", "compare"),
+    *("Comparison", "check", "checks", "compare"),
     *("Precision", "choose_device", "config", "distributed", "prepare_data"),
 ]
 

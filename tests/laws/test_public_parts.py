@@ -9,7 +9,7 @@ import pytest
 
 import torchloupe as loupe
 
-ROOMS = ("config", "data", "distributed", "hardware", "lens")
+ROOMS = ("checks", "config", "data", "distributed", "hardware", "lens")
 PYTHON = re.compile(r"```python\n(.*?)```", re.DOTALL)
 ALLOWED = {"torchloupe", *(f"torchloupe.{room}" for room in ROOMS)}
 

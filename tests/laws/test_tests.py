@@ -20,6 +20,16 @@ def cases_of(tree: ast.Module) -> Iterator[ast.FunctionDef]:
 
 # Modules without a test file of their own: the file that holds what they do, and why there.
 HELD_ELSEWHERE = {
+    "checks.behaviour": ("checks/test_examination.py", "planted mistakes of evaluation"),
+    "checks.flow": ("checks/test_examination.py", "planted mistakes of gradients and signals"),
+    "checks.functions": ("checks/test_examination.py", "planted mistakes between the layers"),
+    "checks.learning": ("checks/test_examination.py", "planted learning rates, and sound ones"),
+    "checks.modes": ("checks/test_examination.py", "planted modes and repeated blocks"),
+    "checks.outputs": ("checks/test_examination.py", "planted last layers of every kind"),
+    "checks.parameters": ("checks/test_examination.py", "planted optimizers and frozen layers"),
+    "checks.probing": ("checks/test_examination.py", "planted losses, and sound ones"),
+    "checks.registration": ("checks/test_examination.py", "planted lists, dicts and tensors"),
+    "checks.subject": ("checks/test_examination.py", "copies of every planted model"),
     "data.image.arrays": ("data/image/test_decode.py", "arrays as they are decoded"),
     "data.image.encoded": ("data/image/test_readers.py", "encoded bytes of every format"),
     "data.sources.archive_members": ("data/sources/test_archived.py", "members of archives"),

@@ -1,1 +1,6 @@
-"""Pure functions from evidence to findings about data, model and training."""
+"""Verdicts: pure functions from evidence to what is wrong with data, model and training."""
+
+from torchloupe.checks.examination import check
+from torchloupe.run.events import Verdict
+
+__all__ = ["Verdict", "check"]

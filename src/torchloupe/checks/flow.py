@@ -169,11 +169,7 @@ def _judge_idle(model: nn.Module, flow: Flow) -> list[Verdict]:
 
 def _judge_activations(flow: Flow) -> list[Verdict]:
     found = []
-    dead = [
-        a
-        for a in flow.activations
-        if a.dead_fraction >= DEAD and a.units >= FEWEST_UNITS
-    ]
+    dead = [a for a in flow.activations if a.dead_fraction >= DEAD and a.units >= FEWEST_UNITS]
     ends = [
         a
         for a in flow.activations

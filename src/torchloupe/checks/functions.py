@@ -65,7 +65,7 @@ class Functions:
 
 class _Recorder(TorchFunctionMode):
     def __init__(self, found: Functions, here: list[str]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.found = found
         self.here = here
         self.linear_since: dict[int, tuple[Tensor, str, tuple[int, ...], int]] = {}
@@ -136,7 +136,7 @@ class _Recorder(TorchFunctionMode):
 
     @property
     def place(self) -> str:
-        """The innermost module that is running, or the last one that ran in the model's own code."""
+        """The innermost module that is running, or in the model's own code the last that ran."""
         return self.here[-1] if self.here[-1] else self.found.last_layer
 
 

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from torchloupe.checks.subject import Subject
 from torchloupe.run.events import Verdict
 
+SHARE = 0.005  # of the time of a run, for trial steps
 STEPS = 20
 HEART_STEPS = 40
 HEART_RATES = (1e-3, 1e-2, 1e-4)  # of Adam
@@ -27,6 +28,14 @@ class Clock:
 
     ends: float
     step_seconds: float = 0.0  # of a step of this subject
+    run_steps: float = 0.0  # such steps that the run will take; 0: there is no run to spare
+
+    def know(self, step_seconds: float) -> None:
+        """How long a step takes; of a run, trials may take SHARE."""
+        self.step_seconds = step_seconds
+        if self.run_steps:
+            now = time.perf_counter()
+            self.ends = min(self.ends, now + SHARE * self.run_steps * step_seconds)
 
     @classmethod
     def of(cls, seconds: float) -> "Clock":
@@ -44,6 +53,7 @@ class Course:
 
     losses: list[float] = field(default_factory=list)
     accuracy: float = 0.0  # on that batch, at the end; 0 where it has no classes
+    is_cut: bool = False  # the clock ended it
     update: float = math.inf  # of a step, over the weights; the median over tensors
 
     @property
@@ -62,7 +72,9 @@ class Course:
         return not self.broke and self.last < first - (1 - share) * max(abs(first), 0.05)
 
 
-def take_steps(subject: Subject, make: Callable[[Subject], Optimizer], steps: int) -> Course:
+def take_steps(
+    subject: Subject, make: Callable[[Subject], Optimizer], steps: int, clock: Clock
+) -> Course:
     """Steps on a copy of `subject`, in training mode, with the optimizer that `make` gives."""
     trial = subject.copied()
     trial.model.train()
@@ -72,7 +84,8 @@ def take_steps(subject: Subject, make: Callable[[Subject], Optimizer], steps: in
     for step in range(steps + 1):
         outputs, value = trial.backward()
         course.losses.append(float(value))
-        if not math.isfinite(course.losses[-1]) or step == steps:
+        course.is_cut = not clock.has_time(0)
+        if not math.isfinite(course.losses[-1]) or step == steps or course.is_cut:
             break
         before = [p.detach().clone() for p in parameters] if step == 1 else []
         optimizer.step()
@@ -134,22 +147,27 @@ def judge_rate(subject: Subject, clock: Clock) -> list[Verdict]:
     rate = max(rates)
     if rate == 0:
         return [_too_low("the learning rate is 0", "set one: 1e-3 for Adam, 0.1 for SGD", rate)]
-    course = take_steps(subject, with_rate(1.0), STEPS)
+    course = take_steps(subject, with_rate(1.0), STEPS, clock)
+    if course.is_cut:
+        return []
     first = course.losses[0]
     size = max(abs(first), 0.05)
     rises = course.broke or course.last > first + 0.5 * size
     jumps = not course.learned(0.98) and max(course.losses) > first + 2 * size
     if rises or jumps:
         for factor in (1 / 30, 1e-3):
-            other = take_steps(subject, with_rate(factor), STEPS)
+            other = take_steps(subject, with_rate(factor), STEPS, clock)
+            if other.is_cut:
+                return []
             if other.learned(0.98):
                 return [_too_high(course, rate, factor, f"it falls to {other.last:.4g}")]
         if course.broke or course.last > first + 10 * size:
             return [_too_high(course, rate, 1e-3, "it doesn't")]
         return []
     if course.update < 1e-6 and abs(course.last - first) < STILL * size and clock.has_time(STEPS):
-        other = take_steps(subject, with_rate(1000.0), STEPS)
-        if other.learned(0.97) or abs(other.last - first) < STILL * size:
+        other = take_steps(subject, with_rate(1000.0), STEPS, clock)
+        is_still = abs(other.last - first) < STILL * size
+        if not other.is_cut and (is_still or other.learned(0.97)):
             seen = (
                 f"{STEPS} steps with learning rate {rate:g} move the loss from {first:.4g} to "
                 f"{course.last:.4g}; a step changes the weights by {course.update:.1g} of their "
@@ -194,10 +212,10 @@ def judge_by_heart(subject: Subject, clock: Clock) -> list[Verdict]:
     for rate in HEART_RATES:
         if not clock.has_time(HEART_STEPS):
             return []
-        course = take_steps(subject, with_adam(rate), HEART_STEPS)
-        if course.losses[0] != course.losses[0]:
+        course = take_steps(subject, with_adam(rate), HEART_STEPS, clock)
+        if course.is_cut or math.isnan(course.losses[0]):
             return []
-        if course.learned() or course.accuracy > 0.8:
+        if course.learned() or (course.accuracy > 0.8 and course.learned(0.99)):
             return []
         best = min(best, course.last)
     first = course.losses[0]

@@ -9,11 +9,87 @@ from torchloupe.errors import UsageError, did_you_mean, printable
 
 # What a check takes; "free": it reads what is there anyway.
 LABELS = "milliseconds: labels and splits alone"
+MODULES = "milliseconds: modules and parameters alone"
+LOSSES = "milliseconds: the loss of made-up outputs"
+FORWARDS = "a few forwards of up to 16 images"
+STEPS = "four steps of up to 16 images, which these checks share"
+RATES = "20 to 60 steps of up to 16 images; in a run within 0.5 % of its time"
+HEART = "40 to 120 steps of up to 16 images; in a run within 0.5 % of its time"
 
 DATA: Mapping[str, tuple[str, str]] = {
     "class-never-tested": ("a class has no image in the test split", LABELS),
 }
-NAMES: Mapping[str, tuple[str, str]] = {**DATA}
+MODEL: Mapping[str, tuple[str, str]] = {
+    "softmax-before-cross-entropy": (
+        "the model ends in softmax, and the loss applies it again",
+        STEPS,
+    ),
+    "log-softmax-before-cross-entropy": (
+        "the model ends in log-softmax, which cross entropy applies itself",
+        STEPS,
+    ),
+    "sigmoid-before-cross-entropy": (
+        "the model ends in a sigmoid, and the loss applies a softmax",
+        STEPS,
+    ),
+    "relu-before-the-loss": (
+        "the model ends in a ReLU, and the loss takes logits of either sign",
+        STEPS,
+    ),
+    "tanh-before-the-loss": ("the model ends in tanh, which bounds its logits", STEPS),
+    "probabilities-before-binary-loss": (
+        "the model ends in a sigmoid or softmax, and the loss applies a sigmoid",
+        STEPS,
+    ),
+    "nll-without-log-softmax": (
+        "the loss takes log-probabilities, and the model gives others",
+        STEPS,
+    ),
+    "dropout-on-logits": ("the last layer is dropout, which sets logits to 0", STEPS),
+    "more-outputs-than-classes": ("the model has outputs that no label names", STEPS),
+    "output-ignores-image": ("different images get the same outputs", FORWARDS),
+    "output-depends-on-other-images": (
+        "in eval mode the outputs of an image depend on the batch",
+        FORWARDS,
+    ),
+    "output-differs-between-evaluations": (
+        "two evaluations of the same images give other outputs",
+        FORWARDS,
+    ),
+    "unregistered-layers": ("forward uses layers that are no part of the model", FORWARDS),
+    "unregistered-parameters": ("a tensor gets a gradient and is no parameter of the model", STEPS),
+    "repeated-block": ("the same block stands several times in one container", MODULES),
+    "parameters-without-gradient": (
+        "trainable parameters get no gradient although their layers run",
+        STEPS,
+    ),
+    "no-gradient-at-all": ("no parameter gets a gradient", STEPS),
+    "unused-branch": ("forward never calls a part that has parameters", STEPS),
+    "frozen-random-weights": ("frozen layers have weights that nothing ever trained", MODULES),
+    "parameters-not-optimized": ("trainable parameters are not in the optimizer", MODULES),
+    "optimizer-of-other-parameters": ("the optimizer has parameters of another model", MODULES),
+    "mode-not-reaching": ("train() or eval() of the model does not reach all layers", STEPS),
+    "batchnorm-never-moves": ("running statistics of BatchNorm stay as they are", STEPS),
+    "batchnorm-momentum": ("BatchNorm follows the last batch nearly alone", MODULES),
+    "symmetric-weights": ("all units of a layer begin alike and stay so", STEPS),
+    "dead-relus": ("units of a ReLU are 0 for every image", STEPS),
+    "saturated-activations": ("a sigmoid or tanh is at the ends of its range", STEPS),
+    "vanishing-gradients": ("gradients of early layers are next to nothing", STEPS),
+    "no-nonlinearity": ("linear layers follow each other without an activation", STEPS),
+    "step-raises": ("a forward and backward of a few images fails", STEPS),
+    "model-not-copied": ("model or optimizer can not be copied for a trial", STEPS),
+}
+LOSS: Mapping[str, tuple[str, str]] = {
+    "loss-without-gradient": ("the loss passes no gradient to the outputs", LOSSES),
+    "loss-rewards-wrong-answers": ("the loss falls when the right output falls", LOSSES),
+    "loss-ignores-labels": ("the loss is the same when images get each other's labels", LOSSES),
+    "negative-loss": ("the loss is below 0", LOSSES),
+    "first-loss-too-high": ("the first loss is far above that of a guess", STEPS),
+    "learning-rate-too-high": ("a few steps blow the loss up, and a smaller rate does not", RATES),
+    "learning-rate-too-low": ("steps move nothing, and a larger rate does", RATES),
+    "batch-not-learned": ("no learning rate lets the model learn one batch by heart", HEART),
+}
+NAMES: Mapping[str, tuple[str, str]] = {**DATA, **MODEL, **LOSS}
 
 
 def refuse_unknown_names(ignored: Iterable[str]) -> None:

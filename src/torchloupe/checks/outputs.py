@@ -2,7 +2,6 @@
 
 import math
 
-import torch
 from torch import Tensor, nn
 
 from torchloupe.checks.subject import Subject
@@ -24,6 +23,8 @@ def judge_outputs(takes: str, outputs: Tensor, function: str, last_layer: str) -
     """
     if outputs.ndim > 2 or takes not in ("logits", "binary_logits", "log_probabilities"):
         return []
+    if function.startswith("ConstantPad") and outputs.ndim == 2:  # one logit, made a pair
+        takes, outputs, function = "binary_logits", outputs[:, 1], ""
     end = _end_of(outputs.float(), function)
     if takes == "log_probabilities":
         return _judge_for_nll(end, last_layer)
@@ -145,9 +146,7 @@ def judge_count(outputs: Tensor, seen: Tensor, classes: int | None) -> list[Verd
     ]
 
 
-def judge_first_loss(
-    subject: Subject, takes: str, outputs: Tensor, value: float
-) -> list[Verdict]:
+def judge_first_loss(subject: Subject, takes: str, outputs: Tensor, value: float) -> list[Verdict]:
     """A warning where the first loss is far above that of a guess, with the reason."""
     outputs = outputs.float()
     if outputs.ndim != 2 or takes not in ("logits", "binary_logits"):
@@ -174,5 +173,3 @@ def judge_first_loss(
             numbers={"loss": value, "guess": guess, "logits_std": logits},
         )
     ]
-
-

@@ -21,7 +21,7 @@ def find_frozen_random(model: nn.Module) -> list[Verdict]:
     frozen = {
         name: layer
         for name, layer in weighted_layers(model).items()
-        if not layer.weight.requires_grad  # type: ignore[union-attr]
+        if not layer.weight.requires_grad
     }
     tested = {name: looks_random(layer.weight) for name, layer in frozen.items()}  # type: ignore[arg-type]
     random = [name for name, is_random in tested.items() if is_random]

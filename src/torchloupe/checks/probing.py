@@ -3,6 +3,7 @@
 The loss is called with made-up outputs; no model runs. It knows no loss by name.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -28,7 +29,7 @@ class Pull:
 
 
 def what_it_takes(subject: Subject, outputs: Tensor) -> str:
-    """"logits", "log_probabilities", "binary_logits" or "probabilities"; empty: not known.
+    """ "logits", "log_probabilities", "binary_logits", "probabilities"; empty: not known.
 
     `outputs` are those of the model, for their shape. Adding a number to all logits of an image
     changes no softmax; a loss that takes log-probabilities is proportional to them.
@@ -47,22 +48,24 @@ def what_it_takes(subject: Subject, outputs: Tensor) -> str:
             return float(subject.loss_of(values))
 
     try:
-        at_noise = ask(noise)
+        found = _takes_logits(subject, ask, noise, many=many)
     except Exception:
-        return _takes_probabilities(ask, noise)
-    if at_noise != at_noise:
-        return _takes_probabilities(ask, noise)
-    try:
-        if many and _same(ask(noise + 3.0), at_noise):
-            return "logits"
-        if many and _same(ask(2 * noise), 2 * at_noise) and _same(ask(0 * noise), 0.0):
-            return "log_probabilities" if _only_right_counts(subject, noise) else ""
-        sure = 30.0 * (2 * truth_of(subject.labels, outputs) - 1)
-        if ask(sure) < 0.01 * ask(0 * noise) and ask(-sure) > ask(0 * noise):
-            return "binary_logits"
-    except Exception:
-        return ""
-    return ""
+        found = "probabilities"
+    return _takes_probabilities(ask, noise) if found == "probabilities" else found
+
+
+def _takes_logits(subject: Subject, ask: Ask, noise: Tensor, *, many: bool) -> str:
+    """What a loss takes that takes any numbers; "probabilities" where it gives NaN for them."""
+    at_noise, at_zero = ask(noise), ask(0 * noise)
+    if math.isnan(at_noise):
+        return "probabilities"
+    if many and _same(ask(noise + 3.0), at_noise):
+        return "logits"
+    if many and _same(ask(2 * noise), 2 * at_noise) and _same(at_zero, 0.0):
+        return "log_probabilities" if _only_right_counts(subject, noise) else ""
+    sure = 30.0 * (2 * truth_of(subject.labels, noise) - 1)
+    is_binary = ask(sure) < 0.01 * at_zero and ask(-sure) > at_zero
+    return "binary_logits" if is_binary else ""
 
 
 def _takes_probabilities(ask: Ask, noise: Tensor) -> str:
@@ -70,7 +73,7 @@ def _takes_probabilities(ask: Ask, noise: Tensor) -> str:
         value = ask(noise.softmax(dim=-1) if noise.ndim == 2 else noise.sigmoid())
     except Exception:
         return ""
-    return "probabilities" if value == value else ""
+    return "" if math.isnan(value) else "probabilities"
 
 
 def _same(one: float, other: float) -> bool:
@@ -118,23 +121,26 @@ def judge_loss(subject: Subject, outputs: Tensor) -> list[Verdict]:
     except Exception:  # labels of another form, which the loss knows and this doesn't
         return []
     if pull is None or pull.size == 0:
-        return [
-            Verdict(
-                "loss-without-gradient",
-                "error",
-                seen="the loss passes no gradient to the model's outputs"
-                + ("" if pull is None else ": it is 0 everywhere"),
-                remedy="compute the loss from the outputs themselves: no argmax, round, .item(), "
-                ".detach() or numpy",
-                where="loss",
-                why="nothing is trained",
-            )
-        ]
-    if not pull.size < float("inf"):
-        return []
+        return [_no_gradient("" if pull is None else ": it is 0 everywhere")]
     ignored = _judge_labels(subject, outputs)
-    if ignored:
+    if ignored or not pull.size < math.inf:
         return ignored
+    return _judge_pull(pull)
+
+
+def _no_gradient(more: str) -> Verdict:
+    return Verdict(
+        "loss-without-gradient",
+        "error",
+        seen=f"the loss passes no gradient to the model's outputs{more}",
+        remedy="compute the loss from the outputs themselves: no argmax, round, .item(), "
+        ".detach() or numpy",
+        where="loss",
+        why="nothing is trained",
+    )
+
+
+def _judge_pull(pull: Pull) -> list[Verdict]:
     if _pulls_away(pull):
         return [
             Verdict(

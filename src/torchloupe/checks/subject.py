@@ -156,7 +156,7 @@ def make_callable(loss: Any) -> LossFunction:
     """A loss as (outputs, labels) -> tensor, whose targets have the form that torch's takes."""
     criterion = loss() if isinstance(loss, type) else loss
     if isinstance(criterion, Loss) or not isinstance(criterion, ROW_LOSSES):
-        return criterion  # type: ignore[no-any-return]
+        return criterion
     return RowLoss(criterion)
 
 

@@ -44,6 +44,7 @@ class TrialResult:
 
     settings: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)  # likely mistakes, told as verdicts too
 
 
 def try_model(
@@ -79,13 +80,13 @@ def try_model(
         refuse_hidden_tensors(model, step)
         refuse_stopped_gradients(step)
         if is_random(model, plain):
-            result.notes.append(
+            result.doubts.append(
                 "the model draws random numbers in eval mode, so that its predictions vary: give "
                 "dropout in forward training=self.training"
             )
         else:
             refuse_mixing(model, plain)
-        result.notes += _notes_on(model, step, labels, loss, plain)
+        result.doubts += _doubts_on(model, step, labels, loss, plain)
     except Exception as error:
         if not is_out_of_memory(error):
             raise
@@ -241,7 +242,7 @@ def _step(model: nn.Module, images: Tensor, labels: Tensor, loss: Loss) -> StepT
         return trace_step(model, images, labels, loss)
 
 
-def _notes_on(
+def _doubts_on(
     model: nn.Module, step: StepTrace, labels: Tensor, loss: Loss, images: Tensor
 ) -> list[str]:
     """What a step that went well still shows."""

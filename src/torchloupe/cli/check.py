@@ -18,6 +18,14 @@ _MOST_SAMPLES = 5
 
 def check(
     data: Annotated[str, typer.Argument(metavar="DATA", help="Anything that `loupe train` takes.")],
+    model: Annotated[
+        str | None,
+        typer.Option("--model", metavar="M", help="Check this model too; as in `loupe train`."),
+    ] = None,
+    loss: Annotated[
+        str | None,
+        typer.Option("--loss", metavar="L", help="Its loss: a name, or file.py:Loss."),
+    ] = None,
     settings: Set = None,
     ignore: Annotated[
         list[str] | None,
@@ -26,28 +34,34 @@ def check(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Name silent mistakes in the data before they cost a day.
+    """Name silent mistakes in data and model before they cost a day.
 
-    Nothing is trained and no run folder is made. Each verdict has a name with a page in
+    With --model or --loss also in the model, its loss and its optimizer, by a few steps on a
+    copy. Nothing is trained and no run folder is made. Each verdict has a name with a page in
     docs/checks, what was seen, and one thing to do. With --set check.level=strict the exit code is
     7 where one is an error.
 
     loupe check photos/
 
+    loupe check photos/ --model my_model.py:Net --loss my_loss.py:loss
+
     loupe check photos/ --json --ignore class-never-tested
     """
-    typed = collect_settings({"data.source": data}, settings)
+    typed = collect_settings(
+        {"data.source": data, "model.name": model, "loss.name": loss}, settings
+    )
     if ignore:
         typed["check.ignore"] = ignore
     with results_only(quiet=quiet) as line:
         from torchloupe.checks.verdicts import refuse_errors
-        from torchloupe.prepare.verdicts import judge
+        from torchloupe.prepare.checking import judge
         from torchloupe.train.start import decide
 
         line.say(f"reading {data}")
         wanted = decide(typed, None)
         with display(quiet) as listeners:
-            verdicts = judge(wanted, data, listeners)
+            with_model = any(name.startswith(("model.", "loss.", "optimizer.")) for name in typed)
+            verdicts = judge(wanted, data, listeners, with_model=with_model)
     from torchloupe.cli.text import print_text, to_json
 
     if as_json:

@@ -88,7 +88,8 @@ def measure(
     hook = loss.follow(model).hook
     tried = try_model(model, loss, batch, facts_of(run_data).classes, settings)
     open_settings = open_settings.with_measured(tried.settings)
-    notes += [*tried.notes, *describe_outputs(hook, run_data.contract.class_names)]
+    doubts = tried.doubts if settings.config.check.level == "off" else []
+    notes += [*tried.notes, *doubts, *describe_outputs(hook, run_data.contract.class_names)]
     found |= tried.settings
     settings = settle(open_settings, run_data, found)
     recipe_is_open = replace(open_settings, config=settings.config)  # a measurement may overrule it

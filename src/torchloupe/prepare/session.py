@@ -45,7 +45,7 @@ from torchloupe.prepare.plan import Plan
 from torchloupe.prepare.run_data import RunData, TrainingFeed
 from torchloupe.prepare.spare import Spare, compare_spare, keep_spare
 from torchloupe.prepare.strategy import Decision, decide_strategy
-from torchloupe.prepare.verdicts import judge_data, refuse
+from torchloupe.prepare.verdicts import judge_data, judge_start, refuse
 from torchloupe.recipes.choice import PRETRAINED, explain_imbalance
 from torchloupe.run.events import Announcement, Event, Progress, Verdict
 from torchloupe.run.listener import Listener
@@ -185,13 +185,18 @@ def prepare_rank(
         pass  # refuses a hook or layers that do not exist
     augment = Augment.from_settings(config.augment)
     feed = run_data.feed(config.train.batch_total, config.train.seed, augment, place.device)
+    plan = make_plan(config, feed.steps_per_epoch, loss)
+    if contract is None:
+        started = judge_start(measured.settings, run_data, objects, measured.model, plan)
+        refuse(started, config.check, listeners)
+        verdicts += started
     return Prepared(
         settings=measured.settings,
         run_data=run_data,
         feed=feed,
         place=place,
         precision=measured.precision,
-        plan=make_plan(config, feed.steps_per_epoch, loss),
+        plan=plan,
         model=measured.model,
         notes=(
             *(*run_data.notes, *decision.notes, *note_imbalance(config, run_data)),

@@ -1,37 +1,35 @@
 """Verdicts on a run that is about to begin: on its data, its model, its loss and its optimizer."""
 
 from collections.abc import Sequence
-from typing import Any
+
+from torch import nn
 
 from torchloupe.checks.data import DataEvidence, check_data
+from torchloupe.checks.examination import examine
+from torchloupe.checks.learning import Clock
+from torchloupe.checks.subject import Subject, isolated
 from torchloupe.checks.verdicts import refuse_errors, sift
 from torchloupe.config.schema import CheckConfig
 from torchloupe.config.settings import Settings
-from torchloupe.prepare.data import prepare_data
-from torchloupe.prepare.objects import NO_OBJECTS, refuse_misspelt
+from torchloupe.data.feeds.feed import Batch
+from torchloupe.model.catalog import ZOO
+from torchloupe.model.losses import Loss
+from torchloupe.model.transfer import Transfer
+from torchloupe.prepare.objects import UserObjects, build_optimizer
+from torchloupe.prepare.plan import Plan
 from torchloupe.prepare.run_data import RunData
-from torchloupe.run.events import Announcement, Event, Progress, Verdict
+from torchloupe.run.events import Event, Verdict
 from torchloupe.run.listener import Listener
-
-
-def judge(settings: Settings, source: Any, listeners: Sequence[Listener]) -> list[Verdict]:
-    """The verdicts on the data of `settings`, by the thorough checks; nothing is trained."""
-    refuse_misspelt(settings.config, NO_OBJECTS)
-    config = settings.config
-    run_data = prepare_data(
-        source,
-        config.data,
-        seed=config.train.seed,
-        progress=lambda done, total: tell(Progress("pack", done, total), listeners),
-        announce=lambda text: tell(Announcement(text), listeners),
-    )
-    return judge_data(run_data, config.check, thorough=True)
 
 
 def tell(event: Event, listeners: Sequence[Listener]) -> None:
     """Let each of the listeners hear of `event`."""
     for listener in listeners:
         listener.record(event)
+
+
+IMAGES = 16  # of a trial
+MOST_SECONDS = 10.0  # for trial steps, of a long run
 
 
 def judge_data(run_data: RunData, config: CheckConfig, *, thorough: bool = False) -> list[Verdict]:
@@ -46,6 +44,57 @@ def judge_data(run_data: RunData, config: CheckConfig, *, thorough: bool = False
         read=run_data.scan_rows,
     )
     return sift(check_data(evidence, thorough=thorough), config)
+
+
+def judge_model(
+    settings: Settings,
+    run_data: RunData,
+    objects: UserObjects,
+    model: nn.Module,
+    loss: Loss,
+    batch: Batch,
+    clock: Clock,
+) -> list[Verdict]:
+    """The verdicts on model, loss and optimizer that are to be told; all of them stay as they are.
+
+    `batch` is taken as it is; 16 images of several classes tell most.
+    """
+    config = settings.config
+    if config.check.level == "off" or config.train.strategy == "head":
+        return []
+    with isolated(batch.images.device):
+        optimizer = build_optimizer(config, objects, model)
+        subject = Subject(
+            model,
+            loss,
+            batch.images,
+            batch.labels,
+            optimizer,
+            classes=len(run_data.contract.class_names),
+            loss_name=loss.name,
+        )
+        return sift(examine(subject, batch.labels, clock), config.check)
+
+
+def judge_start(
+    settings: Settings, run_data: RunData, objects: UserObjects, model: nn.Module, plan: Plan
+) -> list[Verdict]:
+    """The verdicts on what a new run is about to train with, in a small part of its time."""
+    if settings.config.check.level == "off" or is_known(settings, objects, model):
+        return []
+    device = next(model.parameters()).device
+    batch = next(iter(run_data.scan_rows(run_data.some_rows(IMAGES), device)))
+    clock = Clock.of(MOST_SECONDS)
+    clock.run_steps = plan.total_steps * settings.config.train.batch_total / len(batch)
+    assert isinstance(plan.loss, Loss)
+    return judge_model(settings, run_data, objects, model, plan.loss, batch, clock)
+
+
+def is_known(settings: Settings, objects: UserObjects, model: nn.Module) -> bool:
+    """Whether model, loss and learning rate are this package's own, which need no trial."""
+    is_own = type(model) in ZOO.values() or isinstance(model, Transfer)
+    is_typed = settings.origin("optimizer.lr") == "typed"
+    return is_own and objects.loss is None and objects.optimizer is None and not is_typed
 
 
 def refuse(verdicts: Sequence[Verdict], config: CheckConfig, listeners: Sequence[Listener]) -> None:

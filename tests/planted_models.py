@@ -105,9 +105,7 @@ def tanh_on_the_last_layer() -> Case:
 def sigmoid_and_bce_with_logits() -> Case:
     images, labels = data()
     rows = F.one_hot(labels, 5).float()
-    return case(
-        nn.Sequential(Net(), nn.Sigmoid()), nn.BCEWithLogitsLoss(), batches=(images, rows)
-    )
+    return case(nn.Sequential(Net(), nn.Sigmoid()), nn.BCEWithLogitsLoss(), batches=(images, rows))
 
 
 @planted("probabilities-before-binary-loss")
@@ -128,7 +126,9 @@ def logits_and_nll() -> Case:
 
 @planted("nll-without-log-softmax")
 def softmax_and_nll() -> Case:
-    return case(nn.Sequential(Net(), nn.Softmax(dim=1)), lambda out, y: F.nll_loss(out, y))
+    return case(
+        nn.Sequential(Net(), nn.Softmax(dim=1)), lambda out, y: F.nll_loss(out, y, reduction="sum")
+    )
 
 
 @planted("dropout-on-logits", "1")

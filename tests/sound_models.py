@@ -6,9 +6,9 @@ from typing import Any
 import timm
 import torch
 import torch.nn.functional as F
-from planted import Case, Net, case, data
 from torch import Tensor, nn
 
+from planted_models import Case, Net, case, data
 from torchloupe.model.losses import make_loss
 from torchloupe.model.muon import Muon
 from torchloupe.model.optimizers import make_optimizer
@@ -117,7 +117,9 @@ def log_softmax_and_nll() -> Case:
 def sigmoid_and_bce() -> Case:
     images, labels = data()
     return case(
-        nn.Sequential(Net(), nn.Sigmoid()), nn.BCELoss(), batches=(images, F.one_hot(labels).float())
+        nn.Sequential(Net(), nn.Sigmoid()),
+        nn.BCELoss(),
+        batches=(images, F.one_hot(labels).float()),
     )
 
 

@@ -1,0 +1,75 @@
+"""Mistakes as people write them are named at their place, and sound set-ups stay quiet."""
+
+import pytest
+import torch
+
+import planted_models as planted
+import sound_models as sound
+from torchloupe.checks.examination import check
+from torchloupe.errors import UsageError
+
+NEEDS_STEPS = {"learning-rate-too-high", "learning-rate-too-low", "batch-not-learned"}
+
+
+def verdicts_of(case: planted.Case, seconds: float) -> list[planted.Any]:
+    model, batches = case.pop("model"), case.pop("batches")
+    return check(model, batches, seconds=seconds, **case)
+
+
+@pytest.mark.parametrize("mistake", planted.PLANTED)
+def test_a_planted_mistake_is_named_at_its_place(mistake: str) -> None:
+    name, where, make = planted.PLANTED[mistake]
+    torch.manual_seed(0)
+    found = verdicts_of(make(), 60.0 if name in NEEDS_STEPS else 0.0)
+    assert name in [verdict.verdict for verdict in found]
+    (verdict,) = [verdict for verdict in found if verdict.verdict == name]
+    assert where in verdict.where
+    assert verdict.seen
+    assert verdict.remedy
+
+
+@pytest.mark.parametrize("name", sound.SOUND)
+def test_a_sound_set_up_stays_quiet_without_trial_steps(name: str) -> None:
+    torch.manual_seed(0)
+    found = verdicts_of(sound.SOUND[name](), 0.0)
+    assert [verdict for verdict in found if verdict.level != "note"] == []
+
+
+@pytest.mark.parametrize("name", ["sgd_with_momentum_and_decay", "group_norm", "cnn_with_adam"])
+def test_a_sound_set_up_stays_quiet_with_trial_steps(name: str) -> None:
+    torch.manual_seed(0)
+    found = verdicts_of(sound.SOUND[name](), 60.0)
+    assert [verdict for verdict in found if verdict.level != "note"] == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", [*sound.SOUND, *sound.SLOW])
+def test_every_sound_set_up_stays_quiet_over_trial_steps(name: str) -> None:
+    torch.manual_seed(1)
+    found = verdicts_of({**sound.SOUND, **sound.SLOW}[name](), 60.0)
+    assert [verdict for verdict in found if verdict.level != "note"] == []
+
+
+def test_check_takes_a_pair_a_list_and_a_name_of_a_loss() -> None:
+    torch.manual_seed(0)
+    model, pair = torch.nn.Sequential(planted.Net(), torch.nn.Softmax(dim=1)), planted.data()
+    expected = ["softmax-before-cross-entropy"]
+    for batches in (pair, [pair], iter([pair])):
+        for loss in ("auto", "cross_entropy"):
+            found = check(model, batches if batches is not pair else [pair], loss=loss)
+            assert [verdict.verdict for verdict in found] == expected
+            batches = [pair]  # noqa: PLW2901
+
+
+def test_check_leaves_out_what_is_ignored() -> None:
+    model = torch.nn.Sequential(planted.Net(), torch.nn.Softmax(dim=1))
+    ignore = ["softmax-before-cross-entropy"]
+    assert check(model, planted.data(), ignore=ignore, seconds=0) == []
+
+
+def test_check_refuses_batches_that_are_no_pairs() -> None:
+    with pytest.raises(UsageError, match="checks take"):
+        check(planted.Net(), [planted.data()[0]])
+    with pytest.raises(UsageError, match="no batch"):
+        check(planted.Net(), [])
