@@ -7,7 +7,7 @@ from torch import nn
 
 from torchloupe.checks.randomness import looks_random, weighted_layers
 from torchloupe.model.backbones import load_pretrained
-from torchloupe.model.transfer import make_transfer
+from torchloupe.model.transfer import LITE, make_transfer
 
 
 @pytest.mark.parametrize(
@@ -47,9 +47,9 @@ def test_a_few_steps_of_training_show_in_a_default_draw() -> None:
 
 
 def test_layers_of_a_pretrained_network_are_told_from_fresh_ones() -> None:
-    model = make_transfer("timm:efficientnet_lite0", in_channels=3, classes=5, image_size=(64, 64))
+    model = make_transfer(LITE, in_channels=3, classes=5, image_size=(64, 64))
     fresh = [looks_random(layer.weight) for layer in weighted_layers(model.body).values()]
-    load_pretrained(model, "timm:efficientnet_lite0", "auto")
+    load_pretrained(model, LITE, "auto")
     loaded = [looks_random(layer.weight) for layer in weighted_layers(model.body).values()]
     assert sum(found is True for found in fresh) > 0.8 * sum(found is not None for found in fresh)
     assert sum(found is True for found in loaded) < 0.1 * len(loaded)

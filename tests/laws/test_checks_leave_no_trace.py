@@ -17,11 +17,12 @@ class Net(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+        self.is_noisy = True
         self.conv, self.norm = nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8)
         self.drop, self.fc = nn.Dropout(0.5), nn.Linear(8, 4)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.training:
+        if self.training and self.is_noisy:
             x = x + 0.01 * torch.randn_like(x) * random.random() * np.random.random()
         return self.fc(self.drop(self.norm(self.conv(x)).relu().mean(dim=(2, 3))))
 

@@ -150,31 +150,40 @@ def judge_rate(subject: Subject, clock: Clock) -> list[Verdict]:
     course = take_steps(subject, with_rate(1.0), STEPS, clock)
     if course.is_cut:
         return []
-    first = course.losses[0]
-    size = max(abs(first), 0.05)
-    rises = course.broke or course.last > first + 0.5 * size
-    jumps = not course.learned(0.98) and max(course.losses) > first + 2 * size
+    size = max(abs(course.losses[0]), 0.05)
+    rises = course.broke or course.last > course.losses[0] + 0.5 * size
+    jumps = not course.learned(0.98) and max(course.losses) > course.losses[0] + 2 * size
     if rises or jumps:
-        for factor in (1 / 30, 1e-3):
-            other = take_steps(subject, with_rate(factor), STEPS, clock)
-            if other.is_cut:
-                return []
-            if other.learned(0.98):
-                return [_too_high(course, rate, factor, f"it falls to {other.last:.4g}")]
-        if course.broke or course.last > first + 10 * size:
-            return [_too_high(course, rate, 1e-3, "it doesn't")]
-        return []
-    if course.update < 1e-6 and abs(course.last - first) < STILL * size and clock.has_time(STEPS):
-        other = take_steps(subject, with_rate(1000.0), STEPS, clock)
-        is_still = abs(other.last - first) < STILL * size
-        if not other.is_cut and (is_still or other.learned(0.97)):
-            seen = (
-                f"{STEPS} steps with learning rate {rate:g} move the loss from {first:.4g} to "
-                f"{course.last:.4g}; a step changes the weights by {course.update:.1g} of their "
-                "size"
-            )
-            return [_too_low(seen, f"try {rate * 1000:.2g}", rate, course.update)]
+        return _judge_rise(subject, course, rate, clock)
+    moved = abs(course.last - course.losses[0])
+    if course.update < 1e-6 and moved < STILL * size and clock.has_time(STEPS):
+        return _judge_standstill(subject, course, rate, clock)
     return []
+
+
+def _judge_rise(subject: Subject, course: Course, rate: float, clock: Clock) -> list[Verdict]:
+    for factor in (1 / 30, 1e-3):
+        other = take_steps(subject, with_rate(factor), STEPS, clock)
+        if other.is_cut:
+            return []
+        if other.learned(0.98):
+            return [_too_high(course, rate, factor, f"it falls to {other.last:.4g}")]
+    if course.broke or course.last > course.losses[0] + 10 * max(abs(course.losses[0]), 0.05):
+        return [_too_high(course, rate, 1e-3, "it doesn't")]
+    return []
+
+
+def _judge_standstill(subject: Subject, course: Course, rate: float, clock: Clock) -> list[Verdict]:
+    other = take_steps(subject, with_rate(1000.0), STEPS, clock)
+    first = other.losses[0]
+    is_still = abs(other.last - first) < STILL * max(abs(first), 0.05)
+    if other.is_cut or not (is_still or other.learned(0.97)):
+        return []
+    seen = (
+        f"{STEPS} steps with learning rate {rate:g} move the loss from {course.losses[0]:.4g} to "
+        f"{course.last:.4g}; a step changes the weights by {course.update:.1g} of their size"
+    )
+    return [_too_low(seen, f"try {rate * 1000:.2g}", rate, course.update)]
 
 
 def _too_high(course: Course, rate: float, factor: float, then: str) -> Verdict:
