@@ -1,6 +1,7 @@
 """Fixtures that several modules ask for, and what the processes of pytest-xdist need."""
 
 import os
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -26,3 +27,15 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Runs of tests write no report.html, which takes seconds; those marked `reports` do."""
+    execution = sys.modules.get("torchloupe.train.execution")
+    if execution is None:
+        return
+    kept = getattr(execution, "leave_page_of_tests", execution.leave_page)
+    execution.leave_page_of_tests = kept  # type: ignore[attr-defined]
+    is_wanted = item.get_closest_marker("reports") is not None
+    execution.leave_page = kept if is_wanted else lambda *_: None  # type: ignore[attr-defined]

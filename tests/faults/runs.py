@@ -25,6 +25,7 @@ SETTINGS = {
     "train.average": 0.9,
     "train.clip_norm": 1,
     "train.log_every_steps": 1,
+    "train.report": False,
     "train.evaluate_every_epochs": 0.5,
     "train.save_every_epochs": 0.4,
     "schedule.name": "onecycle",

@@ -35,7 +35,7 @@ EXTRAS = {
 # Packages that take 0.2 to 1 second to import, and that the start of a training doesn't need.
 SLOW = {
     *("torch.distributed.fsdp", "torch.distributed.tensor", "torch.utils.flop_counter"),
-    *("scipy.sparse", "scipy.special"),
+    *("scipy.sparse", "scipy.special", "sklearn.manifold", "jinja2"),
 }
 
 

@@ -31,6 +31,10 @@ OPTIONS = {
         *("RUN", "[DATA]", "--threshold", "--views", "--device", "--model", "--trust-code"),
         *("--json", "--traceback"),
     ],
+    "report": [
+        *("RUN", "--open", "--live", "--port", "--out", "--device", "--model", "--trust-code"),
+        "--traceback",
+    ],
     "look": [
         *("RUN", "IMAGE", "--layer", "--out", "--device", "--model", "--trust-code", "--json"),
         "--traceback",

@@ -28,11 +28,11 @@ def test_classes_are_small() -> None:
     for module in house.modules():
         for node in house.classes_of(module.tree):
             lines = (node.end_lineno or 0) - node.lineno + 1
-            public = [
+            public = {  # overloads are one method
                 item.name
                 for item in node.body
                 if isinstance(item, ast.FunctionDef) and not item.name.startswith("_")
-            ]
+            }
             if lines > MOST_CLASS_LINES or len(public) > MOST_PUBLIC_METHODS:
                 wrong.append(f"{module.name}.{node.name}: {lines} lines, {len(public)} methods")
     assert not wrong

@@ -85,6 +85,9 @@ HELD_ELSEWHERE = {
     "train.outcome": ("cli/test_end_to_end.py", "the files of a finished run"),
     "train.start": ("laws/test_exact_resume.py", "fit and resume are what all laws call"),
     "train.validation": ("train/test_loop.py", "validation as the loop calls it"),
+    "trained.facts.content": ("trained/facts/test_page.py", "the data as the page tells them"),
+    "trained.facts.images": ("trained/facts/test_page.py", "images as the page shows them"),
+    "trained.facts.mistakes": ("trained/facts/test_page.py", "mistakes as the page shows them"),
     "trained.prediction": ("trained/test_run.py", "plain values that `predict` gives"),
 }
 Function = ast.FunctionDef | ast.AsyncFunctionDef

@@ -79,6 +79,14 @@ def describe_result(folder: Path, metrics: Mapping[str, Any], source: str = "") 
     return text
 
 
+def describe_page(folder: Path) -> Text:
+    """The last line of a training: where its page is; nothing where there is none."""
+    page = folder / "report.html"
+    if not page.is_file():
+        return Text()
+    return Text(f"\n{_fact('report', printable(page, limit=4000))}")
+
+
 def describe_folds(folder: Path, metrics: Mapping[str, Any], source: str = "") -> Text:
     """The summary of a cross-validation: each fold, mean and standard deviation, and the total."""
     rows = [["fold", "test accuracy", "mean class f1", "images", "trained in"]]

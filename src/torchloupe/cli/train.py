@@ -324,20 +324,22 @@ def display(quiet: bool, asked: dict[str, Any] | None = None) -> Iterator[list[A
 
 
 def _print_folds(folds: Any, as_json: bool, source: str = "") -> None:
-    from torchloupe.cli.text import describe_folds, print_text, to_json
+    from torchloupe.cli.text import describe_folds, describe_page, print_text, to_json
 
     if as_json:
         print(to_json({"folder": str(folds.folder), **folds.metrics}))
     else:
         print_text(describe_folds(folds.folder, folds.metrics, source))
+        print_text(describe_page(folds.folder))
 
 
 def _print_result(run: Any, as_json: bool, source: str = "") -> None:
     if not is_first_rank():
         return
-    from torchloupe.cli.text import describe_result, print_text, to_json
+    from torchloupe.cli.text import describe_page, describe_result, print_text, to_json
 
     if as_json:
         print(to_json({"run": str(run.folder), "metrics": run.metrics}))
     else:
         print_text(describe_result(run.folder, run.metrics, source))
+        print_text(describe_page(run.folder))

@@ -120,6 +120,7 @@ class TrainConfig:
     save_every_minutes: float = 5.0  # besides; 0 is off
     keep: int = 2  # checkpoints kept besides the best
     log_every_steps: int = 0  # 0: about twenty times per epoch, or per run if that is shorter
+    report: bool = True  # write RUN/report.html at the end
     bad_steps: int = 10  # non-finite losses in a row before giving up (exit 5)
     seed: int = 0  # of the split, the order, augmentation, weights and dropout
 

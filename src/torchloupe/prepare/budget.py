@@ -26,7 +26,7 @@ from torchloupe.speed.choice import measuring_seconds, open_variants, time_step
 from torchloupe.speed.trial import MakeOptimizer
 
 LEAST_FRACTION = 0.5  # of the budget is for training, however long the preparation took
-WRITING_SECONDS = 0.7  # the last checkpoint, metrics and tables, about
+WRITING_SECONDS = 2.0  # the last checkpoint, metrics, tables and the report, about
 FEW_EPOCHS = 3.0  # with fewer, a narrower network is more accurate (docs/LOG.md)
 NARROW: dict[str, Any] = {"model.options": {"width": 16, "last": 2}}
 TIMED_STEPS = 200  # at most, to estimate the epochs that fit into the budget

@@ -34,7 +34,7 @@ from torchloupe.system.stop_requests import StopRequests
 
 FILES = (
     *("config.json", "contract.json", "data.npz", "environment.json", "events.jsonl"),
-    *("metrics.json", "predictions.parquet", "best", "last"),
+    *("metrics.json", "predictions.parquet", "report.html", "best", "last"),
 )
 
 

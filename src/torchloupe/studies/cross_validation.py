@@ -26,10 +26,11 @@ from torchloupe.evaluation.folds import corrected_t_interval
 from torchloupe.evaluation.intervals import wilson_interval
 from torchloupe.prepare.data import open_source
 from torchloupe.prepare.objects import NO_OBJECTS, UserObjects, refuse_misspelt
-from torchloupe.run.events import Announcement, read_events
+from torchloupe.run.events import Announcement, Note, read_events
 from torchloupe.run.json_files import read_json, write_json
 from torchloupe.run.listener import Listener
 from torchloupe.run.places import FOLDS, create_run
+from torchloupe.studies.folds_page import write_folds_page
 from torchloupe.system import files
 from torchloupe.system.user_code import PYTHON_OBJECT
 from torchloupe.train.start import (
@@ -163,7 +164,19 @@ def _go_through(
                 raise type(error)(error.message, hint) from None
     metrics = sum_up(folder, runs)
     write_json(folder / FOLDS, metrics)
+    if read_settings(folder / "config.json").config.train.report:
+        _leave_page(folder, listening)
     return CrossValidation(folder, runs, metrics)
+
+
+def _leave_page(folder: Path, listening: Listening) -> None:
+    """Write the page of all folds; a failure is a note."""
+    try:
+        write_folds_page(folder)
+    except Exception as error:
+        with listening() as listeners:
+            for listener in listeners:
+                listener.record(Note(f"report.html was not written ({printable(error)})"))
 
 
 def sum_up(folder: Path, runs: Sequence[Path]) -> dict[str, Any]:

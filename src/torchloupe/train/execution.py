@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torchloupe.config.schema import Config
 from torchloupe.display.trackers import make_trackers
+from torchloupe.errors import printable
 from torchloupe.hardware.layout import release
 from torchloupe.hardware.peaks import Peaks
 from torchloupe.lens.anatomy import parameter_count
@@ -16,7 +17,7 @@ from torchloupe.prepare.session import Session, watching
 from torchloupe.recipes.choice import explain_augmentation
 from torchloupe.run import checkpoint
 from torchloupe.run.data_record import DataChange
-from torchloupe.run.events import read_events
+from torchloupe.run.events import Announcement, read_events
 from torchloupe.run.folder import RunFolder
 from torchloupe.run.json_files import read_json
 from torchloupe.run.listener import Listener
@@ -27,8 +28,9 @@ from torchloupe.train.loop import train as run_loop
 from torchloupe.train.outcome import write_results
 from torchloupe.train.reopening import confirm_reopening
 from torchloupe.train.validation import make_validation
+from torchloupe.trained.report import PAGE
 from torchloupe.trained.results import collect_results
-from torchloupe.trained.run import Run
+from torchloupe.trained.run import Run, write_page
 
 
 @dataclass(frozen=True)
@@ -76,10 +78,25 @@ def run_session(
         contract = write_results(run, session, peaks)
         if leads and session.config.track:
             run.record(collect_results(folder, session.run_data))
-    model = session.parallel.gather_model()
-    confirm_reopening(folder, session, model)
-    release(model)
-    return Run(folder, model, contract, session.config, state.step)
+        model = session.parallel.gather_model()
+        confirm_reopening(folder, session, model)
+        release(model)
+        done = Run(folder, model, contract, session.config, state.step)
+        if leads and session.config.train.report:
+            leave_page(done, session, run)
+    return done
+
+
+def leave_page(done: Run, session: Session, run: RunFolder) -> None:
+    """Write the page of the run; a failure is a note, since the run is complete without it.
+
+    With a budget in minutes the page has no map and no heat maps, which take seconds.
+    """
+    run.record(Announcement("writing the report"))
+    try:
+        write_page(done, session.run_data, run.path / PAGE, is_brief=bool(session.budget))
+    except Exception as error:
+        run.note(f"report.html was not written ({type(error).__name__}: {printable(error)})")
 
 
 @contextmanager

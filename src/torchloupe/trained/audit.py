@@ -7,11 +7,15 @@ several depths the deepest separate classes best (docs/LOG.md).
 
 import copy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+import torch
+from torch import nn
 
 from torchloupe.checks.neighbours import find_near_duplicates, find_suspected_labels
+from torchloupe.config.schema import Config
+from torchloupe.data.contract import Contract
 from torchloupe.data.split import SPLIT_NAMES, TEST, TRAIN, VAL
 from torchloupe.errors import LoupeError
 from torchloupe.hardware.layout import require_contiguous
@@ -21,7 +25,6 @@ from torchloupe.prepare.data import prepare_data
 from torchloupe.prepare.features import count_views, open_features
 from torchloupe.prepare.objects import load_backbone
 from torchloupe.prepare.run_data import RunData
-from torchloupe.trained.run import Run
 
 MOST_IMAGES = 30_000  # the cost is quadratic: each is compared with every other
 
@@ -35,7 +38,18 @@ class Audit:
     note: str = ""
 
 
-def audit_run(run: Run) -> Audit:
+class Opened(Protocol):
+    """What an audit needs of a Run."""
+
+    model: nn.Module
+    contract: Contract
+    config: Config
+
+    @property
+    def device(self) -> torch.device: ...
+
+
+def audit_run(run: Opened) -> Audit:
     """Images of the run's data whose neighbours are of another class, and near-duplicates in
     different splits.
 
@@ -48,21 +62,26 @@ def audit_run(run: Run) -> Audit:
     run_data = prepare_data(
         config.data.source, config.data, seed=config.train.seed, contract=run.contract
     )
+    return audit_data(run.model, run_data, config, run.device)
+
+
+def audit_data(model: Transfer, run_data: RunData, config: Config, device: torch.device) -> Audit:
+    """The audit of these data with the backbone that `model` was finetuned from."""
     if len(run_data.samples) > MOST_IMAGES:
         return Audit(
             note=f"label errors and near-duplicates are searched in up to {MOST_IMAGES:,} images, "
             f"and there are {len(run_data.samples):,}"
         )
-    backbone = copy.deepcopy(run.model)
+    backbone = copy.deepcopy(model)
     if not config.hardware.channels_last:
         require_contiguous(backbone)
     try:
         load_backbone(config, backbone)
     except LoupeError as error:  # a file of weights that was moved, a hub out of reach
         return Audit(note=f"no search for label errors and near-duplicates: {error.message}")
-    name = nearest_format(config.hardware.precision, run.device)
+    name = nearest_format(config.hardware.precision, device)
     views = count_views(config, len(run_data.splits.train))
-    features = open_features(backbone, run_data, Precision(name, run.device), views=views)
+    features = open_features(backbone, run_data, Precision(name, device), views=views)
     deepest = getattr(backbone.body, "deepest", features.values.shape[2])
     return describe(run_data, features.rows, features.values[:, 0, -deepest:])
 

@@ -18,7 +18,7 @@ from torchloupe.config.schema import Config
 from torchloupe.config.settings import read_settings
 from torchloupe.data.contract import Contract
 from torchloupe.data.inputs import is_one_image, list_images
-from torchloupe.errors import CheckpointError, DataError, did_you_mean, printable
+from torchloupe.errors import CheckpointError, DataError, UsageError, did_you_mean, printable
 from torchloupe.evaluation.distinct import score_distinct
 from torchloupe.evaluation.inference import eval_mode, to_probabilities
 from torchloupe.evaluation.scoring import measure
@@ -31,6 +31,7 @@ from torchloupe.model.catalog import without_weights
 from torchloupe.model.outputs import take_logits
 from torchloupe.model.wrapping import unwrap
 from torchloupe.prepare.objects import network_maker
+from torchloupe.prepare.run_data import RunData
 from torchloupe.report.colours import to_pixels
 from torchloupe.report.look import Look, make_look
 from torchloupe.report.page import save_look
@@ -42,6 +43,8 @@ from torchloupe.run.state import check_parts, evaluated_weights
 from torchloupe.run.weights import load_weights
 from torchloupe.system.heap import keep_freed_blocks
 from torchloupe.system.user_code import trusted_name
+from torchloupe.trained.audit import Audit
+from torchloupe.trained.facts.page import Material, make_head
 from torchloupe.trained.history import collect_columns
 from torchloupe.trained.outputs import (
     collect_outputs,
@@ -51,6 +54,7 @@ from torchloupe.trained.outputs import (
     precision_of,
 )
 from torchloupe.trained.prediction import Prediction, decode, predict_images
+from torchloupe.trained.report import PAGE, audit_for_page, reopen_data, write_report
 
 
 class Run:
@@ -160,6 +164,30 @@ class Run:
             save_look(look, Path(out))
         return look
 
+    def report(
+        self, out: str | Path | None = None, *, data: Any = None, trust_code: bool = False
+    ) -> Path:
+        """Write the run's page, RUN/report.html or `out`, and return its path.
+
+        The data are opened where they were; `data` stand in for what was a Python object. Without
+        them there are no images in the page, and a RUN/report.html that has some is not replaced:
+        that is a UsageError.
+        """
+        run_data, why = reopen_data(
+            self.folder, self.config, self.contract, data, trust_code=trust_code
+        )
+        page = Path(out) if out is not None else self.folder / PAGE
+        if run_data is None and out is None and page.exists():
+            raise UsageError(
+                f"{why}; a page without images would replace {printable(page)}",
+                "give the data again, or another file for the page",
+            )
+        return write_page(self, run_data, page, why)
+
+    def _repr_html_(self) -> str:
+        """The head of the page, for notebooks."""
+        return make_head(self.folder, self.contract, self.model)
+
     def probabilities(self, pixels: NDArray[Any], *, raw: bool = False) -> NDArray[np.float32]:
         """Class probabilities [B, K] for decoded images [B, H, W, C]; `raw` as in `predict`."""
         temperature = 1.0 if raw else self.contract.temperature
@@ -199,6 +227,24 @@ class Run:
                 forward_views(self.model, images, views, precision).cpu().numpy()
             )
         return found
+
+
+def write_page(
+    run: Run, run_data: RunData | None, page: Path, why: str = "", *, is_brief: bool = False
+) -> Path:
+    """Write a run's page with the images of these data; `why` there are none. Returns `page`.
+
+    `is_brief` leaves out what takes seconds: the map, heat maps and the audit of the labels.
+    """
+    audit = Audit(note=f"no images are shown: {why}") if why else Audit()
+    if run_data is not None and not is_brief:
+        audit = audit_for_page(run.model, run_data, run.config, run.device)
+    precision = precision_of(run.config, run.device)
+    with laid_out(run.model, run.config):
+        material = Material(
+            run.folder, run.contract, run.model, precision, run_data, audit, is_brief=is_brief
+        )
+        return write_report(material, page)
 
 
 def open_run(

@@ -1,0 +1,56 @@
+"""The page of a run, RUN/report.html: written at the end of a training, or from its folder."""
+
+from pathlib import Path
+from typing import Any
+
+from torchloupe.config.schema import Config
+from torchloupe.data.contract import Contract
+from torchloupe.errors import DataError, LoupeError, UsageError
+from torchloupe.model.transfer import Transfer
+from torchloupe.prepare.data import prepare_data
+from torchloupe.prepare.run_data import RunData
+from torchloupe.system import files
+from torchloupe.system.user_code import trusted_name
+from torchloupe.trained.audit import Audit, audit_data
+from torchloupe.trained.facts.page import Material, make_page
+
+PAGE = "report.html"
+MOST_AUDITED = 10_000  # images; searching label errors in more of them takes too long for a page
+
+
+def write_report(material: Material, out: Path | None = None) -> Path:
+    """Write the page, by default as RUN/report.html, whole or not at all; returns its path."""
+    path = out or material.folder / PAGE
+    files.replace_file(path, make_page(material).encode())
+    return path
+
+
+def audit_for_page(model: Any, run_data: RunData, config: Config, device: Any) -> Audit:
+    """The audit that a page shows; empty, with the reason, where it would take too long.
+
+    Only for pretrained networks: their features are in the cache.
+    """
+    if not isinstance(model, Transfer) or len(run_data.samples) > MOST_AUDITED:
+        return Audit()
+    try:
+        return audit_data(model, run_data, config, device)
+    except (LoupeError, OSError) as error:
+        return Audit(note=f"no search for label errors: {getattr(error, 'message', error)}")
+
+
+def reopen_data(
+    folder: Path, config: Config, contract: Contract, data: Any = None, *, trust_code: bool
+) -> tuple[RunData | None, str]:
+    """The data of a run, opened again; or None, and why they can't be.
+
+    `data` stand in for what the settings name.
+    """
+    try:
+        source = data
+        if data is None:
+            source = trusted_name(config.data.source, "data", folder, trust_code)
+        return prepare_data(source, config.data, seed=config.train.seed, contract=contract), ""
+    except (DataError, UsageError) as error:
+        if data is not None:
+            raise
+        return None, error.message

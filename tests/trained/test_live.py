@@ -1,0 +1,86 @@
+"""The page of a run that goes on."""
+
+import html
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from torchloupe.trained.live import HOST, LivePage, is_locked, open_server, serve_until_end
+
+pytestmark = pytest.mark.usefixtures("own_cache")
+
+
+def ask(server, path, host=HOST):
+    address = f"http://{HOST}:{server.server_address[1]}{path}"
+    request = urllib.request.Request(address, headers={"Host": f"{host}:1"})
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        return answer.read().decode()
+
+
+def test_a_lock_is_seen_and_not_touched(tmp_path):
+    assert not is_locked(tmp_path)
+    with FileLock(tmp_path / ".lock"):
+        assert is_locked(tmp_path)
+    (tmp_path / ".lock").touch()  # as a killed process leaves it
+    assert is_locked(tmp_path) == (not Path("/proc/locks").exists())
+
+
+@pytest.fixture(scope="module")
+def training(tmp_path_factory):
+    """A training of many short epochs in a process of its own, until the tests are done."""
+    run = tmp_path_factory.mktemp("live") / "run"
+    words = ["train", "digits", "--model", "net", "--epochs", "400", "--out", str(run), "--quiet"]
+    words += ["--set", "train.log_every_steps=1", "--set", "train.report=false"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "torchloupe", *words], stderr=subprocess.DEVNULL
+    )
+    end = time.monotonic() + 120
+    while not (run / "events.jsonl").exists() and time.monotonic() < end:
+        time.sleep(0.1)
+    yield process, run
+    with suppress(ProcessLookupError):
+        process.kill()
+    process.wait()
+
+
+def test_the_page_follows_a_training_and_ends_when_it_is_killed(training):
+    process, run = training
+    live = LivePage(run)
+    server = open_server(live)
+    serving = threading.Thread(target=serve_until_end, args=(server, live))
+    serving.start()
+    page = ask(server, "/")
+    assert 'id="state"' in page
+    assert "connect-src 'self'" in html.unescape(page)
+    seen = set()
+    end = time.monotonic() + 60
+    while len(seen) < 3 and time.monotonic() < end:
+        found = json.loads(ask(server, "/facts.json"))
+        seen.add(found["charts"]["loss"]["series"][0]["x"][-1])
+        assert not found["has_ended"]
+        time.sleep(0.2)
+    assert len(seen) == 3  # each answer has what was written meanwhile
+    for path, host, code in (("/config.json", HOST, 404), ("/", "elsewhere.example", 403)):
+        with pytest.raises(urllib.error.HTTPError) as error:
+            ask(server, path, host)
+        assert error.value.code == code
+        error.value.close()
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    last = json.loads(ask(server, "/facts.json"))
+    assert last["has_ended"]
+    assert "no process trains this run" in last["words"]
+    serving.join(timeout=30)
+    assert not serving.is_alive()
+    with pytest.raises(urllib.error.URLError):
+        ask(server, "/")
