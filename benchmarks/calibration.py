@@ -2,7 +2,7 @@
 
     python benchmarks/calibration.py --out runs/overconfident
 
-20 epochs of a small convolutional network without label smoothing, augmentation, weight decay or
+20 epochs of a small network without label smoothing, augmentation, weight decay or
 averaged weights: it ends sure of nearly everything. The temperature is fitted on val (6,000 of
 the training images); the errors are those of the 10,000 test images.
 """
@@ -24,11 +24,14 @@ PLAIN = {
     "schedule.name": "constant",
     "hardware.precision": "fp32",
     "hardware.device": "cpu",
+    "lens.signals": False,
 }
 
 
-def make_network():
-    """Two convolutions and two full layers, 0.2 million weights."""
+def make_network(kind):
+    """Two convolutions and two full layers; or two full layers, which take a tenth of the time."""
+    if kind == "full":
+        return nn.Sequential(nn.Flatten(), nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 10))
     return nn.Sequential(
         nn.Conv2d(1, 16, 3, padding=1),
         nn.ReLU(),
@@ -46,12 +49,13 @@ def make_network():
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", default=str(FOLDER))
+    parser.add_argument("--network", choices=("convolutions", "full"), default="convolutions")
     parser.add_argument("--epochs", type=float, default=20)
     parser.add_argument("--out", default=None)
     options = parser.parse_args()
     run = loupe.fit(
         options.data,
-        model=make_network(),
+        model=make_network(options.network),
         epochs=options.epochs,
         optimizer="adam",
         lr=1e-3,

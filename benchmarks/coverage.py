@@ -16,6 +16,7 @@ import time
 import numpy as np
 
 from torchloupe.evaluation.calibration import brier_of_images, nll_of_images
+from torchloupe.evaluation.certainty import measure_classes
 from torchloupe.evaluation.folds import corrected_t_interval
 from torchloupe.evaluation.intervals import f1_interval, score_interval, wilson_interval
 from torchloupe.evaluation.resampling import Answers, bootstrap
@@ -73,7 +74,8 @@ def intervals_of(answers, draws, seed):
     hits, predicted, there = class_counts(answers, 0)
     found["f1 of a class"] = (f1_interval(hits, predicted, there), None)
     found["recall of a class"] = (wilson_interval(hits, there), None)
-    found["precision of a class"] = (wilson_interval(hits, predicted), None)
+    precision = measure_classes(answers)[0]["precision_ci95"]
+    found["precision of a class"] = (precision, None)
     return found
 
 

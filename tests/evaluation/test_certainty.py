@@ -5,7 +5,8 @@ import pytest
 from answers import make_answers, make_several
 
 from torchloupe.evaluation.certainty import measure_certainty
-from torchloupe.evaluation.intervals import f1_interval, wilson_interval
+from torchloupe.evaluation.intervals import f1_interval, precision_interval, wilson_interval
+from torchloupe.evaluation.resampling import Answers
 
 
 def certainty_of(answers, temperature=1.0):
@@ -40,8 +41,23 @@ def test_classes_have_intervals_of_their_counts(several):
         said = answers.predictions[:, k] == 1 if several else answers.predictions == k
         hits, there, claimed = (truth & said).sum(), truth.sum(), said.sum()
         assert intervals["recall_ci95"] == pytest.approx(wilson_interval(hits, there))
-        assert intervals["precision_ci95"] == pytest.approx(wilson_interval(hits, claimed))
+        low, high = intervals["precision_ci95"]
+        assert low < hits / claimed < high
+        if several:
+            assert (low, high) == pytest.approx(wilson_interval(hits, claimed))
         assert intervals["f1_ci95"] == pytest.approx(f1_interval(hits, claimed, there))
+
+
+def test_precision_varies_with_the_false_alarms_of_each_class():
+    """Counted by hand: 5 of 30 and 4 of 20 images are taken for the third class."""
+    labels = np.repeat([0, 1, 2], [30, 20, 10])
+    predictions = labels.copy()
+    predictions[:5] = predictions[30:34] = 2
+    p = np.eye(3, dtype=np.float32)[predictions]
+    found = certainty_of(Answers(labels, predictions, p, 3))["per_class"]
+    variance = 5 * (1 - 5 / 30) + 4 * (1 - 4 / 20)
+    assert found[2]["precision_ci95"] == list(precision_interval(10, 19, 10, variance))
+    assert found[0]["precision_ci95"] == list(wilson_interval(25, 25))
 
 
 def test_a_class_without_images_has_no_interval():

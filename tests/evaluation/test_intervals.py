@@ -11,6 +11,7 @@ from torchloupe.errors import DataError
 from torchloupe.evaluation.intervals import (
     f1_interval,
     measure_scores,
+    precision_interval,
     score_interval,
     wilson_interval,
 )
@@ -49,6 +50,26 @@ def test_f1_interval_holds_the_truth_in_95_of_100_test_sets():
         low, high = f1_interval(hits, hits + wrong, 100)
         inside += low <= truth <= high
     assert 0.935 < inside / 2000 < 0.965
+
+
+def test_precision_interval_holds_the_truth_in_95_of_100_test_sets():
+    """100 images of the class, and 50 and 300 of others; Wilson's own would hold it in 97."""
+    random = np.random.default_rng(0)
+    truth = 80 / (80 + 10 + 6)
+    inside = 0
+    for _ in range(2000):
+        hits = random.binomial(100, 0.8)
+        false = random.binomial((50, 300), (0.2, 0.02))
+        variance = sum(c * (1 - c / n) for c, n in zip(false, (50, 300), strict=True))
+        low, high = precision_interval(hits, hits + false.sum(), 100, variance)
+        inside += low <= truth <= high
+    assert 0.935 < inside / 2000 < 0.965
+
+
+def test_precision_interval_of_no_predictions_and_of_no_mistake():
+    assert precision_interval(0, 0, 5, 0.0) is None
+    assert precision_interval(5, 5, 9, 0.0) == wilson_interval(5, 5)
+    assert precision_interval(0, 4, 0, 3.5) == wilson_interval(0, 4)
 
 
 def test_intervals_hold_the_truth_in_95_of_100_test_sets():

@@ -58,7 +58,7 @@ OPTIONS = {
     ],
     "check": ["DATA", "--model", "--loss", "--set", "--ignore", "--quiet", "--json", "--traceback"],
     "probe": ["DATA", "--model", "--set", "--device", "--quiet", "--json", "--traceback"],
-    "compare": ["RUN...", "--json", "--traceback"],
+    "compare": ["RUN...", "--out", "--json", "--traceback"],
     "eject": ["RUN", "--notebook", "--model", "--trust-code", "--traceback"],
     "diff": ["RUN", "OTHER", "--json", "--traceback"],
 }

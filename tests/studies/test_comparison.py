@@ -139,6 +139,10 @@ def test_command_prints_tables_and_json(home: Path, capsys: Capture) -> None:
     assert main.run([*words, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["images"] == 269
+    assert main.run([*words, "--out", str(home / "page.html")]) == 0
+    page = (home / "page.html").read_text(encoding="utf-8")
+    assert page.count("data:image/png;base64,") == min(48, len(found["flips"]))
+    assert "long is better than short" in page
     assert main.run(words[:2]) == 2
     assert "nothing to compare it with" in capsys.readouterr().err
 

@@ -1,5 +1,6 @@
 """`loupe compare`: runs on the same test images, with tests of whether they differ."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -13,6 +14,10 @@ _MOST_SETTINGS = 20
 
 def compare(
     runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Two run folders or more.")],
+    out: Annotated[
+        str | None,
+        typer.Option("--out", metavar="FILE.HTML", help="Write a page with the images as well."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Compare runs on the same test images: which is better, and how surely.
@@ -26,6 +31,8 @@ def compare(
     loupe compare runs/photos-001 runs/photos-002
 
     loupe compare runs/photos-00* --json
+
+    loupe compare runs/photos-001 runs/photos-002 --out comparison.html
     """
     if len(runs) < 2:
         raise UsageError("there is one run, and nothing to compare it with", "give two or more")
@@ -34,9 +41,23 @@ def compare(
 
         line.say(f"comparing {len(runs)} runs")
         found = compare_runs(runs[0], runs[1], *runs[2:])
+        if out is not None:
+            line.say(f"writing {out}")
+            write_page(found, Path(out))
     from torchloupe.cli.text import to_json
 
     print(to_json(found.as_dict()) if as_json else describe_comparison(found))
+
+
+def write_page(found: Any, out: Path) -> None:
+    """Write the page of a comparison, whole or not at all."""
+    from torchloupe.cli.predict import write_whole
+    from torchloupe.report.comparison import make_comparison_page
+    from torchloupe.studies.flipped import read_flipped
+
+    pixels = read_flipped(Path(found.runs[0].folder), [flip.id for flip in found.flips])
+    page = make_comparison_page(found.as_dict(), describe_verdict(found), pixels)
+    write_whole(out, page.encode("utf-8"))
 
 
 def describe_comparison(found: Any) -> str:

@@ -16,6 +16,7 @@ from torchloupe.evaluation.intervals import (
     Interval,
     f1_interval,
     measure_scores,
+    precision_interval,
     wilson_interval,
 )
 from torchloupe.evaluation.power import describe_power
@@ -50,7 +51,7 @@ def measure_certainty(
         "ece_adaptive": after["ece_adaptive"],
         "calibration": {"temperature": temperature, "before": before, "after": after},
         "power": describe_power(len(labels), scores["accuracy"]),
-        "per_class": _of_classes(answers),
+        "per_class": measure_classes(answers),
     }
 
 
@@ -63,30 +64,45 @@ def _beside(scores: Mapping[str, float], intervals: Mapping[str, Interval]) -> d
     return found
 
 
-def _of_classes(answers: Answers) -> list[dict[str, list[float] | None]]:
+def measure_classes(answers: Answers) -> list[dict[str, list[float] | None]]:
     """The intervals of precision, recall and F1 of each class; None where there is no image."""
-    several = answers.multi_label
-    each = [
-        (answers.labels, answers.predictions)
-        if not several
-        else (answers.labels[:, k], answers.predictions[:, k])
-        for k in range(answers.classes if several else 1)
-    ]
-    if several:
-        counts = [(int((a * b).sum()), int(b.sum()), int(a.sum())) for a, b in each]
+    labels, predictions = answers.labels, answers.predictions
+    if answers.multi_label:
+        parts = (labels * predictions, predictions, labels)
+        columns = [part.sum(axis=0).tolist() for part in parts]
+        precisions = [_share(hits, found) for hits, found, _ in zip(*columns, strict=True)]
     else:
-        labels, predictions = each[0]
-        parts = (labels[labels == predictions], predictions, labels)
-        columns = [np.bincount(part, minlength=answers.classes) for part in parts]
-        counts = [(int(a), int(b), int(c)) for a, b, c in zip(*columns, strict=True)]
+        groups = (labels[labels == predictions], predictions, labels)
+        columns = [np.bincount(part, minlength=answers.classes).tolist() for part in groups]
+        variances = _false_variances(answers)
+        precisions = [
+            _listed(precision_interval(*counts)) for counts in zip(*columns, variances, strict=True)
+        ]
     return [
         {
-            "precision_ci95": _share(hits, found),
+            "precision_ci95": precision,
             "recall_ci95": _share(hits, there),
             "f1_ci95": _listed(f1_interval(hits, found, there)),
         }
-        for hits, found, there in counts
+        for precision, (hits, found, there) in zip(
+            precisions, zip(*columns, strict=True), strict=True
+        )
     ]
+
+
+def _false_variances(answers: Answers) -> list[float]:
+    """Of each class, the variance of how many images of other classes are taken for it.
+
+    Of n images of a class, c that are taken for another are binomial: c (1 - c / n).
+    """
+    wrong = ~answers.right
+    pairs = answers.labels[wrong] * answers.classes + answers.predictions[wrong]
+    pair, count = np.unique(pairs, return_counts=True)
+    label, taken_for = np.divmod(pair, answers.classes)
+    there = np.bincount(answers.labels, minlength=answers.classes)[label]
+    spread = count * (1 - count / there)
+    found: list[float] = np.bincount(taken_for, weights=spread, minlength=answers.classes).tolist()
+    return found
 
 
 def _share(part: int, whole: int) -> list[float] | None:

@@ -45,6 +45,26 @@ def f1_interval(hits: int, predictions: int, labels: int) -> Interval | None:
     return 2 * low / (1 + low), 2 * high / (1 + high)
 
 
+def precision_interval(
+    hits: int, predictions: int, labels: int, false_variance: float
+) -> Interval | None:
+    """The 95 % interval of the precision of one class; None where it was never predicted.
+
+    A test split has a fixed number of images of each class, `labels` of this one. So hits are
+    binomial of `labels`, false alarms (predictions - hits) have `false_variance`, and the
+    precision varies less than a share of `predictions` would: the delta method gives its
+    variance, which gives a number of images, and Wilson's interval is for that many.
+    """
+    if not predictions:
+        return None
+    share = hits / predictions
+    hit_variance = hits * (1 - hits / labels) if labels else 0.0
+    variance = (1 - share) ** 2 * hit_variance + share**2 * false_variance
+    variance /= predictions**2
+    size = share * (1 - share) / variance if variance > 0 else float(predictions)
+    return wilson_interval(share * size, size)
+
+
 def score_interval(name: str, score: float, draws: NDArray[np.float64], images: int) -> Interval:
     """The 95 % interval of a score from its bootstrap `draws` [D] over `images`.
 
