@@ -369,3 +369,34 @@ def test_datasets_of_medmnist_give_their_class_names():
     data = open_data(Own(list(labels), labels=labels, info={"label": names}))
     assert data.samples.class_names == ("normal", "tumor")
     assert data.samples.labels.tolist() == [0, 1, 1]
+
+
+class Triples(Own):
+    """An image, its label and its name."""
+
+    def __getitem__(self, row):
+        return (*super().__getitem__(row), f"{row}.png")
+
+
+@pytest.mark.parametrize("attributes", [{}, {"targets": [0, 1, 2, 0, 1, 2]}])
+def test_datasets_may_give_more_than_image_and_label(attributes):
+    own = Triples(**attributes)
+    data = open_data(own)
+    assert data.samples.labels.tolist() == [0, 1, 2, 0, 1, 2]
+    assert data.notes[0] == (
+        "items hold 3 values: the first is taken as the image, the second as its label, and the "
+        "rest is not used"
+    )
+    assert own.reads == (3 if attributes else 6) + 8
+
+
+def test_datasets_whose_second_value_is_no_label_are_refused():
+    error = fail(Triples((5, 3, 4, 0, 1, 2)))
+    assert error.message.startswith("dataset: items hold more than an image and a label, and each")
+
+    class Pairs(Own):
+        def __getitem__(self, row):
+            image, label = super().__getitem__(row)
+            return image, image, label
+
+    assert "wanted a pair (image, label)" in fail(Pairs()).message

@@ -71,6 +71,19 @@ def test_texts_must_be_there_for_every_image():
     assert caught.value.hint.startswith("let the dataset give a class number or a class name")
 
 
+class Triples(Named):
+    def __getitem__(self, row):
+        return (*super().__getitem__(row), row)
+
+
+def test_texts_may_be_followed_by_more():
+    data = open_data(Triples(ROWS))
+    assert data.samples.labels.tolist() == [1, 0, 2, 0]
+    assert data.notes[1].startswith("items hold 3 values: the first is taken as the image")
+    with pytest.raises(DataError, match="it is a number or name of the image"):
+        open_data(Triples(("1.png", "2.png", "3.png")))
+
+
 def test_number_texts_leaves_other_datasets_as_they_are():
     numbered = Named((0, 1, 1))
     assert number_texts({0: numbered}, ()) == ({0: numbered}, ())

@@ -4,14 +4,21 @@ They are looked up in the places that torch, torchvision, medmnist and Hugging F
 checked on a few rows.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import ConcatDataset, Subset, TensorDataset
 
-from torchloupe.data.sources.pairs import find_label_key, read_item, take_pair
+from torchloupe.data.sources.pairs import (
+    find_label_key,
+    note_more,
+    read_item,
+    read_row,
+    take_pair,
+    to_pair,
+)
 from torchloupe.errors import DataError, printable
 from torchloupe.units import plural
 
@@ -101,20 +108,27 @@ def _names_of_med(dataset: Any) -> Any:
 
 def find_labels(dataset: Any, where: str) -> tuple[NDArray[Any], tuple[str, ...]]:
     """Labels of all rows, as the dataset gives them or else read one by one; then with a note."""
-    count = len(dataset)
+    count, more = len(dataset), tuple[str, ...]()
     labels = known_labels(dataset)
     try:
         if labels is not None and not isinstance(dataset, (list, tuple)):
             rows = sorted({0, count // 2, count - 1})
-            shown = as_labels([read_item(dataset, row)[1] for row in rows])
+            first = read_row(dataset, 0)
+            seen = [to_pair(first, 0), *(read_item(dataset, row) for row in rows[1:])]
+            shown = as_labels([label for _, label in seen])
             if shown.shape != labels[rows].shape or not (shown == labels[rows]).all():
                 labels = None  # they are changed on the way, or are something else
+            more = note_more(first)
         if labels is not None:
-            return _checked(labels), ()
-        values = [read_item(dataset, 0)[1]]
+            return _checked(labels), more
+        first = read_row(dataset, 0)
+        more = note_more(first)
+        values = [to_pair(first, 0)[1]]
         as_labels(values)  # a label that is none is told at once
         values += [read_item(dataset, row)[1] for row in range(1, count)]
         labels = _checked(as_labels(values))
+        if more:
+            refuse_names(labels.tolist())
     except (ValueError, TypeError) as error:
         raise DataError(
             f"{where}: labels can't be used: {printable(error)}",
@@ -123,7 +137,17 @@ def find_labels(dataset: Any, where: str) -> tuple[NDArray[Any], tuple[str, ...]
     except DataError as error:
         raise DataError(f"{where}: {error.message}", error.hint) from error
     note = f"{where}: all {plural(count, 'sample')} were read once to learn their labels; "
-    return labels, (note + "a `targets` attribute avoids that",)
+    return labels, (*more, note + "a `targets` attribute avoids that")
+
+
+def refuse_names(labels: Sequence[Any]) -> None:
+    """DataError where the second of several values in an item names the image, not its class."""
+    if len(labels) > 2 and len(set(map(str, labels))) == len(labels):
+        raise DataError(
+            f"items hold more than an image and a label, and each of the {len(labels)} has another "
+            "second value: it is a number or name of the image",
+            "let __getitem__ return image, label",
+        )
 
 
 def as_labels(values: Any) -> NDArray[Any]:

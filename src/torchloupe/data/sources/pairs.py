@@ -22,9 +22,32 @@ def take_pair(item: Any) -> tuple[Any, Any] | None:
     if isinstance(item, Mapping):
         image, label = find_key(item, IMAGE_KEYS), find_label_key(item)
         return None if image is None or label is None else (item[image], item[label])
-    if isinstance(item, (tuple, list)) and len(item) == 2:
+    if not isinstance(item, (tuple, list)):
+        return None
+    if len(item) == 2 or (len(item) > 2 and _is_labelled(item[0], item[1])):
         return item[0], item[1]
     return None
+
+
+def note_more(item: Any) -> tuple[str, ...]:
+    """A note on an item that holds more than an image and its label."""
+    if not isinstance(item, (tuple, list)) or len(item) < 3:
+        return ()
+    return (
+        f"items hold {len(item)} values: the first is taken as the image, the second as its label, "
+        "and the rest is not used",
+    )
+
+
+def _is_labelled(image: Any, label: Any) -> bool:
+    """Whether the first two of several values are surely an image and a number or text for it, or
+    a batch of images and one for each.
+    """
+    axes = getattr(image, "ndim", 0)
+    if axes == 4:
+        return hasattr(label, "__len__") and len(label) == len(image) and np.ndim(label) == 1
+    is_image = isinstance(image, Image.Image) or axes in (2, 3)
+    return is_image and (isinstance(label, str) or np.ndim(label) == 0) and label is not None
 
 
 def is_batch(images: Any, labels: Any) -> bool:
@@ -75,7 +98,11 @@ def read_row(dataset: Any, row: int) -> Any:
 
 def read_item(dataset: Any, row: int) -> tuple[Any, Any]:
     """(image, label) of a row; DataError for anything else, with the row and what it is."""
-    item = read_row(dataset, row)
+    return to_pair(read_row(dataset, row), row)
+
+
+def to_pair(item: Any, row: int) -> tuple[Any, Any]:
+    """(image, label) of an item that was read from a row, as `read_item` gives it."""
     pair = take_pair(item)
     if pair is None:
         raise DataError(

@@ -10,9 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import ConcatDataset, Subset
 
-from torchloupe.data.sources.dataset_labels import is_hub_dataset, names_of, read_label_column
+from torchloupe.data.sources.dataset_labels import (
+    is_hub_dataset,
+    names_of,
+    read_label_column,
+    refuse_names,
+)
 from torchloupe.data.sources.labels import sort_names
-from torchloupe.data.sources.pairs import read_item, take_pair
+from torchloupe.data.sources.pairs import note_more, read_item, read_row, take_pair
 from torchloupe.data.sources.source import name_some
 from torchloupe.errors import DataError, printable
 from torchloupe.units import plural
@@ -36,7 +41,7 @@ class TextLabelled:
 def number_texts(
     parts: Mapping[int, Any], class_names: Sequence[str]
 ) -> tuple[dict[int, Any], tuple[str, ...]]:
-    """`parts` with class numbers where a dataset's labels are texts, and a note on it.
+    """`parts` with class numbers where a dataset's labels are texts, and notes on it.
 
     Classes are `class_names` where these hold all texts, else the dataset's own `classes`, else
     the texts in order. DataError for an empty text, or where only some labels are texts.
@@ -55,11 +60,16 @@ def number_texts(
         if found is not None:
             targets = np.array([place[text] for text in found], dtype=np.int64)
             numbered[part] = TextLabelled(parts[part], classes, targets)
+    notes: tuple[str, ...] = ()
+    for part, found in texts.items():
+        if found is not None and (more := note_more(read_row(parts[part], 0))):
+            refuse_names(found)
+            notes = more
     note = (
         f"the labels are texts: {plural(len(classes), 'class', 'classes')} by name, "
         f"{name_some(classes)}"
     )
-    return numbered, (note,)
+    return numbered, (note, *notes)
 
 
 def _read_texts(dataset: Any) -> list[str] | None:
