@@ -181,3 +181,15 @@ def test_signals_are_timed_with_and_without() -> None:
     lines = [line.split() for line in done.stdout.splitlines() if line.startswith("default")]
     assert len(lines) == 2
     assert all(float(line[-1]) > 0 for line in lines)
+
+
+@linux
+def test_first_pass_over_large_photographs_is_measured(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        for number in range(3):
+            file = tmp_path / name / f"{number}.jpg"
+            file.parent.mkdir(exist_ok=True)
+            Image.new("RGB", (300, 240), (number * 40, 0, 90)).save(file)
+    found = measure("camera.py", root=str(tmp_path), threads=1)
+    assert found["images_per_second"] > 0
+    assert 0 < found["busy"] < 1.5

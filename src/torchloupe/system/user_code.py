@@ -13,7 +13,7 @@ import sys
 import sysconfig
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import wraps
 from pathlib import Path
 from types import ModuleType
@@ -21,6 +21,7 @@ from typing import Any
 
 from torchloupe.errors import LoupeError, UsageError, did_you_mean, printable
 from torchloupe.system.counter_rng import make_key
+from torchloupe.system.own_imports import find_roots
 
 
 def is_object_spec(text: str) -> bool:
@@ -183,7 +184,9 @@ def _load_file(path: Path, spec: str, what: str) -> ModuleType:
     facts = path.stat()
     # The name must be unique (a file may be called data.py or torch.py), and the same for the
     # same file, so that its classes can be pickled and it is not run twice.
+    roots, package = find_roots(path)
     name = f"loupe_{re.sub(r'[^0-9a-zA-Z_]', '_', path.stem)}_{make_key(str(path)):016x}"
+    name = f"{package}.{name}" if package else name
     state = (facts.st_mtime_ns, facts.st_size)
     module = sys.modules.get(name)
     if module is not None and getattr(module, "__loupe_state__", None) == state:
@@ -197,13 +200,16 @@ def _load_file(path: Path, spec: str, what: str) -> ModuleType:
     before = sys.modules.get(name)
     sys.modules[name] = module
     try:
-        with _importable(path.parent, first=True):
-            _forget_other_siblings(path.parent)
+        with ExitStack() as importable:
+            for folder in (*roots, path.parent):
+                importable.enter_context(_importable(folder, first=True))
+                _forget_other_siblings(folder)
             known = set(sys.modules)
             try:
                 found.loader.exec_module(module)
             finally:
-                _mark_siblings(path.parent, known)
+                for folder in (*roots, path.parent):
+                    _mark_siblings(folder, known)
     except BaseException as error:
         if before is None:
             sys.modules.pop(name, None)
@@ -269,7 +275,8 @@ def _mark_siblings(folder: Path, known: set[str]) -> None:
     """Note on each module imported by a file the folder that it came from."""
     for name in sys.modules.keys() - known:
         module = sys.modules[name]
-        places = [getattr(module, "__file__", None), *getattr(module, "__path__", ())]
+        own = vars(module)  # torch.classes makes up any attribute that it is asked for
+        places = [own.get("__file__"), *own.get("__path__", ())]
         if any(place and Path(place).is_relative_to(folder) for place in places):
             vars(module)["__loupe_sibling__"] = str(folder)
 
