@@ -181,7 +181,7 @@ def raising(image, label):
     ("kind", "wrong", "message"),
     [
         ("pil", raising, r"row 7 can't be read: ValueError: disk\\x1b\[31m on fire"),
-        ("pil", lambda i, y: (i, y, 1), r"row 7 is a tuple of 3; wanted a pair \(image, label\)"),
+        ("pil", lambda i, y: (i, i, y), r"row 7 is a tuple of 3; wanted a pair \(image, label\)"),
         ("pil", lambda i, y: i, "row 7 is a Image; wanted a pair"),
         ("pil", lambda i, y: (None, y), "row 7: "),
         ("pil", lambda i, y: (np.zeros((2, 3, 4, 5), np.uint8), y), "row 7: an image of shape"),

@@ -9,7 +9,7 @@ from PIL import Image
 from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset
 
 from torchloupe.data.sources import open_data
-from torchloupe.data.sources.dataset_labels import known_labels, names_of
+from torchloupe.data.sources.dataset_labels import class_number, known_labels, names_of
 from torchloupe.data.sources.pairs import to_pixels
 from torchloupe.errors import DataError, LoupeError, UsageError
 
@@ -400,3 +400,10 @@ def test_datasets_whose_second_value_is_no_label_are_refused():
             return image, image, label
 
     assert "wanted a pair (image, label)" in fail(Pairs()).message
+
+
+def test_datasets_may_give_labels_of_shape_one(tmp_path):
+    own = Own([torch.tensor([k % 3]) for k in range(24)])
+    assert open_data(own).samples.labels.tolist() == [k % 3 for k in range(24)]
+    assert class_number(torch.tensor([2])) == 2
+    assert class_number(np.array([0, 1])) == 1

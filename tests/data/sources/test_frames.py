@@ -61,6 +61,13 @@ def test_frames_give_splits_by_a_column_or_one_a_split(tmp_path):
     assert open_data(pair).given.tolist() == [0, 0, 0, 0, 1, 1]
 
 
+def test_frames_have_the_columns_that_tables_have(tmp_path):
+    paths = save(tmp_path)
+    for columns in ({"img_path": paths, "label": "abab"}, {"id_code": paths, "diagnosis": "abab"}):
+        data = open_data(Frame(**columns, fold=[0, 1, 2, 3]))
+        assert data.samples.class_names == ("a", "b")
+
+
 def test_frames_of_arrays(tmp_path):
     images = [np.full((4, 4), k, np.uint8) for k in range(4)]
     assert open_data(Frame(image=images, label=[0, 1, 0, 1])).kind == "arrays"

@@ -23,12 +23,12 @@ from torchloupe.errors import DataError, UsageError, did_you_mean, printable
 IMAGE_COLUMNS = ("image", "path", "file", "filename", "filepath", "file_name", "image_path", "img")
 LABEL_COLUMNS = ("label", "class", "category", "target", "labels", "class_name")
 # Less usual: taken where no column has a name of those above.
-_MORE_IMAGE_COLUMNS = (
+MORE_IMAGE_COLUMNS = (
     *("image_id", "image_name", "id_code", "image_file", "image_filename", "image_index"),
     *("filenames", "filepaths", "file_path", "file_paths", "img_path", "img_name", "img_id"),
     *("img_file", "imageid", "imagename", "imagepath", "fname", "photo", "picture", "uuid", "id"),
 )
-_MORE_LABEL_COLUMNS = (
+MORE_LABEL_COLUMNS = (
     *("class_id", "classid", "class_label", "label_name", "labelname", "classname", "class_names"),
     *("category_name", "category_id", "tags", "tag", "diagnosis", "breed", "species", "dx"),
     *("finding_labels", "emotion", "disease", "y", "cls", "ground_truth", "gt"),
@@ -78,7 +78,7 @@ def choose_image_column(table: Table, asked: str, resolves: Resolves) -> str:
     listed = [name for name in columns if _holds_image_names(table.preview.get(name))]
     if len(listed) == 1:
         return listed[0]
-    if usual := _first_of(_MORE_IMAGE_COLUMNS, columns, plain_name):
+    if usual := _first_of(MORE_IMAGE_COLUMNS, columns, plain_name):
         return usual
     found = [
         name
@@ -117,7 +117,7 @@ def choose_label_columns(table: Table, asked: str, image: str, taken: Sequence[s
         rows = np.stack([read_flags(table.preview[name]) for name in flags])
         if (rows.sum(axis=0) == 1).all() or table.path.stem.lower() == "_classes":
             return flags
-    if usual := _first_of(_MORE_LABEL_COLUMNS, columns, plain_name):
+    if usual := _first_of(MORE_LABEL_COLUMNS, columns, plain_name):
         return [usual]
     if len(columns) == 1:
         return columns

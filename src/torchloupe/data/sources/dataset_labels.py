@@ -183,10 +183,12 @@ def is_one_hot(labels: NDArray[Any]) -> bool:
 
 
 def class_number(label: Any) -> Any:
-    """The class number in a one-hot label [K]; any other label as it is."""
+    """The class number in a one-hot label [K] or in one of shape [1]; any other as it is."""
     if not hasattr(label, "__len__") or isinstance(label, (str, bytes)) or np.ndim(label) != 1:
         return label
     row = np.asarray(label.detach().cpu() if hasattr(label, "detach") else label)
+    if len(row) == 1 and row.dtype.kind in "biu":
+        return int(row[0])
     return int(row.argmax()) if row.dtype.kind in "biuf" and is_one_hot(row[None, :]) else label
 
 

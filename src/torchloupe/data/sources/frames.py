@@ -9,14 +9,18 @@ from typing import Any
 import numpy as np
 
 from torchloupe.data.sources.arrays import Part
+from torchloupe.data.sources.column_roles import (
+    IMAGE_COLUMNS,
+    LABEL_COLUMNS,
+    MORE_IMAGE_COLUMNS,
+    MORE_LABEL_COLUMNS,
+    plain_name,
+)
 from torchloupe.data.sources.lists import is_image, open_lists
 from torchloupe.data.sources.pairs import IMAGE_KEYS, LABEL_KEYS
 from torchloupe.data.sources.source import SPLIT_WORDS, Data, name_some
 from torchloupe.data.split import TRAIN
 from torchloupe.errors import DataError, printable
-
-_PATH_KEYS = ("path", "file", "filename", "filepath", "file_name", "file_path", "image_path")
-_NAME_KEYS = ("class_name", "label_name", "category_name")
 
 
 def is_frame(value: Any) -> bool:
@@ -55,9 +59,9 @@ def open_frame(frame: Any, *, name: str, class_names: Sequence[str] = ()) -> Dat
 def read_frame(frame: Any) -> tuple[list[Any], list[Any]]:
     """The images and labels of a frame, as lists."""
     columns = _columns(frame)
-    image = _choose(columns, "image", (*IMAGE_KEYS, *_PATH_KEYS))
+    image = _choose(columns, "image", (*IMAGE_KEYS, *IMAGE_COLUMNS), MORE_IMAGE_COLUMNS)
     rest = [key for key in columns if key != image]
-    label = _choose(rest, "label", (*LABEL_KEYS, *_NAME_KEYS))
+    label = _choose(rest, "label", (*LABEL_KEYS, *LABEL_COLUMNS), MORE_LABEL_COLUMNS)
     images, labels = _values(frame, image), _values(frame, label)
     wrong = next((row for row, value in enumerate(images) if not is_image(value)), None)
     if wrong is not None:
@@ -79,9 +83,10 @@ def _columns(frame: Any) -> list[str]:
     return [str(column) for column in getattr(frame, "column_names", None) or frame.columns]
 
 
-def _choose(columns: Sequence[str], what: str, usual: Sequence[str]) -> str:
-    """The column with a usual name, or the only one that is left."""
+def _choose(columns: Sequence[str], what: str, usual: Sequence[str], less: Sequence[str]) -> str:
+    """The column with a usual name, else with a less usual one, or the only one that is left."""
     found = [name for name in columns if name.strip().lower() in usual]
+    found = found or [name for name in columns if plain_name(name) in less]
     if len(found) == 1:
         return found[0]
     if not found and what == "label" and len(columns) == 1:
