@@ -57,7 +57,14 @@ html_theme_options = {
 LISTS = {
     "Guide": [
         *("docs/photos", "docs/data", "docs/models", "docs/training", "docs/devices"),
-        *("docs/looking-inside", "docs/run-folder", "docs/numbers", "docs/exactness", "docs/*"),
+        *(
+            "docs/looking-inside",
+            "docs/report",
+            "docs/run-folder",
+            "docs/numbers",
+            "docs/exactness",
+            "docs/*",
+        ),
     ],
     "Reference": ["docs/settings", "docs/errors", "docs/reference/*"],
     "Project": ["ARCHITECTURE", "CONTRIBUTING", "CHANGELOG", "benchmarks/README", "docs/LOG"],

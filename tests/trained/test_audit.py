@@ -32,6 +32,7 @@ def folder(tmp_path_factory):
 def test_planted_label_and_planted_copy_are_named(folder):
     found = audit_run(open_run(folder / "run"))
     assert found.note == ""
+    assert found.features.values.shape[:2] == (len(found.features.rows), 1)
     assert [s["id"] for s in found.suspected_labels] == ["train/ring/wrong.png"]
     assert found.suspected_labels[0]["label"] == "ring"
     assert found.suspected_labels[0]["neighbours"] == "cross"
@@ -58,3 +59,10 @@ def test_other_data_and_runs_from_scratch_have_none(folder, capsys, tmp_path):
     assert "perhaps mislabelled" not in capsys.readouterr().out
     run = train("digits", {"model.name": "net", "train.epochs": 0.1}, out=tmp_path / "run")
     assert audit_run(run).suspected_labels == audit_run(run).near_duplicates == ()
+
+
+def test_the_page_shows_the_planted_label_and_maps_the_same_features(folder):
+    page = open_run(folder / "run").report().read_text(encoding="utf-8")
+    assert "Labels to look at" in page
+    assert "train/ring/wrong.png" in page
+    assert "by the features that the pretrained network gives" in page

@@ -6,7 +6,7 @@ several depths the deepest separate classes best (docs/LOG.md).
 """
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,7 +22,7 @@ from torchloupe.hardware.layout import require_contiguous
 from torchloupe.hardware.precision import Precision, nearest_format
 from torchloupe.model.transfer import Transfer
 from torchloupe.prepare.data import prepare_data
-from torchloupe.prepare.features import count_views, open_features
+from torchloupe.prepare.features import Features, count_views, open_features
 from torchloupe.prepare.objects import load_backbone
 from torchloupe.prepare.run_data import RunData
 
@@ -36,6 +36,7 @@ class Audit:
     suspected_labels: tuple[dict[str, Any], ...] = ()  # id, label, neighbours, nearest, margin
     near_duplicates: tuple[dict[str, Any], ...] = ()  # id, split, other, other_split, cosine
     note: str = ""
+    features: Features | None = None  # [N, 1, D] what it was found by
 
 
 class Opened(Protocol):
@@ -65,6 +66,23 @@ def audit_run(run: Opened) -> Audit:
     return audit_data(run.model, run_data, config, run.device)
 
 
+def pretrained_features(
+    model: Transfer, run_data: RunData, config: Config, device: torch.device
+) -> Features:
+    """Features of all images by the backbone that `model` was finetuned from, from the cache or
+    computed. LoupeError if its weights are out of reach.
+    """
+    backbone = copy.deepcopy(model)
+    if not config.hardware.channels_last:
+        require_contiguous(backbone)
+    load_backbone(config, backbone)
+    name = nearest_format(config.hardware.precision, device)
+    views = count_views(config, len(run_data.splits.train))
+    found = open_features(backbone, run_data, Precision(name, device), views=views)
+    deepest = getattr(backbone.body, "deepest", found.values.shape[2])
+    return replace(found, values=found.values[:, :1, -deepest:])
+
+
 def audit_data(model: Transfer, run_data: RunData, config: Config, device: torch.device) -> Audit:
     """The audit of these data with the backbone that `model` was finetuned from."""
     if len(run_data.samples) > MOST_IMAGES:
@@ -72,18 +90,11 @@ def audit_data(model: Transfer, run_data: RunData, config: Config, device: torch
             note=f"label errors and near-duplicates are searched in up to {MOST_IMAGES:,} images, "
             f"and there are {len(run_data.samples):,}"
         )
-    backbone = copy.deepcopy(model)
-    if not config.hardware.channels_last:
-        require_contiguous(backbone)
     try:
-        load_backbone(config, backbone)
+        features = pretrained_features(model, run_data, config, device)
     except LoupeError as error:  # a file of weights that was moved, a hub out of reach
         return Audit(note=f"no search for label errors and near-duplicates: {error.message}")
-    name = nearest_format(config.hardware.precision, device)
-    views = count_views(config, len(run_data.splits.train))
-    features = open_features(backbone, run_data, Precision(name, device), views=views)
-    deepest = getattr(backbone.body, "deepest", features.values.shape[2])
-    return describe(run_data, features.rows, features.values[:, 0, -deepest:])
+    return replace(describe(run_data, features.rows, features.values[:, 0]), features=features)
 
 
 def describe(run_data: RunData, rows: Any, values: Any) -> Audit:

@@ -5,6 +5,7 @@ into a few seconds.
 """
 
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from torchloupe.errors import LoupeError
 from torchloupe.evaluation.inference import forward, to_probabilities
 from torchloupe.hardware.precision import Precision
+from torchloupe.prepare.features import Features
 from torchloupe.prepare.run_data import RunData
 from torchloupe.trained.facts.images import ImageTable
 
@@ -86,23 +88,26 @@ def compute_features(
     return np.concatenate(features), np.concatenate(answers)
 
 
-def describe_map(
-    model: nn.Module, images: ImageTable, rows: Rows, precision: Precision, temperature: float
-) -> dict[str, Any] | None:
+@dataclass(frozen=True, eq=False)
+class Seeing:
+    """What features are computed with, or have been computed by."""
+
+    model: nn.Module
+    precision: Precision
+    temperature: float
+    known: Features | None = None  # of all images, by the pretrained network
+
+
+def describe_map(seeing: Seeing, images: ImageTable, rows: Rows) -> dict[str, Any] | None:
     """The map of the images at `rows`, of val and test; None where it can't be drawn."""
     data = images.run_data
     if data is None or len(rows) < FEWEST_POINTS:
         return None
-    try:
-        features, answers = compute_features(model, data, rows, precision, temperature)
-    except LoupeError:
-        return None
+    features = _features_of(seeing, images, data, rows)
     rows = rows[: len(features)]
     if len(rows) < FEWEST_POINTS or not np.isfinite(features).all():
         return None
-    if not data.contract.multi_label:
-        for row, answer in zip(rows, answers, strict=True):
-            images.guess(int(row), int(answer.argmax()), float(answer.max()))
+    whose = "the pretrained network gives" if seeing.known else "the model's last layer gets"
     places = place_points(features)
     total = len(data.splits.val) + len(data.splits.test)
     words = (
@@ -116,9 +121,27 @@ def describe_map(
         "image": [images.add(int(row)) for row in rows],
         "links": find_near_copies(images, rows),
         "count": len(rows),
-        "words": f"{words}, by the features that the model's last layer gets. Nearly equal "
-        "pictures are linked.",
+        "words": f"{words}, by the features that {whose}. Nearly equal pictures are linked.",
     }
+
+
+def _features_of(seeing: Seeing, images: ImageTable, data: RunData, rows: Rows) -> Floats:
+    """Features [M, D] of the first M images; none where the model fails.
+
+    What the model says of images that are not in the predictions is noted in `images`.
+    """
+    if seeing.known is not None:
+        return seeing.known.at(rows)[:, 0].numpy()
+    try:
+        features, answers = compute_features(
+            seeing.model, data, rows, seeing.precision, seeing.temperature
+        )
+    except LoupeError:
+        return np.zeros((0, 1), dtype=np.float32)
+    if not data.contract.multi_label:
+        for row, answer in zip(rows, answers, strict=False):
+            images.guess(int(row), int(answer.argmax()), float(answer.max()))
+    return features
 
 
 def choose_rows(data: RunData | None) -> Rows:

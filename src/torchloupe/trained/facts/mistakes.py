@@ -50,11 +50,13 @@ def describe_worst(
     end = time.monotonic() + HEAT_SECONDS
     for row in rows if model is not None and images.run_data is not None else ():
         pair = _look(model, images, images.keys[row["image"]])
-        if pair is None or time.monotonic() > end:
+        if pair is None:
             break
         layer = pair[2]
         row["shots"] = [len(shots), len(shots) + 1]
         shots += pair[:2]
+        if time.monotonic() > end:
+            break
     sprite = make_sprite(np.stack(shots), most_bytes) if shots else None
     return rows, sprite, layer
 

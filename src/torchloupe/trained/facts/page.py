@@ -24,7 +24,7 @@ from torchloupe.run.json_files import read_json
 from torchloupe.trained.audit import Audit
 from torchloupe.trained.facts import classes, confidence, content, curves, head, mistakes, slices
 from torchloupe.trained.facts.advice import Known, suggest
-from torchloupe.trained.facts.embedding import choose_rows, describe_map
+from torchloupe.trained.facts.embedding import Seeing, choose_rows, describe_map
 from torchloupe.trained.facts.images import MOST_EVALUATED, ImageTable
 from torchloupe.trained.facts.predictions import read_predictions
 
@@ -116,9 +116,13 @@ class Collection:
             self.charts |= charts
         rows_of_classes, pairs = self._test(places, unsure)
         if material.model is not None and material.precision is not None and with_map:
-            self.page["map"] = describe_map(
-                material.model, images, rows, material.precision, material.contract.temperature
+            seeing = Seeing(
+                material.model,
+                material.precision,
+                material.contract.temperature,
+                material.audit.features,
             )
+            self.page["map"] = describe_map(seeing, images, rows)
         self.describe_head(verdicts)
         self.page["advice"] = suggest(self._known(verdicts, rows_of_classes, pairs))
 
