@@ -73,7 +73,7 @@ def test_precision_interval_of_no_predictions_and_of_no_mistake():
 
 
 def test_intervals_hold_the_truth_in_95_of_100_test_sets():
-    """300 test sets; benchmarks/coverage.py has 2,000. Percentiles would hold it in 90."""
+    """300 test sets; benchmarks/coverage.py has 2,000."""
     counts, margin = (80, 80, 80), 3.0
     many = make_answers([100_000] * 3, margin, seed=10**6)
     truth, _ = bootstrap([many], draws=1)[0]
