@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from torchloupe.checks.examination import check
     from torchloupe.config.schema import Config
     from torchloupe.data.sources import open_data
+    from torchloupe.deploy.artefact.exporting import export_run
+    from torchloupe.deploy.artefact.opened import open_export
     from torchloupe.evaluation.scoring import evaluate
     from torchloupe.hardware.device import choose_device
     from torchloupe.hardware.precision import Precision
@@ -46,6 +48,8 @@ _PLACES = {
     "cross_validate": "torchloupe.studies.cross_validation:cross_validate",
     "data": "torchloupe.data",
     "errors": "torchloupe.errors",
+    "export_run": "torchloupe.deploy.artefact.exporting:export_run",
+    "open_export": "torchloupe.deploy.artefact.opened:open_export",
     "evaluate": "torchloupe.evaluation.scoring:evaluate",
     "fit": "torchloupe.train.start:fit",
     "hardware": "torchloupe.hardware",
@@ -73,11 +77,13 @@ __all__ = [
     "distributed",
     "errors",
     "evaluate",
+    "export_run",
     "fit",
     "hardware",
     "lens",
     "models",
     "open_data",
+    "open_export",
     "open_run",
     "prepare_data",
     "resume",

@@ -30,6 +30,7 @@ LOOSE = {"__init__", "__main__", "errors", "units"}  # modules that stand in no 
 EXTRAS = {
     *("tensorboard", "torch.utils.tensorboard", "mlflow", "wandb"),
     *("pillow_heif", "h5py"),
+    *("onnx", "onnxscript", "onnxruntime", "openvino"),
 }
 
 # Packages that take 0.2 to 1 second to import, and that the start of a training doesn't need.

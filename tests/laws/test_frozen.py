@@ -47,6 +47,10 @@ OPTIONS = {
         *("MODEL", "--input", "--batch", "--classes", "--optimizer", "--precision", "--device"),
         *("--no-check", "--json", "--traceback"),
     ],
+    "export": [
+        *("RUN", "--to", "--precision", "--input", "--out", "--max-drop", "--files", "--model"),
+        *("--trust-code", "--quiet", "--json", "--traceback"),
+    ],
     "info": ["--json", "--traceback"],
     "verify-resume": [
         *("DATA", "--model", "--kills", "--epochs", "--set", "--out", "--quiet", "--json"),
@@ -75,7 +79,7 @@ EXPORTS = [
         "evaluate",
     ),
     *("fit", "hardware", "lens", "models", "open_data", "open_run", "resume"),
-    *("Comparison", "check", "checks", "compare"),
+    *("Comparison", "check", "checks", "compare", "export_run", "open_export"),
     *("Precision", "choose_device", "config", "distributed", "prepare_data"),
 ]
 

@@ -42,7 +42,7 @@ def evaluate(
     trust_code: TrustCode = False,
     as_json: Json = False,
 ) -> None:
-    """Evaluate a run: accuracy, 95 % interval, confused classes.
+    """Evaluate a run or an exported folder: accuracy, 95 % interval, confused classes.
 
     For a run from a pretrained network also suspected label errors, which look like images of
     another class, and near-duplicates in different splits.
@@ -67,11 +67,16 @@ def evaluate(
             "leave out DATA, and give one of the two",
         )
     with results_only() as line:
-        from torchloupe.trained.run import open_run
+        from torchloupe.deploy.artefact.opened import open_trained, refuse_decision
+        from torchloupe.trained.run import Run
 
         line.say(f"opening {run}")
-        opened = open_run(run, model=model, trust_code=trust_code, device=device or "auto")
-        decided = decide(opened, threshold, views, trust_code=trust_code)
+        opened = open_trained(run, model=model, trust_code=trust_code, device=device)
+        decided = None
+        if isinstance(opened, Run):
+            decided = decide(opened, threshold, views, trust_code=trust_code)
+        elif threshold is not None or views != "one":
+            refuse_decision(run)
     if decided is not None:
         name, found = decided
         lines = describe_threshold(found) if name == "threshold" else describe_views(found)
@@ -82,7 +87,7 @@ def evaluate(
         scores = opened.evaluate(data)
         from torchloupe.trained.audit import Audit, audit_run
 
-        odd = audit_run(opened) if data is None else Audit()
+        odd = audit_run(opened) if data is None and isinstance(opened, Run) else Audit()
     if as_json:
         seen = {"suspected_labels": odd.suspected_labels, "near_duplicates": odd.near_duplicates}
         print(to_json({"run": str(opened.folder), "data": data, "scores": scores, **seen}))

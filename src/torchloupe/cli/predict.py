@@ -57,7 +57,7 @@ def predict(
     model: RunModel = None,
     trust_code: TrustCode = False,
 ) -> None:
-    """Label images with a trained run.
+    """Label images with a trained run, or with an exported folder.
 
     An image that can't be read gets a row with the reason, the others are labelled, and the exit
     code is 3. Where the run has a threshold (`loupe eval RUN --threshold`), images whose confidence
@@ -73,12 +73,13 @@ def predict(
     if kind == "parquet" and out is None and sys.stdout.isatty():
         raise UsageError("parquet can't be printed on a terminal", "add --out FILE.parquet")
     with results_only() as line:
-        from torchloupe.trained.run import open_run
+        from torchloupe.deploy.artefact.opened import open_trained
 
         line.say(f"opening {run}")
-        opened = open_run(run, model=model, trust_code=trust_code, device=device or "auto")
+        opened = open_trained(run, model=model, trust_code=trust_code, device=device, views=views)
         line.say("reading images")
-        predictions = opened.predict(images, top=top, raw=raw, views=views)
+        more = {} if views == "one" else {"views": views}
+        predictions = opened.predict(images, top=top, raw=raw, **more)
         content = render(predictions, kind, top)
     if out is not None:
         write_whole(Path(out), content)

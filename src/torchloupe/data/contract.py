@@ -116,6 +116,11 @@ class Contract:
             known[device] = both[0], both[1]
         return known[device]
 
+    def factors(self) -> tuple[Tensor, Tensor]:
+        """Scale and offset [C] of a pixel's value, with which `normalise` multiplies and adds."""
+        scale, offset = self._factors(torch.device("cpu"), 1)
+        return scale.clone(), offset.clone()
+
     @property
     def is_float(self) -> bool:
         """Whether pixels are float32 rather than uint8."""

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+import torchloupe
 from torchloupe.config.schema import Config
 from torchloupe.config.settings import read_settings
 from torchloupe.data.contract import Contract
@@ -217,6 +218,14 @@ class Run:
         content = run_data.pixels.content if run_data.pixels else None
         copies = score_distinct(outputs, content)
         return {"split": split, **metrics, **copies, "notes": list(run_data.notes)}
+
+    def export(self, **options: Any) -> Path:
+        """Write this run as an artefact that is proved equal to it; returns its folder.
+
+        `options` are those of `torchloupe.export_run`: to, precision, input, out, max_drop, files.
+        """
+        folder: Path = torchloupe.export_run(self, **options)
+        return folder
 
     def _logits(self, pixels: NDArray[Any], views: str = "one") -> NDArray[np.float32]:
         """Logits [B, K] for decoded images [B, H, W, C]."""

@@ -34,6 +34,7 @@ __all__ = [
     "IMAGE_SUFFIXES",
     "ImageError",
     "decode_image",
+    "decode_upright",
     "find_peak",
     "is_grey",
     "read_size",
@@ -72,10 +73,22 @@ def decode_image(
     below twice the size it is then resized to. Samples of 16 bits are scaled from 0..`white_level`.
     Raises ImageError with the reason.
     """
+    image = decode_upright(data, channels, size, fit=fit, white_level=white_level)
+    return fit_image(image, size or (image.height, image.width), fit, kernel, antialias)
+
+
+def decode_upright(
+    data: bytes,
+    channels: int,
+    size: tuple[int, int] | None = None,
+    *,
+    fit: str = "crop",
+    white_level: int = FULL_WHITE,
+) -> Image.Image:
+    """The upright image in mode L or RGB, not yet resized: the first half of `decode_image`."""
     encoded = inspect(data)
     reduce = _enough(encoded, size, fit) if size else 1
-    image = _decode(encoded, channels, reduce, white_level)
-    return fit_image(image, size or (image.height, image.width), fit, kernel, antialias)
+    return _decode(encoded, channels, reduce, white_level)
 
 
 def read_size(data: bytes) -> tuple[int, int]:

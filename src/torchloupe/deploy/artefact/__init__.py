@@ -1,0 +1,1 @@
+"""A trained run as an artefact: written, proved equal to the run, and opened again."""

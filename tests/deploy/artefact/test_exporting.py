@@ -1,0 +1,101 @@
+"""An export is written whole, says what was proved, and refuses what it can't prove."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import onnx
+import pytest
+
+from torchloupe.deploy.artefact.exporting import choose, default_name, export_run
+from torchloupe.deploy.artefact.folder import is_export
+from torchloupe.errors import UsageError
+from torchloupe.trained.run import Run
+
+
+def test_export_holds_model_contract_predict_card_and_sums(photo_export: Path) -> None:
+    assert {path.name for path in photo_export.iterdir()} == {
+        *("model.onnx", "contract.json", "export.json", "predict.py", "README.md", "SHA256SUMS"),
+    }
+    card = (photo_export / "README.md").read_text()
+    for words in ("class 0, class 1, class 2", "same class: 100.00 %", "95 % interval", "Limits"):
+        assert words in card
+
+
+def test_export_says_what_was_compared(photo_run: Run, photo_export: Path) -> None:
+    facts = json.loads((photo_export / "export.json").read_text())
+    parity = facts["parity"]
+    assert (facts["to"], facts["precision"], facts["input"]) == ("onnx", "fp32", "any")
+    assert (facts["opset"], facts["ir_version"]) == (20, 10)
+    assert parity["agreement"] == 1.0
+    assert parity["largest_difference"] <= 1e-4
+    assert parity["largest_in_graph"] <= 1e-4
+    assert parity["files"] == photo_run.metrics["val"]["count"]
+    assert parity["compared"] >= parity["files"] + 38
+    assert parity["torch_free"]
+
+
+def test_graph_names_itself_and_nothing_of_this_machine(photo_run: Run, photo_export: Path) -> None:
+    model = onnx.load(photo_export / "model.onnx")
+    found = {item.key: item.value for item in model.metadata_props}
+    assert json.loads(found["class_names"]) == list(photo_run.class_names)
+    assert json.loads(found["contract"]) == json.loads(photo_run.contract.to_json())
+    assert {"temperature", "threshold", "input", "precision", "run"} <= set(found)
+    assert [value.name for value in model.graph.output] == ["probabilities", "logits"]
+    shape = model.graph.input[0].type.tensor_type.shape.dim
+    assert [one.dim_param for one in shape] == ["batch", "height", "width", ""]
+    assert b".py" not in (photo_export / "model.onnx").read_bytes()
+
+
+def test_predict_file_is_short_and_labels_as_the_run(photo_run: Run, photo_export: Path) -> None:
+    script = photo_export / "predict.py"
+    assert len(script.read_text().splitlines()) < 120
+    files = sorted(Path(photo_run.config.data.source).rglob("*.*"))[:6]
+    done = subprocess.run(
+        [sys.executable, "-I", str(script), *map(str, files), "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    wanted = photo_run.predict(files)
+    assert [row["label"] for row in rows] == [one.label for one in wanted]
+    for row, one in zip(rows, wanted, strict=True):
+        assert row["confidence"] == pytest.approx(one.confidence, abs=1e-4)
+
+
+def test_safetensors_are_the_weights_of_the_checkpoint(photo_run: Run, tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    folder = export_run(photo_run, to="safetensors", out=tmp_path / "weights")
+    found, wanted = load_file(folder / "model.safetensors"), photo_run.model.state_dict()
+    assert found.keys() == wanted.keys()
+    assert all(found[name].equal(wanted[name]) for name in wanted)
+    assert not (folder / "predict.py").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("torchscript", "fp32", None), "TorchScript is not written"),
+        (("coreml", "fp32", None), "it takes onnx, pt2, openvino, safetensors"),
+        (("onnx", "bf16", None), "it takes fp32, fp16, int8"),
+        (("onnx", "fp32", "some"), "it takes any, fixed"),
+        (("pt2", "int8", None), "not in int8"),
+        (("openvino", "fp32", "any"), "32 bits"),
+    ],
+)
+def test_what_cannot_be_written_is_refused(
+    photo_run: Run, options: tuple[str, str, str | None], words: str
+) -> None:
+    with pytest.raises(UsageError, match=words):
+        choose(photo_run, *options)
+
+
+def test_each_kind_has_its_folder(photo_run: Run, photo_export: Path) -> None:
+    assert photo_export == photo_run.folder / "export"
+    assert is_export(photo_export)
+    order = choose(photo_run, "openvino", "fp16", None)
+    assert default_name(order) == "export-openvino-fp16"
+    assert order.input == "fixed"
