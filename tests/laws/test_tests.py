@@ -92,6 +92,7 @@ HELD_ELSEWHERE = {
     "train.execution": ("train/test_changes.py", "begun, stopped and resumed runs"),
     "train.outcome": ("cli/test_end_to_end.py", "the files of a finished run"),
     "train.start": ("laws/test_exact_resume.py", "fit and resume are what all laws call"),
+    "train.verdicts": ("checks/test_training.py", "events of trainings, and their facts"),
     "train.validation": ("train/test_loop.py", "validation as the loop calls it"),
     "trained.facts.content": ("trained/facts/test_page.py", "the data as the page tells them"),
     "trained.facts.images": ("trained/facts/test_page.py", "images as the page shows them"),

@@ -2,9 +2,11 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from torchloupe.errors import printable
 from torchloupe.lens.batch_dependence import Dependence, find_dependence, is_random, layer_outputs
+from torchloupe.lens.trace import unchanged
 from torchloupe.run.events import Verdict
 
 SAME = 1e-6  # share of the largest output by which outputs of different images must differ
@@ -32,7 +34,7 @@ def judge_blindness(model: nn.Module, images: Tensor) -> list[Verdict]:
     """An error where a model that has taken a few steps gives all images the same outputs."""
     varied = _different(images)
     layers = layer_outputs(model, varied)
-    if _varies(layers[-1][1]):
+    if _varies(layers[-1][1]) or _varies_in_training(model, varied):
         return []
     first = next((name for name, output in layers[:-1] if not _varies(output)), "")
     where = f"; from layer {printable(first, 80)} on they are the same" if first else ""
@@ -46,6 +48,21 @@ def judge_blindness(model: nn.Module, images: Tensor) -> list[Verdict]:
             why="the model can only learn how frequent the classes are",
         )
     ]
+
+
+def _varies_in_training(model: nn.Module, images: Tensor) -> bool:
+    """Whether outputs differ with BatchNorm on the batch, whose statistics may be young, and
+    dropout off.
+    """
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    if not norms:
+        return False
+    with unchanged(model, images.device), torch.no_grad():
+        model.eval()
+        for norm in norms:
+            norm.train()
+        output = model(images).float()
+    return bool((output - output[:1]).abs().max() > 1e-3 * output.abs().max())
 
 
 def _different(images: Tensor) -> Tensor:

@@ -14,6 +14,9 @@ LOSSES = "milliseconds: the loss of made-up outputs"
 FORWARDS = "a few forwards of up to 16 images"
 STEPS = "four steps of up to 16 images, which these checks share"
 RATES = "20 to 60 steps of up to 16 images; in a run within 0.5 % of its time"
+EVENTS = "free: the events of the run"
+BATCH = "two forwards of 32 images, once, at the end"
+HOOKS = "hooks on a few parameters; tensors are looked at in the first 20 steps"
 HEART = "40 to 120 steps of up to 16 images; in a run within 0.5 % of its time"
 
 DATA: Mapping[str, tuple[str, str]] = {
@@ -89,7 +92,31 @@ LOSS: Mapping[str, tuple[str, str]] = {
     "learning-rate-too-low": ("steps move nothing, and a larger rate does", RATES),
     "batch-not-learned": ("no learning rate lets the model learn one batch by heart", HEART),
 }
-NAMES: Mapping[str, tuple[str, str]] = {**DATA, **MODEL, **LOSS}
+TRAINING: Mapping[str, tuple[str, str]] = {
+    "validation-at-chance": ("training learns, and validation stays where guessing is", EVENTS),
+    "loss-at-class-prior": ("the loss stands where predicting the class shares would", EVENTS),
+    "validation-better-than-training": (
+        "val loss is far below train loss without a reason",
+        EVENTS,
+    ),
+    "still-improving": ("the last evaluation is the best, and the loss still falls", EVENTS),
+    "best-long-past": ("the best evaluation lies in the first half of the training", EVENTS),
+    "skipped-steps": ("steps with a NaN or infinite loss were not applied", EVENTS),
+    "one-class-predicted": ("all predictions of a split are one class", EVENTS),
+    "train-eval-gap": ("trained images are far worse in eval mode than in training mode", BATCH),
+}
+LOOP: Mapping[str, tuple[str, str]] = {
+    "gradients-not-cleared": ("gradients of the step before are still there", HOOKS),
+    "step-never-called": ("there are backwards and no step", HOOKS),
+    "step-without-gradient": ("the optimizer steps without a gradient to follow", HOOKS),
+    "non-finite-gradients": ("gradients are NaN or infinite", HOOKS),
+    "weights-unchanged": ("there are steps, and the weights are as before", HOOKS),
+    "trained-in-eval-mode": ("steps are taken with the model in eval mode", HOOKS),
+    "evaluated-in-train-mode": ("forwards without gradients in training mode", HOOKS),
+    "scheduler-before-optimizer": ("the scheduler steps before the optimizer", HOOKS),
+    "same-batch-each-step": ("each forward begins with the same image", HOOKS),
+}
+NAMES: Mapping[str, tuple[str, str]] = {**DATA, **MODEL, **LOSS, **TRAINING, **LOOP}
 
 
 def refuse_unknown_names(ignored: Iterable[str]) -> None:

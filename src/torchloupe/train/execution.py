@@ -28,6 +28,7 @@ from torchloupe.train.loop import train as run_loop
 from torchloupe.train.outcome import write_results
 from torchloupe.train.reopening import confirm_reopening
 from torchloupe.train.validation import make_validation
+from torchloupe.train.verdicts import end_training, follow_training
 from torchloupe.trained.report import PAGE
 from torchloupe.trained.results import collect_results
 from torchloupe.trained.run import Run, write_page
@@ -72,7 +73,9 @@ def run_session(
         validate = make_validation(session, run, peaks)
         plan = session.plan_now()
         with peaks.phase("train"), watching(session.config, state.model):
+            checks = follow_training(session, run)
             run_loop(state, session.feed, plan, run, session.precision, validate, session.parallel)
+            end_training(checks, session)
         if leads and (stages := describe_stages(read_events(folder), plan.monitor)):
             run.note(stages)
         contract = write_results(run, session, peaks)

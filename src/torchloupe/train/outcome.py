@@ -30,6 +30,7 @@ from torchloupe.run.folder import RunFolder
 from torchloupe.run.state import evaluated_weights
 from torchloupe.run.weights import load_weights
 from torchloupe.system import files
+from torchloupe.train.verdicts import judge_results
 
 MOST_PROBABILITIES = 1000  # classes; with more, predictions.parquet has no column of probabilities
 
@@ -82,7 +83,7 @@ def write_results(run: RunFolder, work: Session, peaks: Peaks) -> Contract:
         "save_pause_seconds": run.pause_seconds,
     }
     if world.leads:
-        metrics["verdicts"] = [event for event in read_events(run.path) if "verdict" in event]
+        metrics["verdicts"] = judge_results(metrics, work, run)
     run.write_json("metrics.json", metrics)
     return contract
 

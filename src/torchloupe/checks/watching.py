@@ -1,0 +1,237 @@
+"""A training loop of one's own, followed by hooks: forwards, backwards and steps in their order.
+
+Nothing is changed and no step is delayed: tensors are looked at in the first steps alone, since
+on a GPU a look waits for the device.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
+from torch.optim import Optimizer
+
+from torchloupe.checks.parameters import find_unoptimized
+from torchloupe.checks.verdicts import sift
+from torchloupe.config.schema import CheckConfig
+from torchloupe.run.events import Level, Verdict
+
+LOOKS = 20  # steps in which tensors are looked at
+PROBES = 6  # parameters that are looked at
+FEWEST = 3  # backwards without a step, and steps without a change, from which something is said
+
+
+@contextmanager
+def watching(
+    model: nn.Module, optimizer: Optimizer, *, ignore: Sequence[str] = ()
+) -> Iterator["Watch"]:
+    """Inside, follows a loop that trains `model` with `optimizer`; `.verdicts` is what was seen.
+
+    Hooks are removed at the end. The loop runs as it would without.
+    """
+    watch = Watch(model, optimizer, tuple(ignore))
+    handles = watch._hook()
+    try:
+        yield watch
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+class Watch:
+    """What a loop has done so far."""
+
+    def __init__(
+        self, model: nn.Module, optimizer: Optimizer, ignore: tuple[str, ...] = ()
+    ) -> None:
+        self.model, self.optimizer, self.ignore = model, optimizer, ignore
+        trainable = [p for p in model.parameters() if p.requires_grad]
+        stride = max(1, len(trainable) // PROBES)
+        self.probes = trainable[::-1][::stride][:PROBES]  # the last one first
+        self.before = [p.detach().clone() for p in self.probes]
+        self.minds_mode = any(
+            isinstance(m, _BatchNorm) or (isinstance(m, _DropoutNd) and m.p > 0)
+            for m in model.modules()
+        )
+        self.backwards = self.steps = 0
+        self.uncleared = self.empty = self.zeroed = self.infinite = 0
+        self.in_eval_mode = self.evaluated_training = self.early_schedule = 0
+        self.same_batch, self.looked_batches = 0, 0
+        self._first_image: Tensor | None = None
+        self._rates: list[float] = []
+        self._has_backward = self._has_stepped = False
+        self._structure: list[Verdict] = []
+
+    @property
+    def verdicts(self) -> list[Verdict]:
+        """The verdicts on what was seen so far, errors first."""
+        found = [*self._structure, *_judge_steps(self), *_judge_modes(self)]
+        return sift(found, CheckConfig(ignore=self.ignore))
+
+    def _hook(self) -> list[Any]:
+        handles: list[Any] = [self.model.register_forward_pre_hook(self._on_forward)]
+        for probe in self.probes:
+            handle = probe.register_hook(self._on_gradient(probe))  # type: ignore[no-untyped-call]
+            handles.append(handle)
+        handles.append(self.optimizer.register_step_pre_hook(self._on_step))
+        handles.append(self.optimizer.register_step_post_hook(self._after_step))
+        return handles
+
+    def _on_forward(self, _module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        if not torch.is_grad_enabled():
+            re_estimates = any(
+                isinstance(m, _BatchNorm) and m.momentum is None for m in self.model.modules()
+            )
+            if self.model.training and self.minds_mode and self.steps and not re_estimates:
+                self.evaluated_training += 1
+            return
+        if not self.steps and not self._rates:
+            self._rates = [float(group["lr"]) for group in self.optimizer.param_groups]
+        image = next((each for each in inputs if isinstance(each, Tensor) and each.ndim), None)
+        if image is None or self.looked_batches >= LOOKS:
+            return
+        self.looked_batches += 1
+        if self._first_image is None:
+            self._first_image = image[:1].detach().clone()
+        elif self._first_image.shape == image[:1].shape:
+            self.same_batch += bool(torch.equal(self._first_image, image[:1].detach()))
+
+    def _on_gradient(self, parameter: Tensor) -> Any:
+        def look(_gradient: Tensor) -> None:
+            if parameter is self.probes[0] or not self._has_backward:
+                self.backwards += 1
+                if self._has_stepped and self.steps <= LOOKS:
+                    left = parameter.grad
+                    self.uncleared += bool(left is not None and left.any())
+                self._has_stepped = False
+            self._has_backward = True
+
+        return look
+
+    def _on_step(self, *_: Any) -> None:
+        self.steps += 1
+        if self.steps == 1:
+            self._structure = find_unoptimized(self.model, self.optimizer)
+            rates = [float(group["lr"]) for group in self.optimizer.param_groups]
+            self.early_schedule += bool(self._rates) and rates != self._rates
+        held = [p.grad for group in self.optimizer.param_groups for p in group["params"]]
+        gradients = [gradient for gradient in held if gradient is not None]
+        if not self._has_backward or not gradients:
+            self.empty += 1
+        elif self.steps <= LOOKS:
+            self.zeroed += not any(bool(gradient.any()) for gradient in gradients[-PROBES:])
+            finite = all(bool(torch.isfinite(gradient).all()) for gradient in gradients[-PROBES:])
+            self.infinite += not finite
+        self.in_eval_mode += self.minds_mode and not self.model.training
+        self._has_backward = False
+
+    def _after_step(self, *_: Any) -> None:
+        self._has_stepped = True
+
+
+def _judge_steps(watch: Watch) -> list[Verdict]:
+    steps, looked = watch.steps, min(watch.steps, LOOKS)
+    found = []
+    if watch.backwards >= FEWEST and not steps:
+        found.append(
+            _say(
+                "step-never-called",
+                f"{watch.backwards} backwards and no step of this optimizer",
+                "call optimizer.step() after backward",
+                "nothing is trained",
+            )
+        )
+    if steps and 2 * (watch.empty + watch.zeroed) > looked:
+        kind = "without a gradient from a backward" if watch.empty else "with gradients of 0"
+        found.append(
+            _say(
+                "step-without-gradient",
+                f"{watch.empty + watch.zeroed} of {steps} steps {kind}",
+                "zero_grad, forward, loss, backward, step, in that order, with a loss that is "
+                "computed from the model's own outputs",
+                "the optimizer has nothing to follow",
+            )
+        )
+    elif watch.uncleared and 2 * watch.uncleared >= max(1, looked - 1):
+        found.append(
+            _say(
+                "gradients-not-cleared",
+                f"after {watch.uncleared} of {looked} steps the gradients of the step before were "
+                "still there",
+                "call optimizer.zero_grad() once a step",
+                "each step follows the sum of all gradients so far",
+            )
+        )
+    if watch.infinite:
+        found.append(
+            _say(
+                "non-finite-gradients",
+                f"{watch.infinite} of the first {looked} steps had NaN or infinite gradients",
+                "leave such steps out, and look for a log or a division by 0, or too high a rate",
+                "one such step makes all weights NaN",
+            )
+        )
+    still = all(
+        torch.equal(now.detach(), old) for now, old in zip(watch.probes, watch.before, strict=True)
+    )
+    if steps >= FEWEST and still and not watch.empty and not watch._structure:
+        found.append(
+            _say(
+                "weights-unchanged",
+                f"{steps} steps, and the weights are bit for bit as before",
+                "look at the learning rate, and at which parameters the optimizer has",
+                "nothing is trained",
+            )
+        )
+    return found
+
+
+def _judge_modes(watch: Watch) -> list[Verdict]:
+    found = []
+    if 2 * watch.in_eval_mode > watch.steps > 0:
+        found.append(
+            _say(
+                "trained-in-eval-mode",
+                f"{watch.in_eval_mode} of {watch.steps} steps with the model in eval mode",
+                "call model.train() at the beginning of each epoch, after the evaluation",
+                "dropout is off, and BatchNorm's statistics stand still",
+            )
+        )
+    if watch.evaluated_training:
+        found.append(
+            _say(
+                "evaluated-in-train-mode",
+                f"{watch.evaluated_training} forwards without gradients in training mode",
+                "call model.eval() before the evaluation, and model.train() after it",
+                "dropout is on, and BatchNorm learns from the evaluated images",
+                "warning",
+            )
+        )
+    if watch.early_schedule:
+        found.append(
+            _say(
+                "scheduler-before-optimizer",
+                "the learning rate changed between the first forward and the first step",
+                "call scheduler.step() after optimizer.step()",
+                "the first rate of the schedule is never used",
+                "warning",
+            )
+        )
+    if watch.looked_batches > FEWEST + 2 and watch.same_batch == watch.looked_batches - 1:
+        found.append(
+            _say(
+                "same-batch-each-step",
+                f"{watch.looked_batches} forwards in a row began with the same image",
+                "iterate over the loader: next(iter(loader)) begins anew each time",
+                "all other images are never trained on, unless the batch has all of them",
+                "note",
+            )
+        )
+    return found
+
+
+def _say(name: str, seen: str, remedy: str, why: str, level: Level = "error") -> Verdict:
+    return Verdict(name, level, seen=seen, remedy=remedy, where="loop", why=why)
