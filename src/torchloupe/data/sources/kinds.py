@@ -337,6 +337,8 @@ def _kind_of_file(path: Path) -> str:
         hint = "load it in a file of your own and give file.py:NAME"
     elif ending in (".gz", ".xz", ".bz2", ".zst", ".7z", ".rar"):
         what, hint = "such archives are not read", "unpack it and give the folder"
+    elif ending == ".mat":
+        hint = "write its labels into a .csv; sets of torchvision are read in their own folders"
     elif ending == ".py":
         what, hint = "which object in it is the data?", f"for example {printable(path)}:dataset"
     raise DataError(f"{printable(path)} can't be opened as data: {what}", hint)
