@@ -22,7 +22,7 @@ project = "torchloupe"
 copyright = "the torchloupe authors"
 extensions = ["myst_parser", "sphinx.ext.autodoc", "pydata_sphinx_theme"]
 root_doc = "README"
-include_patterns = ["*.md", "docs/*.md", "docs/reference/*", "benchmarks/**.md"]
+include_patterns = ["*.md", "docs/*.md", "docs/checks/*.md", "docs/reference/*", "benchmarks/**.md"]
 exclude_patterns = [".*", "build", "dist", "runs", "src", "tests"]
 
 myst_heading_anchors = 3  # `models.md#pretrained-backbones` is a link that is checked
@@ -66,7 +66,7 @@ LISTS = {
             "docs/*",
         ),
     ],
-    "Reference": ["docs/settings", "docs/errors", "docs/reference/*"],
+    "Reference": ["docs/settings", "docs/errors", "docs/checks/index", "docs/reference/*"],
     "Project": ["ARCHITECTURE", "CONTRIBUTING", "CHANGELOG", "benchmarks/README", "docs/LOG"],
 }
 LINK = re.compile(r"(?<=\]\()(?P<target>[^)#:\s]+)(?=\))")
@@ -105,6 +105,8 @@ def complete_page(_app: Sphinx, page: str, content: list[str]) -> None:
         content[0] += make_lists()
     elif page == "benchmarks/README":
         content[0] += "\n## Results\n\n```{toctree}\n:glob:\n:titlesonly:\n\nresults/*\n```\n"
+    elif page == "docs/checks/index":
+        content[0] += "\n```{toctree}\n:glob:\n:hidden:\n\n*\n```\n"
     elif page.startswith("benchmarks/results/"):
         what, _, rest = Path(page).name.partition("-")  # steps-2core-amx-2026-11
         content[0] = f"# {what}: {rest}\n\n{content[0]}"
