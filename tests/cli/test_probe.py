@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 
 from torchloupe.cli import main
+from torchloupe.cli import probe as command
 from torchloupe.speed import trial
 
 
 def test_probe_prints_ways_rates_and_a_verdict(tmp_path, capsys, monkeypatch) -> None:
     probe = trial.probe
     monkeypatch.setattr(trial, "probe", lambda *given, seconds: probe(*given, seconds=seconds / 20))
+    monkeypatch.setattr(command, "_RATE_SECONDS", 0.1)
     rng = np.random.default_rng(0)
     images = rng.integers(0, 255, (80, 8, 8), dtype=np.uint8)
     np.savez(tmp_path / "data.npz", images=images, labels=np.arange(80) % 2)

@@ -58,7 +58,6 @@ THIRD_PARTY = [
     "torch",
     "torchvision",
     "timm",
-    "sklearn.datasets",
     "pyarrow.parquet",
 ]
 

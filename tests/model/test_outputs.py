@@ -152,7 +152,8 @@ def test_every_loss_of_one_logit_is_the_binary_loss_of_a_plain_loop(loss):
     given = make_loss(loss, classes=2).follow(model)(model(images()), labels)
     assert torch.allclose(given, expected)
     wanted = torch.autograd.grad(expected, model.fc.weight)[0]
-    assert torch.allclose(torch.autograd.grad(given, model.fc.weight)[0], wanted)
+    found = torch.autograd.grad(given, model.fc.weight)[0]
+    assert torch.allclose(found, wanted, atol=1e-6)  # many are near 0
 
 
 def test_binary_loss_of_one_logit_with_weights_and_smoothing():
