@@ -83,7 +83,7 @@ def test_folds_stopped_before_the_first_one_name_their_folder(tmp_path, capsys):
     out = tmp_path / "folds"
     words = ["train", "digits", "--folds", "2", "--model", f"{tmp_path}/stopping.py:make"]
     assert main.run([*words, "--out", str(out), "--quiet"]) == 143
-    assert f"hint: loupe resume {out} goes on" in capsys.readouterr().err
+    assert f"hint: loupe resume {out} continues" in capsys.readouterr().err
 
 
 def test_folder_of_folds_is_told_from_a_run(whole):
