@@ -14,8 +14,7 @@ if _WORKERS > 1:
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // _WORKERS)))
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup() -> None:
+def _seed() -> None:
     """Each test begins with the same random numbers, whichever tests ran before it."""
     random.seed(0)
     if numpy := sys.modules.get("numpy"):
@@ -43,6 +42,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Runs of tests write no report.html, which takes seconds; those marked `reports` do."""
+    _seed()
     execution = sys.modules.get("torchloupe.train.execution")
     if execution is None:
         return

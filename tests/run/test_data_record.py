@@ -95,5 +95,5 @@ def test_record_of_arrays_that_do_not_fit_is_refused(
     names = np.frombuffer(b'["a", "b"]', np.uint8)
     whole = {"ids": BEFORE.ids, "labels": BEFORE.labels, "content": BEFORE.content}
     np.savez(tmp_path / "data.npz", class_names=names, **{**whole, **change})
-    with pytest.raises(CheckpointError, match="its arrays (have other types|differ in length)"):
+    with pytest.raises(CheckpointError, match=r"its arrays (have other types|differ in length)"):
         DataRecord.read(tmp_path / "data.npz")
