@@ -58,10 +58,10 @@ class LivePage:
         """What is new, as JSON: curves, the words of the state, and whether the run has ended."""
         return to_script(
             {
+                "is_complete": self.is_complete,
+                "has_ended": self.has_ended,  # asked before the words, which then say so too
                 **self.state(),
                 "charts": training_charts(self._events()),
-                "is_complete": self.is_complete,
-                "has_ended": self.has_ended,
             }
         )
 
@@ -79,7 +79,9 @@ class LivePage:
         words += f", {format_seconds(float(last['seconds']))} of training"
         if self.is_complete:
             return {"words": "the run is finished", "fraction": 1.0}
-        if self.has_ended:
+        if self.has_ended and (self.folder / "metrics.json").is_file():
+            words = f"the run is finished, and wrote no report; {words}"
+        elif self.has_ended:
             words = f"no process trains this run any more; it stopped at {words}"
         else:
             with suppress(OSError):
