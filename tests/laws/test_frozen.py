@@ -63,6 +63,11 @@ OPTIONS = {
     "check": ["DATA", "--model", "--loss", "--set", "--ignore", "--quiet", "--json", "--traceback"],
     "probe": ["DATA", "--model", "--set", "--device", "--quiet", "--json", "--traceback"],
     "compare": ["RUN...", "--out", "--json", "--traceback"],
+    "compare": ["RUN...", "--json", "--traceback"],
+    "serve": [
+        *("RUN", "--host", "--port", "--workers", "--token", "--write-deploy", "--device"),
+        *("--model", "--trust-code", "--traceback"),
+    ],
     "eject": ["RUN", "--notebook", "--model", "--trust-code", "--traceback"],
     "diff": ["RUN", "OTHER", "--json", "--traceback"],
 }

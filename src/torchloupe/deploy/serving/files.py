@@ -1,0 +1,70 @@
+"""Files with which a server is set up elsewhere: a Dockerfile and a systemd unit."""
+
+from pathlib import Path
+
+from torchloupe import __version__
+from torchloupe.errors import ResourceError, UsageError, printable
+
+_DOCKERFILE = """\
+# Build beside the run folder:  docker build -t classifier .
+# Run:  docker run --rm -p 8000:8000 -e LOUPE_TOKEN=... classifier
+FROM python:3.12-slim
+RUN useradd --system --create-home loupe \\
+ && pip install --no-cache-dir "torchloupe[serve]=={version}"
+COPY --chown=loupe {run} /run-folder
+USER loupe
+EXPOSE 8000
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=30s --timeout=5s --start-period=60s CMD ["python", "-c", \\
+  "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/readyz', timeout=4)"]
+ENTRYPOINT ["loupe", "serve", "/run-folder", "--host", "0.0.0.0", "--port", "8000"]
+"""
+_UNIT = """\
+# Copy to /etc/systemd/system/, put LOUPE_TOKEN=... into /etc/loupe-serve.env (mode 600), then
+# systemctl enable --now loupe-serve
+[Unit]
+Description=torchloupe server
+After=network.target
+
+[Service]
+ExecStart=/opt/loupe/bin/loupe serve /srv/{run} --port 8000
+EnvironmentFile=/etc/loupe-serve.env
+DynamicUser=yes
+KillSignal=SIGTERM
+TimeoutStopSec=40
+SuccessExitStatus=143
+Restart=on-failure
+NoNewPrivileges=yes
+PrivateTmp=yes
+ProtectSystem=strict
+ProtectHome=yes
+MemoryMax=4G
+TasksMax=256
+LimitNOFILE=4096
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def write_files(run: Path, folder: Path) -> list[Path]:
+    """Write Dockerfile and loupe-serve.service into `folder`; nothing there is replaced."""
+    name = run.name or "run"
+    if not name.replace("-", "").replace("_", "").replace(".", "").isalnum():
+        raise UsageError(
+            f"{printable(name)} is no name for a Dockerfile and a unit", "rename the run folder"
+        )
+    values = {"run": name, "version": __version__}
+    written = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for file, text in (("Dockerfile", _DOCKERFILE), ("loupe-serve.service", _UNIT)):
+            with (folder / file).open("x", encoding="utf-8") as opened:
+                opened.write(text.format(**values))
+            written.append(folder / file)
+    except OSError as error:
+        raise ResourceError(
+            f"can't write {printable(error.filename or folder)}: {error.strerror or error}",
+            "give a new folder",
+        ) from None
+    return written

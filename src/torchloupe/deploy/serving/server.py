@@ -1,0 +1,198 @@
+"""The server as processes: a socket, one worker or several, and the end of both.
+
+With several workers each has a model, limits and counts of its own; the parent starts one anew
+where one died.
+"""
+
+import multiprocessing
+import multiprocessing.connection
+import os
+import resource
+import secrets
+import socket
+import sys
+import time
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+import uvicorn
+
+from torchloupe.deploy.serving.application import make_application
+from torchloupe.deploy.serving.connections import make_protocol
+from torchloupe.deploy.serving.guard import Guard, is_loopback
+from torchloupe.deploy.serving.limits import Limits
+from torchloupe.deploy.serving.service import Served, Service
+from torchloupe.errors import LoupeError, ResourceError, UsageError, printable
+from torchloupe.trained.run import open_run
+
+NO_TOKEN = "none"  # says that no token is wanted
+_RESTART_SECONDS = 1.0
+_FAILED = 6  # exit code of a worker that can't open the run
+_SPARE_FILES = 100  # descriptors of a process besides its connections
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """What `loupe serve` was asked for."""
+
+    run: str
+    host: str = "127.0.0.1"
+    port: int = 8000
+    workers: int = 1
+    token: str = ""  # empty: one is drawn
+    device: str = "auto"
+    model: str | None = None
+    trust_code: bool = False
+    limits: Limits = field(default_factory=Limits)
+
+
+def settle(options: ServerOptions) -> ServerOptions:
+    """The options with a token; UsageError for a server that others reach without one."""
+    token = options.token
+    if token == NO_TOKEN:
+        if not is_loopback(options.host):
+            raise UsageError(
+                f"--host {printable(options.host)} is reached by others, and needs a token",
+                "leave --token out to have one drawn, or give one in LOUPE_TOKEN",
+            )
+        return replace(options, token="")
+    if token and (len(token) < 16 or not token.isascii() or not token.isprintable()):
+        raise UsageError(
+            "the token has fewer than 16 characters, or others than letters, digits and signs",
+            "leave it out to have one drawn",
+        )
+    return replace(options, token=token or secrets.token_urlsafe(24))
+
+
+def serve(options: ServerOptions, say: Any = None) -> None:
+    """Serve until SIGTERM or Ctrl-C; requests in flight are answered first.
+
+    `say(text)` hears the address once the socket is bound. Raises ResourceError for a port that
+    is taken.
+    """
+    options = settle(options)
+    listening = bind(options.host, options.port)
+    try:
+        if options.workers == 1:
+            server = uvicorn.Server(configure(options, make_worker(options)))
+            _say_address(options, listening, say)
+            server.run(sockets=[listening])
+        else:
+            _say_address(options, listening, say)
+            run_workers(options, listening)
+    finally:
+        listening.close()
+
+
+def run_workers(options: ServerOptions, listening: socket.socket) -> None:
+    """Keep as many workers as wanted, until an exception such as Ctrl-C; then end them."""
+    context = multiprocessing.get_context("spawn")
+
+    def start() -> Any:
+        process = context.Process(target=run_worker, args=(options, listening))
+        process.start()
+        return process
+
+    workers = [start() for _ in range(options.workers)]
+    try:
+        while True:
+            multiprocessing.connection.wait([worker.sentinel for worker in workers])
+            time.sleep(_RESTART_SECONDS)
+            if all(worker.exitcode == _FAILED for worker in workers):
+                raise ResourceError("no worker could be started", "look at what they said above")
+            workers = [w if w.is_alive() or w.exitcode == _FAILED else start() for w in workers]
+    finally:
+        for worker in workers:
+            worker.terminate()
+        end = time.monotonic() + options.limits.drain_seconds + 5
+        for worker in workers:
+            worker.join(max(0.1, end - time.monotonic()))
+            if worker.is_alive():
+                worker.kill()
+
+
+def run_worker(options: ServerOptions, listening: socket.socket) -> None:
+    """One of several workers, in a process of its own."""
+    try:
+        application = make_worker(options)
+    except LoupeError as error:
+        print(f"error: {error.message}\nhint: {error.hint}", file=sys.stderr, flush=True)
+        sys.exit(_FAILED)
+    uvicorn.Server(configure(options, application)).run(sockets=[listening])
+
+
+def make_worker(options: ServerOptions) -> Guard:
+    """The application of a worker: the run opened, and warmed up by one batch."""
+    if options.workers > 1:
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // options.workers))
+    served = open_run(
+        options.run, model=options.model, trust_code=options.trust_code, device=options.device
+    )
+    warm_up(served)
+    service = Service(served, _within_files(options.limits))
+    return make_application(service, host=options.host, token=options.token)
+
+
+def warm_up(served: Served) -> None:
+    """One forward, so that the first request need not wait for what happens once."""
+    contract = served.contract
+    black = torch.zeros(1, *contract.size, contract.channels, dtype=torch.uint8)
+    served.probabilities((black.float() if contract.is_float else black).numpy())
+
+
+def configure(options: ServerOptions, application: Any) -> uvicorn.Config:
+    """uvicorn's settings for one worker."""
+    limits = _within_files(options.limits)
+    return uvicorn.Config(
+        application,
+        http=make_protocol(limits),
+        ws="none",
+        lifespan="on",
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        date_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=10,
+        timeout_graceful_shutdown=round(limits.drain_seconds),
+        h11_max_incomplete_event_size=limits.header_bytes,
+        backlog=1024,
+    )
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket."""
+    listening = None
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        listening = socket.socket(family, socket.SOCK_STREAM)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+    except (OSError, OverflowError) as error:
+        if listening is not None:
+            listening.close()
+        reason = getattr(error, "strerror", None) or error
+        raise ResourceError(
+            f"can't listen on {printable(host)}:{port}: {reason}",
+            "give another --port, or stop what listens there",
+        ) from None
+    listening.set_inheritable(True)
+    return listening
+
+
+def _within_files(limits: Limits) -> Limits:
+    """The limits, with no more connections than this process may open files."""
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return replace(limits, connections=max(8, min(limits.connections, most - _SPARE_FILES)))
+
+
+def _say_address(options: ServerOptions, listening: socket.socket, say: Any) -> None:
+    port = listening.getsockname()[1]
+    host = f"[{options.host}]" if ":" in options.host else options.host
+    mark = f"/#token={options.token}" if options.token else "/"
+    text = f"serving {options.run} on http://{host}:{port}{mark}"
+    if say is None:
+        print(text, file=sys.stderr, flush=True)
+    else:
+        say(text)

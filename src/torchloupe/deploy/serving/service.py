@@ -1,0 +1,146 @@
+"""Images to answers: decoded in a bounded pool of threads, classified in batches."""
+
+import asyncio
+import base64
+import io
+import os
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from torchloupe.data.contract import Contract
+from torchloupe.data.image.formats import ImageError, inspect
+from torchloupe.deploy.serving.batches import Batches
+from torchloupe.deploy.serving.counts import Counts
+from torchloupe.deploy.serving.limits import Limits, Load
+from torchloupe.report.colours import enlarge, lay_over
+from torchloupe.report.look import Look
+
+_LOOK_SIDE = 448  # pixels
+
+
+class Served(Protocol):
+    """What is served: a run, or what has the same methods."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]: ...
+
+    contract: Contract
+
+    def probabilities(self, pixels: NDArray[Any]) -> NDArray[np.float32]: ...
+
+    def look(self, image: Any) -> Look: ...
+
+
+class Service:
+    """One worker's model, threads and counts."""
+
+    def __init__(self, served: Served, limits: Limits) -> None:
+        self.served = served
+        self.limits = limits
+        self.counts = Counts()
+        self.load = Load(limits, started=time.monotonic())
+        self.pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="decode")
+        self.batches = Batches(
+            served.probabilities,
+            most=limits.batch,
+            wait_seconds=limits.batch_seconds,
+            count=self.counts.batches.add,
+        )
+
+    async def in_pool(self, function: Any, *arguments: Any) -> Any:
+        """What a function returns, called in a thread of the pool."""
+        return await asyncio.get_running_loop().run_in_executor(self.pool, function, *arguments)
+
+    async def predict(self, images: Sequence[bytes], top: int) -> list[dict[str, Any]]:
+        """An answer for each encoded image, or the reason why it has none. Raises RefusalError."""
+        try:
+            self.load.add_images(len(images))
+        except Exception:
+            self.counts.images["refused"] += len(images)
+            raise
+        try:
+            return list(await asyncio.gather(*(self._predict_one(i, top) for i in images)))
+        finally:
+            self.load.images -= len(images)
+
+    async def _predict_one(self, image: bytes, top: int) -> dict[str, Any]:
+        self.batches.expected += 1
+        try:
+            pixels = await self._decode(image)
+        except ImageError as error:
+            self.counts.images["unreadable"] += 1
+            return {"error": error.message}
+        finally:
+            self.batches.expected -= 1
+        row = await self.batches.classify(pixels)
+        self.counts.images["classified"] += 1
+        return self._describe(row, top)
+
+    async def _decode(self, image: bytes) -> NDArray[Any]:
+        try:
+            async with asyncio.timeout(self.limits.decode_seconds):
+                pixels: NDArray[Any] = await self.in_pool(self._read, image)
+        except TimeoutError:
+            raise ImageError(f"it takes more than {self.limits.decode_seconds:g} s") from None
+        return pixels
+
+    def _read(self, image: bytes) -> NDArray[Any]:
+        width, height = inspect(image).size
+        if width * height > self.limits.pixels:
+            raise ImageError(
+                f"{width} x {height} pixels, more than {self.limits.pixels / 1e6:g} million"
+            )
+        return self.served.contract.decode(image)
+
+    def _describe(self, row: NDArray[np.float32], top: int) -> dict[str, Any]:
+        names, contract = self.served.class_names, self.served.contract
+        order = np.argsort(-row, kind="stable")
+        best = int(order[0])
+        several = [names[k] for k in order if row[k] > 0.5]
+        confidence, threshold = float(row[best]), contract.threshold
+        return {
+            "label": names[best],
+            "confidence": confidence,
+            "labels": several if contract.multi_label else [names[best]],
+            "probabilities": {names[k]: float(row[k]) for k in order[:top]},
+            "unsure": None if threshold is None else confidence < threshold,
+        }
+
+    async def look(self, image: bytes) -> dict[str, Any]:
+        """Where the model sees its most likely class, as a PNG in base64. Raises ImageError."""
+        self.load.add_images(1)
+        try:
+            await self._decode(image)
+            seen: Look = await self.batches.alone(lambda: self.served.look(image))
+            return await self.in_pool(_draw, seen)  # type: ignore[no-any-return]
+        finally:
+            self.load.images -= 1
+
+    def gauges(self) -> dict[str, float]:
+        """What is so right now, for /metrics."""
+        return {
+            "images_in_flight": self.load.images,
+            "images_waiting": self.batches.waiting,
+            "body_bytes": self.load.body_bytes,
+            "uptime_seconds": time.monotonic() - self.load.started,
+        }
+
+    def close(self) -> None:
+        """End the threads."""
+        self.pool.shutdown(wait=False, cancel_futures=True)
+        self.batches.close()
+
+
+def _draw(seen: Look) -> dict[str, Any]:
+    name, heat = seen.heat[0]
+    picture = lay_over(enlarge(seen.pixels, _LOOK_SIDE, _LOOK_SIDE), heat)
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "PNG")
+    encoded = base64.b64encode(file.getvalue()).decode()
+    return {"label": name, "layer": seen.heat_layer, "png": encoded}

@@ -1,0 +1,70 @@
+"""Batches of what comes at the same time, and errors that stay with the image that has them."""
+
+import asyncio
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from torchloupe.deploy.serving.batches import Batches
+
+
+def sums(pixels: NDArray[Any]) -> NDArray[np.float32]:
+    """The sum of each image [B, 1]; refuses a batch in which one is 13."""
+    if (pixels == 13).any():
+        raise ValueError("thirteen")
+    return pixels.reshape(len(pixels), -1).sum(axis=1, keepdims=True).astype(np.float32)
+
+
+async def classify_all(batches: Batches, values: list[int]) -> list[Any]:
+    running = asyncio.create_task(batches.run())
+    images = [np.full((2, 2, 1), value, dtype=np.uint8) for value in values]
+    found = await asyncio.gather(*map(batches.classify, images), return_exceptions=True)
+    running.cancel()
+    batches.close()
+    return [row if isinstance(row, BaseException) else float(row[0]) for row in found]
+
+
+def test_images_that_wait_are_classified_together() -> None:
+    sizes: list[int] = []
+    batches = Batches(sums, most=4, wait_seconds=0.01, count=sizes.append)
+    assert asyncio.run(classify_all(batches, [1, 2, 3, 4, 5, 6])) == [4, 8, 12, 16, 20, 24]
+    assert sizes == [4, 2]
+
+
+def test_an_image_that_fails_harms_no_other() -> None:
+    batches = Batches(sums, most=8, wait_seconds=0.01)
+    found = asyncio.run(classify_all(batches, [1, 13, 3]))
+    assert [found[0], found[2]] == [4, 12]
+    assert isinstance(found[1], ValueError)
+
+
+@pytest.mark.parametrize(("expected", "least", "most"), [(0, 0.0, 0.15), (1, 0.2, 5.0)])
+def test_a_lone_image_waits_only_for_one_that_is_being_decoded(
+    expected: int, least: float, most: float
+) -> None:
+    async def measure() -> float:
+        batches = Batches(sums, most=4, wait_seconds=0.2)
+        batches.expected = expected
+        begin = asyncio.get_running_loop().time()
+        await classify_all(batches, [1])
+        return asyncio.get_running_loop().time() - begin
+
+    assert least <= asyncio.run(measure()) < most
+
+
+def test_an_answer_that_nobody_waits_for_is_left_out() -> None:
+    sizes: list[int] = []
+
+    async def leave() -> float:
+        batches = Batches(sums, most=4, wait_seconds=0.01, count=sizes.append)
+        image = np.ones((2, 2, 1), dtype=np.uint8)
+        gone = asyncio.create_task(batches.classify(image))
+        await asyncio.sleep(0)
+        gone.cancel()
+        await asyncio.sleep(0)
+        return (await classify_all(batches, [2]))[0]
+
+    assert asyncio.run(leave()) == 8
+    assert sizes == [1]

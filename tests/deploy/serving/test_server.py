@@ -1,0 +1,159 @@
+"""`loupe serve` as a process: its address, its end under load, and what it never opens."""
+
+import json
+import signal
+import socket
+import threading
+from pathlib import Path
+
+import httpx
+import pytest
+from children import Child, run_python, wait_until
+from servers import TOKEN
+
+from torchloupe.cli import main
+from torchloupe.deploy.serving.server import NO_TOKEN, ServerOptions, bind, settle
+from torchloupe.errors import ResourceError, UsageError
+from torchloupe.trained.run import Run
+
+
+def find_address(said: Path) -> str:
+    for line in said.read_text().splitlines():
+        if line.startswith("serving "):
+            return line.rpartition(" on ")[2]
+    return ""
+
+
+def end_under_load(server: Child, said: Path, digit: bytes) -> list[int]:
+    """Send SIGTERM while four clients ask; the codes that they got."""
+    assert wait_until(lambda: bool(said.exists() and find_address(said)), server, 200)
+    address, _, token = find_address(said).partition("/#token=")
+    assert token == TOKEN
+    codes: list[int] = []
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+
+    def load() -> None:
+        with httpx.Client(base_url=address, headers=headers, timeout=60) as client:
+            while True:
+                try:
+                    codes.append(client.post("/predict", content=digit).status_code)
+                except (httpx.ConnectError, httpx.RemoteProtocolError, httpx.ReadError):
+                    return  # no new connection is taken, and idle ones are closed
+                except httpx.HTTPError:
+                    codes.append(0)
+
+    clients = [threading.Thread(target=load) for _ in range(4)]
+    for client in clients:
+        client.start()
+    assert wait_until(lambda: len(codes) > 20, server, 200)
+    server.send(signal.SIGTERM)
+    assert server.end(60) == 143
+    for client in clients:
+        client.join(30)
+    return codes
+
+
+@pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=pytest.mark.slow)])
+def test_sigterm_under_load_answers_what_is_in_flight(
+    run: Run, digit: bytes, tmp_path: Path, workers: str
+) -> None:
+    said = tmp_path / "said"
+    words = ["serve", str(run.folder), "--port", "0", "--token", TOKEN, "--workers", workers]
+    server = Child(words, said)
+    try:
+        codes = end_under_load(server, said, digit)
+    finally:
+        server.kill()
+    assert set(codes) <= {200, 503}
+    lines = [line for line in said.read_text().splitlines() if line.startswith("{")]
+    assert sum(json.loads(line)["status"] == 200 for line in lines) >= codes.count(200)
+
+
+def test_a_port_that_is_taken_is_told() -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        with pytest.raises(ResourceError, match="can't listen"):
+            bind("127.0.0.1", other.getsockname()[1])
+
+
+def test_a_server_that_others_reach_needs_a_token() -> None:
+    with pytest.raises(UsageError, match="needs a token"):
+        settle(ServerOptions("run", host="0.0.0.0", token=NO_TOKEN))
+    with pytest.raises(UsageError, match="fewer than 16"):
+        settle(ServerOptions("run", token="short"))
+    assert settle(ServerOptions("run", token=NO_TOKEN)).token == ""
+    drawn = {settle(ServerOptions("run")).token for _ in range(3)}
+    assert len(drawn) == 3
+    assert min(map(len, drawn)) >= 32
+
+
+WATCH = """
+import asyncio, io, json, sys
+sys.path.insert(0, {tests!r})
+from test_guard import GOOD, TOKEN, ask
+from torchloupe.deploy.serving.application import make_application
+from torchloupe.deploy.serving.limits import Limits
+from torchloupe.deploy.serving.server import warm_up
+from torchloupe.deploy.serving.service import Service
+from torchloupe.trained.run import open_run
+import httpx
+run = open_run({run!r})
+service = Service(run, Limits())
+guard = make_application(service, host="127.0.0.1", token=TOKEN, log=io.StringIO())
+seen = []
+def hook(event, arguments):
+    kinds = ("open", "socket.connect", "socket.getaddrinfo", "subprocess", "os.")
+    if event.startswith(kinds):
+        seen.append((event, str(arguments[0]) if arguments else ""))
+async def main():
+    running = asyncio.create_task(service.batches.run())
+    transport = httpx.ASGITransport(guard)
+    place = "http://127.0.0.1:8000"
+    client = httpx.AsyncClient(transport=transport, base_url=place, headers=dict(GOOD[1:]))
+    good = {image!r}
+    await client.post("/predict", content=good)
+    await client.post("/look", content=good)
+    sys.addaudithook(hook)
+    before = len(seen)
+    for target in {targets!r}:
+        await client.post("/predict", content=target.encode())
+        await client.post("/look", content=target.encode())
+        await client.post("/predict", json={{"image": target}})
+        await client.post("/predict", json={{"images": [target], "url": target, "path": target}})
+        await client.post("/predict", params={{"url": target, "path": target}}, content=good)
+        await client.get("/" + target.replace(" ", ""))
+        await client.post("/predict", content=good, headers={{"content-location": target}})
+    running.cancel()
+    words = ("passwd", "example", "secret", "9.9.9.9")
+    opened = [one for one in seen if any(word in one[1] for word in words)]
+    print(json.dumps([*opened, *(one for one in seen if one[0].startswith("socket"))]))
+asyncio.run(main())
+"""
+
+
+def test_no_path_or_address_in_a_request_is_opened(run: Run, digit: bytes, tmp_path: Path) -> None:
+    (tmp_path / "secret.png").write_bytes(digit)
+    targets = [
+        *("/etc/passwd", "file:///etc/passwd", str(tmp_path / "secret.png"), "../secret.png"),
+        *("http://example.invalid/a.png", "http://9.9.9.9/a.png", "data:image/png;base64,AA=="),
+    ]
+    code = WATCH.format(
+        tests=str(Path(__file__).parent), run=str(run.folder), image=digit, targets=targets
+    )
+    done = run_python(["-c", code])
+    assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
+
+
+def test_files_to_set_a_server_up_are_written_once(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = tmp_path / "deploy"
+    assert main.run(["serve", str(run.folder), "--write-deploy", str(place)]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    docker = (place / "Dockerfile").read_text()
+    assert "COPY --chown=loupe net /run-folder" in docker
+    assert "USER loupe" in docker
+    unit = (place / "loupe-serve.service").read_text()
+    assert "ExecStart=/opt/loupe/bin/loupe serve /srv/net --port 8000" in unit
+    assert main.run(["serve", str(run.folder), "--write-deploy", str(place)]) == 6
