@@ -36,7 +36,17 @@ OPTIONS = {
         "--traceback",
     ],
     "look": [
-        *("RUN", "IMAGE", "--layer", "--out", "--device", "--model", "--trust-code", "--json"),
+        *(
+            "RUN",
+            "IMAGE",
+            "--layer",
+            "--out",
+            "--live",
+            "--device",
+            "--model",
+            "--trust-code",
+            "--json",
+        ),
         "--traceback",
     ],
     "summary": [
@@ -63,7 +73,7 @@ OPTIONS = {
     "check": ["DATA", "--model", "--loss", "--set", "--ignore", "--quiet", "--json", "--traceback"],
     "probe": ["DATA", "--model", "--set", "--device", "--quiet", "--json", "--traceback"],
     "compare": ["RUN...", "--out", "--json", "--traceback"],
-    "compare": ["RUN...", "--json", "--traceback"],
+    "tell": ["RUN", "WHAT", "--traceback"],
     "serve": [
         *("RUN", "--host", "--port", "--workers", "--token", "--write-deploy", "--device"),
         *("--model", "--trust-code", "--traceback"),

@@ -1,5 +1,6 @@
 """`loupe look`: Grad-CAM and feature maps of one image."""
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,7 +16,8 @@ from torchloupe.cli.options import (
     results_only,
 )
 from torchloupe.errors import ResourceError, printable
-from torchloupe.run.places import safe_name
+from torchloupe.run.mailbox import send
+from torchloupe.run.places import find_run, safe_name
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -43,6 +45,12 @@ def look(
             help="Write FILE.png and FILE.html; RUN/looks/IMAGE if left out.",
         ),
     ] = None,
+    live: Annotated[
+        bool,
+        typer.Option(
+            "--live", help="A run that is being trained: it saves, and that checkpoint looks."
+        ),
+    ] = False,
     device: Device = None,
     model: RunModel = None,
     trust_code: TrustCode = False,
@@ -53,6 +61,8 @@ def look(
     loupe look runs/photos-001 cat.jpg
 
     loupe look runs/photos-001 cat.jpg --layer 'stage*' --out cat
+
+    loupe look runs/photos-001 cat.jpg --live
     """
     from torchloupe.cli.text import print_text, to_json
 
@@ -60,8 +70,14 @@ def look(
         from torchloupe.report.page import save_look
         from torchloupe.trained.run import open_run
 
+        which = "best"
+        if live:
+            line.say("waiting for a checkpoint")
+            which = await_checkpoint(find_run(Path(run)))
         line.say(f"opening {run}")
-        opened = open_run(run, model=model, trust_code=trust_code, device=device or "auto")
+        opened = open_run(
+            run, model=model, trust_code=trust_code, device=device or "auto", which=which
+        )
         line.say(f"looking at {image}")
         seen = opened.look(image, layers=layer)
         files = save_look(seen, place_of(seen, opened.folder) if out is None else Path(out))
@@ -73,6 +89,25 @@ def look(
 
 
 _MOST_CLASSES = 5
+_MOST_SECONDS = 300.0  # until a step is done and its checkpoint written
+
+
+def await_checkpoint(run: Path) -> str:
+    """Have a running training save, and wait until it has; the name of the checkpoint.
+
+    Raises UsageError where nothing is trained, ResourceError where no checkpoint comes.
+    """
+    before = (run / "last").resolve()
+    send(run, "save")
+    end = time.monotonic() + _MOST_SECONDS
+    while time.monotonic() < end:
+        if (newest := (run / "last").resolve()) != before and newest.is_dir():
+            return newest.name
+        time.sleep(0.05)
+    raise ResourceError(
+        f"no checkpoint was written within {_MOST_SECONDS:g} s",
+        "look at the last one: leave --live out",
+    )
 
 
 def place_of(look: "Look", run: Path) -> Path:

@@ -33,6 +33,7 @@ from torchloupe.cli import (
     report,
     serve,
     summary,
+    tell,
     train,
     verify,
 )
@@ -56,6 +57,7 @@ app = typer.Typer(cls=LoupeGroup, add_completion=False, pretty_exceptions_enable
 for panel, command in (
     ("Train", train.train),
     ("Train", train.resume),
+    ("Train", tell.tell),
     ("Train", pack.pack),
     ("Train", check.check),
     ("Use", predict.predict),

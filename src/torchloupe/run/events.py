@@ -139,6 +139,15 @@ class OutOfMemory(Event):
 
 
 @dataclass(frozen=True, eq=False)
+class Told(Event):
+    """A message of `loupe tell`, and what was done."""
+
+    step: int
+    told: str
+    note: str
+
+
+@dataclass(frozen=True, eq=False)
 class HeadStage(Event):
     """The head of a pretrained network was fitted."""
 

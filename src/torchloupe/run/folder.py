@@ -28,6 +28,7 @@ from torchloupe.run import checkpoint
 from torchloupe.run.events import Event, Note, read_events
 from torchloupe.run.json_files import finite, write_json
 from torchloupe.run.listener import Listener
+from torchloupe.run.mailbox import Mailbox
 from torchloupe.run.state import State
 from torchloupe.system import files
 from torchloupe.system.stop_requests import StopRequests
@@ -61,6 +62,7 @@ class RunFolder:
         self.keep = keep
         self.requests = StopRequests(save_every_seconds, ranks)
         self.pause_seconds = 0.0  # how long training waited for its checkpoints
+        self.mailbox = Mailbox(path)  # of `loupe tell`
         self._lock = FileLock(path / ".lock")
         self._writing: Future[None] | None = None
 
@@ -94,6 +96,7 @@ class RunFolder:
             return
         if self._writing is not None:
             wait([self._writing])
+        self.mailbox.clear()
         # The name goes first, so that it can't be that of a lock which another process took.
         with suppress(OSError):
             (self.path / ".lock").unlink(missing_ok=True)
@@ -104,6 +107,7 @@ class RunFolder:
     def _clear_unfinished(self) -> None:
         """Remove files that an interrupted process left half written."""
         checkpoint.clear_unfinished(self.checkpoints)
+        self.mailbox.clear()
         for name in FILES:
             path = self.path / f".{name}.writing"
             if path.is_symlink() or path.is_file():
@@ -200,7 +204,7 @@ class RunFolder:
     def stop_error(self, step: int) -> LoupeError:
         """The error that ends a run after a requested stop, once its checkpoint is written."""
         kind = Interrupted if self.requests.stop_signal == signal.SIGINT else Terminated
-        what = "Ctrl-C" if kind is Interrupted else "SIGTERM"
+        what = self.requests.asked_by or ("Ctrl-C" if kind is Interrupted else "SIGTERM")
         return kind(
             f"stopped by {what} after step {step:,}; the checkpoint is in {printable(self.path)}",
             f"loupe resume {shlex.quote(printable(self.path))} continues from there",

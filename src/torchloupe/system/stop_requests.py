@@ -18,6 +18,7 @@ class StopRequests:
     def __init__(self, save_every_seconds: float = 0.0, ranks: int = 1) -> None:
         self.save_every_seconds = save_every_seconds
         self.received_signal = 0  # by this process
+        self.asked_by = ""  # what stood in for a signal
         self._is_alone = ranks == 1
         self._save_asked = False
         self._last_save = time.monotonic()
@@ -41,6 +42,15 @@ class StopRequests:
     def agree_on(self, agreed: Sequence[int]) -> None:
         """Make the requests that all ranks agreed on effective."""
         self._agreed = list(agreed)
+
+    def ask_save(self) -> None:
+        """Request a checkpoint after this step."""
+        self._save_asked = True
+
+    def ask_stop(self, asked_by: str) -> None:
+        """Request the end of the run after this step, as SIGTERM does."""
+        if not self.received_signal:
+            self.received_signal, self.asked_by = int(signal.SIGTERM), asked_by
 
     def forget_save(self) -> None:
         """A checkpoint was taken."""

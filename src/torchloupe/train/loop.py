@@ -22,6 +22,7 @@ from torchloupe.run.folder import RunFolder
 from torchloupe.run.state import State, Step, Window, read_steps
 from torchloupe.run.weights import checksum_weights, find_overflow
 from torchloupe.train.gradients import attempts
+from torchloupe.train.told import obey
 from torchloupe.units import is_due
 
 Evaluate = Callable[[nn.Module], Mapping[str, float] | None]
@@ -123,6 +124,7 @@ class Bookkeeping:
         facts = (state.step, result.loss, result.applied, batch.rows, batch.step_total)
         self._unread.append(Step(*facts, result.overflowed))
 
+        obey(state, plan, run, self.world.size)  # once in a while: what `loupe tell` says
         logs = is_due(state.step, plan.log_every, self.total_steps)
         validates = self.evaluate and is_due(state.step, plan.evaluate_every, self.total_steps)
         saves = is_due(state.step, plan.save_every, self.total_steps) or run.save_wanted()

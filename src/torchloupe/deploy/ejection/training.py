@@ -115,9 +115,8 @@ def _describe_choices(facts: Facts, part: Part) -> None:
         part.remarks.append(
             "The last batch of an epoch has one image: a BatchNorm after global pooling refuses it."
         )
-    changed = [event["note"] for event in facts.events if "tell" in event]
-    if changed:
-        part.differs.append("the run was told to change its ways while it ran (loupe tell)")
+    if any(str(event.get("told", "")).startswith("lr=") for event in facts.events):
+        part.differs.append("the learning rate of the run was changed while it ran (loupe tell)")
 
 
 def _write_loss(facts: Facts, part: Part) -> str:

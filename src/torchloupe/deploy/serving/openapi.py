@@ -4,100 +4,74 @@ from typing import Any
 
 from torchloupe.deploy.serving.limits import Limits
 
+_TEXT = {"type": "string"}
+_ENCODED = {"type": "string", "contentEncoding": "base64"}
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_ANSWER = {
+    "type": "object",
+    "properties": {
+        "label": _TEXT,
+        "confidence": {"type": "number", "minimum": 0, "maximum": 1},
+        "labels": {"type": "array", "items": _TEXT},
+        "probabilities": {"type": "object", "additionalProperties": {"type": "number"}},
+        "unsure": {"type": ["boolean", "null"]},
+        "error": {"type": "string", "description": "why this image has no answer"},
+    },
+}
+_ANSWERS = {"type": "object", "properties": {"predictions": {"type": "array", "items": _ANSWER}}}
+_SHOWN = {"type": "object", "properties": {"label": _TEXT, "layer": _TEXT, "png": _ENCODED}}
+_ERROR = {"type": "object", "properties": {"error": _TEXT, "hint": _TEXT}, "required": ["error"]}
+_REFUSALS = {
+    "400": "a malformed request",
+    "401": "the token is missing or wrong",
+    "413": "too large",
+    "415": "a type of body that is not read",
+    "422": "the image can't be read",
+    "503": "too busy; see Retry-After",
+}
+_TOP = {"name": "top", "in": "query", "schema": {"type": "integer", "minimum": 1, "default": 5}}
+_READABLE = {
+    "/classes": "Class names in order",
+    "/healthz": "Whether the process lives",
+    "/readyz": "Whether it takes more images",
+    "/metrics": "Counts for Prometheus",
+}
+
 
 def describe_api(limits: Limits) -> dict[str, Any]:
     """The document, as plain values."""
-    answer = {
-        "type": "object",
-        "properties": {
-            "label": {"type": "string"},
-            "confidence": {"type": "number", "minimum": 0, "maximum": 1},
-            "labels": {"type": "array", "items": {"type": "string"}},
-            "probabilities": {"type": "object", "additionalProperties": {"type": "number"}},
-            "unsure": {"type": ["boolean", "null"]},
-            "error": {"type": "string", "description": "why this image has no answer"},
-        },
+    readable = {
+        path: {"get": {"summary": text, "responses": {"200": {"description": text}}}}
+        for path, text in _READABLE.items()
     }
-    error = {
-        "type": "object",
-        "properties": {"error": {"type": "string"}, "hint": {"type": "string"}},
-        "required": ["error"],
-    }
-    encoded = {"type": "string", "contentEncoding": "base64"}
-    several = {"type": "array", "items": encoded, "maxItems": limits.images}
-    body = {
-        "required": True,
-        "content": {
-            "image/*": {"schema": {"type": "string", "format": "binary"}},
-            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "properties": {"image": encoded, "images": several},
-                }
-            },
-        },
-    }
-    answers = {"type": "object", "properties": {"predictions": {"type": "array", "items": answer}}}
-    shown = {
-        "type": "object",
-        "properties": {
-            "label": {"type": "string"},
-            "layer": {"type": "string"},
-            "png": encoded,
-        },
-    }
-    refusals = {
-        "400": "a malformed request",
-        "401": "the token is missing or wrong",
-        "413": "too large",
-        "415": "a type of body that is not read",
-        "422": "the image can't be read",
-        "503": "too busy; see Retry-After",
-    }
-    errors = {
-        status: {"description": text, "content": _json({"$ref": "#/components/schemas/Error"})}
-        for status, text in refusals.items()
-    }
-    top = {"name": "top", "in": "query", "schema": {"type": "integer", "minimum": 1, "default": 5}}
+    predict = _operation("Classes of one image or several", limits, {"oneOf": [_ANSWER, _ANSWERS]})
+    predict["parameters"] = [_TOP]
+    look = _operation("Where the model looked", limits, _SHOWN)
     return {
         "openapi": "3.1.0",
         "info": {"title": "torchloupe", "version": "1"},
         "security": [{"token": []}],
         "components": {
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
-            "schemas": {"Error": error, "Answer": answer},
+            "schemas": {"Error": _ERROR, "Answer": _ANSWER},
         },
-        "paths": {
-            "/predict": {
-                "post": _operation("Classes of one image or several", body, errors, top,
-                                   {"oneOf": [answer, answers]})
-            },
-            "/look": {"post": _operation("Where the model looked", body, errors, None, shown)},
-            **{
-                path: {"get": {"summary": text, "responses": {"200": {"description": text}}}}
-                for path, text in (
-                    ("/classes", "Class names in order"),
-                    ("/healthz", "Whether the process lives"),
-                    ("/readyz", "Whether it takes more images"),
-                    ("/metrics", "Counts for Prometheus"),
-                )
-            },
-        },
-    }  # fmt: skip
+        "paths": {"/predict": {"post": predict}, "/look": {"post": look}, **readable},
+    }
+
+
+def _operation(summary: str, limits: Limits, answer: dict[str, Any]) -> dict[str, Any]:
+    """A route that takes images."""
+    several = {"type": "array", "items": _ENCODED, "maxItems": limits.images}
+    sent = {"type": "object", "properties": {"image": _ENCODED, "images": several}}
+    content = {"image/*": _BINARY, "application/octet-stream": _BINARY, **_json(sent)}
+    errors = {
+        status: {"description": text, "content": _json({"$ref": "#/components/schemas/Error"})}
+        for status, text in _REFUSALS.items()
+    }
+    good = {"200": {"description": summary, "content": _json(answer)}}
+    body = {"required": True, "content": content}
+    return {"summary": summary, "requestBody": body, "responses": {**good, **errors}}
 
 
 def _json(schema: dict[str, Any]) -> dict[str, Any]:
     return {"application/json": {"schema": schema}}
-
-
-def _operation(
-    summary: str,
-    body: dict[str, Any],
-    errors: dict[str, Any],
-    parameter: dict[str, Any] | None,
-    answer: dict[str, Any],
-) -> dict[str, Any]:
-    good = {"200": {"description": summary, "content": _json(answer)}}
-    found = {"summary": summary, "requestBody": body, "responses": {**good, **errors}}
-    return found if parameter is None else {**found, "parameters": [parameter]}
