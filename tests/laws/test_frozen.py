@@ -29,6 +29,7 @@ OPTIONS = {
     ],
     "eval": [
         *("RUN", "[DATA]", "--threshold", "--views", "--device", "--model", "--trust-code"),
+        "--samples",
         *("--json", "--traceback"),
     ],
     "report": [

@@ -8,7 +8,11 @@ from collections.abc import Iterable, Mapping
 from torchloupe.errors import UsageError, did_you_mean, printable
 
 # What a check takes; "free": it reads what is there anyway.
-LABELS = "milliseconds: labels and splits alone"
+LABELS = "milliseconds: labels, names and splits alone"
+HASHES = "milliseconds: content hashes, which are there anyway"
+PIXELS = "64 images (`loupe check`: 512); of a Dataset those that are read in 0.3 s"
+HEADERS = "200 images (`loupe check`: 2,000), headers for at most 0.3 s (20 s)"
+PRINTS = "about 1 ms an image, of 1,000 images (`loupe check`: 50,000)"
 MODULES = "milliseconds: modules and parameters alone"
 LOSSES = "milliseconds: the loss of made-up outputs"
 FORWARDS = "a few forwards of up to 16 images"
@@ -20,7 +24,23 @@ HOOKS = "hooks on a few parameters; tensors are looked at in the first 20 steps"
 HEART = "40 to 120 steps of up to 16 images; in a run within 0.5 % of its time"
 
 DATA: Mapping[str, tuple[str, str]] = {
+    "class-without-images": ("a class has a name and no image", LABELS),
+    "class-never-validated": ("a class has no image in the validation split", LABELS),
     "class-never-tested": ("a class has no image in the test split", LABELS),
+    "test-within-training": ("all images of a split are training images too", HASHES),
+    "images-in-two-splits": ("the same images are in two splits", HASHES),
+    "near-copies-in-two-splits": ("nearly the same images are in two splits", PRINTS),
+    "groups-torn": ("groups of images are torn across splits", LABELS),
+    "same-image-other-label": ("the same image has different labels", HASHES),
+    "class-told-by-file": ("a property of the files tells the class", HEADERS),
+    "class-told-by-border": ("one class has a mark at its border", HEADERS),
+    "blank-images": ("images hold one value in all pixels", PIXELS),
+    "images-not-finite": ("images hold NaN or infinite values", PIXELS),
+    "images-badly-scaled": ("float images are far from mean 0 and std 1", PIXELS),
+    "pixels-scrambled": ("neighbouring pixels don't resemble each other", PIXELS),
+    "one-image-for-all": ("all samples give one and the same image", PIXELS),
+    "augmentation-never-changes": ("random transforms give the same image each time", PIXELS),
+    "validation-images-change": ("validation images differ from one reading to the next", PIXELS),
 }
 MODEL: Mapping[str, tuple[str, str]] = {
     "softmax-before-cross-entropy": (

@@ -40,6 +40,14 @@ def evaluate(
     device: Device = None,
     model: RunModel = None,
     trust_code: TrustCode = False,
+    samples: Annotated[
+        bool,
+        typer.Option(
+            "--samples",
+            help="Rank the training samples instead: forgotten most often, never learned, learned "
+            "last.",
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Evaluate a run or an exported folder: accuracy, 95 % interval, confused classes.
@@ -59,7 +67,12 @@ def evaluate(
 
     loupe eval runs/photos-001 new_photos/ --json
     """
+    from torchloupe.cli.samples import print_samples
     from torchloupe.cli.text import describe_audit, describe_evaluation, print_text, to_json
+
+    if samples:
+        print_samples(run, data, as_json)
+        return
 
     if (data is not None) + (threshold is not None) + (views != "one") > 1:
         raise UsageError(

@@ -32,6 +32,7 @@ class DataConfig:
     test_fraction: float = 0.15  # fraction set aside for the test at the end
     folds: int = 0  # cross-validation: how many equal parts the images are divided into; 0 is off
     fold: int = 0  # which of the folds, from 1, is the test split; 0 if `--folds` takes them all
+    group: str = "auto"  # a regex on image paths: what it matches stays in one split; auto; none
     copies: str = "keep"  # once: train on one of identical images with the same label; keep: on all
     bad_fraction: float = 0.01  # up to this fraction of unreadable images is set aside
     pack: str = "auto"  # disk, memory, off (decode on the fly)
@@ -146,6 +147,7 @@ class LensConfig:
 
     signals: bool = True  # mean, std, dead units, gradient and update of each layer, logged
     signals_every_steps: int = 0  # 0: about each fiftieth step, when a log line is due
+    samples: bool = True  # loss, margin and correctness of each training sample, each epoch
     watch: str = ""  # layers to watch with your own hook, such as conv*|fc1
     hook: str = ""  # file.py:function, called with (module, inputs, output) of those layers
     watch_every: int = 100  # forwards between two calls of the hook

@@ -15,6 +15,7 @@ from torchloupe.config.schema import DataConfig
 from torchloupe.data.contract import Contract
 from torchloupe.data.contract_choice import choose_contract, describe_range
 from torchloupe.data.feeds.rank_share import RankShare
+from torchloupe.data.groups import with_groups
 from torchloupe.data.pack.pixels import Pixels, open_pixels, sound_rows
 from torchloupe.data.pack.set_aside import count_kinds
 from torchloupe.data.sources import Data, open_data
@@ -57,6 +58,7 @@ def prepare_data(
     """
     config = config or DataConfig()
     data = open_source(config, source)
+    data = replace(data, samples=with_groups(data.samples, config.group))
     if contract is not None:
         data = align_classes(data, contract.class_names)
     chosen = contract or choose_contract(

@@ -42,6 +42,7 @@ def judge_data(run_data: RunData, config: CheckConfig, *, thorough: bool = False
         contract=run_data.contract,
         pixels=run_data.pixels,
         read=run_data.scan_rows,
+        source=run_data.source,
     )
     return sift(check_data(evidence, thorough=thorough), config)
 

@@ -27,6 +27,7 @@ from torchloupe.errors import (
 from torchloupe.run import checkpoint
 from torchloupe.run.events import Event, Note, read_events
 from torchloupe.run.json_files import finite, write_json
+from torchloupe.run.ledger import INDEX, Ledger
 from torchloupe.run.listener import Listener
 from torchloupe.run.mailbox import Mailbox
 from torchloupe.run.state import State
@@ -36,6 +37,7 @@ from torchloupe.system.stop_requests import StopRequests
 FILES = (
     *("config.json", "contract.json", "data.npz", "environment.json", "events.jsonl"),
     *("metrics.json", "predictions.parquet", "report.html", "best", "last"),
+    *(INDEX, "suspected-labels.csv"),
 )
 
 
@@ -61,6 +63,7 @@ class RunFolder:
         self.listeners = list(listeners)
         self.keep = keep
         self.requests = StopRequests(save_every_seconds, ranks)
+        self.ledger: Ledger | None = None  # of the training samples, where there is a table
         self.pause_seconds = 0.0  # how long training waited for its checkpoints
         self.mailbox = Mailbox(path)  # of `loupe tell`
         self._lock = FileLock(path / ".lock")

@@ -20,6 +20,7 @@ from torchloupe.run.data_record import DataChange
 from torchloupe.run.events import Announcement, read_events
 from torchloupe.run.folder import RunFolder
 from torchloupe.run.json_files import read_json
+from torchloupe.run.ledger import Ledger
 from torchloupe.run.listener import Listener
 from torchloupe.system.environment import describe_environment
 from torchloupe.train.changes import describe_machine, describe_settings, remember_data
@@ -32,6 +33,7 @@ from torchloupe.train.verdicts import end_training, follow_training
 from torchloupe.trained.report import PAGE
 from torchloupe.trained.results import collect_results
 from torchloupe.trained.run import Run, write_page
+from torchloupe.trained.suspects import write_suspects
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ def run_session(
                 run,
                 session.parallel.world,
             )
+        run.ledger = open_ledger(run, session)
         validate = make_validation(session, run, peaks)
         plan = session.plan_now()
         with peaks.phase("train"), watching(session.config, state.model):
@@ -79,6 +82,8 @@ def run_session(
         if leads and (stages := describe_stages(read_events(folder), plan.monitor)):
             run.note(stages)
         contract = write_results(run, session, peaks)
+        if leads:
+            write_suspects(folder)
         if leads and session.config.track:
             run.record(collect_results(folder, session.run_data))
         model = session.parallel.gather_model()
@@ -122,6 +127,21 @@ def open_folder(
     finally:
         for tracker in trackers:
             tracker.close()
+
+
+def open_ledger(run: RunFolder, session: Session) -> Ledger | None:
+    """The ledger of the training samples, at the epoch of the state; None for a stream."""
+    run_data, state = session.run_data, session.state
+    if not session.config.lens.samples or not len(run_data.rows("train")):
+        return None
+    ledger = Ledger(
+        run.path, run_data.samples, run_data.rows("train"), session.parallel.world, run.note
+    )
+    if state.step:
+        ledger.go_on(state.step // session.plan.steps_per_epoch)
+    else:
+        ledger.begin()
+    return ledger
 
 
 def has_checkpoint(run: RunFolder, session: Session) -> bool:

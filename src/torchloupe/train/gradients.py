@@ -23,6 +23,7 @@ from torchloupe.hardware.precision import Buffers
 from torchloupe.prepare.plan import Plan
 from torchloupe.run.events import OutOfMemory
 from torchloupe.run.folder import RunFolder
+from torchloupe.run.ledger import Answer
 from torchloupe.run.state import State
 from torchloupe.system.counter_rng import torch_seed
 
@@ -35,6 +36,7 @@ class Attempt:
 
     def __init__(self, batch: Batch, count: int) -> None:
         self.total: Tensor | None = None
+        self.answers: list[Answer] = []  # each micro-batch with its logits
         self.shortage = ""  # why memory ran out; the error itself would hold on to its tensors
         self._batch = batch
         self._count = count
@@ -50,16 +52,18 @@ class Attempt:
     ) -> bool:
         if error is None or not is_out_of_memory(error):
             return False
-        self.total, self.shortage = None, str(error) or "out of memory"
+        self.total, self.answers = None, []
+        self.shortage = str(error) or "out of memory"
         return True
 
     def micro_batches(self) -> Iterator[tuple[Batch, float]]:
         """Each micro-batch with the fraction of the step's samples, over all ranks, it holds."""
         return self._batch.micro(self._count)
 
-    def add(self, loss: Tensor) -> None:
-        """Count the weighted loss (0-d) of a micro-batch."""
+    def add(self, loss: Tensor, logits: Tensor, micro: Batch) -> None:
+        """Count the weighted loss (0-d) of a micro-batch, and keep its logits for the ledger."""
         loss = loss.detach()
+        self.answers.append((micro, logits.detach()))
         self.total = loss if self.total is None else self.total + loss
 
     @property

@@ -21,7 +21,7 @@ from torchloupe.run import events
 from torchloupe.run.folder import RunFolder
 from torchloupe.run.state import State, Step, Window, read_steps
 from torchloupe.run.weights import checksum_weights, find_overflow
-from torchloupe.train.gradients import attempts
+from torchloupe.train.gradients import Attempt, attempts
 from torchloupe.train.told import obey
 from torchloupe.units import is_due
 
@@ -64,7 +64,7 @@ def train(
                                 loss = plan.loss(logits, micro.labels)
                             loss = loss if weight == 1 else loss * weight
                             precision.backward(loss)
-                            attempt.add(loss)
+                            attempt.add(loss, logits, micro)
                     logits = loss = None  # type: ignore[assignment]  # they hold on to a graph
                 result = precision.step(optimizer, attempt.loss, max_norm=plan.clip_norm)
                 # -------------------------------------------------------------------------------
@@ -72,7 +72,7 @@ def train(
             if result.applied is not False:
                 state.update_average()
             state.step += 1
-            book.after_step(batch, result, lr, signals)
+            book.after_step(batch, attempt, result, lr, signals)
         book.finish()
 
 
@@ -114,9 +114,13 @@ class Bookkeeping:
             run.save(state)
             self._saved_step = 0
 
-    def after_step(self, batch: Batch, result: StepResult, lr: float, signals: Signals) -> None:
+    def after_step(
+        self, batch: Batch, attempt: Attempt, result: StepResult, lr: float, signals: Signals
+    ) -> None:
         """Count the step that was just taken; log, validate and save if that is due."""
         state, plan, run = self.state, self.plan, self.run
+        if run.ledger is not None:
+            run.ledger.add(attempt.answers)
         state.seconds = time.perf_counter() - self._clock
         if plan.seconds and state.step % plan.log_every == 0:
             (seconds,) = self.world.highest([state.seconds])
@@ -146,11 +150,15 @@ class Bookkeeping:
             count_steps(self.state, self.plan, self.run, self._unread)
             self._save()
         self.run.finish_saving()
+        if self.run.ledger is not None:
+            self.run.ledger.finish()
         if self.run.stop_requested():
             raise self.run.stop_error(self.state.step)
 
     def _save(self) -> None:
         require_finite(self.state)
+        if self.run.ledger is not None:
+            self.run.ledger.flush()
         self.run.save(self.state)
         self._saved_step = self.state.step
 

@@ -56,10 +56,21 @@ from torchloupe.trained.outputs import (
 )
 from torchloupe.trained.prediction import Prediction, decode, predict_images
 from torchloupe.trained.report import PAGE, audit_for_page, reopen_data, write_report
+from torchloupe.trained.samples import SampleTable, read_samples
+
+
+def _samples_of(run: "Run") -> SampleTable:
+    """The training samples with their loss, margin and correctness in every epoch.
+
+    CheckpointError for a run that wrote none: of a stream, or that only fitted a head.
+    """
+    return read_samples(run.folder)
 
 
 class Run:
     """A run folder opened for use. `model` is in eval mode on `device`."""
+
+    samples = property(_samples_of)
 
     def __init__(
         self, folder: Path, model: nn.Module, contract: Contract, config: Config, step: int
