@@ -72,7 +72,16 @@ OPTIONS = {
         "--traceback",
     ],
     "check": ["DATA", "--model", "--loss", "--set", "--ignore", "--quiet", "--json", "--traceback"],
-    "probe": ["DATA", "--model", "--set", "--device", "--quiet", "--json", "--traceback"],
+    "probe": [
+        "DATA",
+        "--model",
+        "--set",
+        "--export",
+        "--device",
+        "--quiet",
+        "--json",
+        "--traceback",
+    ],
     "compare": ["RUN...", "--out", "--json", "--traceback"],
     "tell": ["RUN", "WHAT", "--traceback"],
     "serve": [

@@ -8,6 +8,7 @@ import typer
 
 from torchloupe.cli.options import Device, Json, Quiet, Set, results_only
 from torchloupe.cli.train import collect_settings, display
+from torchloupe.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -27,6 +28,12 @@ def probe(
         str | None, typer.Option("--model", metavar="M", help="As --model of `loupe train`.")
     ] = None,
     settings: Set = None,
+    export: Annotated[
+        bool,
+        typer.Option(
+            "--export", help="DATA is a run: compare PyTorch, ONNX Runtime and OpenVINO on it."
+        ),
+    ] = False,
     device: Device = None,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -42,7 +49,16 @@ def probe(
     loupe probe photos/ --model timm:resnet18
 
     loupe probe digits --set hardware.compile=true  # tries torch.compile too
+
+    loupe probe runs/photos-001 --export  # which library is fastest on this CPU
     """
+    if export:
+        if model or settings or device:
+            raise UsageError(
+                "--export measures a trained run on the CPU", "leave --model, --set, --device out"
+            )
+        probe_export(data, quiet=quiet, as_json=as_json)
+        return
     typed = collect_settings(
         {"data.source": data, "model.name": model, "hardware.device": device}, settings
     )
@@ -62,6 +78,37 @@ def probe(
         print(to_json(to_object(found)))
     else:
         print_text(describe(found))
+
+
+def probe_export(run: str, *, quiet: bool, as_json: bool) -> None:
+    """Print how fast the network of a run computes in each library, and name the fastest."""
+    from dataclasses import asdict
+
+    from rich.text import Text
+
+    from torchloupe.cli.text import align, print_text, to_json
+
+    with results_only(quiet=quiet) as line:
+        from torchloupe.deploy.artefact.pace import BATCHES, fastest, measure_paces
+        from torchloupe.trained.run import open_run
+
+        line.say(f"opening {run}")
+        opened = open_run(run, device="cpu")
+        line.say("measuring PyTorch, ONNX Runtime and OpenVINO")
+        paces = measure_paces(opened)
+    best = {batch: fastest(paces, batch) for batch in BATCHES}
+    if as_json:
+        names = {str(batch): pace.library for batch, pace in best.items()}
+        print(to_json({"paces": [asdict(pace) for pace in paces], "fastest": names}))
+        return
+    rows = [["library", "batch", "images/s", "range"]]
+    for pace in paces:
+        spread = f"{pace.slowest:,.0f} to {pace.fastest:,.0f}"
+        rows.append([pace.library, str(pace.batch), f"{pace.images_per_second:,.0f}", spread])
+    text = Text().append_text(align(rows, right=(1, 2, 3), header=True))
+    for batch, pace in best.items():
+        text.append(f"fastest at a batch of {batch}: {pace.library}\n")
+    print_text(text)
 
 
 @dataclass(frozen=True)

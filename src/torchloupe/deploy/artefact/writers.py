@@ -68,12 +68,13 @@ def write_model(
     onnx_path = folder / MODEL_FILES["onnx"][0]
     found = write_onnx(graph, onnx_path, facts)
     if kind == "openvino":
-        _convert_to_openvino(onnx_path, path, half=half)
+        convert_to_openvino(onnx_path, path, half=half)
         onnx_path.unlink()
     return found
 
 
-def _convert_to_openvino(source: Path, target: Path, *, half: bool) -> None:
+def convert_to_openvino(source: Path, target: Path, *, half: bool) -> None:
+    """Write the ONNX file `source` as OpenVINO's model.xml and model.bin; DataError if it can't."""
     import openvino
 
     try:
