@@ -26,7 +26,7 @@ _NUMBERS = {
     "mcc": "matthews",
     "kappa": "cohen's kappa",
     "auroc": "auroc",
-    "average_precision": "mean precision",
+    "average_precision": "avg precision",
     "nll": "log loss",
     "brier": "brier score",
 }
@@ -154,7 +154,7 @@ def describe_scores(scores: Mapping[str, Any], split: str) -> Text:
             )
         )
     if scores.get("mean_average_precision") is not None:
-        text.append(_fact("mean precision", format_fraction(scores["mean_average_precision"])))
+        text.append(_fact("avg precision", format_fraction(scores["mean_average_precision"])))
     if scores.get("loss") is not None:
         text.append(_fact(f"{split} loss", format_loss(scores["loss"])))
     return text

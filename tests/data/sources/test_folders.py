@@ -259,7 +259,8 @@ def test_folders_read_the_tuxpaint_stamps():
     if not path.is_dir():
         pytest.skip("tuxpaint-stamps-default is not installed")
     data = open_data(path)
-    assert len(data.samples.class_names) == 17
+    # A class for each folder; the version of the package decides how many there are.
+    assert len(data.samples.class_names) == sum(1 for each in path.iterdir() if each.is_dir())
     assert data.samples.class_names[0] == "animals"
     assert len(data.samples) == sum(1 for _ in path.rglob("*.png"))
     assert data.ignored[".svg"] == sum(1 for _ in path.rglob("*.svg"))
