@@ -25,6 +25,7 @@ from torchloupe.trained.audit import Audit
 from torchloupe.trained.facts import classes, confidence, content, curves, head, mistakes, slices
 from torchloupe.trained.facts.advice import Known, suggest
 from torchloupe.trained.facts.embedding import Seeing, choose_rows, describe_map
+from torchloupe.trained.facts.hard import describe_hard
 from torchloupe.trained.facts.images import MOST_EVALUATED, ImageTable
 from torchloupe.trained.facts.predictions import read_predictions
 
@@ -107,6 +108,7 @@ class Collection:
         self.page["data"] = data
         self.charts |= charts
         verdicts = self.find_verdicts()
+        self.page["ledger"] = describe_hard(material.folder, images)
         places = [] if self.found is None else mistakes.worst_places(self.found)
         unsure = [] if self.found is None else mistakes.unsure_places(self.found)
         images.load([images.add_place(place) for place in (*places, *unsure)])
