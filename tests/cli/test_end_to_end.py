@@ -118,7 +118,7 @@ def test_train_json_prints_one_object_and_sends_prints_of_the_model_to_stderr(
     seen = capsys.readouterr()
     result = json.loads(seen.out)
     assert result["run"] == str(tmp_path / "run")
-    assert set(result["metrics"]) == {"val", "test", "train"}
+    assert set(result["metrics"]) == {"val", "test", "train", "verdicts"}
     assert 0 <= result["metrics"]["test"]["accuracy"] <= 1
     assert "building" in seen.err
     assert tree_of(photos) == before

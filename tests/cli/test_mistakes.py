@@ -146,7 +146,7 @@ def test_train_refuses_data(
             ["train", "digits", "--set", "optimizer.lr=fast", "--set", "train.epoch=3"],
             2,
             "these settings can't be used: optimizer.lr: 'fast' is not a number; train.epoch "
-            "(did you mean 'train.epochs' or 'train.keep' or 'train.seed'?)",
+            "(did you mean 'train.epochs' or 'train.report' or 'train.keep'?)",
             "docs/settings.md lists every setting with its default",
         ),
         (

@@ -107,3 +107,11 @@ def test_many_classes_are_solved_in_few_iterations(monkeypatch):
     head = fit_head(features, labels, keys, classes=3)
     assert head.accuracy is None
     assert ((features[:, 0] @ head.weight.T + head.bias).argmax(1) == labels).all()
+
+
+def test_rounding_of_a_nearly_constant_feature_is_not_made_a_feature():
+    features, labels, keys = blobs()
+    noise = torch.randn(features.shape[:2], generator=torch.Generator().manual_seed(0))
+    features[..., 3] = 0.25 + 1e-5 * noise
+    head = fit_head(features, labels, keys, classes=3)
+    assert 1e-5 * float(head.weight[:, 3].abs().max()) < 0.05  # of a logit; 0.6 without a floor

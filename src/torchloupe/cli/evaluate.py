@@ -50,7 +50,7 @@ def evaluate(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Evaluate a run or an exported folder: accuracy, 95 % interval, confused classes.
+    """Evaluate a run or an export: scores and what is confused.
 
     For a run from a pretrained network also suspected label errors, which look like images of
     another class, and near-duplicates in different splits.
@@ -67,13 +67,11 @@ def evaluate(
 
     loupe eval runs/photos-001 new_photos/ --json
     """
-    from torchloupe.cli.samples import print_samples
     from torchloupe.cli.text import describe_audit, describe_evaluation, print_text, to_json
 
     if samples:
-        print_samples(run, data, as_json)
+        rank_samples(run, data, as_json)
         return
-
     if (data is not None) + (threshold is not None) + (views != "one") > 1:
         raise UsageError(
             "--threshold and --views decide on the val split of the run, one at a time",
@@ -110,6 +108,15 @@ def evaluate(
         split = "data" if scores["split"] == "all" else scores["split"]
         print_text(describe_evaluation(scores, printable(split, 20)))
         print_text(describe_audit(odd.suspected_labels, odd.near_duplicates))
+
+
+def rank_samples(run: str, data: str | None, as_json: bool) -> None:
+    """What `--samples` prints."""
+    with results_only() as line:
+        from torchloupe.cli.samples import print_samples
+
+        line.say(f"opening {run}")
+    print_samples(run, data, as_json)
 
 
 def decide(run: Any, threshold: str | None, views: str, *, trust_code: bool) -> Any:

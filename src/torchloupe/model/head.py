@@ -24,7 +24,8 @@ USUAL_ITERATIONS = 30  # of one fit that starts from the solution of the penalty
 MOST_WORK = 4e12  # floating-point operations, for one fit and for the choice of the penalty
 MOST_COORDINATES = 4096  # with more features (and images), decomposing them takes too long
 _FOLD_DRAW = 0xF01D5
-_LEAST_STD = 1e-6  # of a feature; one that varies less is taken as constant
+_LEAST_STD = 0.02  # of a feature, relative to its mean: bf16 rounds to 0.004
+_LEAST_OF_USUAL = 1e-3  # and relative to the usual standard deviation
 _LEAST_SHARE = 1e-7  # of the largest variance, below which a direction is rounding
 
 
@@ -55,7 +56,8 @@ def fit_head(
     several = labels.ndim == 2
     flat = features.flatten(0, 1)
     mean, std = flat.mean(dim=0), flat.std(dim=0, unbiased=False)
-    std = torch.where(std < _LEAST_STD, torch.ones_like(std), std)
+    std = std.maximum(_LEAST_STD * mean.abs()).maximum(_LEAST_OF_USUAL * std.median())
+    std = torch.where(std == 0, torch.ones_like(std), std)
     problem = _make_problem((features - mean) / std, soft, several, class_weights)
     penalty, accuracy = USUAL_PENALTY, None
     work = 4.0 * features.numel() * classes  # of one iteration: two products of matrices

@@ -21,7 +21,7 @@ from torchloupe.deploy.ejection.text import (
 from torchloupe.errors import UsageError, printable
 from torchloupe.model import zoo
 from torchloupe.model.catalog import ZOO, find_arguments, is_library_model, without_weights
-from torchloupe.model.head import PENALTIES
+from torchloupe.model.head import USUAL_PENALTY
 from torchloupe.model.transfer import DEPTH_DECAY, LITE, LITE_TAPS, make_transfer
 from torchloupe.prepare.features import count_views
 from torchloupe.recipes.choice import PRETRAINED
@@ -194,7 +194,7 @@ def _describe_transfer(facts: Facts, spec: str) -> Part:
     part.values["model"] = render(read_template("transfer.txt"), flags, values).rstrip()
     penalty = next(
         (event["penalty"] for event in reversed(facts.events) if event.get("stage") == "head"),
-        PENALTIES[1],
+        USUAL_PENALTY,
     )
     part.settings.append(assign("PENALTY", penalty, "on the head's weights; cross-validated"))
     part.differs.append(
