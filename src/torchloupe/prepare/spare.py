@@ -35,6 +35,9 @@ HINT = (
 )
 
 
+OTHER_SEED = 0x5EED  # so that a second model draws other numbers, whatever the caller seeded
+
+
 @dataclass(frozen=True)
 class Spare:
     """Where another model comes from: a copy from before training, what made it, or a name."""
@@ -105,6 +108,7 @@ def compare_spare(
         return spare, []
     images = some_images(run_data, device)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(OTHER_SEED)
         other = spare.make(config, run_data.contract).to(device)
     try:
         load_weights(other, model.state_dict())

@@ -52,7 +52,8 @@ def run(tmp_path_factory):
 
 def test_training_leaves_a_page_with_every_part(run):
     page = run.folder / "report.html"
-    assert sections_of(page) == ["head", "data", "training", "test", "map", "next", "settings"]
+    wanted = ["head", "data", "training", "test", "map", "ledger", "next", "settings"]
+    assert sections_of(page) == wanted
     facts = facts_of(page)
     assert {"classes", "loss", "lr", "speed", "coverage", "reliability", "slices"} <= set(
         facts["charts"]
