@@ -36,16 +36,22 @@ def score_labels(
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """How suspicious each label is [N], and the class that is proposed [N].
 
-    The score is the log odds of the likeliest other class against the label. Unlike the probability
-    of the label alone, it tells a sure contradiction from a model that knows nothing.
+    The score is -log p(label), plus half the log of what the likeliest other class has, divided by
+    how often it is taken for this label: a sure contradiction by a class that is rarely confused
+    with the label counts most.
     """
     p = np.asarray(probabilities, dtype=np.float64)
-    rows = np.arange(len(p))
+    rows, classes = np.arange(len(p)), p.shape[1]
     others = p.copy()
     others[rows, labels] = -1.0
     proposed = others.argmax(axis=1)
-    odds = np.log(p[rows, proposed] + LEAST) - np.log(p[rows, labels] + LEAST)
-    return odds, proposed
+    confused = np.zeros((classes, classes))
+    np.add.at(confused, labels, p)
+    confused /= np.maximum(np.bincount(labels, minlength=classes), 1)[:, None]
+    usual = np.median(confused[~np.eye(classes, dtype=bool)])
+    often = np.maximum(confused / max(usual, LEAST), 1.0)[labels, proposed]
+    against = np.log(p[rows, proposed] / often + LEAST)
+    return against / 2 - np.log(p[rows, labels] + LEAST), proposed
 
 
 def count_wrong(probabilities: NDArray[np.floating], labels: Labels) -> int:

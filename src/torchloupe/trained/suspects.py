@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from torchloupe.checks.label_noise import score_labels
+from torchloupe.checks.label_noise import LEAST, score_labels
 from torchloupe.errors import CheckpointError
 from torchloupe.run.json_files import read_json
 from torchloupe.system import files
@@ -32,7 +32,7 @@ FEWEST_EPOCHS = 3  # of the ledger, below which margins are those of a model tha
 def list_suspects(folder: Path) -> list[dict[str, Any]]:
     """The suspected labels, those of images that were not trained on first, as plain values.
 
-    `score` is the log odds of the proposed class against the label, or less the mean margin. No
+    `score` is that of `score_labels`, or less the mean margin. No
     label is suspected where an image may have several.
     """
     return [*_held_out(folder), *_trained(folder)]
@@ -60,11 +60,13 @@ def _held_out(folder: Path) -> Iterator[dict[str, Any]]:
     labels = np.array([number[name] for name in table["label"].to_pylist()])
     shares = np.array(table["probabilities"].to_pylist())
     scores, proposed = score_labels(shares, labels)
+    rows = np.arange(len(labels))
+    odds = np.log(shares[rows, proposed] + LEAST) - np.log(shares[rows, labels] + LEAST)
     ids = table["id"].to_pylist()
     split = "test" if "test" in read_json(folder / "metrics.json") else "val"
     for row in np.argsort(-scores, kind="stable").tolist():
-        if scores[row] < LEAST_ODDS:
-            return
+        if odds[row] < LEAST_ODDS:
+            continue
         yield _fact(ids[row], split, names[labels[row]], names[proposed[row]], scores[row])
 
 
