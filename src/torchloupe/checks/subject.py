@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from torchloupe.lens.copies import without_graphs
 from torchloupe.lens.watch import tensors_in
 from torchloupe.model.losses import ROW_LOSSES, Loss
 
@@ -46,7 +47,7 @@ class Subject:
 
         Raises what `copy.deepcopy` raises.
         """
-        memo = _memo_of(self.model)
+        memo = without_graphs(self.model)
         model, optimizer, loss = copy.deepcopy((self.model, self.optimizer, self.loss), memo)
         for module in model.modules():
             module._compiled_call_impl = None  # it calls no hooks
@@ -120,18 +121,6 @@ def _put_into(output: Any, logits: Tensor) -> Any:
     else:
         found.logits = logits
     return found
-
-
-def _memo_of(model: nn.Module) -> dict[int, Any]:
-    """What `deepcopy` is to use in place of tensors with a graph, which it refuses."""
-    return {
-        id(tensor): tensor.detach().clone()
-        for module in model.modules()
-        for key, value in vars(module).items()
-        if key not in ("_parameters", "_buffers", "_modules")
-        for tensor in tensors_in(value)
-        if tensor.grad_fn is not None
-    }
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Copies of models, those included that keep activations in their attributes."""
 
 import copy
+from typing import Any
 
 from torch import nn
 
@@ -13,7 +14,12 @@ def copy_model(model: nn.Module) -> nn.Module:
     Tensors in its attributes that a forward left there, with their graph, are copied without it:
     `copy.deepcopy` refuses them.
     """
-    memo = {
+    return copy.deepcopy(model, without_graphs(model))
+
+
+def without_graphs(model: nn.Module) -> dict[int, Any]:
+    """What `copy.deepcopy` is to use in place of tensors with a graph, as its memo."""
+    return {
         id(tensor): tensor.detach().clone()
         for module in model.modules()
         for key, value in vars(module).items()
@@ -21,4 +27,3 @@ def copy_model(model: nn.Module) -> nn.Module:
         for tensor in tensors_in(value)
         if tensor.grad_fn is not None
     }
-    return copy.deepcopy(model, memo)

@@ -21,15 +21,14 @@ from torchloupe.prepare.run_data import RunData
 from torchloupe.run.events import Event, Verdict
 from torchloupe.run.listener import Listener
 
+IMAGES = 16  # of a trial
+MOST_SECONDS = 10.0  # for trial steps, of a long run
+
 
 def tell(event: Event, listeners: Sequence[Listener]) -> None:
     """Let each of the listeners hear of `event`."""
     for listener in listeners:
         listener.record(event)
-
-
-IMAGES = 16  # of a trial
-MOST_SECONDS = 10.0  # for trial steps, of a long run
 
 
 def judge_data(run_data: RunData, config: CheckConfig, *, thorough: bool = False) -> list[Verdict]:

@@ -8,11 +8,11 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from torchloupe.errors import printable
 from torchloupe.report.colours import Pixels
+from torchloupe.report.document import open_templates
 from torchloupe.units import format_bytes, format_seconds
 
 THUMBNAIL = 96  # pixels, the longer side at most
@@ -27,13 +27,7 @@ def make_comparison_page(
 
     `thumbnails` are images [H, W, 3] by id, of the flipped images that are shown.
     """
-    environment = Environment(
-        loader=PackageLoader("torchloupe.report", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = open_templates()
     environment.filters |= {
         "shown": lambda text: printable(text, _LONGEST_TEXT),
         "percent": lambda share: "-" if share is None else f"{100 * share:.2f} %",

@@ -77,17 +77,22 @@ def _plain(value: Any) -> Any:
     return value
 
 
-@cache
-def _environment() -> Any:
+def open_templates() -> Any:
+    """Jinja2's environment of the templates of this room: every value is escaped."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    environment = Environment(
+    return Environment(
         loader=PackageLoader("torchloupe.report", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+@cache
+def _environment() -> Any:
+    environment = open_templates()
     environment.filters |= {
         "percent": percent,
         "shown": shown,
