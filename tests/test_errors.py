@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from torchloupe import errors
@@ -39,6 +41,11 @@ def test_printable_escapes_what_could_move_the_cursor(text, shown):
 
 def test_printable_caps_the_length():
     assert len(errors.printable("x" * 1_000_000)) == 200
+
+
+def test_printable_keeps_a_path_whole_for_it_is_copied():
+    path = Path("/data") / ("x" * 250) / "labels\n.csv"
+    assert errors.printable(path, 80) == f"/data/{'x' * 250}/labels\\n.csv"
 
 
 def test_interrupted_is_what_a_script_catches_for_ctrl_c():

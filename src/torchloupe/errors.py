@@ -6,6 +6,7 @@ The command prints them as `error:` and `hint:`; in Python they are attributes.
 
 import difflib
 from collections.abc import Iterable
+from pathlib import PurePath
 
 
 class LoupeError(Exception):
@@ -104,9 +105,12 @@ def printable(text: object, limit: int = 200) -> str:
     """`text` safe to print on a terminal: control characters escaped, length limited.
 
     Class names and file names are untrusted: an escape sequence must not reach the terminal,
-    and a newline must not break the two lines of an error.
+    and a newline must not break the two lines of an error. A `Path` is never shortened, whatever
+    `limit` says: a hint is there to be copied.
     """
     shown = "".join(
         c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text)
     )
-    return shown if len(shown) <= limit else shown[: limit - 1] + "…"
+    if len(shown) <= limit or isinstance(text, PurePath):
+        return shown
+    return shown[: limit - 1] + "…"

@@ -59,7 +59,9 @@ def test_every_file_call_that_fails_leaves_a_whole_checkpoint(
 
 
 @pytest.mark.parametrize("step", [3, 2], ids=["next", "again"])
-@pytest.mark.parametrize("stride", [pytest.param(1, marks=pytest.mark.slow), 4])
+@pytest.mark.parametrize(
+    "stride", [pytest.param(1, marks=pytest.mark.slow), pytest.param(4, marks=pytest.mark.long)]
+)
 def test_process_that_dies_at_any_file_call_leaves_a_whole_checkpoint(
     quick_folder: Path, step: int, stride: int, record_property: Record
 ) -> None:

@@ -82,6 +82,7 @@ def check_tally(tally: Tally) -> None:
     assert tally.resumed == tally.bit_equal == tally.runs > 0
 
 
+@pytest.mark.long
 def test_killed_runs_end_bit_equal(home: Path, record_property: Record) -> None:
     tally = kill_runs(home, kills=4)
     record_property("tries", tally.kills)

@@ -64,7 +64,10 @@ def train_and_measure(folder: Path, epochs: int) -> None:
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc")
 @pytest.mark.parametrize(
     ("epochs", "warm"),
-    [(60, 30), pytest.param(500, 50, marks=[pytest.mark.slow, pytest.mark.timeout(1200)])],
+    [
+        pytest.param(60, 30, marks=pytest.mark.long),
+        pytest.param(500, 50, marks=[pytest.mark.slow, pytest.mark.timeout(1200)]),
+    ],
 )
 def test_many_short_epochs_need_no_more_than_the_first(
     quick_folder: Path, epochs: int, warm: int

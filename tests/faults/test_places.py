@@ -134,8 +134,13 @@ def test_run_folder_of_a_process_that_was_killed_is_taken_over(tmp_path: Path) -
 
 @pytest.mark.parametrize(
     "name",
-    ["run with spaces", "läufe-猫-🙂", "-leading", "a'quote\"; echo $HOME", "x" * 250, "é" * 125],
-    ids=["spaces", "unicode", "dash", "quotes", "250 characters", "250 bytes"],
+    [
+        pytest.param("läufe-猫 'und\"; echo $HOME 🙂", id="unicode and quotes"),
+        pytest.param("run with spaces", id="spaces", marks=pytest.mark.long),
+        pytest.param("-leading", id="dash", marks=pytest.mark.long),
+        pytest.param("x" * 250, id="250 characters", marks=pytest.mark.long),
+        pytest.param("é" * 125, id="250 bytes", marks=pytest.mark.long),
+    ],
 )
 def test_run_in_an_odd_folder_is_trained_stopped_resumed_and_read(
     home: Path, tmp_path: Path, name: str

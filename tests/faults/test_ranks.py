@@ -13,6 +13,8 @@ from runs import is_bit_equal, resume_words
 from torchloupe.run import checkpoint
 from torchloupe.run.events import read_events
 
+pytestmark = pytest.mark.long
+
 STEPS = 50
 NEAR = 1e-6
 

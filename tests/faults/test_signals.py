@@ -20,7 +20,7 @@ from torchloupe.run.events import read_events
 
 MOST_SECONDS = 25
 WHOM = ("process", "group")  # a terminal and many schedulers send it to all of a group
-SLOW = pytest.mark.slow
+SLOW, LONG = pytest.mark.slow, pytest.mark.long
 CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}
 
 # A model and a data set that are slow, and say where they are, while a file asks for it.
@@ -132,15 +132,17 @@ def last_step(run: Path) -> int:
 
 
 CASES = list(product(("train", "save", "evaluate", "load"), ("SIGTERM", "SIGINT"), WHOM))
-QUICK = {("train", "SIGTERM"), ("save", "SIGINT"), ("evaluate", "SIGTERM"), ("load", "SIGINT")}
+MARKS = {
+    ("train", "SIGTERM", "group"): (),
+    ("save", "SIGINT", "group"): LONG,
+    ("evaluate", "SIGTERM", "group"): LONG,
+    ("load", "SIGINT", "group"): LONG,
+}
 
 
 @pytest.mark.parametrize(
     ("where", "name", "whom"),
-    [
-        pytest.param(*case, marks=() if case[:2] in QUICK and case[2] == "group" else SLOW)
-        for case in CASES
-    ],
+    [pytest.param(*case, marks=MARKS.get(case, SLOW)) for case in CASES],
 )
 def test_signal_stops_a_run_with_the_checkpoint_of_its_last_step(
     home: Path, where: str, name: str, whom: str

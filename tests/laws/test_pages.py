@@ -14,7 +14,13 @@ TEST = "python3 -m venv .venv && .venv/bin/pip install -e '.[test]' && .venv/bin
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, id=page.name, marks=() if page.name == "README.md" else pytest.mark.long)
+        for page in PAGES
+    ],
+)
 def test_page_runs(page: Path, tmp_path: Path) -> None:
     pages.lay_out(tmp_path)
     done = pages.run_page(page, tmp_path)

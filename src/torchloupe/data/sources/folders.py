@@ -111,7 +111,7 @@ class _Reading:
         self.top = walk.look()
         self.listing = Listing()
         self.loose: dict[str, int] = {}  # split folder to images outside any class folder
-        self.tables: list[str] = []  # beside these images
+        self.tables: list[Path] = []  # beside these images
         self.notes = [f"the data are in {printable(below)}, the only folder there"] if below else []
 
     def read(self, layout: Layout) -> None:
@@ -278,7 +278,7 @@ def _enter_only(path: Path, only: str, class_names: Sequence[str], reading: _Rea
     data = open_folder(path / only, class_names)
     beside = [name for name in reading.top.folders if name != only]
     tables = tables_in(path, reading.top)
-    unused = [*beside, *(os.path.basename(table) for table in tables)]  # noqa: PTH119
+    unused = [*beside, *(table.name for table in tables)]
     rest = f"; not used: {name_some(unused)}" if unused else ""
     note = f"the data are in {printable(only)}/, the only folder with images{rest}"
     return replace(data, notes=(note, *data.notes))

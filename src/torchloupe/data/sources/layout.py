@@ -4,7 +4,6 @@ Folders are splits where their names say so and the class folders in them agree.
 and the folders disagree, or the reverse, nothing is guessed: the errors here name what was found.
 """
 
-import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -244,25 +243,23 @@ def is_unlabelled(name: str, inner: Level, known: set[str]) -> bool:
     return is_said or words in ("unknown", "all", "none", "dummy", "noclass", "nolabel")
 
 
-def tables_in(path: Path, top: Level) -> list[str]:
+def tables_in(path: Path, top: Level) -> list[Path]:
     """Files in the folder that may be the data themselves."""
     return sorted(
-        os.fspath(path / name)
+        path / name
         for name in top.files
         if name.lower().endswith(TABLE_FILES)
         or (name.lower().endswith((*LIST_ENDINGS, *RECORD_ENDINGS)) and is_listing(path / name))
     )
 
 
-def rank_tables(tables: Iterable[str]) -> list[str]:
+def rank_tables(tables: Iterable[Path]) -> list[Path]:
     """The tables that may hold training labels: one of `train`, else those of no other use."""
     found = list(tables)
-    splits = {table: read_split_name(Path(table).stem) for table in found}
+    splits = {table: read_split_name(table.stem) for table in found}
     train = [table for table, name in splits.items() if name is not None and name.part == TRAIN]
     if train:
         return train
     return [
-        table
-        for table in found
-        if splits[table] is None and "submission" not in Path(table).stem.lower()
+        table for table in found if splits[table] is None and "submission" not in table.stem.lower()
     ]

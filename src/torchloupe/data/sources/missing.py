@@ -21,7 +21,7 @@ def missing_path(text: str, path: Path, hint: str) -> UsageError:
         siblings = []
     named = ["digits"] if missing.parent == Path() else []
     near = difflib.get_close_matches(missing.name, [*siblings, *named], n=3)
-    places = [str(missing.parent / name) if name in siblings else name for name in near]
+    places = [missing.parent / name if name in siblings else name for name in near]
     return UsageError(
         f"there is no file or folder {printable(text)}"
         + (f" (nor {printable(missing)})" if missing != path else ""),

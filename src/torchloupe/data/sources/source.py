@@ -156,7 +156,7 @@ def short_name(text: str) -> str:
 
 
 def name_some(names: Iterable[object], limit: int = 5) -> str:
-    """`'a', 'b' and 3 more`: untrusted names, safe to print, few enough to read."""
+    """`'a', 'b' and 3 more`: untrusted names, safe to print, few enough to read; paths whole."""
     listed = list(names)
     shown = ", ".join(f"'{printable(name, 80)}'" for name in listed[:limit])
     return shown + (f" and {len(listed) - limit:,} more" if len(listed) > limit else "")
