@@ -3,11 +3,14 @@
 import pytest
 import torch
 
+import planted_kinds
 import planted_models as planted
+import sound_kinds
 import sound_models as sound
 from torchloupe.checks.examination import check
 from torchloupe.errors import UsageError
 
+assert planted_kinds and sound_kinds  # which add to the tables of the two others
 NEEDS_STEPS = {"learning-rate-too-high", "learning-rate-too-low", "batch-not-learned"}
 
 
@@ -35,7 +38,9 @@ def test_a_sound_set_up_stays_quiet_without_trial_steps(name: str) -> None:
     assert [verdict for verdict in found if verdict.level != "note"] == []
 
 
-@pytest.mark.parametrize("name", ["sgd_with_momentum_and_decay", "group_norm", "cnn_with_adam"])
+@pytest.mark.parametrize(
+    "name", ["sgd_with_momentum_and_decay", "group_norm", "a_small_rate_for_finetuning"]
+)
 def test_a_sound_set_up_stays_quiet_with_trial_steps(name: str) -> None:
     torch.manual_seed(0)
     found = verdicts_of(sound.SOUND[name](), 60.0)

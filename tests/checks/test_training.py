@@ -83,3 +83,21 @@ def test_one_class_in_all_predictions_is_named() -> None:
     assert judge_scores({**scores, "confusion": [[1, 19], [0, 30]]}, "test") == []
     assert judge_scores({**scores, "confusion": [[0, 0], [0, 50]]}, "test") == []
     assert judge_scores({"accuracy": 0.5}, "test") == []
+
+
+def test_one_class_in_all_predictions_is_a_note_early_and_a_warning_where_it_is_right() -> None:
+    scores = {"confusion": [[0, 20], [0, 30]], "count": 50}
+    for steps, epochs, level in ((40, 9.0, "note"), (900, 1.0, "note"), (900, 3.0, "error")):
+        (found,) = judge_scores(scores, "val", steps, epochs)
+        assert found.level == level
+    (found,) = judge_scores({"confusion": [[0, 2], [0, 48]], "count": 50}, "val", 900, 9.0)
+    assert found.level == "warning"
+
+
+def test_a_learning_rate_that_was_near_zero_for_most_of_the_steps_is_named() -> None:
+    def lines(rates: list[float]) -> list[dict[str, Any]]:
+        return [{"step": 10 * k, "train_loss": 1.0, "lr": lr} for k, lr in enumerate(rates, 1)]
+
+    assert names(judge_end(lines([0.1 * 0.3**k for k in range(12)]))) == ["schedule-ended-early"]
+    assert judge_end(lines([0.1 * 0.7**k for k in range(12)])) == []
+    assert judge_end(lines([0.1 * k for k in range(12)])) == []

@@ -166,6 +166,98 @@ def the_head_is_replaced_first(model: Any, optimizer: Any, data: Any) -> None:
         optimizer.step()
 
 
+def step(model: Any, optimizer: Any, x: Tensor, y: Tensor) -> None:
+    optimizer.zero_grad()
+    F.cross_entropy(model(x), y).backward()
+    optimizer.step()
+
+
+@mistake("backward-without-step")
+def the_step_outside_the_loop_over_batches(model: Any, optimizer: Any, data: Any) -> None:
+    for _ in range(3):
+        for x, y in data:
+            optimizer.zero_grad()
+            F.cross_entropy(model(x), y).backward()
+        optimizer.step()
+
+
+@mistake("batchnorm-of-few-images")
+def two_images_at_a_time(model: Any, optimizer: Any, data: Any) -> None:
+    for x, y in data:
+        step(model, optimizer, x[:2], y[:2])
+
+
+@mistake("weights-unchanged")
+def gradients_clipped_to_nothing(model: Any, optimizer: Any, data: Any) -> None:
+    for x, y in data * 4:
+        optimizer.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1e-9)
+        optimizer.step()
+
+
+def each_batch(make: Callable[[Any], Any], epochs: int) -> Loop:
+    def loop(model: Any, optimizer: Any, data: Any) -> None:
+        scheduler = make(optimizer)
+        for x, y in data * epochs:
+            step(model, optimizer, x, y)
+            scheduler.step()
+
+    return loop
+
+
+def each_epoch(make: Callable[[Any], Any], epochs: int) -> Loop:
+    def loop(model: Any, optimizer: Any, data: Any) -> None:
+        scheduler = make(optimizer)
+        for _ in range(epochs):
+            for x, y in data:
+                step(model, optimizer, x, y)
+            scheduler.step()
+
+    return loop
+
+
+RATES = torch.optim.lr_scheduler
+MADE: dict[str, Callable[[Any], Any]] = {
+    "step": lambda rule: RATES.StepLR(rule, 7),
+    "milestones": lambda rule: RATES.MultiStepLR(rule, [5, 8, 9]),
+    "exponential": lambda rule: RATES.ExponentialLR(rule, 0.85),
+    "lambda": lambda rule: RATES.LambdaLR(rule, lambda epoch: 0.85**epoch),
+    "cosine of epochs": lambda rule: RATES.CosineAnnealingLR(rule, 10),
+    "cosine of steps": lambda rule: RATES.CosineAnnealingLR(rule, 60),
+    "one cycle": lambda rule: RATES.OneCycleLR(rule, 0.1, total_steps=60),
+    "polynomial": lambda rule: RATES.PolynomialLR(rule, 60, 2.0),
+    "restarts": lambda rule: RATES.CosineAnnealingWarmRestarts(rule, 6),
+    "cycles": lambda rule: RATES.CyclicLR(rule, 1e-3, 1e-2, step_size_up=4),
+    "warm-up, then cosine": lambda rule: RATES.SequentialLR(
+        rule,
+        [RATES.LinearLR(rule, 1e-3, total_iters=6), RATES.CosineAnnealingLR(rule, 54)],
+        [6],
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    "kind", ["step", "milestones", "exponential", "lambda", "cosine of epochs"]
+)
+def test_a_scheduler_of_epochs_that_is_stepped_each_batch_is_named(kind: str) -> None:
+    names = [verdict.verdict for verdict in follow(each_batch(MADE[kind], 10)).verdicts]
+    assert names == ["schedule-ended-early"]
+    assert follow(each_epoch(MADE[kind], 10)).verdicts == []
+
+
+@pytest.mark.parametrize("kind", ["cosine of steps", "one cycle", "polynomial"])
+def test_a_scheduler_of_steps_that_is_stepped_each_epoch_is_named(kind: str) -> None:
+    names = [verdict.verdict for verdict in follow(each_epoch(MADE[kind], 10)).verdicts]
+    assert names == ["schedule-barely-begun"]
+    assert follow(each_batch(MADE[kind], 10)).verdicts == []
+
+
+@pytest.mark.parametrize("kind", ["restarts", "cycles", "warm-up, then cosine"])
+def test_a_scheduler_made_for_batches_stays_quiet(kind: str) -> None:
+    assert follow(each_batch(MADE[kind], 10)).verdicts == []
+
+
 @pytest.mark.parametrize("title", LOOPS)
 def test_a_mistake_in_a_loop_is_named(title: str) -> None:
     name, loop = LOOPS[title]
@@ -226,6 +318,41 @@ def with_a_warm_up_and_autocast(model: Any, optimizer: Any, data: Any) -> None:
 def statistics_estimated_anew(model: Any, optimizer: Any, data: Any) -> None:
     as_in_a_tutorial(model, optimizer, data)
     torch.optim.swa_utils.update_bn([x for x, _ in data], model)
+
+
+@sound
+def sharpness_aware(model: Any, optimizer: Any, data: Any) -> None:
+    for x, y in data * 2:
+        optimizer.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        moves = [0.01 * p.grad / (p.grad.norm() + 1e-9) for p in model.parameters()]
+        with torch.no_grad():
+            torch._foreach_add_(list(model.parameters()), moves)
+        optimizer.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        with torch.no_grad():
+            torch._foreach_sub_(list(model.parameters()), moves)
+        optimizer.step()
+
+
+@sound
+def a_penalty_on_the_gradient_of_the_images(model: Any, optimizer: Any, data: Any) -> None:
+    for x, y in data:
+        optimizer.zero_grad()
+        x = x.clone().requires_grad_()  # noqa: PLW2901
+        loss = F.cross_entropy(model(x), y)
+        (slope,) = torch.autograd.grad(loss, x, create_graph=True)
+        (loss + slope.pow(2).sum()).backward()
+        optimizer.step()
+
+
+@sound
+def some_steps_left_out(model: Any, optimizer: Any, data: Any) -> None:
+    for number, (x, y) in enumerate(data * 3):
+        optimizer.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        if number % 5:
+            optimizer.step()
 
 
 @pytest.mark.parametrize("loop", SOUND, ids=lambda loop: loop.__name__)

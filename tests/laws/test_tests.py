@@ -21,6 +21,11 @@ def cases_of(tree: ast.Module) -> Iterator[ast.FunctionDef]:
 # Modules without a test file of their own: the file that holds what they do, and why there.
 HELD_ELSEWHERE = {
     "checks.behaviour": ("checks/test_examination.py", "planted mistakes of evaluation"),
+    "checks.batches": ("checks/test_examination.py", "planted labels and images of batches"),
+    "checks.coverage": ("checks/test_examination.py", "planted losses of some images, and sums"),
+    "checks.decay": ("checks/test_examination.py", "planted weight decay, and sound ones"),
+    "checks.rules": ("checks/test_examination.py", "optimizers of planted and sound set-ups"),
+    "checks.schedules": ("checks/test_watching.py", "schedulers stepped by batch and by epoch"),
     "checks.flow": ("checks/test_examination.py", "planted mistakes of gradients and signals"),
     "checks.functions": ("checks/test_examination.py", "planted mistakes between the layers"),
     "checks.learning": ("checks/test_examination.py", "planted learning rates, and sound ones"),

@@ -68,7 +68,7 @@ def test_a_ledger_of_two_epochs_accuses_nobody(tmp_path: Path) -> None:
 
 
 def test_they_are_written_as_csv(folder: Path) -> None:
-    write_suspects(folder)
+    write_suspects(folder, "test")
     with (folder / NAME).open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert tuple(rows[0]) == COLUMNS
@@ -77,3 +77,18 @@ def test_they_are_written_as_csv(folder: Path) -> None:
 
 def test_a_folder_without_predictions_and_ledger_has_none(tmp_path: Path) -> None:
     assert list_suspects(tmp_path) == []
+
+
+def test_a_verdict_says_how_many_more_than_the_model_would_expect(tmp_path: Path) -> None:
+    shares = [[0.98, 0.02]] * 60 + [[0.02, 0.98]] * 8
+    (found,) = write_suspects(write_run(tmp_path, MARGINS, shares), "test")
+    assert (found.verdict, found.level, found.where) == ("suspected-labels", "warning", "test")
+    assert (found.numbers["held_out"], found.numbers["train"]) == (8, 2)
+    assert 1 < found.numbers["expected"] < 1.5
+    assert found.samples[0] == "t60"
+
+
+def test_as_many_as_the_model_expects_are_no_verdict(tmp_path: Path) -> None:
+    folder = write_run(tmp_path, MARGINS, [[0.9, 0.1]] * 27 + [[0.1, 0.9]] * 3)
+    assert write_suspects(folder, "test") == []
+    assert [s["split"] for s in list_suspects(folder)] == ["test"] * 3 + ["train"] * 2

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torchloupe.checks.file_facts import list_properties, read_facts
-from torchloupe.checks.images import FEW, find_image_mistakes, judge_changes
+from torchloupe.checks.images import FEW, find_image_mistakes, judge_changes, judge_split_scales
 from torchloupe.checks.near_copies import (
     FEWEST_PIXELS,
     find_near_copies,
@@ -114,11 +114,13 @@ def check_items(data: DataEvidence, source: Data, seconds: float) -> list[Verdic
     """Verdicts on some items of a user's Dataset, read twice with other random numbers."""
     dataset = source.reader.dataset  # type: ignore[attr-defined]
     found: list[Verdict] = []
+    seen: list[NDArray[np.float32]] = []
     for split, is_training in (("train", True), ("val", False)):
         rows = spread_rows(getattr(data.splits, split), LOOKED_AT)
         if not len(rows):
             continue
         first = read_items(dataset, data.contract, rows, TRAINING, seconds)
+        seen.append(first)
         again = read_items(dataset, data.contract, rows[: len(first)], VALIDATION, seconds)
         if is_training:
             found += find_image_mistakes(first, is_scaled=not data.contract.is_float)
@@ -130,7 +132,7 @@ def check_items(data: DataEvidence, source: Data, seconds: float) -> list[Verdic
                 is_training=is_training,
                 draws=names_randomness(dataset),
             )
-    return found
+    return [*found, *judge_split_scales(*seen)] if len(seen) == 2 else found
 
 
 def check_near_copies(data: DataEvidence, most: int) -> list[Verdict]:

@@ -1,36 +1,34 @@
 """All checks of a model with its loss and its optimizer, on a few images."""
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from torchloupe.checks.batches import generators_kept, judge_images, judge_labels, read_batches
 from torchloupe.checks.behaviour import judge_behaviour, judge_blindness
+from torchloupe.checks.coverage import judge_coverage
+from torchloupe.checks.decay import judge_decay
 from torchloupe.checks.flow import WARM_STEPS, Flow, judge_flow, judge_linearity, trace_flow
 from torchloupe.checks.learning import Clock, judge_learning
 from torchloupe.checks.modes import find_odd_norms, find_repeated_blocks, find_stuck_modes, norms_of
 from torchloupe.checks.outputs import judge_count, judge_dropout, judge_first_loss, judge_outputs
 from torchloupe.checks.parameters import find_frozen_random, find_unoptimized
-from torchloupe.checks.probing import judge_loss, what_it_takes
+from torchloupe.checks.probing import judge_loss, judge_squashing, what_it_takes
 from torchloupe.checks.registration import find_hidden_layers, find_hidden_tensors
 from torchloupe.checks.subject import Subject, as_tensor, isolated, make_callable, unwrapped
 from torchloupe.checks.verdicts import sift
 from torchloupe.config.schema import CheckConfig
-from torchloupe.errors import LoupeError, UsageError, printable
+from torchloupe.errors import LoupeError, printable
 from torchloupe.hardware.memory import is_out_of_memory
 from torchloupe.model.losses import make_loss
 from torchloupe.model.optimizers import make_optimizer
 from torchloupe.run.events import Verdict
 
-IMAGES = 16  # of a trial
-FEW_IMAGES = 6  # where they are large
-LARGE = 3 * 128**2  # numbers of an image
-LABELS = 4096  # that are read to count classes
-BATCHES = 32
+UNUSABLE = ("images-not-finite", "blank-images", "one-image-for-all")  # for any step
 
 
 def check(
@@ -53,15 +51,18 @@ def check(
     model = unwrapped(model)
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     with isolated(device), generators_kept(batches):
-        images, labels, seen = _collect(batches)
-        images, labels = images.to(device), labels.to(device)
+        read = read_batches(batches)
+        images, labels = read.images.to(device), read.labels.to(device)
         if optimizer is not None and not isinstance(optimizer, Optimizer):
             optimizer = make_optimizer(optimizer, model)
         subject = Subject(model, _make_loss(loss, labels, images), images, labels, optimizer)
         if loss == "auto":
             name = "binary" if labels.ndim == 2 else "cross_entropy"
             subject = Subject(model, subject.loss, images, labels, optimizer, loss_name=name)
-        found = examine(subject, seen, Clock.of(seconds))
+        found = [*judge_images(read.images), *judge_labels(read.all_labels)]
+        if any(verdict.verdict in UNUSABLE for verdict in found):
+            return sift(found, CheckConfig(ignore=tuple(ignore)))
+        found += examine(subject, torch.cat(read.all_labels), Clock.of(seconds))
     return sift(found, CheckConfig(ignore=tuple(ignore)))
 
 
@@ -112,6 +113,8 @@ def _examine_steps(
         found += find_hidden_tensors(trial.model, flow.strangers)
     if not hidden and all(v.verdict != "loss-without-gradient" for v in found):
         found += judge_flow(trial.model, flow)
+    if trial.optimizer is not None:
+        found += judge_decay(trial.optimizer, trial.model, flow.gradients)
     found += judge_linearity(flow)
     found += _judge_statistics(trial.model, statistics, flow)
     if not flow.has_gradient:
@@ -131,9 +134,11 @@ def _judge_end(subject: Subject, flow: Flow, seen: Tensor) -> list[Verdict]:
     outputs = flow.outputs
     takes = what_it_takes(asked, outputs)
     found = judge_outputs(takes, outputs, flow.function, flow.functions.last_layer)
+    found = found or judge_squashing(asked, takes, outputs)
     found += judge_dropout(subject.model, flow.functions.last_layer)
     found += judge_loss(asked, outputs)
     found += judge_count(outputs, seen, subject.classes)
+    found += judge_coverage(asked, outputs)
     if not found:
         found += judge_first_loss(subject, takes, outputs, flow.loss)
     return found
@@ -185,63 +190,3 @@ def _not_copied(error: Exception) -> Verdict:
         remedy="keep locks, files and generators out of their attributes",
         why="most checks were left out",
     )
-
-
-def _collect(batches: Any) -> tuple[Tensor, Tensor, Tensor]:
-    """Up to IMAGES images with their labels, and the labels of some more."""
-    images: list[Tensor] = []
-    labels: list[Tensor] = []
-    for batch in _pairs(batches):
-        if not isinstance(batch, (tuple, list)) or len(batch) < 2:
-            raise UsageError(
-                f"a batch is a {type(batch).__name__}, and checks take (images, labels)",
-                "give a DataLoader or an iterable of such pairs",
-            )
-        if sum(map(len, images)) < IMAGES:
-            images.append(torch.as_tensor(batch[0]))
-        labels.append(torch.as_tensor(batch[1]))
-        if len(labels) >= BATCHES or sum(map(len, labels)) >= LABELS:
-            break
-    if not images:
-        raise UsageError("there is no batch to check with", "give (images, labels)")
-    seen = torch.cat(labels)
-    most = FEW_IMAGES if images[0][:1].numel() > LARGE else IMAGES
-    rows = _various(seen[: sum(map(len, images))], most)
-    return torch.cat(images)[rows], seen[rows], seen
-
-
-def _pairs(batches: Any) -> Iterator[Any]:
-    is_pair = isinstance(batches, (tuple, list)) and len(batches) == 2
-    if is_pair and isinstance(batches[0], Tensor) and isinstance(batches[1], Tensor):
-        return iter([batches])
-    return iter(batches)
-
-
-def _various(labels: Tensor, most: int) -> Tensor:
-    """Rows of up to `most` labels, different ones first."""
-    if labels.ndim > 1:
-        return torch.arange(min(len(labels), most))
-    order: list[int] = []
-    turns: dict[int, int] = {}
-    keyed = []
-    for row, label in enumerate(labels.tolist()):
-        turns[label] = turns.get(label, 0) + 1
-        keyed.append((turns[label], row))
-    order = [row for _, row in sorted(keyed)[:most]]
-    return torch.tensor(order)
-
-
-@contextmanager
-def generators_kept(batches: Any) -> Iterator[None]:
-    """Inside, generators that a DataLoader or its sampler hold may be drawn from."""
-    holders = [batches, getattr(batches, "sampler", None), getattr(batches, "dataset", None)]
-    found = {
-        id(generator): (generator, generator.get_state())
-        for holder in holders
-        if isinstance(generator := getattr(holder, "generator", None), torch.Generator)
-    }
-    try:
-        yield
-    finally:
-        for generator, state in found.values():
-            generator.set_state(state)

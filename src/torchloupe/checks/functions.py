@@ -68,6 +68,7 @@ class _Recorder(TorchFunctionMode):
         super().__init__()
         self.found = found
         self.here = here
+        self.weights: set[int] = set()  # where those used so far lie in memory
         self.linear_since: dict[int, tuple[Tensor, str, tuple[int, ...], int]] = {}
 
     def __torch_function__(
@@ -106,11 +107,14 @@ class _Recorder(TorchFunctionMode):
         shape, place = tuple(weight.shape), self.place
         inputs = args[0].shape[1] if args and isinstance(args[0], Tensor) else 0
         groups = inputs // shape[1] if len(shape) > 2 and shape[1] else 1
-        if before is not None:
+        is_tied = weight.data_ptr() in self.weights
+        self.weights.add(weight.data_ptr())
+        if before is not None and not is_tied:
             pair = Pair(before[1], place, (before[2], shape), max(before[3], groups))
             self.found.pairs.append(pair)
         self.found.weighted.append(place)
-        self.linear_since[id(output)] = (output, place, shape, groups)
+        if not is_tied:
+            self.linear_since[id(output)] = (output, place, shape, groups)
 
     def _look(self, name: str, output: Tensor) -> None:
         name = name.rstrip("_")

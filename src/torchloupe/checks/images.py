@@ -15,6 +15,8 @@ FEW = 8  # images, below which nothing is said of all of them
 SMALLEST_SIDE = 16  # pixels, below which neighbours say nothing
 BLANK_ERROR, BLANK_WARNING = 0.9, 0.05  # fraction of images
 LEAST_NEIGHBOURS = 0.2  # correlation of neighbouring pixels
+OTHER_SCALE = 1.8  # ratio of standard deviations of two splits
+OTHER_MEAN = 1.2  # difference of their means, in standard deviations
 REPEATED = 0.85  # correlation of the thirds of an image that holds its channels side by side
 
 Images = NDArray[np.float32]  # [N, C, H, W], as the model gets them
@@ -193,6 +195,30 @@ def judge_scale(images: Images) -> list[Verdict]:
             remedy=do,
             why="initial weights and learning rates are made for values around 0 of about 1",
             numbers={"mean": mean, "std": std, "low": low, "high": high},
+        )
+    ]
+
+
+def judge_split_scales(train: Images, val: Images) -> list[Verdict]:
+    """A warning where training and validation images [N, C, H, W] have other scales."""
+    train, val = (each[np.isfinite(each).all(axis=(1, 2, 3))] for each in (train, val))
+    if min(len(train), len(val)) < FEW:
+        return []
+    means = [float(each.mean(dtype=np.float64)) for each in (train, val)]
+    stds = [float(each.std(dtype=np.float64)) for each in (train, val)]
+    ratio = max(stds) / max(min(stds), 1e-9)
+    if ratio < OTHER_SCALE and abs(means[0] - means[1]) < OTHER_MEAN * max(stds):
+        return []
+    return [
+        Verdict(
+            "splits-scaled-differently",
+            "warning",
+            seen=f"training images have the mean {means[0]:.3g} and the standard deviation "
+            f"{stds[0]:.3g}, validation images {means[1]:.3g} and {stds[1]:.3g}",
+            remedy="give both the same ToTensor and Normalize; only random transforms differ",
+            where="val",
+            why="the model is evaluated on images of a kind that it never saw",
+            numbers={"train_std": stds[0], "val_std": stds[1]},
         )
     ]
 

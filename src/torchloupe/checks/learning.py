@@ -19,6 +19,7 @@ STEPS = 20
 HEART_STEPS = 40
 HEART_RATES = (1e-3, 1e-2, 1e-4)  # of Adam
 LEARNED = 0.9  # share of the first loss below which something was learned
+NOTHING_LEFT = 0.05  # a first loss of a model that knows these images already
 STILL = 1e-3  # share of the first loss by which nothing has happened
 
 
@@ -222,7 +223,7 @@ def judge_by_heart(subject: Subject, clock: Clock) -> list[Verdict]:
         if not clock.has_time(HEART_STEPS):
             return []
         course = take_steps(subject, with_adam(rate), HEART_STEPS, clock)
-        if course.is_cut or math.isnan(course.losses[0]):
+        if course.is_cut or math.isnan(course.losses[0]) or abs(course.losses[0]) < NOTHING_LEFT:
             return []
         if course.learned() or (course.accuracy > 0.8 and course.learned(0.99)):
             return []

@@ -40,6 +40,12 @@ DATA: Mapping[str, tuple[str, str]] = {
     "pixels-scrambled": ("neighbouring pixels don't resemble each other", PIXELS),
     "one-image-for-all": ("all samples give one and the same image", PIXELS),
     "augmentation-never-changes": ("random transforms give the same image each time", PIXELS),
+    "splits-scaled-differently": (
+        "training and validation images have other means or scales",
+        PIXELS,
+    ),
+    "labels-constant": ("all labels that a loop gives are the same", LABELS),
+    "batches-of-one-class": ("batches hold images of one class only", LABELS),
     "validation-images-change": ("validation images differ from one reading to the next", PIXELS),
 }
 MODEL: Mapping[str, tuple[str, str]] = {
@@ -69,6 +75,7 @@ MODEL: Mapping[str, tuple[str, str]] = {
         STEPS,
     ),
     "dropout-on-logits": ("the last layer is dropout, which sets logits to 0", STEPS),
+    "dropout-too-strong": ("dropout leaves hardly anything of its input", MODULES),
     "more-outputs-than-classes": ("the model has outputs that no label names", STEPS),
     "output-ignores-image": ("different images get the same outputs", FORWARDS),
     "output-depends-on-other-images": (
@@ -106,6 +113,10 @@ LOSS: Mapping[str, tuple[str, str]] = {
     "loss-without-gradient": ("the loss passes no gradient to the outputs", LOSSES),
     "loss-rewards-wrong-answers": ("the loss falls when the right output falls", LOSSES),
     "loss-ignores-labels": ("the loss is the same when images get each other's labels", LOSSES),
+    "loss-of-few-images": ("some images of a batch never count in the loss", LOSSES),
+    "class-without-loss": ("the images of a class never count in the loss", LOSSES),
+    "loss-summed": ("the loss is a sum over the batch, not a mean", LOSSES),
+    "weight-decay-too-strong": ("weight decay outweighs what the loss says", STEPS),
     "negative-loss": ("the loss is below 0", LOSSES),
     "first-loss-too-high": ("the first loss is far above that of a guess", STEPS),
     "learning-rate-too-high": ("a few steps blow the loss up, and a smaller rate does not", RATES),
@@ -120,15 +131,20 @@ TRAINING: Mapping[str, tuple[str, str]] = {
         EVENTS,
     ),
     "still-improving": ("the last evaluation is the best, and the loss still falls", EVENTS),
+    "schedule-ended-early": ("most steps are taken with a learning rate near 0", EVENTS),
+    "schedule-barely-begun": ("a schedule made for all steps takes few of its own", EVENTS),
     "best-long-past": ("the best evaluation lies in the first half of the training", EVENTS),
     "skipped-steps": ("steps with a NaN or infinite loss were not applied", EVENTS),
     "one-class-predicted": ("all predictions of a split are one class", EVENTS),
+    "suspected-labels": ("the model contradicts more labels than its mistakes explain", EVENTS),
     "train-eval-gap": ("trained images are far worse in eval mode than in training mode", BATCH),
 }
 LOOP: Mapping[str, tuple[str, str]] = {
     "gradients-not-cleared": ("gradients of the step before are still there", HOOKS),
     "step-never-called": ("there are backwards and no step", HOOKS),
     "step-without-gradient": ("the optimizer steps without a gradient to follow", HOOKS),
+    "backward-without-step": ("gradients are cleared before a step used them", HOOKS),
+    "batchnorm-of-few-images": ("BatchNorm is trained on one or two images at a time", HOOKS),
     "non-finite-gradients": ("gradients are NaN or infinite", HOOKS),
     "weights-unchanged": ("there are steps, and the weights are as before", HOOKS),
     "trained-in-eval-mode": ("steps are taken with the model in eval mode", HOOKS),

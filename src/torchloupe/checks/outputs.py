@@ -12,6 +12,7 @@ NEAR_ONE = 1e-3  # by which a row of probabilities may miss a sum of 1
 ENOUGH = 16  # numbers between 0 and 1 that are hardly raw logits by chance
 SURELY = 1e-6  # chance that an output without an image is an accident of the sample
 _RAW = ("Addmm", "Mm", "Convolution", "MkldnnLinear", "Add", "Mean", "NativeBatchNorm")
+MOST_DROPPED = 0.9  # share from which dropout leaves hardly anything
 FAR = 4.0  # times what guessing costs, and as much more
 
 
@@ -107,28 +108,53 @@ def _judge_for_nll(end: str, last_layer: str) -> list[Verdict]:
 
 
 def judge_dropout(model: nn.Module, last_layer: str) -> list[Verdict]:
-    """A warning where dropout is the last layer: it sets logits to 0."""
-    layer = dict(model.named_modules()).get(last_layer)
-    if not isinstance(layer, nn.modules.dropout._DropoutNd) or not layer.p:
-        return []
-    return [
-        Verdict(
-            "dropout-on-logits",
-            "warning",
-            seen=f"the last layer is {type(layer).__name__}(p={layer.p:g}): it sets logits to 0",
-            remedy="put it before the last linear layer",
-            where=printable(last_layer, 80),
-            why="the right class loses its logit at random",
-            numbers={"p": layer.p},
+    """Warnings where dropout is the last layer, or leaves hardly anything."""
+    layers = {
+        name: layer
+        for name, layer in model.named_modules()
+        if isinstance(layer, nn.modules.dropout._DropoutNd) and layer.p
+    }
+    found = []
+    if last_layer in layers:
+        layer = layers[last_layer]
+        found.append(
+            Verdict(
+                "dropout-on-logits",
+                "warning",
+                seen=f"the last layer is {type(layer).__name__}(p={layer.p:g}), which sets logits "
+                "to 0",
+                remedy="put it before the last linear layer",
+                where=printable(last_layer, 80),
+                why="the right class loses its logit at random",
+                numbers={"p": layer.p},
+            )
         )
-    ]
+    strong = {name: layer.p for name, layer in layers.items() if layer.p >= MOST_DROPPED}
+    if strong:
+        name, p = max(strong.items(), key=lambda pair: pair[1])
+        found.append(
+            Verdict(
+                "dropout-too-strong",
+                "error" if p == 1 else "warning",
+                seen=f"dropout with p={p:g} sets {p:.0%} of its input to 0 in training",
+                remedy="p is the share that is dropped: try 0.1 to 0.5",
+                where=printable(name, 80),
+                why="hardly a signal passes, forward or backward",
+                numbers={"p": p},
+            )
+        )
+    return found
 
 
 def judge_count(outputs: Tensor, seen: Tensor, classes: int | None) -> list[Verdict]:
     """A warning where there are more outputs than classes; `seen` are all labels known."""
     if outputs.ndim != 2 or seen.ndim != 1 or outputs.shape[1] < 3:
         return []
+    if not classes and int(seen.min()) == int(seen.max()):  # a mistake of another kind
+        return []
     count = outputs.shape[1]
+    if not classes and int(seen.min()) == 1 and int(seen.max()) == outputs.shape[1] - 1:
+        return _judge_first(outputs.shape[1], len(seen))
     found = classes or int(seen.max()) + 1
     by_chance = 0.0 if classes else math.exp(len(seen) * math.log(max(found, 1) / count))
     if found >= count or by_chance > SURELY:
@@ -142,6 +168,22 @@ def judge_count(outputs: Tensor, seen: Tensor, classes: int | None) -> list[Verd
             remedy=f"make the last layer give {found} outputs",
             why="outputs without images take part in every softmax, and can be predicted",
             numbers={"outputs": count, "classes": found},
+        )
+    ]
+
+
+def _judge_first(outputs: int, labels: int) -> list[Verdict]:
+    """A warning where labels begin at 1 although there is an output for 0."""
+    if labels * math.log(1 - 1 / outputs) > math.log(SURELY):
+        return []
+    return [
+        Verdict(
+            "more-outputs-than-classes",
+            "warning",
+            seen=f"the model has {outputs} outputs, and the labels of {labels:,} images begin at 1",
+            remedy=f"count classes from 0: labels - 1, and {outputs - 1} outputs",
+            why="outputs without images take part in every softmax, and can be predicted",
+            numbers={"outputs": outputs, "classes": outputs - 1},
         )
     ]
 

@@ -93,7 +93,8 @@ def truth_of(labels: Tensor, outputs: Tensor) -> Tensor:
         return (labels.reshape(outputs.shape) > 0.5).float()
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
-    return torch.nn.functional.one_hot(labels.long(), outputs.shape[1]).float()
+    rows = torch.nn.functional.one_hot(labels.long().clamp_min(0), outputs.shape[1]).float()
+    return rows * (labels >= 0)[:, None]  # a label below 0 says that there is none
 
 
 def pull_of(subject: Subject, outputs: Tensor) -> Pull | None:
@@ -175,13 +176,58 @@ def _pulls_away(pull: Pull) -> bool:
     return pull.right > 0.01 * size and pull.right > pull.wrong
 
 
+def judge_squashing(subject: Subject, takes: str, outputs: Tensor) -> list[Verdict]:
+    """An error where a loss of logits squashes them first: its floor says so.
+
+    Logits that are sure of the right answer then cost what 1 and 0 as logits do.
+    """
+    if outputs.ndim != 2 or takes not in ("logits", "binary_logits", ""):
+        return []
+    try:
+        truth = truth_of(subject.labels, outputs)
+        with torch.no_grad():
+            floor, sure = (
+                float(subject.loss_of(values)) for values in (90 * (2 * truth - 1), 30 * truth)
+            )
+    except Exception:
+        return []
+    if takes == "logits":
+        name, bound = "softmax-before-cross-entropy", math.log(1 + (truth.shape[1] - 1) / math.e)
+        is_squashed = truth.shape[1] > 1 and _same(floor, bound) and _same(sure, bound)
+    else:
+        ones = float(truth.mean())
+        bound = ones * math.log1p(1 / math.e) + (1 - ones) * math.log(2)
+        name, is_squashed = "probabilities-before-binary-loss", _same(floor, bound)
+    if not is_squashed:
+        return []
+    return [
+        Verdict(
+            name,
+            "error",
+            seen=f"the loss can't fall below {floor:.3g}, however sure the model is of the right "
+            "answer: it squashes the outputs, and torch's loss does so again",
+            remedy="give the outputs themselves to cross_entropy or "
+            "binary_cross_entropy_with_logits",
+            where="loss",
+            why="numbers from 0 to 1 as logits give weak gradients and a loss that stays high",
+            numbers={"floor": floor},
+        )
+    ]
+
+
+def drawn_like(outputs: Tensor) -> Tensor:
+    """Random outputs in the form of `outputs`: probabilities, log-probabilities, or any numbers."""
+    drawn = torch.randn(outputs.shape, device=outputs.device)
+    if bool((outputs >= 0).all() and (outputs <= 1).all()):
+        return drawn.softmax(dim=1) if _sums_to_one(outputs) else drawn.sigmoid()
+    if outputs.ndim == 2 and _sums_to_one(outputs.exp()):
+        return drawn.log_softmax(dim=1)
+    return drawn
+
+
 def _judge_labels(subject: Subject, outputs: Tensor) -> list[Verdict]:
     """An error where other labels give the same loss."""
-    spread = torch.randn(outputs.shape, device=outputs.device)
-    if bool((outputs >= 0).all() and (outputs <= 1).all()):
-        spread = spread.softmax(dim=1) if _sums_to_one(outputs) else spread.sigmoid()
-    elif outputs.ndim == 2 and _sums_to_one(outputs.exp()):
-        spread = spread.log_softmax(dim=1)
+    spread = drawn_like(outputs)
     labels = subject.labels
     values = []
     for turn in (0, 1, 2, 3):

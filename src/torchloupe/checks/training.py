@@ -5,13 +5,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from torchloupe.checks.schedules import LOW, ScheduleFacts, judge_schedule
 from torchloupe.checks.verdicts import sift
 from torchloupe.config.schema import CheckConfig
-from torchloupe.run.events import Event, Verdict
+from torchloupe.run.events import Event, Level, Verdict
 from torchloupe.run.folder import RunFolder
 
 FEWEST_STEPS = 100  # before a training is said not to learn
+SURE_EPOCHS = 3.0  # after which a model that predicts one class has had its time
+MOSTLY = 0.9  # share of a class that a model does well to predict always
 BETTER = 0.6  # val loss over train loss, below which it is told
+FEWEST_LINES = 8  # of a log, from which the learning rate is judged
 FEWEST_IMAGES = 100  # of a validation split whose loss is believed
 
 
@@ -59,9 +63,9 @@ def judge_events(events: Sequence[Mapping[str, Any]], facts: TrainingFacts) -> l
 
 def judge_end(events: Sequence[Mapping[str, Any]]) -> list[Verdict]:
     """Notes on when the training ended: too early, or long after its best."""
-    epochs = _epochs_of(events)
-    if len(epochs) < 4:
-        return []
+    epochs, found = _epochs_of(events), _judge_rates(events)
+    if found or len(epochs) < 4:
+        return found
     losses = [epoch.val_loss for epoch in epochs]
     best = max(place for place, epoch in enumerate(epochs) if epoch.is_best or not place)
     if best == len(epochs) - 1 and losses[-1] < 0.97 * losses[-2]:
@@ -93,8 +97,27 @@ def judge_end(events: Sequence[Mapping[str, Any]]) -> list[Verdict]:
     return []
 
 
-def judge_scores(scores: Mapping[str, Any], split: str) -> list[Verdict]:
-    """A warning where all predictions of a split are one class; `scores` as in metrics.json."""
+def _judge_rates(events: Sequence[Mapping[str, Any]]) -> list[Verdict]:
+    """Whether most of a training had hardly any learning rate, by its log lines."""
+    lines = [(int(e["step"]), float(e["lr"])) for e in events if "lr" in e and "train_loss" in e]
+    if len(lines) < FEWEST_LINES:
+        return []
+    peak, low, before = 0.0, 0, 0
+    for step, rate in lines:
+        peak = max(peak, rate)
+        low += (step - before) * (rate < LOW * peak)
+        before = step
+    return judge_schedule(ScheduleFacts(lines[-1][0], low))
+
+
+def judge_scores(
+    scores: Mapping[str, Any], split: str, steps: int = FEWEST_STEPS, epochs: float = SURE_EPOCHS
+) -> list[Verdict]:
+    """What it says that all predictions of a split are one class; `scores` as in metrics.json.
+
+    An error after a real training. A note after few `steps` or `epochs`, when a model may just
+    have begun, and a warning where that class has nearly all images.
+    """
     confusion = scores.get("confusion")
     if not confusion or scores.get("count", 0) < 20 or len(confusion) < 2:
         return []
@@ -103,16 +126,24 @@ def judge_scores(scores: Mapping[str, Any], split: str) -> list[Verdict]:
     if present < 2 or sum(count > 0 for count in predicted) > 1:
         return []
     names = list(scores.get("per_class") or range(len(predicted)))
-    name = str(names[predicted.index(max(predicted))])
+    most = predicted.index(max(predicted))
+    level: Level = "warning" if sum(confusion[most]) >= MOSTLY * sum(predicted) else "error"
+    is_early = steps < FEWEST_STEPS or epochs < SURE_EPOCHS
+    seen = (
+        f"all {sum(predicted):,} images of {split} are predicted as {names[most]}, and there are "
+        f"{present} classes"
+    )
+    after = f" (after {steps:,} steps, {epochs:.3g} epochs)"
     return [
         Verdict(
             "one-class-predicted",
-            "error",
-            seen=f"all {sum(predicted):,} images of {split} are predicted as {name}, and there are "
-            f"{present} classes",
-            remedy="look at the learning rate, at what the model ends in, and at the shares of the "
+            "note" if is_early else level,
+            seen=seen + after if is_early else seen,
+            remedy="train for longer: loupe resume RUN --epochs N"
+            if is_early
+            else "look at the learning rate, at what the model ends in, and at the shares of the "
             "classes (--set loss.weights=balanced)",
-            where=name,
+            where=str(names[most]),
             why="the accuracy is the share of that class",
             numbers={"images": sum(predicted), "classes": present},
         )

@@ -15,6 +15,14 @@ from torch.nn.modules.dropout import _DropoutNd
 from torch.optim import Optimizer
 
 from torchloupe.checks.parameters import find_unoptimized
+from torchloupe.checks.schedules import (
+    LOW,
+    ScheduleFacts,
+    find_scheduler,
+    judge_schedule,
+    length_of,
+    swings,
+)
 from torchloupe.checks.verdicts import sift
 from torchloupe.config.schema import CheckConfig
 from torchloupe.run.events import Level, Verdict
@@ -22,6 +30,8 @@ from torchloupe.run.events import Level, Verdict
 LOOKS = 20  # steps in which tensors are looked at
 PROBES = 6  # parameters that are looked at
 FEWEST = 3  # backwards without a step, and steps without a change, from which something is said
+TINY = 2  # images of a batch, whose mean and variance say little
+UNMOVED = 1e-7  # of a weight, which is less than its rounding
 
 
 @contextmanager
@@ -59,7 +69,12 @@ class Watch:
         self.backwards = self.steps = 0
         self.uncleared = self.empty = self.zeroed = self.infinite = 0
         self.in_eval_mode = self.evaluated_training = self.early_schedule = 0
-        self.same_batch, self.looked_batches = 0, 0
+        self.same_batch, self.looked_batches, self.tiny_batches = 0, 0, 0
+        self.wasted = 0  # backwards whose gradients were cleared before a step
+        self.low_steps, self.peak_rate = 0, 0.0
+        self.scheduler: Any = None
+        self._scheduler_began = self._searches = 0
+        self._is_pending = self._is_new_forward = False
         self._first_image: Tensor | None = None
         self._rates: list[float] = []
         self._has_backward = self._has_stepped = False
@@ -69,7 +84,20 @@ class Watch:
     def verdicts(self) -> list[Verdict]:
         """The verdicts on what was seen so far, errors first."""
         found = [*self._structure, *_judge_steps(self), *_judge_modes(self)]
+        found += judge_schedule(self._schedule())
         return sift(found, CheckConfig(ignore=self.ignore))
+
+    def _schedule(self) -> ScheduleFacts:
+        if self.scheduler is None:
+            return ScheduleFacts(self.steps, self.low_steps)
+        return ScheduleFacts(
+            self.steps,
+            self.low_steps,
+            self.scheduler.last_epoch - self._scheduler_began,
+            type(self.scheduler).__name__,
+            length_of(self.scheduler),
+            swings(self.scheduler),
+        )
 
     def _hook(self) -> list[Any]:
         handles: list[Any] = [self.model.register_forward_pre_hook(self._on_forward)]
@@ -90,10 +118,14 @@ class Watch:
             return
         if not self.steps and not self._rates:
             self._rates = [float(group["lr"]) for group in self.optimizer.param_groups]
+        self._is_new_forward = True
         image = next((each for each in inputs if isinstance(each, Tensor) and each.ndim), None)
         if image is None or self.looked_batches >= LOOKS:
             return
         self.looked_batches += 1
+        self.tiny_batches += len(image) <= TINY and any(
+            isinstance(m, _BatchNorm) and m.training for m in self.model.modules()
+        )
         if self._first_image is None:
             self._first_image = image[:1].detach().clone()
         elif self._first_image.shape == image[:1].shape:
@@ -107,12 +139,18 @@ class Watch:
                     left = parameter.grad
                     self.uncleared += bool(left is not None and left.any())
                 self._has_stepped = False
+            if parameter is self.probes[0] and self._is_new_forward:
+                if self._is_pending and self.backwards <= 3 * LOOKS:
+                    left = parameter.grad
+                    self.wasted += left is None or not bool(left.any())
+                self._is_pending, self._is_new_forward = True, False
             self._has_backward = True
 
         return look
 
     def _on_step(self, *_: Any) -> None:
         self.steps += 1
+        self._look_at_rate()
         if self.steps == 1:
             self._structure = find_unoptimized(self.model, self.optimizer)
             rates = [float(group["lr"]) for group in self.optimizer.param_groups]
@@ -126,7 +164,22 @@ class Watch:
             finite = all(bool(torch.isfinite(gradient).all()) for gradient in gradients[-PROBES:])
             self.infinite += not finite
         self.in_eval_mode += self.minds_mode and not self.model.training
-        self._has_backward = False
+        self._has_backward = self._is_pending = False
+
+    def _look_at_rate(self) -> None:
+        rates = [group["lr"] for group in self.optimizer.param_groups]
+        if any(isinstance(rate, Tensor) for rate in rates):  # to read it would wait for the device
+            return
+        rate = max(map(float, rates))
+        has_moved = bool(self.peak_rate) and rate != self.peak_rate
+        self.peak_rate = max(self.peak_rate, rate)
+        self.low_steps += rate < LOW * self.peak_rate
+        is_due = (self.steps == 2 and not self._searches) or (has_moved and self._searches < 2)
+        if self.scheduler is None and is_due:
+            self._searches += 1
+            self.scheduler = find_scheduler(self.optimizer)
+            if self.scheduler is not None:
+                self._scheduler_began = max(0, self.scheduler.last_epoch - self.steps)
 
     def _after_step(self, *_: Any) -> None:
         self._has_stepped = True
@@ -174,19 +227,39 @@ def _judge_steps(watch: Watch) -> list[Verdict]:
                 "one such step makes all weights NaN",
             )
         )
-    still = all(
-        torch.equal(now.detach(), old) for now, old in zip(watch.probes, watch.before, strict=True)
-    )
-    if steps >= FEWEST and still and not watch.empty and not watch._structure:
+    wasted, backwards = watch.wasted, min(watch.backwards, 3 * LOOKS)
+    if steps and wasted >= FEWEST and wasted > 0.6 * backwards:
+        found.append(
+            _say(
+                "backward-without-step",
+                f"the gradients of {wasted} of {backwards} backwards were cleared before a step",
+                "call optimizer.step() after each backward, inside the loop over the batches",
+                "all other batches are read and never learned from",
+            )
+        )
+    moved = _largest_change(watch) if steps >= FEWEST else 1.0
+    is_still = moved == 0 or (steps >= LOOKS and moved < UNMOVED)
+    if is_still and not watch.empty and not watch._structure:
         found.append(
             _say(
                 "weights-unchanged",
-                f"{steps} steps, and the weights are bit for bit as before",
-                "look at the learning rate, and at which parameters the optimizer has",
+                f"{steps} steps, and the weights are bit for bit as before"
+                if not moved
+                else f"{steps} steps have changed the weights by {moved:.1g} of their size",
+                "look at the learning rate, at clipping, and at which parameters the optimizer has",
                 "nothing is trained",
             )
         )
     return found
+
+
+def _largest_change(watch: Watch) -> float:
+    """The largest change of a parameter that is looked at, as a share of its size."""
+    pairs = zip(watch.probes, watch.before, strict=True)
+    changes = [
+        float((now.detach() - old).norm() / old.norm().clamp_min(1e-12)) for now, old in pairs
+    ]
+    return max(changes, default=1.0)
 
 
 def _judge_modes(watch: Watch) -> list[Verdict]:
@@ -217,6 +290,17 @@ def _judge_modes(watch: Watch) -> list[Verdict]:
                 "the learning rate changed between the first forward and the first step",
                 "call scheduler.step() after optimizer.step()",
                 "the first rate of the schedule is never used",
+                "warning",
+            )
+        )
+    if watch.looked_batches >= FEWEST and 2 * watch.tiny_batches > watch.looked_batches:
+        found.append(
+            _say(
+                "batchnorm-of-few-images",
+                f"{watch.tiny_batches} of {watch.looked_batches} batches hold at most {TINY} "
+                "images, and the model has BatchNorm",
+                "use larger batches, or GroupNorm",
+                "the mean and variance of one or two images are noise, and evaluation uses others",
                 "warning",
             )
         )

@@ -39,9 +39,9 @@ class TorchSchedule:
         self.note = f"learning rate: {name}, stepped once " + (
             "a step" if steps_between == 1 else f"an epoch ({steps_between:,} steps)"
         )
-        self._steps_between = steps_between
+        self.steps_between = steps_between
         self._base = [_values(group) for group in optimizer.param_groups]
-        self._pristine = scheduler
+        self.scheduler = scheduler
         self._moved: set[str] = {"lr"}
         self._step, self._has_ended = 0, False
         self._restart()
@@ -73,39 +73,39 @@ class TorchSchedule:
             self._step += 1
             self._advance()
         self._step = step
-        return cast("list[dict[str, Any]]", self._scheduler.optimizer.param_groups)
+        return cast("list[dict[str, Any]]", self._moving.optimizer.param_groups)
 
     def _restart(self) -> None:
-        self._scheduler = copy.deepcopy(self._pristine)
-        _prepare(self._scheduler.optimizer)
+        self._moving = copy.deepcopy(self.scheduler)
+        _prepare(self._moving.optimizer)
         self._step, self._has_ended = 0, False
         self._see_what_moved()
 
     def _advance(self) -> None:
-        is_due = self._step % self._steps_between == 0
+        is_due = self._step % self.steps_between == 0
         try:
-            if hasattr(self._scheduler, "step_update"):  # timm's, which count by themselves
-                self._scheduler.step_update(self._step)
+            if hasattr(self._moving, "step_update"):  # timm's, which count by themselves
+                self._moving.step_update(self._step)
                 if is_due:
-                    self._scheduler.step(self._step // self._steps_between)
+                    self._moving.step(self._step // self.steps_between)
             elif is_due and self._is_over():
                 self._has_ended = True  # and its last values stay
             elif is_due:
-                self._scheduler.step()
+                self._moving.step()
         except Exception as error:
             raise _failure(self.name, error) from error
         self._see_what_moved()
 
     def _is_over(self) -> bool:
         """Whether the scheduler has a last step, as OneCycleLR has, and stands at it."""
-        parts = [self._scheduler, *getattr(self._scheduler, "_schedulers", ())]
+        parts = [self._moving, *getattr(self._moving, "_schedulers", ())]
         return any(
             isinstance(part, OneCycleLR) and part.last_epoch + 1 >= part.total_steps
             for part in parts
         )
 
     def _see_what_moved(self) -> None:
-        for group, base in zip(self._scheduler.optimizer.param_groups, self._base, strict=True):
+        for group, base in zip(self._moving.optimizer.param_groups, self._base, strict=True):
             self._moved |= {key for key, value in base.items() if group[key] != value}
 
     def refuse_early_end(self, total_steps: int) -> None:

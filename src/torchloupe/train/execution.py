@@ -33,7 +33,6 @@ from torchloupe.train.verdicts import end_training, follow_training
 from torchloupe.trained.report import PAGE
 from torchloupe.trained.results import collect_results
 from torchloupe.trained.run import Run, write_page
-from torchloupe.trained.suspects import write_suspects
 
 
 @dataclass(frozen=True)
@@ -82,8 +81,6 @@ def run_session(
         if leads and (stages := describe_stages(read_events(folder), plan.monitor)):
             run.note(stages)
         contract = write_results(run, session, peaks)
-        if leads:
-            write_suspects(folder)
         if leads and session.config.track:
             run.record(collect_results(folder, session.run_data))
         model = session.parallel.gather_model()

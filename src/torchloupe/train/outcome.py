@@ -31,6 +31,7 @@ from torchloupe.run.state import evaluated_weights
 from torchloupe.run.weights import load_weights
 from torchloupe.system import files
 from torchloupe.train.verdicts import judge_results
+from torchloupe.trained.suspects import write_suspects
 
 MOST_PROBABILITIES = 1000  # classes; with more, predictions.parquet has no column of probabilities
 
@@ -83,7 +84,8 @@ def write_results(run: RunFolder, work: Session, peaks: Peaks) -> Contract:
         "save_pause_seconds": run.pause_seconds,
     }
     if world.leads:
-        metrics["verdicts"] = judge_results(metrics, work, run)
+        suspected = write_suspects(run.path, "test" if "test" in found else "val")
+        metrics["verdicts"] = judge_results(metrics, work, run, suspected)
     run.write_json("metrics.json", metrics)
     return contract
 

@@ -20,6 +20,7 @@ from torchloupe.distributed.rank import find_rank
 from torchloupe.errors import UsageError
 from torchloupe.hardware.device import choose_device
 from torchloupe.hardware.precision import nearest_format
+from torchloupe.hardware.process import process_settings_kept
 from torchloupe.model.wrapping import is_compiled, unwrap
 from torchloupe.prepare.data import open_source
 from torchloupe.prepare.objects import NO_OBJECTS, UserObjects
@@ -218,7 +219,7 @@ def new_session(
         )
     refuse_missing_ranks(config)
     objects = replace(objects, source=source)
-    with join_ranks(config) as world:
+    with process_settings_kept(), join_ranks(config) as world:
         try:
             session = prepare_session(settings, objects, listeners, world=world, began=began)
         except UnreadableError as error:
@@ -276,7 +277,7 @@ def continue_run(
     named = config.data.source if objects.source is None else objects.source
     source = open_source(config.data, named)
     objects = replace(objects, source=source)
-    with join_ranks(config) as world:
+    with process_settings_kept(), join_ranks(config) as world:
         refuse_new_names(path, config, source, contract, accept=accept_new_data)
         session = prepare_session(settings, objects, listeners, contract, world, began)
         changes = (

@@ -1,6 +1,6 @@
 """Verdicts on a run while it trains and at its end: who listens, and what is asked at the end."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -85,11 +85,20 @@ def judge_modes(session: Session) -> list[Verdict]:
 
 
 def judge_results(
-    metrics: Mapping[str, Any], session: Session, run: RunFolder
+    metrics: Mapping[str, Any],
+    session: Session,
+    run: RunFolder,
+    more: Sequence[Verdict] = (),
 ) -> list[dict[str, Any]]:
-    """All verdicts of the run, those on its scores included, which are recorded here."""
+    """All verdicts of the run; those on its scores, and `more`, are recorded here."""
     splits = ("val", "test")
-    found = [v for name in splits for v in judge_scores(metrics.get(name) or {}, name)]
-    for verdict in sift(found, session.config.check):
+    steps = session.state.step
+    epochs = steps / max(1, session.plan.steps_per_epoch)
+    found = [
+        verdict
+        for name in splits
+        for verdict in judge_scores(metrics.get(name) or {}, name, steps, epochs)
+    ]
+    for verdict in sift([*found, *more], session.config.check):
         run.record(verdict)
     return [event for event in read_events(run.path) if "verdict" in event]

@@ -57,6 +57,7 @@ from torchloupe.trained.outputs import (
 from torchloupe.trained.prediction import Prediction, decode, predict_images
 from torchloupe.trained.report import PAGE, audit_for_page, reopen_data, write_report
 from torchloupe.trained.samples import SampleTable, read_samples
+from torchloupe.trained.suspects import list_suspects
 
 
 def _samples_of(run: "Run") -> SampleTable:
@@ -67,10 +68,19 @@ def _samples_of(run: "Run") -> SampleTable:
     return read_samples(run.folder)
 
 
+def _suspects_of(run: "Run") -> list[dict[str, Any]]:
+    """Labels that are probably wrong, the likeliest first: id, split, label, proposed, score.
+
+    Those of images that were not trained on come first; of training images nothing is proposed.
+    """
+    return list_suspects(run.folder)
+
+
 class Run:
     """A run folder opened for use. `model` is in eval mode on `device`."""
 
     samples = property(_samples_of)
+    suspected_labels = property(_suspects_of)
 
     def __init__(
         self, folder: Path, model: nn.Module, contract: Contract, config: Config, step: int

@@ -10,22 +10,31 @@ import io
 import json
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
-from torchloupe.checks.label_noise import LEAST, score_labels
+from torchloupe.checks.label_noise import (
+    LEAST,
+    ODDS,
+    count_contradictions,
+    judge_suspects,
+    score_labels,
+)
 from torchloupe.errors import CheckpointError
+from torchloupe.run.events import Verdict
 from torchloupe.run.json_files import read_json
 from torchloupe.system import files
 from torchloupe.trained.samples import read_samples
 
 NAME = "suspected-labels.csv"
 COLUMNS = ("id", "split", "label", "proposed", "score")
-LEAST_ODDS = math.log(4)  # of another class, so that a model that knows little accuses no label
+LEAST_ODDS = math.log(ODDS)
 FEWEST_EPOCHS = 3  # of the ledger, below which margins are those of a model that knows nothing
 
 
@@ -35,39 +44,67 @@ def list_suspects(folder: Path) -> list[dict[str, Any]]:
     `score` is that of `score_labels`, or less the mean margin. No
     label is suspected where an image may have several.
     """
-    return [*_held_out(folder), *_trained(folder)]
+    metrics = folder / "metrics.json"
+    split = "test" if metrics.is_file() and "test" in read_json(metrics) else "val"
+    return [*_held_out(folder, split), *_trained(folder)]
 
 
-def write_suspects(folder: Path) -> None:
-    """Write RUN/suspected-labels.csv; its header alone where no label is suspected."""
+def write_suspects(folder: Path, split: str) -> list[Verdict]:
+    """Write RUN/suspected-labels.csv, its header alone where no label is suspected.
+
+    `split` is that of predictions.parquet. Returns what the suspected labels say.
+    """
+    held_out, trained = list(_held_out(folder, split)), list(_trained(folder))
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(list_suspects(folder))
+    writer.writerows([*held_out, *trained])
     files.replace_file(folder / NAME, text.getvalue().encode("utf-8", "surrogateescape"))
+    found = _read_predictions(folder)
+    counted = count_contradictions(found.shares, found.labels) if found else None
+    ids = [str(fact["id"]) for fact in (*held_out, *trained)]
+    return judge_suspects(counted, split, ids, len(trained))
 
 
-def _held_out(folder: Path) -> Iterator[dict[str, Any]]:
+@dataclass(frozen=True, eq=False)
+class _Predicted:
+    """What predictions.parquet says of N images of one label each."""
+
+    ids: list[str]
+    names: list[str]  # of the classes
+    labels: NDArray[np.int64]
+    shares: NDArray[np.float64]  # [N, K] probabilities
+
+
+def _read_predictions(folder: Path) -> _Predicted | None:
     path = folder / "predictions.parquet"
     if not path.is_file():
-        return
+        return None
     table = pq.read_table(path)
     is_single = pa.types.is_string(table.schema.field("label").type)
     if not is_single or "probabilities" not in table.column_names or not len(table):
-        return
+        return None
     names = json.loads((table.schema.metadata or {})[b"class_names"])
     number = {name: k for k, name in enumerate(names)}
     labels = np.array([number[name] for name in table["label"].to_pylist()])
-    shares = np.array(table["probabilities"].to_pylist())
+    shares = np.array(table["probabilities"].to_pylist(), dtype=np.float64)
+    return _Predicted(table["id"].to_pylist(), names, labels, shares)
+
+
+def _held_out(folder: Path, split: str) -> Iterator[dict[str, Any]]:
+    found = _read_predictions(folder)
+    if found is None:
+        return
+    labels, shares = found.labels, found.shares
     scores, proposed = score_labels(shares, labels)
     rows = np.arange(len(labels))
     odds = np.log(shares[rows, proposed] + LEAST) - np.log(shares[rows, labels] + LEAST)
-    ids = table["id"].to_pylist()
-    split = "test" if "test" in read_json(folder / "metrics.json") else "val"
     for row in np.argsort(-scores, kind="stable").tolist():
         if odds[row] < LEAST_ODDS:
             continue
-        yield _fact(ids[row], split, names[labels[row]], names[proposed[row]], scores[row])
+        names = found.names
+        label, other = names[labels[row]], names[proposed[row]]
+        yield _fact(found.ids[row], split, label, other, scores[row])
 
 
 def _trained(folder: Path) -> Iterator[dict[str, Any]]:
