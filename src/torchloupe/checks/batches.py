@@ -35,7 +35,7 @@ def judge_labels(batches: Sequence[Tensor]) -> list[Verdict]:
     """Verdicts on the labels of some batches in a row, class numbers [B] each."""
     if not batches or any(labels.ndim != 1 for labels in batches):
         return []
-    labels = torch.cat(batches)
+    labels = torch.cat(list(batches))
     if len(labels) < FEWEST_LABELS:
         return []
     if bool((labels == labels[0]).all()):
