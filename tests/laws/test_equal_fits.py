@@ -33,7 +33,7 @@ def fitted(out: Path) -> dict[str, Tensor]:
     run = loupe.fit(
         (IMAGES, LABELS),
         model=Plain(),
-        epochs=2,
+        epochs=1,
         batch_size=48,
         out=out,
         settings={"train.report": False, "augment.translate": 0.1},
