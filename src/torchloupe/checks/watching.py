@@ -237,20 +237,25 @@ def _judge_steps(watch: Watch) -> list[Verdict]:
                 "all other batches are read and never learned from",
             )
         )
-    moved = _largest_change(watch) if steps >= FEWEST else 1.0
-    is_still = moved == 0 or (steps >= LOOKS and moved < UNMOVED)
-    if is_still and not watch.empty and not watch._structure:
-        found.append(
-            _say(
-                "weights-unchanged",
-                f"{steps} steps, and the weights are bit for bit as before"
-                if not moved
-                else f"{steps} steps have changed the weights by {moved:.1g} of their size",
-                "look at the learning rate, at clipping, and at which parameters the optimizer has",
-                "nothing is trained",
-            )
+    return [*found, *_judge_weights(watch)]
+
+
+def _judge_weights(watch: Watch) -> list[Verdict]:
+    """An error where the weights are as before, or have moved less than they are rounded."""
+    moved = _largest_change(watch) if watch.steps >= FEWEST else 1.0
+    is_still = moved == 0 or (watch.steps >= LOOKS and moved < UNMOVED)
+    if not is_still or watch.empty or watch._structure:
+        return []
+    return [
+        _say(
+            "weights-unchanged",
+            f"{watch.steps} steps, and the weights are bit for bit as before"
+            if not moved
+            else f"{watch.steps} steps have changed the weights by {moved:.1g} of their size",
+            "look at the learning rate, at clipping, and at which parameters the optimizer has",
+            "nothing is trained",
         )
-    return found
+    ]
 
 
 def _largest_change(watch: Watch) -> float:
