@@ -45,16 +45,16 @@ def shown_by(script: str, columns: int = 80, **environment: str) -> str:
     """What a script writes to a terminal that is its stderr."""
     ours, theirs = open_terminal(columns)
     kept = {name: value for name, value in os.environ.items() if name not in ("CI", "NO_COLOR")}
-    done = subprocess.run(
+    child = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(script)],
         stderr=theirs,
         stdout=subprocess.DEVNULL,
         env={**kept, "TERM": "xterm", **environment},
-        check=False,
     )
     os.close(theirs)
-    assert done.returncode == 0
-    return read_all(ours)
+    shown = read_all(ours)  # while it runs: a terminal nobody reads from blocks it after 4 KiB
+    assert child.wait() == 0
+    return shown
 
 
 SCRIPT = """

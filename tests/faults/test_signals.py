@@ -202,6 +202,7 @@ def test_signal_while_decoding_leaves_nothing_behind(tmp_path: Path, number: int
     assert code == 0, text
 
 
+@LONG
 def test_second_ctrl_c_stops_at_once_and_the_checkpoint_before_is_whole(home: Path) -> None:
     run, slow, inside = home / "twice", home / "slow-train", home / "in-train"
     slow.touch()
@@ -229,6 +230,7 @@ def test_second_ctrl_c_stops_at_once_and_the_checkpoint_before_is_whole(home: Pa
     assert is_bit_equal(home / "whole", run)
 
 
+@LONG
 def test_second_sigterm_does_not_break_the_save(home: Path) -> None:
     run = home / "again"
     (home / "in-save").unlink(missing_ok=True)
