@@ -88,7 +88,7 @@ OPTIONS = {
         *("RUN", "--host", "--port", "--workers", "--token", "--write-deploy", "--device"),
         *("--model", "--trust-code", "--traceback"),
     ],
-    "eject": ["RUN", "--notebook", "--model", "--trust-code", "--traceback"],
+    "eject": ["RUN", "--notebook", "--data", "--prove", "--model", "--trust-code", "--traceback"],
     "diff": ["RUN", "OTHER", "--json", "--traceback"],
 }
 

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from torchloupe.cli.options import RunFolder, RunModel, TrustCode, results_only
+from torchloupe.errors import UsageError, printable
 
 
 def eject(
@@ -13,23 +14,46 @@ def eject(
     notebook: Annotated[
         bool, typer.Option("--notebook", help="A notebook (.ipynb) of the same code.")
     ] = False,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data",
+            metavar="FILE.npz",
+            help="Store the decoded images and their split there, and have the code read that: "
+            "for shards, archives, HDF5, Parquet, and splits by groups.",
+        ),
+    ] = None,
+    prove: Annotated[
+        bool,
+        typer.Option("--prove", help="Train the file and compare its weights with the run's."),
+    ] = False,
     model: RunModel = None,
     trust_code: TrustCode = False,
 ) -> None:
     """Write a run as one file of plain PyTorch that is yours.
 
-    Data, model, loop, evaluation and checkpoint, without torchloupe. In fp32 and without
-    augmentation it trains to the same weights, bit for bit; what differs is said at its head.
+    Data, model, loop, evaluation and checkpoint, without torchloupe. Its head says what is other
+    than in the run; --prove trains it and says whether the weights are the same, bit for bit.
 
     loupe eject runs/digits-001 > train.py
 
     loupe eject runs/photos-001 --notebook > train.ipynb
+
+    loupe eject runs/shards-001 --data images.npz --prove > train.py
     """
     with results_only() as line:
         from torchloupe.deploy.ejection.notebook import to_notebook
         from torchloupe.deploy.ejection.page import eject as write
 
         line.say(f"reading {run}")
-        page = write(Path(run), model=model, trust_code=trust_code)
+        if data is not None and not data.endswith(".npz"):
+            raise UsageError(f"--data {printable(data)} is no .npz", "--data images.npz")
+        page = write(
+            Path(run),
+            model=model,
+            trust_code=trust_code,
+            images=None if data is None else Path(data),
+            is_proved=prove,
+        )
         page = to_notebook(page) if notebook else page
     print(page, end="")

@@ -1,9 +1,11 @@
 """The run as a file of plain PyTorch: it trains to the same weights, and reads well."""
 
 import ast
+import io
 import json
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +115,9 @@ def test_the_file_trains_to_the_weights_of_the_run(trained: Path, tmp_path: Path
     page = eject(trained)
     saved = train_alone(page, tmp_path / "alone")
     assert find_different(trained, saved["model"]) == []
-    assert "bit for bit" in page.split('"""')[1]
+    head = page.split('"""')[1]
+    assert "the same steps" in head
+    assert "bit for bit" not in head  # which is said only where it was tried
     assert "torchloupe" not in imported_by(page)
     assert lint(page, tmp_path) == ""
 
@@ -202,6 +206,32 @@ def test_what_no_file_can_name_is_refused(trained: Path, tmp_path: Path) -> None
     loupe.fit(source, model=model, epochs=0.3, out=tmp_path / "run", settings=FP32)
     with pytest.raises(UsageError, match="model of this run was a Python object"):
         eject(tmp_path / "run")
+
+
+def test_images_of_shards_are_stored_for_the_file_and_the_weights_proved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photographs = plant_photographs(tmp_path / "photos")
+    with tarfile.open(tmp_path / "shard-000.tar", "w") as shard:
+        for number, file in enumerate(sorted(photographs.rglob("*.*g"))):
+            shard.add(file, f"{number:04}{file.suffix}")
+            label = str(photographs / "green" in file.parents).encode()
+            member = tarfile.TarInfo(f"{number:04}.cls")
+            member.size = len(label)
+            shard.addfile(member, io.BytesIO(label))
+    settings = {**FP32, "data.size": "16", "data.test_fraction": 0.2}
+    source = str(tmp_path / "shard-000.tar")
+    loupe.fit(source, model="net", epochs=1, out=tmp_path / "run", settings=settings)
+    with pytest.raises(UsageError, match="data of another kind") as refused:
+        eject(tmp_path / "run")
+    assert "--data images.npz" in refused.value.hint
+    monkeypatch.chdir(tmp_path)  # what it writes stays out of the folder that it is called in
+    page = eject(tmp_path / "run", images=Path("images.npz"), is_proved=True)
+    assert "Proved when it was written" in page.split('"""')[1]
+    assert not (tmp_path / "last.pt").exists()
+    assert lint(page, tmp_path) == ""
+    saved = train_alone(page.replace('"images.npz"', '"../images.npz"'), tmp_path / "alone")
+    assert find_different(tmp_path / "run", saved["model"]) == []
 
 
 @pytest.mark.slow

@@ -21,13 +21,17 @@ from torchloupe.errors import UsageError, printable
 
 LAZY_BYTES = 4 * 10**9  # of decoded images; more are decoded when they are needed
 KERNELS = {"nearest": "NEAREST", "bilinear": "BILINEAR", "bicubic": "BICUBIC", "lanczos": "LANCZOS"}
-_WRITES = "loupe eject writes files for digits, class folders, .npz and .npy arrays, .csv and .tsv"
+_WRITES = "add --data images.npz, which stores the decoded images and their split for the file"
 
 
-def describe_data(facts: Facts) -> Part:
-    """How the file gets its images, labels and split. UsageError for data of other kinds."""
-    part = _describe_source(facts)
-    part.add(_describe_split(facts))
+def describe_data(facts: Facts, stored: Part | None = None) -> Part:
+    """How the file gets its images, labels and split. UsageError for data of other kinds.
+
+    `stored` reads them from a file that was written for it.
+    """
+    part = stored or _describe_source(facts)
+    if stored is None:
+        part.add(_describe_split(facts))
     contract = facts.contract
     height, width = contract.size
     part.settings += [
@@ -132,7 +136,7 @@ def _describe_table(facts: Facts) -> Part:
         raise UsageError(
             f"the table {printable(source)} needs more than a few lines to read: its cells are not "
             "the plain paths and class names",
-            "save a table with the paths relative to it, a column of labels, and train with that",
+            _WRITES,
         )
     part = Part({"table", "files"}, packages={"pillow"})
     part.settings += [
@@ -198,7 +202,7 @@ def _describe_arrays(facts: Facts) -> Part:
         raise UsageError(
             f"the arrays have {shape[0]} x {shape[1]} pixels and the model takes "
             f"{facts.contract.size[0]} x {facts.contract.size[1]}",
-            "save them in the size of the model, and train with those",
+            _WRITES,
         )
     return part
 
@@ -303,7 +307,7 @@ def check_data(facts: Facts, code: str) -> list[str]:
         if dict(zip(found[0], found[1].tolist(), strict=True)) != wanted:
             raise UsageError(
                 "a few lines of code don't find the images of this run in its folders",
-                "move other image files out of the data folder, or list the images in a .csv",
+                _WRITES,
             )
         keys = np.array([space["make_key"](name.encode()) for name in ids], dtype=np.uint64)
         if not np.array_equal(keys, samples.keys[sound]):
@@ -321,5 +325,6 @@ def check_data(facts: Facts, code: str) -> list[str]:
         return []
     return [
         f"{moved:,} of {len(ids):,} images are in another part than in the run, whose rules for "
-        "groups, folds, copies and very small classes take more than a few lines"
+        "groups, folds, copies and very small classes take more than a few lines; --data "
+        "IMAGES.npz stores the split of the run"
     ]

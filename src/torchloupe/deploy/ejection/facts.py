@@ -24,7 +24,7 @@ from torchloupe.run.data_record import DataRecord
 from torchloupe.run.events import read_events
 from torchloupe.run.json_files import read_json
 from torchloupe.run.places import find_run
-from torchloupe.system.user_code import PYTHON_OBJECT, is_object_spec
+from torchloupe.system.user_code import PYTHON_OBJECT, is_object_spec, trusted_name
 from torchloupe.trained.run import read_contract
 
 
@@ -64,7 +64,7 @@ class Facts:
         return bool((self.parts == 2).any())
 
 
-def read_facts(folder: Path) -> Facts:
+def read_facts(folder: Path, *, trust_code: bool = False) -> Facts:
     """The facts of a run folder; refuses what no file can be written for.
 
     Raises UsageError where data or objects were passed from Python, DataError where the data are
@@ -74,7 +74,8 @@ def read_facts(folder: Path) -> Facts:
     settings, contract = read_settings(path / "config.json"), read_contract(path)
     config = settings.config
     refuse_objects(config)
-    data = align_classes(open_source(config.data, config.data.source), contract.class_names)
+    source = trusted_name(config.data.source, "data", path, trust_code)
+    data = align_classes(open_source(config.data, source), contract.class_names)
     record = read_record(path)
     keys = data.samples.keys
     place = np.searchsorted(record.ids, keys).clip(max=max(len(record.ids) - 1, 0))

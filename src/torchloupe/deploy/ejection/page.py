@@ -7,6 +7,8 @@ from torchloupe import __version__
 from torchloupe.deploy.ejection.data import check_data, describe_data
 from torchloupe.deploy.ejection.facts import Facts, read_facts
 from torchloupe.deploy.ejection.model import describe_model
+from torchloupe.deploy.ejection.proof import Proof, prove
+from torchloupe.deploy.ejection.stored import describe_stored, open_stored, write_stored
 from torchloupe.deploy.ejection.text import (
     WIDTH,
     Part,
@@ -23,22 +25,45 @@ from torchloupe.units import plural
 _BODY = "# --- Settings"
 
 
-def eject(folder: Path, *, model: str | None = None, trust_code: bool = False) -> str:
+def eject(
+    folder: Path,
+    *,
+    model: str | None = None,
+    trust_code: bool = False,
+    images: Path | None = None,
+    is_proved: bool = False,
+) -> str:
     """The run as one file of plain PyTorch, which imports nothing of torchloupe.
 
     The data must be where they were: their names are compared with what the file finds. `model`
-    is the code of the model, for a run with one of one's own. Raises UsageError for runs that
-    can't be written as such a file.
+    is the code of the model, for a run with one of one's own. With `images`, a .npz, the decoded
+    images and their split are written there, and the file reads that. With `is_proved` the file is
+    trained, which takes as long as the run did, and its head says how its weights compare.
+
+    Raises UsageError for runs that can't be written as such a file.
     """
-    facts = read_facts(folder)
+    facts = read_facts(folder, trust_code=trust_code)
     name = model or trusted_name(facts.config.model.name, "model", facts.folder, trust_code)
+    stored = None
+    if images is not None:
+        facts, data = open_stored(facts, trust_code=trust_code)
+        stored = describe_stored(facts, images)
     part = _first_settings(facts)
-    part.add(describe_data(facts))
+    part.add(describe_data(facts, stored))
     part.add(describe_training(facts))
     part.add(describe_model(facts, name))
-    part.differs += check_data(facts, _data_code(part))
+    if images is None:
+        part.differs += check_data(facts, _data_code(part))
+    else:
+        write_stored(facts, data, images)
     part.values["head"] = write_head(facts, part)
-    return _fill(part)
+    page = _fill(part)
+    if is_proved:
+        own = Path(name.rpartition(":")[0])
+        beside = own.absolute().parent if own.suffix == ".py" else None
+        part.values["head"] = write_head(facts, part, prove(page, facts.folder, beside))
+        page = _fill(part)
+    return page
 
 
 def _first_settings(facts: Facts) -> Part:
@@ -75,7 +100,7 @@ def _data_code(part: Part) -> str:
     return f"{list_imports(body)}\n\n{body}"
 
 
-def write_head(facts: Facts, part: Part) -> str:
+def write_head(facts: Facts, part: Part, proof: Proof | None = None) -> str:
     """The docstring: what the file does, how to run it, and what is not as in the run."""
     config = facts.config
     title = f'"""Train {printable(config.model.name, 40)} on {printable(facts.data.name, 30)}'
@@ -99,14 +124,31 @@ def write_head(facts: Facts, part: Part) -> str:
         for text in part.differs:
             lines += _wrap(text[:1].upper() + text[1:] + ".", "- ", "  ")
     else:
+        lines += _wrap(f"The same images in the same order, and the same steps {seen}.")
+    if proof is not None:
+        lines += ["", *_wrap(_describe_proof(proof))]
+    elif not part.differs:
         lines += _wrap(
-            f"The same images in the same order, and the same steps: {seen} the last weights are "
-            "those of the run, bit for bit."
+            "Nothing is known that would make its last weights others than those of the run; "
+            "`loupe eject --prove` trains it and compares them."
         )
     for text in part.remarks:
         lines += ["", *_wrap(text)]
     return "\n".join(line.replace("\\", "\\\\").replace('"""', "'''") if n else line
                      for n, line in enumerate(lines)) + '\n"""'  # fmt: skip
+
+
+def _describe_proof(proof: Proof) -> str:
+    """How the weights of the trained file compare with those of the run."""
+    if proof.is_equal:
+        return (
+            f"Proved when it was written: trained on that machine, all {proof.tensors:,} tensors "
+            "of its last weights are those of the run, bit for bit."
+        )
+    return (
+        f"Trained when it was written, {len(proof.different):,} of {proof.tensors:,} tensors of "
+        f"its last weights differ from those of the run, by {proof.largest:.1e} at most."
+    )
 
 
 def _wrap(text: str, first: str = "", rest: str = "") -> list[str]:
