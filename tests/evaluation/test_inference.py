@@ -4,7 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from torchloupe.evaluation.inference import BATCH_MULTIPLE, eval_mode, forward, to_probabilities
+from torchloupe.evaluation.inference import (
+    BATCH_MULTIPLE,
+    eval_mode,
+    find_equal_sizes,
+    forward,
+    to_probabilities,
+)
 from torchloupe.hardware.memory import MicroBatchLimit
 from torchloupe.hardware.precision import Precision
 
@@ -76,3 +82,30 @@ def test_probabilities_of_classes_sum_to_one_and_those_of_labels_need_not() -> N
     logits = torch.tensor([[2.0, 1.0, 3.0]])
     assert float(to_probabilities(logits, False).sum()) == pytest.approx(1)
     assert float(to_probabilities(logits, True).sum()) > 2
+
+
+class Odd(nn.Module):
+    """Gives other bits in batches smaller than `from_size`, and counts images."""
+
+    def __init__(self, from_size: int) -> None:
+        super().__init__()
+        self.from_size, self.computed = from_size, 0
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.computed = len(images)
+        logits = images.flatten(1)
+        return logits if len(images) >= self.from_size else logits + 1e-6
+
+
+def test_sizes_that_give_the_bits_of_a_full_batch_are_found_and_not_filled_up() -> None:
+    images = torch.rand(BATCH_MULTIPLE, 1, 2, 2)
+    assert find_equal_sizes(Odd(1), images) == (1, 2, 4, 8)
+    assert find_equal_sizes(Odd(16), images) == ()
+    model = Odd(4)
+    sizes = find_equal_sizes(model, images)
+    assert sizes == (4, 8)
+    for count, computed in ((1, 4), (4, 4), (5, 8), (9, 16), (16, 16), (17, 32)):
+        part = images.repeat(2, 1, 1, 1)[:count]
+        assert torch.equal(forward(model, part, sizes=sizes), forward(model, part))
+        forward(model, part, sizes=sizes)
+        assert model.computed == computed

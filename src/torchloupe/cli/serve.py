@@ -50,7 +50,7 @@ def serve(
     model: RunModel = None,
     trust_code: TrustCode = False,
 ) -> None:
-    """Serve predictions over HTTP, with a page to drop images on.
+    """Serve predictions of a run or an exported folder over HTTP, with a page for images.
 
     The address that it prints has the token in it. docs/serving.md has requests and limits.
 
@@ -65,10 +65,12 @@ def serve(
         )
     with results_only() as line:
         if write_deploy is not None:
+            from torchloupe.deploy.artefact.folder import is_export
             from torchloupe.deploy.serving.files import write_files
             from torchloupe.run.places import find_run
 
-            written = write_files(find_run(Path(run)), Path(write_deploy))
+            place = Path(run) if is_export(run) else find_run(Path(run))
+            written = write_files(place, Path(write_deploy))
         else:
             from torchloupe.deploy.serving.server import ServerOptions
             from torchloupe.deploy.serving.server import serve as start
@@ -80,7 +82,7 @@ def serve(
                 port=port,
                 workers=workers,
                 token=token or os.environ.get("LOUPE_TOKEN", ""),
-                device=device or "auto",
+                device=device,
                 model=model,
                 trust_code=trust_code,
             )

@@ -1,6 +1,6 @@
 """Forward passes without gradients, in batches whose size never changes the bits."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 
 import torch
@@ -36,6 +36,7 @@ def forward(
     images: Tensor,
     precision: Precision | None = None,
     micro_limit: MicroBatchLimit | None = None,
+    sizes: Sequence[int] = (),
 ) -> Tensor:
     """Logits [B, K] in float32, whatever format the forward ran in.
 
@@ -44,6 +45,7 @@ def forward(
     LARGEST_BATCH images; large images go one by one. An image then gets the same logits alone, in
     a full batch and in the last, smaller one. docs/LOG.md says on which CPUs this was needed.
     Where memory runs out, images go in smaller micro-batches, which `micro_limit` remembers.
+    `sizes` are smaller batches that give the same bits (find_equal_sizes) and need no padding.
     """
     micro_limit = micro_limit or MicroBatchLimit()
     at_once = 1 if images[0].numel() >= LARGE_IMAGE else LARGEST_BATCH
@@ -52,16 +54,36 @@ def forward(
     def run(span: slice) -> Tensor:
         piece = images[span]
         with nullcontext() if precision is None else precision.autocast():
-            logits: Tensor = model(piece if micro_limit.most == 1 else _fill_up(piece))
+            logits: Tensor = model(piece if micro_limit.most == 1 else _fill_up(piece, sizes))
         return logits[: len(piece)].float()
 
     pieces = list(in_micro_batches(len(images), micro_limit, run))
     return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
 
 
-def _fill_up(images: Tensor) -> Tensor:
-    """`images` with its last one repeated, up to a multiple of BATCH_MULTIPLE."""
-    missing = -len(images) % BATCH_MULTIPLE
+def find_equal_sizes(
+    model: nn.Module, images: Tensor, precision: Precision | None = None
+) -> tuple[int, ...]:
+    """The sizes below BATCH_MULTIPLE at which a batch gives the bits of a full one, here.
+
+    `images` are BATCH_MULTIPLE different ones. Kernels are chosen by the size of a batch and not by
+    what is in it, so one trial of each power of two tells; at both ends of the full batch, since
+    some kernels treat its last images otherwise.
+    """
+    full = forward(model, images, precision)
+    found = []
+    for size in (1, 2, 4, 8):
+        with nullcontext() if precision is None else precision.autocast():
+            ends = [model(part).float() for part in (images[:size], images[-size:])]
+        if all(map(torch.equal, ends, (full[:size], full[-size:]))):
+            found.append(size)
+    return tuple(found)
+
+
+def _fill_up(images: Tensor, sizes: Sequence[int] = ()) -> Tensor:
+    """`images` with its last one repeated, up to one of `sizes` or a multiple of BATCH_MULTIPLE."""
+    target = next((size for size in sizes if size >= len(images)), 0)
+    missing = target - len(images) if target else -len(images) % BATCH_MULTIPLE
     if not missing:
         return images
     filled = torch.cat([images, images[-1:].expand(missing, *images.shape[1:])])

@@ -4,7 +4,7 @@ Views are made of the images as the model takes them, on their device, so that t
 for files, packs, arrays and Datasets.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -58,10 +58,12 @@ def forward_views(
     views: str = "one",
     precision: Precision | None = None,
     micro_limit: MicroBatchLimit | None = None,
+    sizes: Sequence[int] = (),
 ) -> Tensor:
-    """The mean of the logits [B, K] over all views of `images`, in float32."""
+    """The mean of the logits [B, K] over all views of `images`; `sizes` as in `forward`."""
     micro_limit = micro_limit or MicroBatchLimit()
-    logits = [forward(model, view, precision, micro_limit) for view in make_views(images, views)]
+    seen = make_views(images, views)
+    logits = [forward(model, view, precision, micro_limit, sizes) for view in seen]
     total = logits[0]
     for more in logits[1:]:
         total = total + more

@@ -90,6 +90,7 @@ class Run:
         self.contract = contract
         self.config = config
         self.step = step
+        self.equal_sizes: tuple[int, ...] = ()  # of small batches with the bits of large ones
 
     def __repr__(self) -> str:
         return f"Run({str(self.folder)!r}, step={self.step}, classes={len(self.class_names)})"
@@ -254,7 +255,9 @@ class Run:
         with eval_mode(self.model), laid_out(self.model, self.config):
             images = self.contract.normalise(torch.from_numpy(pixels).to(self.device))
             found: NDArray[np.float32] = (
-                forward_views(self.model, images, views, precision).cpu().numpy()
+                forward_views(self.model, images, views, precision, sizes=self.equal_sizes)
+                .cpu()
+                .numpy()
             )
         return found
 

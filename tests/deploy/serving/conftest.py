@@ -15,7 +15,7 @@ from servers import TOKEN, Served, encode
 import torchloupe as loupe
 from torchloupe.deploy.serving.application import make_application
 from torchloupe.deploy.serving.limits import Limits
-from torchloupe.deploy.serving.server import ServerOptions, bind, configure
+from torchloupe.deploy.serving.server import ServerOptions, bind, configure, warm_up
 from torchloupe.deploy.serving.service import Service
 from torchloupe.trained.run import Run
 
@@ -41,6 +41,8 @@ def start(run: Run) -> Iterator[Callable[..., Served]]:
 
     def begin(limits: Limits | None = None, served: Any = None) -> Served:
         limits = limits or Limits()
+        if served is None:
+            warm_up(run)
         service, log = Service(served or run, limits), io.StringIO()
         listening = bind("127.0.0.1", 0)
         application = make_application(service, host="127.0.0.1", token=TOKEN, log=log)

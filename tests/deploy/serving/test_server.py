@@ -1,18 +1,30 @@
 """`loupe serve` as a process: its address, its end under load, and what it never opens."""
 
+import configparser
 import json
+import shutil
 import signal
 import socket
+import subprocess
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 import pytest
 from children import Child, run_python, wait_until
-from servers import TOKEN
+from servers import TOKEN, Served
 
 from torchloupe.cli import main
-from torchloupe.deploy.serving.server import NO_TOKEN, ServerOptions, bind, settle
+from torchloupe.deploy.artefact.opened import open_export
+from torchloupe.deploy.serving.files import write_files
+from torchloupe.deploy.serving.server import (
+    NO_TOKEN,
+    ServerOptions,
+    bind,
+    make_worker,
+    settle,
+)
 from torchloupe.errors import ResourceError, UsageError
 from torchloupe.trained.run import Run
 
@@ -51,6 +63,30 @@ def end_under_load(server: Child, said: Path, digit: bytes) -> list[int]:
     for client in clients:
         client.join(30)
     return codes
+
+
+@pytest.fixture(scope="module")
+def exported(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run as an ONNX file with what belongs to it."""
+    return run.export(out=tmp_path_factory.mktemp("served-export") / "export", files=20)
+
+
+def test_an_exported_folder_is_served_as_its_run(
+    run: Run, exported: Path, digit: bytes, start: Callable[..., Served], tmp_path: Path
+) -> None:
+    server = start(served=open_export(exported))
+    answer = server.client.post("/predict", content=digit).json()
+    wanted = run.predict(digit)
+    assert answer["label"] == wanted.label
+    assert answer["confidence"] == pytest.approx(wanted.confidence, abs=1e-4)
+    assert server.client.get("/classes").json()["can_look"] is False
+    refused = server.client.post("/look", content=digit)
+    assert (refused.status_code, refused.json()["hint"]) == (501, "serve the run for that")
+    make_worker(ServerOptions(str(exported)))  # as the command opens it
+    with pytest.raises(UsageError, match="--device is for a run"):
+        make_worker(ServerOptions(str(exported), device="cpu"))
+    written = write_files(exported, tmp_path / "deploy")
+    assert "torchloupe[serve,export]==" in written[0].read_text()
 
 
 @pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=pytest.mark.slow)])
@@ -152,8 +188,44 @@ def test_files_to_set_a_server_up_are_written_once(
     assert main.run(["serve", str(run.folder), "--write-deploy", str(place)]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 2
     docker = (place / "Dockerfile").read_text()
-    assert "COPY --chown=loupe net /run-folder" in docker
-    assert "USER loupe" in docker
+    assert "COPY --chown=10001 net /run-folder" in docker
+    assert "USER 10001" in docker
     unit = (place / "loupe-serve.service").read_text()
     assert "ExecStart=/opt/loupe/bin/loupe serve /srv/net --port 8000" in unit
     assert main.run(["serve", str(run.folder), "--write-deploy", str(place)]) == 6
+
+
+def test_the_unit_is_one_that_systemd_reads_and_the_dockerfile_is_whole(
+    run: Run, tmp_path: Path
+) -> None:
+    docker, unit = write_files(run.folder, tmp_path / "deploy")
+    words = [line.split(" ", 1)[0] for line in join_lines(docker.read_text())]
+    known = {"FROM", "RUN", "COPY", "USER", "EXPOSE", "STOPSIGNAL", "HEALTHCHECK", "ENTRYPOINT"}
+    assert set(words) == known
+    assert words[0] == "FROM"
+    assert words.index("USER") < words.index("ENTRYPOINT")
+    if linter := shutil.which("hadolint"):
+        done = subprocess.run([linter, str(docker)], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout) == (0, "")
+    parser = configparser.RawConfigParser(strict=True)
+    parser.optionxform = str  # type: ignore[assignment]
+    parser.read_string(unit.read_text())
+    assert parser["Service"]["KillSignal"] == "SIGTERM"
+    if analyse := shutil.which("systemd-analyze"):
+        # it looks for the program too, which is installed on the machine that the unit is for
+        there = unit.read_text().replace("/opt/loupe/bin/loupe", "/bin/true")
+        place = tmp_path / "loupe-serve.service"
+        place.write_text(there)
+        done = subprocess.run(
+            [analyse, "verify", "--recursive-errors=no", str(place)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+def join_lines(text: str) -> list[str]:
+    """The instructions of a Dockerfile, each in one line."""
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    return "\n".join(lines).replace("\\\n", " ").splitlines()

@@ -139,6 +139,7 @@ def _classes(service: Service) -> Endpoint:
                 "classes": list(service.served.class_names),
                 "several_labels": contract.multi_label,
                 "size": list(contract.size),
+                "can_look": service.can_look,
             }
         )
 

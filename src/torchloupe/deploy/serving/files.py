@@ -3,16 +3,17 @@
 from pathlib import Path
 
 from torchloupe import __version__
+from torchloupe.deploy.artefact.folder import is_export, read_facts
 from torchloupe.errors import ResourceError, UsageError, printable
 
 _DOCKERFILE = """\
 # Build beside the run folder:  docker build -t classifier .
 # Run:  docker run --rm -p 8000:8000 -e LOUPE_TOKEN=... classifier
 FROM python:3.12-slim
-RUN useradd --system --create-home loupe \\
- && pip install --no-cache-dir "torchloupe[serve]=={version}"
-COPY --chown=loupe {run} /run-folder
-USER loupe
+RUN useradd --uid 10001 --create-home loupe \\
+ && pip install --no-cache-dir "torchloupe[{extras}]=={version}"
+COPY --chown=10001 {run} /run-folder
+USER 10001
 EXPOSE 8000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s CMD ["python", "-c", \\
@@ -38,6 +39,21 @@ NoNewPrivileges=yes
 PrivateTmp=yes
 ProtectSystem=strict
 ProtectHome=yes
+ProtectClock=yes
+ProtectControlGroups=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+ProtectProc=invisible
+CapabilityBoundingSet=
+LockPersonality=yes
+RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+SystemCallArchitectures=native
+UMask=0077
 MemoryMax=4G
 TasksMax=256
 LimitNOFILE=4096
@@ -48,13 +64,17 @@ WantedBy=multi-user.target
 
 
 def write_files(run: Path, folder: Path) -> list[Path]:
-    """Write Dockerfile and loupe-serve.service into `folder`; nothing there is replaced."""
+    """Write Dockerfile and loupe-serve.service into `folder`; nothing there is replaced.
+
+    `run` is a run folder or an exported one, which needs the library that runs it.
+    """
     name = run.name or "run"
     if not name.replace("-", "").replace("_", "").replace(".", "").isalnum():
         raise UsageError(
             f"{printable(name)} is no name for a Dockerfile and a unit", "rename the run folder"
         )
-    values = {"run": name, "version": __version__}
+    extras = _extras_of(run)
+    values = {"run": name, "version": __version__, "extras": extras}
     written = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -68,3 +88,8 @@ def write_files(run: Path, folder: Path) -> list[Path]:
             "give a new folder",
         ) from None
     return written
+
+
+def _extras_of(run: Path) -> str:
+    kind = read_facts(run)["to"] if is_export(run) else ""
+    return {"onnx": "serve,export", "openvino": "serve,openvino"}.get(kind, "serve")

@@ -4,6 +4,7 @@ With several workers each has a model, limits and counts of its own; the parent 
 where one died.
 """
 
+import math
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -18,13 +19,21 @@ from typing import Any
 import torch
 import uvicorn
 
+from torchloupe.deploy.artefact.opened import open_trained
 from torchloupe.deploy.serving.application import make_application
 from torchloupe.deploy.serving.connections import make_protocol
 from torchloupe.deploy.serving.guard import Guard, is_loopback
 from torchloupe.deploy.serving.limits import Limits
 from torchloupe.deploy.serving.service import Served, Service
 from torchloupe.errors import LoupeError, ResourceError, UsageError, printable
-from torchloupe.trained.run import open_run
+from torchloupe.evaluation.inference import (
+    BATCH_MULTIPLE,
+    LARGE_IMAGE,
+    eval_mode,
+    find_equal_sizes,
+)
+from torchloupe.trained.outputs import laid_out, precision_of
+from torchloupe.trained.run import Run
 
 NO_TOKEN = "none"  # says that no token is wanted
 _RESTART_SECONDS = 1.0
@@ -41,7 +50,7 @@ class ServerOptions:
     port: int = 8000
     workers: int = 1
     token: str = ""  # empty: one is drawn
-    device: str = "auto"
+    device: str | None = None  # of a run; an exported folder runs on the CPU
     model: str | None = None
     trust_code: bool = False
     limits: Limits = field(default_factory=Limits)
@@ -123,10 +132,10 @@ def run_worker(options: ServerOptions, listening: socket.socket) -> None:
 
 
 def make_worker(options: ServerOptions) -> Guard:
-    """The application of a worker: the run opened, and warmed up by one batch."""
+    """The application of a worker: the run or export opened, and warmed up by one batch."""
     if options.workers > 1:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // options.workers))
-    served = open_run(
+    served: Served = open_trained(
         options.run, model=options.model, trust_code=options.trust_code, device=options.device
     )
     warm_up(served)
@@ -135,10 +144,22 @@ def make_worker(options: ServerOptions) -> Guard:
 
 
 def warm_up(served: Served) -> None:
-    """One forward, so that the first request need not wait for what happens once."""
+    """One forward, so that the first request need not wait for what happens once.
+
+    For a run also trials of which small batches give the bits of large ones, so that a lone
+    image need not be computed 16 times.
+    """
     contract = served.contract
-    black = torch.zeros(1, *contract.size, contract.channels, dtype=torch.uint8)
-    served.probabilities((black.float() if contract.is_float else black).numpy())
+    random = torch.Generator().manual_seed(0)
+    shape = (BATCH_MULTIPLE, *contract.size, contract.channels)
+    noise = torch.randint(0, 256, shape, dtype=torch.uint8, generator=random)
+    pixels = noise / 255 if contract.is_float else noise
+    served.probabilities(pixels[:1].numpy())
+    if isinstance(served, Run) and math.prod(shape[1:]) < LARGE_IMAGE:
+        precision = precision_of(served.config, served.device)
+        with eval_mode(served.model), laid_out(served.model, served.config):
+            images = contract.normalise(pixels.to(served.device))
+            served.equal_sizes = find_equal_sizes(served.model, images, precision)
 
 
 def configure(options: ServerOptions, application: Any) -> uvicorn.Config:

@@ -17,7 +17,7 @@ from torchloupe.data.contract import Contract
 from torchloupe.data.image.formats import ImageError, inspect
 from torchloupe.deploy.serving.batches import Batches
 from torchloupe.deploy.serving.counts import Counts
-from torchloupe.deploy.serving.limits import Limits, Load
+from torchloupe.deploy.serving.limits import Limits, Load, RefusalError
 from torchloupe.report.colours import enlarge, lay_over
 from torchloupe.report.look import Look
 
@@ -25,7 +25,10 @@ _LOOK_SIDE = 448  # pixels
 
 
 class Served(Protocol):
-    """What is served: a run, or what has the same methods."""
+    """What is served: a run, an exported folder, or what has the same methods.
+
+    Where it has a method `look` too, as a run has, it can be asked where it looked.
+    """
 
     @property
     def class_names(self) -> tuple[str, ...]: ...
@@ -33,8 +36,6 @@ class Served(Protocol):
     contract: Contract
 
     def probabilities(self, pixels: NDArray[Any]) -> NDArray[np.float32]: ...
-
-    def look(self, image: Any) -> Look: ...
 
 
 class Service:
@@ -112,12 +113,21 @@ class Service:
             "unsure": None if threshold is None else confidence < threshold,
         }
 
+    @property
+    def can_look(self) -> bool:
+        """Whether it can be asked where the model looked: an exported graph has no layers."""
+        return hasattr(self.served, "look")
+
     async def look(self, image: bytes) -> dict[str, Any]:
         """Where the model sees its most likely class, as a PNG in base64. Raises ImageError."""
+        if not self.can_look:
+            raise RefusalError(
+                501, "an exported model can't say where it looked", "serve the run for that"
+            )
         self.load.add_images(1)
         try:
             await self._decode(image)
-            seen: Look = await self.batches.alone(lambda: self.served.look(image))
+            seen: Look = await self.batches.alone(lambda: self.served.look(image))  # type: ignore[attr-defined]
             return await self.in_pool(_draw, seen)  # type: ignore[no-any-return]
         finally:
             self.load.images -= 1

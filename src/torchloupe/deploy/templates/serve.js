@@ -5,6 +5,7 @@ const MOST_FILES = 64;
 const SIDE = 2048; // longer images are made smaller before they are sent
 let token = new URLSearchParams(location.hash.slice(1)).get("token") || sessionStorage.getItem("token") || "";
 let stream = null;
+let canLook = true;
 
 if (location.hash) history.replaceState(null, "", location.pathname); // the token leaves the address bar
 
@@ -29,7 +30,8 @@ async function ask(path, options = {}) {
 
 async function open() {
   try {
-    const { classes } = await ask("/classes");
+    const { classes, can_look } = await ask("/classes");
+    canLook = can_look;
     at("door").hidden = true;
     at("zone").hidden = false;
     const shown = classes.slice(0, 12).join(", ");
@@ -84,7 +86,7 @@ async function show(file, name) {
     part(".label").textContent = answer.labels.length ? answer.labels.join(", ") : answer.label;
     part(".unsure").hidden = !answer.unsure;
     part(".bars").replaceChildren(...Object.entries(answer.probabilities).map(([k, v]) => bar(k, v)));
-    part(".where").hidden = false;
+    part(".where").hidden = !canLook;
     part(".where").addEventListener("click", () => look(card, sent, name), { once: true });
   } catch (error) {
     part(".label").textContent = "No answer";
