@@ -30,12 +30,17 @@ def test_a_running_training_saves_changes_its_rate_shows_what_it_sees_and_stops(
         assert main.run(["tell", str(run), "lr=0.002"]) == 0
         assert wait_until(lambda: told_of(run) == ["lr=0.002"], child, 200)
         assert main.run(["look", str(run), str(image), "--live"]) == 0
+        assert main.run(["tell", str(run), "look"]) == 0
         assert main.run(["tell", str(run), "stop"]) == 0
         assert child.end(200) == 143
     finally:
         child.kill()
-    assert told_of(run) == ["lr=0.002", "save", "stop"]
-    assert "Grad-CAM" in capsys.readouterr().out
+    assert told_of(run) == ["lr=0.002", "save", "look", "stop"]
+    said = capsys.readouterr().out
+    assert "Grad-CAM" in said
+    drawn = [Path(line) for line in said.splitlines() if "/looks/step-" in line]
+    assert sorted(path.suffix for path in drawn) == [".html", ".png"]
+    assert "(val) at step" in next(p for p in drawn if p.suffix == ".html").read_text()
     assert "stopped by loupe tell" in (tmp_path / "said").read_text()
     assert [path.name for path in run.glob(".*")] == []
     logged = [event for event in read_events(run) if "lr" in event]

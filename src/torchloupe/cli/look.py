@@ -92,13 +92,13 @@ _MOST_CLASSES = 5
 _MOST_SECONDS = 300.0  # until a step is done and its checkpoint written
 
 
-def await_checkpoint(run: Path) -> str:
-    """Have a running training save, and wait until it has; the name of the checkpoint.
+def await_checkpoint(run: Path, message: str = "save") -> str:
+    """Have a running training save, by `message`, and wait for it; the name of the checkpoint.
 
     Raises UsageError where nothing is trained, ResourceError where no checkpoint comes.
     """
     before = (run / "last").resolve()
-    send(run, "save")
+    send(run, message)
     end = time.monotonic() + _MOST_SECONDS
     while time.monotonic() < end:
         if (newest := (run / "last").resolve()) != before and newest.is_dir():
@@ -112,6 +112,11 @@ def await_checkpoint(run: Path) -> str:
 
 def place_of(look: "Look", run: Path) -> Path:
     """RUN/looks/NAME, with the name of the image as a safe file name."""
+    return find_looks(run) / (safe_name(Path(look.image_name).stem) or "image")
+
+
+def find_looks(run: Path) -> Path:
+    """The folder RUN/looks, made where it is not there yet."""
     folder = run / "looks"
     try:
         folder.mkdir(exist_ok=True)
@@ -120,7 +125,7 @@ def place_of(look: "Look", run: Path) -> Path:
             f"can't make {printable(folder)}: {error.strerror or error}",
             "give another path with --out",
         ) from None
-    return folder / (safe_name(Path(look.image_name).stem) or "image")
+    return folder
 
 
 def describe_look(look: "Look", files: Sequence[Path]) -> "Text":

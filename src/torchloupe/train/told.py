@@ -12,9 +12,9 @@ from torchloupe.run.state import State
 def obey(state: State, plan: Plan, run: RunFolder, ranks: int) -> None:
     """Do what the messages in the run folder say, and record it. Cheap where there are none.
 
-    `save` writes a checkpoint after this step; `stop` ends the run after it, as SIGTERM does;
-    `lr=X` makes X the base learning rate, which the schedule goes on from, and writes a checkpoint,
-    so that a resume has it too.
+    `save` writes a checkpoint after this step, and so does `look`, for whoever looks; `stop` ends
+    the run after it, as SIGTERM does; `lr=X` makes X the base learning rate, which the schedule
+    goes on from, and writes a checkpoint, so that a resume has it too.
     """
     if not run.writes:
         return
@@ -28,6 +28,9 @@ def _do(message: str, state: State, plan: Plan, run: RunFolder, ranks: int) -> s
     if verb == "save":
         run.requests.ask_save()
         return f"told to save: a checkpoint of step {state.step:,} is written"
+    if verb == "look":
+        run.requests.ask_save()
+        return f"looked at: a checkpoint of step {state.step:,} is written"
     if verb == "stop":
         run.requests.ask_stop("loupe tell")
         return f"told to stop after step {state.step:,}"
