@@ -44,19 +44,23 @@ def test_scores_equal_scikit_learn_on_200_random_cases():
         assert given == pytest.approx(by_scikit_learn(answers), abs=1e-9)
 
 
-def test_scores_of_a_draw_are_those_of_its_images():
+def test_scores_of_a_draw_are_those_of_its_images_on_200_random_cases():
     """An image with weight k stands k times in the resampled images."""
-    answers = make_answers((30, 12, 9), 1.0)
-    for weights in draw_weights(answers.strata, 20, seed=3):
-        given = measure(answers, weights)
-        for draw in range(weights.shape[1]):
-            rows = np.repeat(np.arange(51), weights[:, draw].astype(int))
-            assert np.bincount(answers.labels[rows]).tolist() == [30, 12, 9]
-            resampled = Answers(
-                answers.labels[rows], answers.predictions[rows], answers.probabilities[rows], 3
-            )
-            expected = by_scikit_learn(resampled)
-            assert {n: v[draw] for n, v in given.items()} == pytest.approx(expected, abs=1e-6)
+    for seed in range(200):
+        random = np.random.default_rng(seed)
+        counts = random_counts(random)
+        answers = make_answers(counts, random.uniform(0, 3), seed)
+        (weights,) = draw_weights(answers.strata, 1, seed)
+        rows = np.repeat(np.arange(len(weights)), weights[:, 0].astype(int))
+        assert np.bincount(answers.labels[rows]).tolist() == list(counts)
+        resampled = Answers(
+            answers.labels[rows],
+            answers.predictions[rows],
+            answers.probabilities[rows],
+            answers.classes,
+        )
+        given = {name: float(v[0]) for name, v in measure(answers, weights).items()}
+        assert given == pytest.approx(by_scikit_learn(resampled), abs=1e-6)
 
 
 def test_multi_label_scores_equal_scikit_learn():
