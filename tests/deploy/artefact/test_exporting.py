@@ -1,17 +1,23 @@
 """An export is written whole, says what was proved, and refuses what it can't prove."""
 
+import copy
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 
 from torchloupe.deploy.artefact.exporting import choose, default_name, export_run
 from torchloupe.deploy.artefact.folder import is_export
+from torchloupe.deploy.artefact.opened import open_export
 from torchloupe.errors import UsageError
 from torchloupe.trained.run import Run
+
+SIZE = (24, 32)
 
 
 def test_export_holds_model_contract_predict_card_and_sums(photo_export: Path) -> None:
@@ -73,6 +79,39 @@ def test_safetensors_are_the_weights_of_the_checkpoint(photo_run: Run, tmp_path:
     assert found.keys() == wanted.keys()
     assert all(found[name].equal(wanted[name]) for name in wanted)
     assert not (folder / "predict.py").exists()
+
+
+def test_pt2_is_proved_and_predicts_as_the_run(photo_run: Run, tmp_path: Path) -> None:
+    folder = export_run(photo_run, to="pt2", out=tmp_path / "pt2", files=12)
+    facts = json.loads((folder / "export.json").read_text())
+    assert (facts["input"], facts["parity"]["agreement"]) == ("any", 1.0)
+    assert facts["parity"]["largest_in_graph"] <= 1e-4
+    file = next(Path(photo_run.config.data.source).rglob("*.jpg"))
+    wanted = photo_run.predict(file)
+    assert open_export(folder).predict(file).confidence == pytest.approx(wanted.confidence)
+
+
+def test_temperature_and_threshold_of_the_contract_are_exported(
+    photo_run: Run, tmp_path: Path
+) -> None:
+    run = copy.copy(photo_run)
+    run.contract = replace(photo_run.contract, temperature=2.5, threshold=0.9)
+    folder = export_run(run, out=tmp_path / "export", files=8)
+    exported = open_export(folder)
+    pixels = np.random.default_rng(1).integers(0, 256, (6, *SIZE, 3), dtype=np.uint8)
+    shares = exported.probabilities(pixels)
+    assert np.abs(shares - run.probabilities(pixels)).max() < 1e-5
+    assert np.abs(shares - photo_run.probabilities(pixels)).max() > 1e-3
+    file = next(Path(photo_run.config.data.source).rglob("*.png"))
+    done = subprocess.run(
+        [sys.executable, "-I", str(folder / "predict.py"), str(file), "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    row, wanted = json.loads(done.stdout), run.predict(file)
+    assert row["confidence"] == pytest.approx(wanted.confidence, abs=1e-5)
+    assert row["unsure"] == wanted.unsure
 
 
 @pytest.mark.parametrize(
