@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from torchloupe.cli.compare import write_page
+from torchloupe.studies.comparison import compare
 from torchloupe.studies.cross_validation import cross_validate
 from torchloupe.train.start import fit, train
 
@@ -93,14 +95,19 @@ def pages(tmp_path_factory):
     fit((many, labels), settings=QUICK, out=place / "many")
     two = random.integers(0, 255, (60, 8, 8), dtype=np.uint8), np.arange(60) % 2
     cross_validate(two, folds=2, settings=QUICK, out=place / "folds")
+    longer = {**QUICK, "train.epochs": 2}
+    train(place / "data" / "hostile", longer, out=place / "longer")
+    compared = compare(place / "hostile", place / "longer", draws=50)
+    write_page(compared, place / "comparison.html")
     names = ("hostile", "several", "many", "folds", "folds/fold-1")
-    return {name: place / name / "report.html" for name in names}
+    found = {name: place / name / "report.html" for name in names}
+    return {**found, "comparison": place / "comparison.html"}
 
 
 @pytest.fixture(scope="module")
 def visits(pages):
     """What a browser saw of each page; that of hostile names was looked at in full."""
-    return visit(pages, full={"hostile"})
+    return visit(pages, full={"hostile", "comparison"})
 
 
 def visit(pages, full):
@@ -114,13 +121,16 @@ def visit(pages, full):
     return {name: told[str(path)] for name, path in pages.items()}
 
 
-def check_page(told):
-    """What holds for the page of any run."""
+def check_page(told, has_charts=True):
+    """What holds for every page."""
     assert told["errors"] == []
     assert told["requests"] == []
     assert told["flaws"] == []
     assert told["width"] <= 390
     assert told.get("pdf", 10_001) > 10_000
+    if not has_charts:
+        assert told["chart"] is None
+        return
     assert told["chart"]["tip"] == 1
     for chart in told["chart"]["charts"]:
         assert chart["label"], chart
@@ -130,6 +140,14 @@ def check_page(told):
 @pytest.mark.parametrize("name", ["hostile", "several", "many", "folds", "folds/fold-1"])
 def test_a_page_works_and_asks_for_nothing(visits, name):
     check_page(visits[name])
+
+
+def test_a_comparison_is_a_page_like_the_others(visits):
+    told = visits["comparison"]
+    check_page(told, has_charts=False)
+    assert told["tables"] == 3
+    assert "longer against hostile" in told["sections"]
+    assert told["pdf"] > 10_000
 
 
 def check_use(told):

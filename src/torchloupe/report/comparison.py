@@ -10,14 +10,11 @@ from typing import Any
 
 from PIL import Image
 
-from torchloupe.errors import printable
 from torchloupe.report.colours import Pixels
-from torchloupe.report.document import open_templates
-from torchloupe.units import format_bytes, format_seconds
+from torchloupe.report.document import fill_page
 
 THUMBNAIL = 96  # pixels, the longer side at most
 WIDTH = 400  # of a drawing of differences, in its own units
-_LONGEST_TEXT = 200
 
 
 def make_comparison_page(
@@ -27,23 +24,17 @@ def make_comparison_page(
 
     `thumbnails` are images [H, W, 3] by id, of the flipped images that are shown.
     """
-    environment = open_templates()
-    environment.filters |= {
-        "shown": lambda text: printable(text, _LONGEST_TEXT),
-        "percent": lambda share: "-" if share is None else f"{100 * share:.2f} %",
-        "bytes": lambda count: "-" if count is None else format_bytes(count),
-        "seconds": lambda seconds: "-" if seconds is None else format_seconds(seconds),
-    }
     shown = [flip for flip in comparison["flips"] if flip["id"] in thumbnails]
-    page: str = environment.get_template("comparison.html").render(
-        comparison=comparison,
-        verdict=verdict,
-        pairs=[{**pair, "bars": place_bars(pair["scores"])} for pair in comparison["pairs"]],
-        flips=shown,
-        pictures={name: to_uri(pixels) for name, pixels in thumbnails.items()},
-        width=WIDTH,
-    )
-    return page.encode("utf-8", "backslashreplace").decode()
+    values = {
+        "title": " and ".join(run["name"] for run in comparison["runs"]),
+        "comparison": comparison,
+        "verdict": verdict,
+        "pairs": [{**pair, "bars": place_bars(pair["scores"])} for pair in comparison["pairs"]],
+        "flips": shown,
+        "pictures": {name: to_uri(pixels) for name, pixels in thumbnails.items()},
+        "width": WIDTH,
+    }
+    return fill_page("comparison.html", values, has_script=False)
 
 
 def place_bars(scores: Sequence[Mapping[str, Any]]) -> list[dict[str, float] | None]:

@@ -20,17 +20,19 @@ SCRIPTS = ("charts.js", "page.js")
 _LONGEST_TEXT = 200
 
 
-def fill_page(template: str, values: Mapping[str, Any], *, is_served: bool = False) -> str:
+def fill_page(
+    template: str, values: Mapping[str, Any], *, is_served: bool = False, has_script: bool = True
+) -> str:
     """The page that `template` makes of `values`; `values["facts"]` is handed to the script.
 
-    Text of any kind may stand in `values`: all of it is escaped.
+    Text of any kind may stand in `values`: all of it is escaped. A template that leaves the script
+    out says so, and its page may run none.
     """
     script = "\n".join(read_asset(name) for name in SCRIPTS)
     hashed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    policy = (
-        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
-        f"script-src 'sha256-{hashed}'; base-uri 'none'; form-action 'none'"
-    )
+    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
+    policy += f"script-src 'sha256-{hashed}'; " if has_script else ""
+    policy += "base-uri 'none'; form-action 'none'"
     if is_served:
         policy += "; connect-src 'self'"
     page: str = (
@@ -77,22 +79,17 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def open_templates() -> Any:
-    """Jinja2's environment of the templates of this room: every value is escaped."""
+@cache
+def _environment() -> Any:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    return Environment(
+    environment = Environment(
         loader=PackageLoader("torchloupe.report", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-
-
-@cache
-def _environment() -> Any:
-    environment = open_templates()
     environment.filters |= {
         "percent": percent,
         "shown": shown,

@@ -52,6 +52,7 @@ def make_folds_page(folder: Path, metrics: Mapping[str, Any], found: Predictions
         "classes": [printable(name) for name in names],
         "images": images.columns(),
         "map": None,
+        "threshold": None,
         "sprite": None,
         "is_live": False,
     }

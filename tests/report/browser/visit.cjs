@@ -84,6 +84,7 @@ async function hoverMap(page) {
 
 async function hoverChart(page) {
   const chart = page.locator("figure[data-chart] svg").first();
+  if (!(await chart.count())) return null;
   await chart.scrollIntoViewIfNeeded();
   const box = await chart.boundingBox();
   await page.mouse.move(box.x + box.width / 2, box.y + box.height / 3);
@@ -119,6 +120,7 @@ async function openFolds(page) {
 }
 
 async function use(page, told, isFull) {
+  told.tables = await page.locator("main table").count();
   told.sections = await page.evaluate(() => [...document.querySelectorAll("main h2")].map((title) => title.textContent));
   told.text = await page.evaluate(() => document.body.innerText);
   told.chart = await hoverChart(page);

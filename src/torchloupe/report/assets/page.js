@@ -36,7 +36,8 @@ function describeImage(image) {
   if (prediction[image] !== null) {
     const said = make("div", right[image] ? {} : { class: "wrong" }, right[image] ? "right: " : "model: ",
       make("bdi", {}, className(prediction[image])));
-    if (confidence[image] !== null) said.append(` (${format(confidence[image], "%")})`);
+    const unsure = facts.threshold !== null && confidence[image] < facts.threshold ? ", unsure" : "";
+    if (confidence[image] !== null) said.append(` (${format(confidence[image], "%")}${unsure})`);
     lines.push(said);
   }
   lines.push(make("div", { class: "pale" }, SPLITS[split[image]]));

@@ -37,6 +37,7 @@ class Known:
     train_counts: Sequence[int]
     suspects: int
     unreadable: int
+    threshold: float | None = None  # that the run has already
 
     @property
     def run(self) -> str:
@@ -174,7 +175,7 @@ def _merge_classes(known: Known) -> Advice:
 
 
 def _set_threshold(known: Known) -> Advice:
-    if known.found is None or known.found.multi_label:
+    if known.found is None or known.found.multi_label or known.threshold is not None:
         return None
     coverage, accuracy, least = cover(known.found)
     if accuracy[-1] >= WANTED_ACCURACY:
@@ -187,7 +188,7 @@ def _set_threshold(known: Known) -> Advice:
         f"Answer only above a confidence of {least[place]:.2f}",
         f"Of the evaluated images {100 * coverage[place]:.1f} % have it, and "
         f"{100 * accuracy[place]:.1f} % of these are right; of all, {100 * accuracy[-1]:.1f} %.",
-        f"loupe predict {known.run} IMAGES... --format csv",
+        f"loupe eval {known.run} --threshold {WANTED_ACCURACY}precision",
     )
 
 

@@ -81,10 +81,18 @@ def _line(name: str, bins: list[tuple[float, float, int, int]]) -> dict[str, Any
     }
 
 
-def coverage_chart(found: Predictions) -> Chart:
-    """Accuracy of the surest part of the images, over how large that part is."""
+def coverage_chart(found: Predictions, threshold: float | None = None) -> Chart:
+    """Accuracy of the surest part of the images, over how large that part is.
+
+    A line marks the part that reaches the run's `threshold`.
+    """
     coverage, accuracy, least = cover(found)
+    marks = []
+    if threshold is not None:
+        share = float((found.confidence >= threshold).mean())
+        marks.append({"x": share, "label": f"threshold {threshold:.3g}"})
     return {
+        "marks": marks,
         "kind": "lines",
         "title": "accuracy where only the surest images are answered",
         "x": {"label": "images answered", "unit": "%", "from": 0, "to": 1},
@@ -98,6 +106,24 @@ def coverage_chart(found: Predictions) -> Chart:
             }
         ],
     }
+
+
+def describe_threshold(found: Predictions, threshold: float | None) -> str:
+    """What a run's threshold leaves of the images, in words; nothing where there is none."""
+    if threshold is None:
+        return ""
+    sure = found.confidence >= threshold
+    count, total = int(sure.sum()), len(found)
+    words = f"{total - count:,} of {total:,} images are unsure: below the threshold {threshold:.3g}"
+    if not count:
+        return f"{words}."
+    hits = int((found.right & sure).sum())
+    low, high = wilson_interval(hits, count)
+    return (
+        f"{words}. Of the other {count:,}, {100 * hits / count:.1f} % are right "
+        f"(95 % interval {100 * low:.1f} to {100 * high:.1f} %); of all, "
+        f"{100 * float(found.right.mean()):.1f} %."
+    )
 
 
 def cover(found: Predictions) -> tuple[Floats, Floats, Floats]:

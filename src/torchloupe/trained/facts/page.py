@@ -146,13 +146,15 @@ class Collection:
         temperature = material.contract.temperature
         charts = {
             "reliability": confidence.reliability_chart(found, temperature),
-            "coverage": confidence.coverage_chart(found),
+            "coverage": confidence.coverage_chart(found, material.contract.threshold),
             "slices": slices.slice_chart(found.right, slices.find_properties(images)),
         }
         known = {name: chart for name, chart in charts.items() if chart is not None}
         self.charts |= known
         split, _ = head.evaluated(self.metrics)
         remarks = []
+        if words := confidence.describe_threshold(found, material.contract.threshold):
+            remarks.append(words)
         if len(found) > MOST_EVALUATED:
             shown = f"{MOST_EVALUATED:,} of {len(found):,} images"
             remarks.append(f"The page holds {shown}; the numbers are of all.")
@@ -240,6 +242,7 @@ class Collection:
             self._train_counts(),
             len(data["suspects"]),
             data["unreadable_count"],
+            self.material.contract.threshold,
         )
 
     @property
@@ -255,6 +258,7 @@ class Collection:
             "classes": [printable(name) for name in self.material.contract.class_names],
             "images": self.images.columns(),
             "map": self.page["map"],
+            "threshold": self.material.contract.threshold,
             "sprite": None if sprite is None else {"columns": sprite.columns},
             "is_live": state is not None,
         }
