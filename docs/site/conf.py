@@ -56,8 +56,9 @@ html_theme_options = {
 # the others of the guide; a page that no list has is a warning, and so an error.
 LISTS = {
     "Guide": [
-        *("docs/photos", "docs/data", "docs/models", "docs/training", "docs/devices"),
+        *("docs/photos", "docs/data", "docs/models", "docs/training", "docs/sweep"),
         *(
+            "docs/devices",
             "docs/looking-inside",
             "docs/report",
             "docs/run-folder",

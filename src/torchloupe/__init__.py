@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from torchloupe.prepare.data import prepare_data
     from torchloupe.studies.comparison import Comparison, compare
     from torchloupe.studies.cross_validation import CrossValidation, cross_validate
+    from torchloupe.studies.sweep.start import Sweep, sweep
     from torchloupe.train.start import fit, resume
     from torchloupe.trained.prediction import Prediction
     from torchloupe.trained.run import Run, open_run
@@ -58,6 +59,8 @@ _PLACES = {
     "open_data": "torchloupe.data.sources:open_data",
     "open_run": "torchloupe.trained.run:open_run",
     "resume": "torchloupe.train.start:resume",
+    "Sweep": "torchloupe.studies.sweep.start:Sweep",
+    "sweep": "torchloupe.studies.sweep.start:sweep",
 }
 
 __all__ = [
@@ -67,6 +70,7 @@ __all__ = [
     "Precision",
     "Prediction",
     "Run",
+    "Sweep",
     "check",
     "checks",
     "choose_device",
@@ -87,6 +91,7 @@ __all__ = [
     "open_run",
     "prepare_data",
     "resume",
+    "sweep",
 ]
 
 

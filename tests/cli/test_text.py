@@ -61,7 +61,7 @@ def test_describe_result_gives_val_and_says_so_when_there_is_no_test() -> None:
     lines = describe_result(Path("run"), {"val": TEST, "train": TRAIN}).plain.splitlines()
     assert lines[0].startswith("val accuracy    98.70 %")
     assert lines[2] == (
-        "there is no test split; val also chose the best checkpoint, so expect a lower accuracy "
+        "no test split was used; val also chose the best checkpoint, so expect a lower accuracy "
         "on new images"
     )
 

@@ -31,6 +31,7 @@ EXTRAS = {
     *("tensorboard", "torch.utils.tensorboard", "mlflow", "wandb"),
     *("pillow_heif", "h5py"),
     *("onnx", "onnxscript", "onnxruntime", "openvino"),
+    *("optuna", "psycopg", "sqlalchemy", "sqlalchemy.pool"),
 }
 
 # Packages that take 0.2 to 1 second to import, and that the start of a training doesn't need.

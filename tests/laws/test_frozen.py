@@ -23,6 +23,11 @@ OPTIONS = {
         *("RUN", "--epochs", "--minutes", "--set", "--device", "--gpus", "--parallel", "--model"),
         *("--trust-code", "--accept-new-data", "--quiet", "--json", "--traceback"),
     ],
+    "sweep": [
+        *("DATA", "--try", "--trials", "--minutes", "--repeat", "--prune", "--workers"),
+        *("--storage", "--model", "--epochs", "--out", "--recipe", "--set", "--device"),
+        *("--precision", "--seed", "--quiet", "--json", "--traceback"),
+    ],
     "predict": [
         *("RUN", "IMAGES...", "--format", "--top", "--out", "--views", "--raw", "--device"),
         *("--model", "--trust-code", "--traceback"),
@@ -106,6 +111,7 @@ EXPORTS = [
     *("fit", "hardware", "lens", "models", "open_data", "open_run", "resume"),
     *("Comparison", "check", "checks", "compare", "export_run", "open_export"),
     *("Precision", "choose_device", "config", "distributed", "prepare_data"),
+    *("Sweep", "sweep"),
 ]
 
 

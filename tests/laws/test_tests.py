@@ -69,6 +69,8 @@ HELD_ELSEWHERE = {
     "deploy.artefact.sessions": ("deploy/artefact/test_opened.py", "models in their libraries"),
     "deploy.artefact.writers": ("deploy/artefact/test_exporting.py", "kinds that are written"),
     "cli.tell": ("train/test_told.py", "running trainings are told there"),
+    "cli.sweep": ("studies/sweep/test_workers.py", "started as processes there"),
+    "studies.sweep.work": ("studies/sweep/test_start.py", "work as it is handed out there"),
     "cli.serve": ("deploy/serving/test_server.py", "started as a process there"),
     "deploy.serving.application": ("deploy/serving/test_service.py", "routes of a live server"),
     "deploy.serving.bodies": ("deploy/serving/test_service.py", "bodies sent to a live server"),

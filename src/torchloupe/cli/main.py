@@ -33,6 +33,7 @@ from torchloupe.cli import (
     report,
     serve,
     summary,
+    sweep,
     tell,
     train,
     verify,
@@ -57,6 +58,7 @@ app = typer.Typer(cls=LoupeGroup, add_completion=False, pretty_exceptions_enable
 for panel, command in (
     ("Train", train.train),
     ("Train", train.resume),
+    ("Train", sweep.sweep),
     ("Train", tell.tell),
     ("Train", pack.pack),
     ("Train", check.check),

@@ -15,7 +15,7 @@ from torchloupe.cli.options import (
     whole_number,
 )
 from torchloupe.errors import ResourceError, UsageError, printable
-from torchloupe.run.places import FOLDS
+from torchloupe.run.places import FOLDS, SWEEP
 
 
 def report(
@@ -54,10 +54,13 @@ def report(
         return
     with results_only() as line:
         from torchloupe.studies.folds_page import write_folds_page
+        from torchloupe.studies.sweep.results import report_sweep
         from torchloupe.trained.run import open_run
 
         if (Path(run) / FOLDS).is_file():
             page = write_folds_page(Path(run), None if out is None else Path(out))
+        elif (Path(run) / SWEEP).is_file():
+            page = report_sweep(Path(run), None if out is None else Path(out))
         else:
             line.say(f"opening {run}")
             opened = open_run(run, model=model, trust_code=trust_code, device=device or "auto")

@@ -54,7 +54,7 @@ def describe_result(folder: Path, metrics: Mapping[str, Any], source: str = "") 
     elif val.get("count"):
         text.append_text(describe_scores(val, "val"))
         text.append(
-            "there is no test split; val also chose the best checkpoint, so expect a lower "
+            "no test split was used; val also chose the best checkpoint, so expect a lower "
             "accuracy on new images\n"
         )
     spent = metrics.get("train") or {}

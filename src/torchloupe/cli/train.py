@@ -24,7 +24,7 @@ from torchloupe.cli.options import (
     whole_number,
 )
 from torchloupe.errors import UsageError, printable
-from torchloupe.run.places import FOLDS
+from torchloupe.run.places import FOLDS, SWEEP
 
 Epochs = Annotated[
     float | None,
@@ -231,6 +231,16 @@ def resume(
         },
         settings,
     )
+    if (Path(run) / SWEEP).is_file():
+        from torchloupe.cli.sweep import resume_a_sweep
+
+        if typed or model or accept_new_data:
+            raise UsageError(
+                f"{printable(run)} is a sweep, which is resumed with its own settings",
+                f"leave the options out, or resume one of its runs: {printable(run)}/trial-000",
+            )
+        resume_a_sweep(run, asked, trust_code=trust_code, quiet=quiet, as_json=as_json)
+        return
     if (Path(run) / FOLDS).is_file():
         if typed or model or accept_new_data:
             raise UsageError(

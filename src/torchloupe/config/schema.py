@@ -32,6 +32,7 @@ class DataConfig:
     test_fraction: float = 0.15  # fraction set aside for the test at the end
     folds: int = 0  # cross-validation: how many equal parts the images are divided into; 0 is off
     fold: int = 0  # which of the folds, from 1, is the test split; 0 if `--folds` takes them all
+    split_seed: int | None = None  # of the split; null: train.seed
     group: str = "auto"  # a regex on image paths: what it matches stays in one split; auto; none
     copies: str = "keep"  # once: train on one of identical images with the same label; keep: on all
     bad_fraction: float = 0.01  # up to this fraction of unreadable images is set aside
@@ -122,6 +123,7 @@ class TrainConfig:
     keep: int = 2  # checkpoints kept besides the best
     log_every_steps: int = 0  # 0: about twenty times per epoch, or per run if that is shorter
     report: bool = True  # write RUN/report.html at the end
+    test: bool = True  # test the best weights at the end; a sweep tests its winner alone
     bad_steps: int = 10  # non-finite losses in a row before giving up (exit 5)
     seed: int = 0  # of the split, the order, augmentation, weights and dropout
 
@@ -214,6 +216,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 _RANGES: dict[str, tuple[float, float]] = {
     "data.val_fraction": (0, 0.9),
     "data.test_fraction": (0, 0.9),
+    "data.split_seed": (0, 2**63 - 1),
     "data.folds": (0, 1000),
     "data.fold": (0, 1000),
     "data.bad_fraction": (0, 1),

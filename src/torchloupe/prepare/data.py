@@ -49,9 +49,10 @@ def prepare_data(
 ) -> RunData:
     """Open `source` (anything `open_data` takes), decode and split it: feeds and scans for a loop.
 
-    `seed` decides the split. `contract` is that of a run to resume; else it is made from the data.
-    With the `input_spec` of a pretrained backbone, its mean and standard deviation normalise the
-    images. Of several ranks in `world` each gets its own share of every batch.
+    `seed` decides the split, if `config` has no seed for it. `contract` is that of a run to
+    resume; else it is made from the data. With the `input_spec` of a pretrained backbone, its mean
+    and standard deviation normalise the images. Of several ranks in `world` each gets its own
+    share of every batch.
 
     Raises DataError for data that can't be learned from, and where more than
     `config.bad_fraction` of the images can't be read.
@@ -76,7 +77,7 @@ def prepare_data(
             pixels,
             sound,
             fractions=fractions,
-            seed=seed,
+            seed=seed if config.split_seed is None else config.split_seed,
             fold=fold,
             copies=config.copies,
         )

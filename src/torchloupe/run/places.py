@@ -6,6 +6,7 @@ from torchloupe.errors import ResourceError, UsageError, printable
 
 SET_ASIDE = "set-aside.csv"  # images that can't be read
 FOLDS = "folds.json"  # marks the folder of a cross-validation, which holds a run for each fold
+SWEEP = "sweep.json"  # marks the folder of a sweep, which holds a run for each trial
 
 
 BEFORE_THE_FIRST_STEP = {"contract.json", "data.npz", "environment.json", SET_ASIDE}
@@ -69,6 +70,11 @@ def find_run(path: Path) -> Path:
         raise UsageError(
             f"{printable(path)} is a cross-validation, which has a run for each fold",
             f"give one of them, such as {printable(path / 'fold-1')}",
+        )
+    if (path / SWEEP).is_file():
+        raise UsageError(
+            f"{printable(path)} is a sweep, which has a run for each trial",
+            f"give one of them, such as {printable(path / 'trial-000')}",
         )
     if (path / "config.json").is_file():
         return path

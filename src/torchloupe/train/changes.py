@@ -28,7 +28,7 @@ from torchloupe.units import plural
 _FIXED = (
     *("data.mode", "data.size", "data.fit", "data.kernel", "data.layout", "data.class_names"),
     *("data.image_column", "data.label_column", "data.val_fraction", "data.test_fraction"),
-    *("data.folds", "data.fold", "data.label_separator", "data.copies"),
+    *("data.split_seed", "data.folds", "data.fold", "data.label_separator", "data.copies"),
     *("train.seed", "optimizer.name"),
 )
 

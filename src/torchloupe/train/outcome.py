@@ -49,7 +49,8 @@ def write_results(run: RunFolder, work: Session, peaks: Peaks) -> Contract:
     device = work.place.device
     release_cached(device)
     found: dict[str, Outputs] = {}
-    for name in (name for name in ("val", "test") if run_data.has(name)):
+    wanted = ("val", "test") if work.config.train.test else ("val",)
+    for name in (name for name in wanted if run_data.has(name)):
         with peaks.phase("test"), work.parallel.for_inference(state.model) as model:
             found[name] = collect(
                 model,

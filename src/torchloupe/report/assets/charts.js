@@ -268,9 +268,73 @@ function drawRows(figure, holder, spec) {
   addValues(figure, ["", "values"], () => spec.rows.map((row) => [spellRow(row), textOf(row, spec)]));
 }
 
+// Parallel coordinates: an axis for each setting and one for the result, a line for each trial.
+function drawParallel(figure, holder, spec) {
+  const width = widthOf(holder, 1100);
+  const [height, top, bottom, left, right] = [340, 34, 26, 16, 64];
+  const svg = draw(holder, "svg", {
+    viewBox: `0 0 ${width} ${height}`, width, height, role: "img", tabindex: "0", "aria-label": spec.title,
+  });
+  const last = spec.axes.length - 1;
+  const x = (k) => left + (k / last) * (width - left - right);
+  const y = (place) => height - bottom - place * (height - top - bottom);
+  const lines = spec.lines.map((line) => draw(svg, "path", {
+    d: line.at.map((place, k) => `${k ? "L" : "M"}${x(k).toFixed(1)} ${y(place).toFixed(1)}`).join(""),
+    fill: "none", stroke: "var(--s0)", "stroke-width": 1.5, "stroke-opacity": 0.12 + 0.8 * line.shade ** 2,
+    "stroke-dasharray": line.isCut ? "4 4" : "none",
+  }));
+  const room = Math.max(4, Math.floor((width - left - right) / last / 7.5));
+  spec.axes.forEach((axis, k) => {
+    draw(svg, "line", { x1: x(k), x2: x(k), y1: top, y2: height - bottom, stroke: "var(--ink)" });
+    draw(svg, "text", { x: x(k), y: k % 2 ? 12 : 26, "text-anchor": k === last ? "end" : k ? "middle" : "start" }, labelOf(axis.label, 2 * room));
+    for (const [place, text] of axis.marks) {
+      const mark = draw(svg, "text", { x: x(k) + 5, y: y(place) + (place > 0.5 ? 12 : -4) }, labelOf(text, room));
+      mark.style.unicodeBidi = "isolate";
+    }
+  });
+  const box = { svg, width, height };
+  const tip = addTip(holder);
+  let at = -1;
+  const hide = () => {
+    if (at >= 0) { lines[at].setAttribute("stroke", "var(--s0)"); lines[at].setAttribute("stroke-width", 1.5); }
+    at = -1;
+    tip.hidden = true;
+  };
+  const show = (k, px) => {
+    hide();
+    at = Math.max(0, Math.min(lines.length - 1, k));
+    lines[at].setAttribute("stroke", "var(--s1)");
+    lines[at].setAttribute("stroke-width", 3);
+    const line = spec.lines[at];
+    tip.replaceChildren(make("b", {}, line.isCut ? `${line.name}, cut short` : line.name),
+      ...spec.axes.map((axis, n) => make("div", {}, `${axis.label}: `, make("bdi", {}, line.texts[n]))));
+    placeTip(holder, tip, box, px, top);
+  };
+  svg.addEventListener("pointermove", (event) => {
+    const bounds = svg.getBoundingClientRect();
+    const scale = width / bounds.width;
+    const [px, py] = [(event.clientX - bounds.left) * scale, (event.clientY - bounds.top) * scale];
+    const step = Math.max(0, Math.min(last - 1, Math.floor(((px - left) / (width - left - right)) * last)));
+    const share = Math.max(0, Math.min(1, (px - x(step)) / (x(step + 1) - x(step))));
+    const away = spec.lines.map((line) => Math.abs(y(line.at[step] * (1 - share) + line.at[step + 1] * share) - py));
+    const nearest = away.indexOf(Math.min(...away));
+    if (nearest >= 0 && away[nearest] < 30) show(nearest, px);
+    else hide();
+  });
+  svg.addEventListener("pointerleave", hide);
+  svg.addEventListener("blur", hide);
+  svg.addEventListener("keydown", (event) => {
+    const move = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+    if (!move) return;
+    event.preventDefault();
+    show(at < 0 ? 0 : at + move, x(last));
+  });
+  addValues(figure, ["trial", ...spec.axes.map((axis) => axis.label)], () => spec.lines.map((line) => [line.name, ...line.texts]));
+}
+
 function drawChart(figure, spec) {
   for (const old of figure.querySelectorAll(".plot, .legend, .values")) old.remove();
   const holder = make("div", { class: "plot" });
   figure.append(holder);
-  (spec.kind === "lines" ? drawLines : drawRows)(figure, holder, spec);
+  ({ lines: drawLines, parallel: drawParallel }[spec.kind] || drawRows)(figure, holder, spec);
 }

@@ -45,7 +45,7 @@ def describe_score(
     interval = scores.get("accuracy_ci95") or wilson_interval(round(accuracy * count), count)
     remarks = []
     if split == "val":
-        remarks.append("There is no test split. Val also chose the best checkpoint: expect less.")
+        remarks.append("No test split was used. Val also chose the best checkpoint: expect less.")
     least = (scores.get("power") or {}).get("smallest_difference")
     if isinstance(least, float):
         remarks.append(
