@@ -31,6 +31,7 @@ from torchloupe.cli import (
     predict,
     probe,
     report,
+    resume,
     serve,
     summary,
     sweep,
@@ -57,7 +58,7 @@ PIPE_CLOSED = 141  # what a shell reports for a program that SIGPIPE ended
 app = typer.Typer(cls=LoupeGroup, add_completion=False, pretty_exceptions_enable=False)
 for panel, command in (
     ("Train", train.train),
-    ("Train", train.resume),
+    ("Train", resume.resume),
     ("Train", sweep.sweep),
     ("Train", tell.tell),
     ("Train", pack.pack),

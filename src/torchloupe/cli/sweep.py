@@ -158,7 +158,7 @@ def refuse_both(tries: Mapping[str, Any], typed: Mapping[str, Any]) -> None:
 def resume_a_sweep(
     folder: str, asked: dict[str, Any], *, trust_code: bool, quiet: bool, as_json: bool
 ) -> None:
-    """Go on with a sweep, or help one that others work on."""
+    """Go on with a sweep, or help one that others work on; `asked` is as in `main.run`."""
     asked["run"] = folder
     with results_only(quiet=quiet) as line:
         from torchloupe.studies.sweep.start import resume_sweep

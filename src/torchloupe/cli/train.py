@@ -1,4 +1,4 @@
-"""`loupe train` and `loupe resume`: from the command line to typed settings, and the result."""
+"""`loupe train`: from the command line to typed settings, and the result."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -14,17 +14,14 @@ from torchloupe.cli.options import (
     Json,
     Precision,
     Quiet,
-    RunFolder,
-    RunModel,
     Set,
-    TrustCode,
     amount,
     count,
     results_only,
     whole_number,
 )
 from torchloupe.errors import UsageError, printable
-from torchloupe.run.places import FOLDS, SWEEP
+from torchloupe.run.places import FOLDS
 
 Epochs = Annotated[
     float | None,
@@ -188,97 +185,9 @@ def train(
             with display(quiet, asked) as listeners:
                 run = begin(data, typed, recipe, out, listeners=listeners, began=asked["began"])
     if all_folds:
-        _print_folds(found, as_json, source=data)
+        print_folds(found, as_json, source=data)
     else:
-        _print_result(run, as_json, source=data)
-
-
-def resume(
-    context: typer.Context,
-    run: RunFolder,
-    epochs: Epochs = None,
-    minutes: Minutes = None,
-    settings: Set = None,
-    device: Device = None,
-    gpus: Gpus = None,
-    parallel: Parallel = None,
-    model: RunModel = None,
-    trust_code: TrustCode = False,
-    accept_new_data: Annotated[
-        bool,
-        typer.Option("--accept-new-data", help="Go on although the data have changed."),
-    ] = False,
-    quiet: Quiet = False,
-    as_json: Json = False,
-) -> None:
-    """Continue a stopped run, or train a finished one for longer.
-
-    It continues from the newest valid checkpoint, with the settings of the run. Options given
-    here replace these settings from now on.
-
-    loupe resume runs/photos-001
-
-    loupe resume runs/photos-001 --epochs 40
-    """
-    asked = context.find_root().obj
-    typed = collect_settings(
-        {
-            "train.epochs": epochs,
-            "train.minutes": minutes,
-            "hardware.device": device,
-            "hardware.gpus": gpus,
-            "hardware.parallel": parallel,
-        },
-        settings,
-    )
-    if (Path(run) / SWEEP).is_file():
-        from torchloupe.cli.sweep import resume_a_sweep
-
-        if typed or model or accept_new_data:
-            raise UsageError(
-                f"{printable(run)} is a sweep, which is resumed with its own settings",
-                f"leave the options out, or resume one of its runs: {printable(run)}/trial-000",
-            )
-        resume_a_sweep(run, asked, trust_code=trust_code, quiet=quiet, as_json=as_json)
-        return
-    if (Path(run) / FOLDS).is_file():
-        if typed or model or accept_new_data:
-            raise UsageError(
-                f"{printable(run)} is a cross-validation, which is resumed with its own settings",
-                f"leave the options out, or resume one of its runs: {printable(run)}/fold-1",
-            )
-        asked["run"] = run
-        with results_only(quiet=quiet) as line:
-            from torchloupe.studies.cross_validation import resume_folds
-
-            line.say(f"opening {run}")
-            listening = partial(display, quiet, asked)
-            found = resume_folds(run, trust_code=trust_code, listening=listening)
-        _print_folds(found, as_json)
-        return
-    with results_only(quiet=quiet) as line:
-        from torchloupe.config.settings import read_settings
-        from torchloupe.run.places import find_run
-        from torchloupe.train.start import continue_run
-
-        before = read_settings(find_run(Path(run)) / "config.json")
-        config = before.changed(typed, "typed").config
-        asked["run"] = run
-        line.clear()  # ranks have lines of their own
-        if run_on_ranks(context, config, at_most="hardware.gpus" not in typed):
-            return
-        line.say(f"opening {run}")
-        with display(quiet, asked) as listeners:
-            done = continue_run(
-                run,
-                typed,
-                model_name=model,
-                trust_code=trust_code,
-                accept_new_data=accept_new_data,
-                listeners=listeners,
-                began=asked["began"],
-            )
-    _print_result(done, as_json)
+        print_result(run, as_json, source=data)
 
 
 def collect_settings(flags: dict[str, Any], assignments: list[str] | None) -> dict[str, Any]:
@@ -333,7 +242,8 @@ def display(quiet: bool, asked: dict[str, Any] | None = None) -> Iterator[list[A
         display.close()
 
 
-def _print_folds(folds: Any, as_json: bool, source: str = "") -> None:
+def print_folds(folds: Any, as_json: bool, source: str = "") -> None:
+    """Print what was found over all folds, and the next commands."""
     from torchloupe.cli.text import describe_folds, describe_page, print_text, to_json
 
     if as_json:
@@ -343,7 +253,8 @@ def _print_folds(folds: Any, as_json: bool, source: str = "") -> None:
         print_text(describe_page(folds.folder))
 
 
-def _print_result(run: Any, as_json: bool, source: str = "") -> None:
+def print_result(run: Any, as_json: bool, source: str = "") -> None:
+    """Print the scores of a finished run, and the next commands; on rank 0."""
     if not is_first_rank():
         return
     from torchloupe.cli.text import describe_page, describe_result, print_text, to_json
