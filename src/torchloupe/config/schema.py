@@ -22,6 +22,7 @@ class DataConfig:
     label_separator: str = "auto"  # tables: what separates labels in a cell, or space; none
     image_folder: str = "auto"  # tables: the folder that paths are relative to, if not the table's
     split_column: str = "auto"  # tables: the column of splits; fold:val=3:test=4 says its values
+    label_pattern: str = "auto"  # folders: a regex on paths whose group is the class; auto; none
     layout: str = "auto"  # arrays, and tables of pixels in colour: NHW, NHWC or NCHW
     class_names: tuple[str, ...] = ()  # for data that carries numbers only
     mode: str = "auto"  # L or RGB

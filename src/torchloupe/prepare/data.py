@@ -217,6 +217,7 @@ def open_source(config: DataConfig, source: Any) -> Data:
         label_separator=config.label_separator,
         image_folder=config.image_folder,
         split_column=config.split_column,
+        label_pattern=config.label_pattern,
         layout=config.layout,
         class_names=config.class_names,
         download=config.download,

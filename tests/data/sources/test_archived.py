@@ -264,3 +264,27 @@ def test_archives_in_one_another_are_opened_to_a_limit(tmp_path):
     for _ in range(5):
         content = {"inner.zip": pack(path, content).read_bytes()}
     assert "holds no images" in fail(pack(path, content)).message
+
+
+def test_archives_of_splits_are_joined_and_a_test_without_labels_is_not_used(tmp_path):
+    train, val = pack(tmp_path / "train.zip", IMAGES), pack(tmp_path / "val.tar.gz", IMAGES)
+    test = pack(tmp_path / "test.zip", {f"{k}.png": encode(k) for k in range(3)})
+    data = open_data(tmp_path)
+    assert data.given.tolist() == [0] * 4 + [1] * 4
+    assert data.samples.class_names == ("cat", "horse")
+    assert str(data.samples.ids[5]).startswith("val/")
+    assert data.reader.read(4) == data.reader.read(0) == IMAGES["cat/1.png"]
+    assert data.reader.read(7) == IMAGES["horse/2.png"]
+    assert any(note.startswith("test.zip is not used: ") for note in data.notes)
+    named = open_data((train, val))
+    assert named.samples.ids.tolist() == data.samples.ids.tolist()
+    with pytest.raises(DataError, match="but no class folders"):
+        open_data({"train": train, "test": test})
+
+
+def test_archives_that_name_no_splits_are_not_joined(tmp_path):
+    for name in ("cats.zip", "dogs.zip"):
+        pack(tmp_path / name, {f"{k}.png": encode(k) for k in range(3)})
+    with pytest.raises(DataError, match="holds no images") as caught:
+        open_data(tmp_path)
+    assert caught.value.hint.startswith("unpack 'cats.zip', 'dogs.zip'")

@@ -14,6 +14,11 @@ from torchloupe.data.image.formats import ImageError
 from torchloupe.data.sources import open_data
 from torchloupe.errors import DataError, LoupeError, UsageError
 
+LOOSE = (
+    "put the images of each class in a folder of its own, list them in a .csv, or say where the "
+    "class is in their names: data.label_pattern=REGEX"
+)
+
 
 def put(folder, *names, color=0):
     """Small PNG files, one for each name, below `folder`."""
@@ -118,7 +123,7 @@ def test_folders_say_what_they_do_not_use(tmp_path):
     [
         ([], "{path} is empty", "give a folder that holds one folder of images per class"),
         (["a.png", "b.png"], "{path} holds 2 images but no class folders",
-         "put the images of each class in a folder of its own, or list them in a .csv"),
+         LOOSE),
         (["a.png", "labels.csv"], "{path} holds 1 image but no class folders",
          "did you mean '{path}/labels.csv'?"),
         (["labels.csv"], "{path} holds no images (passed over: 1 .csv)",
@@ -133,7 +138,7 @@ def test_folders_say_what_they_do_not_use(tmp_path):
          "{path} has several folders for val: 'val', 'valid'", "keep one of them"),
         (["train/cat.1.png", "train/dog.1.png", "test1/1.png", "sample_submission.csv"],
          "{path} holds 2 images in 'train/' but no class folders",
-         "put the images of each class in a folder of its own, or list them in a .csv"),
+         LOOSE),
         (["a.zip"], "{path} holds no images (passed over: 1 .zip)",
          "give the archive itself: {path}/a.zip"),
         (["a.zip", "b.tar.gz"], "{path} holds no images (passed over: 1 .gz, 1 .zip)",

@@ -69,3 +69,14 @@ def test_class_folders_with_such_names_stay_class_folders(tmp_path):
     assert find_known_root(tmp_path) == ""
     assert find_known_root(tmp_path / "dtd") == ""
     assert open_data(tmp_path).samples.class_names == ("dtd", "gtsrb", "other")
+
+
+def test_a_folder_that_only_looks_like_a_set_is_read_as_class_folders(tmp_path):
+    folder = tmp_path / "food-101"
+    for name in ("images/pie/1.png", "images/pie/2.png", "images/soup/1.png", "meta/notes.txt"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (4, 4)).save(folder / name) if name.endswith("png") else (
+            folder / name
+        ).write_text("how it was made")
+    assert find_known_root(folder) == ""
+    assert open_data(folder).samples.class_names == ("pie", "soup")

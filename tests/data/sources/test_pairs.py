@@ -27,6 +27,11 @@ Item = namedtuple("Item", ["picture", "kind"])
         {"x": 1, "y": 2},
         {"Image": 1, "Target": 2},
         {"image": 1, "fine_label": 2},
+        {"features": 1, "targets": 2},
+        {"data": 1, "image": 1, "label": 2},
+        {"image": 1, "labels": {"class": 2, "box": 3}},
+        {"image": 1, "target": {"species": 2}},
+        (1, {"label": 2, "id": 3}),
     ],
 )
 def test_take_pair_finds_image_and_label(item):
@@ -43,6 +48,7 @@ def test_take_pair_finds_image_and_label(item):
         {"image": 1, "pixel_values": 1, "label": 2},
         {"image": 1, "label": 2, "target": 3},
         {"img": 1, "fine_label": 2, "coarse_label": 3},
+        {"data": 1, "features": 1, "label": 2},
     ],
 )
 def test_take_pair_guesses_nothing(item):

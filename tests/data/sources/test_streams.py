@@ -1,5 +1,7 @@
 """Streams: what is kept as it is, what is taken apart, and how classes are counted."""
 
+import itertools
+
 import pytest
 import torch
 from torch.utils.data import (
@@ -13,6 +15,8 @@ from torch.utils.data import (
     WeightedRandomSampler,
 )
 
+from torchloupe.data.contract import Contract
+from torchloupe.data.feeds.stream import Stream
 from torchloupe.data.sources import open_data
 from torchloupe.errors import DataError, LoupeError, UsageError
 
@@ -189,7 +193,7 @@ def test_streams_must_name_classes_alike():
 def test_streams_with_odd_labels_ask_for_names():
     class Odd(Sized):
         def __iter__(self):
-            yield torch.zeros(1, 4, 4), "cat"
+            yield torch.zeros(1, 4, 4), 0.5
 
     assert "labels are of type" in fail(Odd()).message
     assert fail(Sized(0)).message == "the stream gives no samples"
@@ -222,3 +226,30 @@ def test_streams_count_the_columns_of_one_hot_labels():
             return ((torch.zeros(1, 4, 4), torch.eye(3)[k % 3]) for k in range(self.stop))
 
     assert open_data(OneHot()).samples.class_names == ("0", "1", "2")
+
+
+class Animals(Sized):
+    """Labels are the names of animals."""
+
+    def __iter__(self):
+        for k in range(self.stop):
+            yield {"features": torch.full((1, 4, 4), float(k)), "targets": {"name": "cd"[k % 2]}}
+
+
+@pytest.mark.parametrize("given", [(), ("d", "c")])
+def test_stream_of_text_labels_is_numbered_by_class_names(given):
+    data = open_data(DataLoader(Animals(6), 4), class_names=given)
+    names = given or ("c", "d")
+    assert data.samples.class_names == names
+    assert any("read once: its labels are texts, 'c', 'd'" in n for n in data.notes) == (not given)
+    contract = Contract("L", 1, (4, 4), dtype="float32", value_low=0.0, value_high=9.0)
+    stream = Stream(data, "train", contract, 4, 0, torch.device("cpu"))
+    labels = [batch.labels.tolist() for batch in itertools.islice(stream.batches(), 2)]
+    assert labels == [[names.index(name) for name in part] for part in ("cdcd", "cd")]
+
+
+def test_stream_with_an_unknown_text_is_refused():
+    data = open_data(Animals(4), class_names=("c", "e"))
+    contract = Contract("L", 1, (4, 4), dtype="float32", value_low=0.0, value_high=9.0)
+    with pytest.raises(DataError, match="sample 1 of the stream has label d; there are 2 classes"):
+        next(Stream(data, "train", contract, 4, 0, torch.device("cpu")).batches())

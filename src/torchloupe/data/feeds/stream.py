@@ -19,6 +19,7 @@ from torchloupe.data.sources.dataset_labels import class_number
 from torchloupe.data.sources.loaders import is_batched
 from torchloupe.data.sources.pairs import describe_item, take_pair
 from torchloupe.data.sources.source import Data
+from torchloupe.data.sources.text_labels import as_text_label
 from torchloupe.data.sources.worker_check import refuse_surplus
 from torchloupe.errors import DataError, LoupeError, UsageError, printable
 from torchloupe.system.counter_rng import hash_parts
@@ -55,6 +56,7 @@ class Stream:
         self._is_batched = is_batched(self._loader)
         self._own = find_generators(self._loader)
         self._classes = len(data.samples.class_names)
+        self._numbers = {name: k for k, name in enumerate(data.samples.class_names)}
         self._contract = contract
         self._batch_total = batch_total
         self._seed = seed
@@ -109,7 +111,7 @@ class Stream:
             rows = np.arange(done, done + len(pairs), dtype=np.int64)
             names = [f"sample {row} of the stream" for row in rows]
             images = stack_images([image for image, _ in pairs], self._contract, names)
-            given = [plain_label(label) for _, label in pairs]
+            given = [self._number(plain_label(label)) for _, label in pairs]
             numbers = [class_number(label) for label in given]
             is_mixed = any(np.ndim(number) > 0 for number in numbers)  # by MixUp, for example
             labels = self._join_labels(given if is_mixed else numbers, names)
@@ -140,6 +142,11 @@ class Stream:
             ) from error
         return pairs
 
+    def _number(self, label: Any) -> Any:
+        """The number of a label that is the name of a class; any other label as it is."""
+        text = as_text_label(label)
+        return label if text is None else self._numbers.get(text, text)
+
     def _join_labels(self, labels: list[Any], names: list[str]) -> Tensor:
         for label, name in zip(labels, names, strict=True):
             is_number = isinstance(label, (int, float)) and int(label) == label
@@ -149,7 +156,7 @@ class Stream:
                 continue
             raise DataError(
                 f"{name} has label {printable(label, 60)}; there are {self._classes} classes",
-                "let labels be class numbers from 0, or one number for each class",
+                "let labels be class numbers from 0, class names, or one number for each class",
             )
         joined = np.asarray(labels)
         return torch.from_numpy(joined.astype(np.int64 if joined.ndim == 1 else np.float32))

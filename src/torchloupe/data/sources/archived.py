@@ -29,6 +29,8 @@ from torchloupe.data.sources.archive_members import (
     no_room,
 )
 from torchloupe.data.sources.source import Data, FileReader, make_stamp, short_name, stamp_file
+from torchloupe.data.sources.split_names import read_split
+from torchloupe.data.split import TRAIN
 from torchloupe.errors import DataError, LoupeError, printable
 
 ARCHIVE_ENDINGS = (".zip", ".tar", ".tgz", ".tbz2", ".txz", ".tar.gz", ".tar.bz2", ".tar.xz")
@@ -199,6 +201,18 @@ class Skeleton:
 def is_archive_name(name: str) -> bool:
     """Whether a file is called like an archive that is read."""
     return name.lower().endswith(ARCHIVE_ENDINGS)
+
+
+def find_split_archives(folder: Path) -> dict[int, Path]:
+    """The archive of each split in a folder, by its name; {} unless train is among them."""
+    found: dict[int, Path] = {}
+    for path in sorted(folder.iterdir()):
+        part = read_split(name_archive(path)) if is_archive_name(path.name) else None
+        if part is not None and (part in found or not path.is_file()):
+            return {}
+        if part is not None:
+            found[part] = path
+    return dict(sorted(found.items())) if TRAIN in found else {}
 
 
 def is_shard(path: Path) -> bool:

@@ -5,13 +5,15 @@ folder is kept in an index (data/sources/index). Which folders are splits is for
 """
 
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from torchloupe.data.samples import Samples
+from torchloupe.data.sources.file_labels import list_by_names, make_pattern
 from torchloupe.data.sources.index import Index
 from torchloupe.data.sources.labels import compare_splits, order_classes
 from torchloupe.data.sources.layout import (
@@ -21,11 +23,13 @@ from torchloupe.data.sources.layout import (
     find_common_folder,
     find_copies,
     find_layout,
+    find_trees,
     is_unlabelled,
     note_alike,
     rank_tables,
     refuse_parts_as_classes,
     tables_in,
+    through_fillers,
 )
 from torchloupe.data.sources.listing import Listing
 from torchloupe.data.sources.source import (
@@ -48,12 +52,16 @@ from torchloupe.units import plural
 _PACKED = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
 
 
-def open_folder(path: Path, class_names: Sequence[str] = ()) -> Data:
+def open_folder(path: Path, class_names: Sequence[str] = (), label_pattern: str = "auto") -> Data:
     """Images in class folders, or in class folders below train, val and test folders.
 
-    A folder that holds one folder and nothing else is entered.
+    A folder that holds one folder and nothing else is entered. `label_pattern` is a regex on
+    paths whose group is the class; "auto" takes classes from names where there are no class
+    folders and the names leave no doubt, "none" never.
     """
-    index = Index(path, class_names)
+    is_typed = label_pattern not in ("auto", "none")
+    pattern = make_pattern(label_pattern) if is_typed else None
+    index = Index(path, [*class_names, label_pattern] if is_typed else class_names)
     kept = index.read()
     if kept is not None:
         return kept
@@ -67,13 +75,16 @@ def open_folder(path: Path, class_names: Sequence[str] = ()) -> Data:
     reading = _Reading(inner, below)
     layout = find_layout(root, reading.top, deeper)
     reading.notes += layout.notes
-    reading.read(layout)
+    if pattern is None:
+        reading.read(layout)
+    if pattern is not None or (label_pattern == "auto" and reading.may_be_flat(layout)):
+        reading.read_names(layout, pattern)
     if not len(reading.listing):
         raise _no_images(path, reading)
     classes = reading.listing.classes
     ids, codes, parts, files, exact = reading.listing.table()
     used = np.flatnonzero(np.bincount(codes, minlength=len(classes)))
-    if len(used) == 1 and not layout.splits:
+    if len(used) == 1 and not layout.splits and not reading.is_by_name:
         only = classes[used[0]]
         if len(Walk(os.path.join(root, only)).look().folders) > 1:  # noqa: PTH118
             return _enter_only(Path(root), only, class_names, reading)
@@ -110,6 +121,7 @@ class _Reading:
         self.walk = walk
         self.top = walk.look()
         self.listing = Listing()
+        self.is_by_name = False  # classes come from file names
         self.loose: dict[str, int] = {}  # split folder to images outside any class folder
         self.tables: list[Path] = []  # beside these images
         self.notes = [f"the data are in {printable(below)}, the only folder there"] if below else []
@@ -142,6 +154,23 @@ class _Reading:
             used = name_some(layout.splits)
             self.notes.insert(0, f"beside {used}, folders are not used: {name_some(beside)}")
         self._describe_rest(copies)
+
+    def may_be_flat(self, layout: Layout) -> bool:
+        """Whether what was read may be no class: nothing, or one folder without any in it."""
+        is_one = len(self.listing.classes) == 1 and not layout.splits
+        return not len(self.listing) or (
+            is_one and not Walk(self.walk.root).look(self.listing.classes[0]).folders
+        )
+
+    def read_names(self, layout: Layout, pattern: re.Pattern[str] | None) -> None:
+        """List images by the labels in their names; without a pattern, where these are sure."""
+        places = {f"{name}/": part for name, part in layout.splits.items()} or {"": TRAIN}
+        scout, listing = Walk(self.walk.root), Listing()
+        notes = list_by_names(scout, listing, places, pattern)
+        if len(listing):
+            self.listing, self.is_by_name = listing, True
+            self.notes = [*layout.notes, *notes]
+            self.walk.take_over(scout, "", is_counted=pattern is not None)
 
     def _enter(self, folder: str, part: int, common: str) -> tuple[str, Level]:
         """Where the class folders of a split are, and what else is there.
@@ -191,7 +220,7 @@ class _Reading:
                 ranges[name] = (before, self.listing.count)
             elif not any(f"{own}/".startswith(f"{prefix}{name}/") for own in self.walk.own):
                 empty.append(prefix + name)
-        trees = _find_trees(self.walk, prefix, ranges)
+        trees = find_trees(self.walk, prefix, ranges)
         copies = find_copies(trees)
         for name in copies:
             self.listing.drop(*ranges[name])
@@ -200,7 +229,7 @@ class _Reading:
             direct = {name: tree.get(name, set()) for name, tree in trees.items()}
             refuse_parts_as_classes(Path(self.walk.root), direct, level)
             self.notes += note_alike(
-                {name: _through_fillers(name, tree) for name, tree in trees.items()}
+                {name: through_fillers(name, tree) for name, tree in trees.items()}
             )
         if empty and len(self.listing):
             many = "hold no images and are not classes" if len(empty) > 1 else "holds no images"
@@ -239,30 +268,6 @@ def _look_through(walk: Walk, first: str, last: str) -> Level:
             place = f"{place}{name}/"
             level = walk.look(place)
     return level
-
-
-def _find_trees(
-    walk: Walk, prefix: str, names: Mapping[str, object]
-) -> dict[str, dict[str, set[str]]]:
-    """Of each class folder: every folder in it that holds folders, with the names of these."""
-    trees: dict[str, dict[str, set[str]]] = {name: {} for name in names}
-    for folder in walk.folders:
-        if folder.startswith(prefix):
-            inner = folder.removeprefix(prefix)
-            above, _, last = inner.rpartition("/")
-            name = inner.partition("/")[0]
-            if above and name in trees:
-                trees[name].setdefault(above, set()).add(last)
-    return trees
-
-
-def _through_fillers(name: str, tree: Mapping[str, set[str]]) -> set[str]:
-    """The folders in a class folder, or in the only one there where its name says nothing."""
-    inner = tree.get(name, set())
-    while len(inner) == 1 and is_filler(only := next(iter(inner))):
-        name = f"{name}/{only}"
-        inner = tree.get(name, set())
-    return inner
 
 
 def _refuse_own(path: Path) -> None:
@@ -306,7 +311,10 @@ def _no_images(path: Path, reading: _Reading) -> DataError:
     if tables:
         hint = f"did you mean {name_some(tables)}?"
     elif loose:
-        hint = "put the images of each class in a folder of its own, or list them in a .csv"
+        hint = (
+            "put the images of each class in a folder of its own, list them in a .csv, or say "
+            "where the class is in their names: data.label_pattern=REGEX"
+        )
     elif packed := sorted(name for name in top.files if name.lower().endswith(_PACKED)):
         hint = f"give the archive itself: {printable(path / packed[0])}"
         if len(packed) > 1:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torchloupe.data.samples import Samples
+from torchloupe.data.sources.archived import MemberReader
 from torchloupe.data.sources.labels import compare_splits, order_classes
 from torchloupe.data.sources.source import (
     ArrayReader,
@@ -18,10 +19,41 @@ from torchloupe.data.sources.source import (
     name_some,
     short_name,
 )
+from torchloupe.data.sources.split_names import read_split
 from torchloupe.data.sources.tables import make_distinct
 from torchloupe.data.sources.walk import as_text
-from torchloupe.data.split import SPLIT_NAMES
+from torchloupe.data.split import SPLIT_NAMES, TEST, TRAIN, VAL
 from torchloupe.errors import DataError, UsageError
+
+
+def paths_of_splits(source: Any) -> dict[int, str] | None:
+    """The path of each split from ("train.csv", "val.csv") or a dict of paths; else None."""
+    if isinstance(source, Mapping):
+        named = {read_split(str(key)): value for key, value in source.items()}
+        if None in named or len(named) < len(source):
+            return None
+        parts = {part: value for part, value in named.items() if part is not None}
+    elif isinstance(source, (tuple, list)) and len(source) in (2, 3):
+        parts = dict(zip((TRAIN, VAL, TEST), source, strict=False))
+    else:
+        return None
+    parts = {part: value for part, value in parts.items() if value is not None}
+    if TRAIN not in parts or not all(isinstance(value, (str, Path)) for value in parts.values()):
+        return None
+    return {part: str(value) for part, value in sorted(parts.items())}
+
+
+class PartsReader:
+    """Images of several archives, one after the other."""
+
+    def __init__(self, readers: Sequence[MemberReader], counts: Sequence[int]) -> None:
+        self._readers = list(readers)
+        self._ends = np.cumsum(counts)
+
+    def read(self, row: int) -> bytes:
+        """The bytes of the image of `row`."""
+        part = int(np.searchsorted(self._ends, row, side="right"))
+        return self._readers[part].read(row - int(self._ends[part - 1] if part else 0))
 
 
 def join_splits(parts: Mapping[int, Data], name: str, class_names: Sequence[str] = ()) -> Data:
@@ -42,7 +74,7 @@ def join_splits(parts: Mapping[int, Data], name: str, class_names: Sequence[str]
     notes += compare_splits(labels, given, classes)
     readers = [data.reader for data in listed]
     ids: NDArray[Any]
-    reader: ArrayReader | FileReader
+    reader: ArrayReader | FileReader | PartsReader
     if all(isinstance(reader, ArrayReader) for reader in readers):
         arrays = [reader.array for reader in readers if isinstance(reader, ArrayReader)]
         if len({(array.shape[1:], array.dtype) for array in arrays}) > 1:
@@ -61,10 +93,19 @@ def join_splits(parts: Mapping[int, Data], name: str, class_names: Sequence[str]
     elif all(type(reader) is FileReader for reader in readers):
         files = [reader for reader in readers if isinstance(reader, FileReader)]
         ids, reader = _join_files(files, [len(data.samples) for data in listed])
+    elif all(isinstance(reader, MemberReader) for reader in readers):
+        members = [reader for reader in readers if isinstance(reader, MemberReader)]
+        reader = PartsReader(members, [len(data.samples) for data in listed])
+        texts = [
+            f"{SPLIT_NAMES[part]}/{name}"
+            for part, data in parts.items()
+            for name in data.samples.ids
+        ]
+        ids = np.array(texts, dtype=np.dtypes.StringDType())
     else:
         raise UsageError(
             f"splits of the kinds {name_some(data.kind for data in listed)} can't be joined",
-            "give every split as a table, or as a folder of classes",
+            "give every split as a table, a folder of classes, or an archive of one",
         )
     ignored: dict[str, int] = {}
     for data in listed:

@@ -11,7 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from torchloupe.data.image.formats import IMAGE_SUFFIXES
-from torchloupe.data.sources.archived import Skeleton, is_archive_name, is_shard
+from torchloupe.data.sources.archived import (
+    Skeleton,
+    find_split_archives,
+    is_archive_name,
+    is_shard,
+)
 from torchloupe.data.sources.archives import open_npy, open_npz
 from torchloupe.data.sources.arrays import LAYOUTS
 from torchloupe.data.sources.file_kinds import (
@@ -22,18 +27,21 @@ from torchloupe.data.sources.file_kinds import (
 )
 from torchloupe.data.sources.folders import open_folder
 from torchloupe.data.sources.idx import is_idx_name, open_idx
-from torchloupe.data.sources.joined import join_splits
+from torchloupe.data.sources.joined import join_splits, paths_of_splits
 from torchloupe.data.sources.known_roots import find_known_root
 from torchloupe.data.sources.missing import missing_path
 from torchloupe.data.sources.named import PREFIX, open_digits, open_torchvision
 from torchloupe.data.sources.objects import open_code, open_object
 from torchloupe.data.sources.shards import find_shards, open_shards
-from torchloupe.data.sources.source import SPLIT_WORDS, Data
-from torchloupe.data.sources.split_names import read_split
-from torchloupe.data.sources.split_tables import find_split_tables, open_split_tables
+from torchloupe.data.sources.source import SPLIT_WORDS, Data, short_name
+from torchloupe.data.sources.split_tables import (
+    find_split_tables,
+    may_hold_tables,
+    open_split_tables,
+)
 from torchloupe.data.sources.system_files import is_system_name
 from torchloupe.data.sources.tables import TABLE_ENDINGS, TableOptions, note_unlisted, open_table
-from torchloupe.data.split import TEST, TRAIN, VAL
+from torchloupe.data.split import TEST, TRAIN
 from torchloupe.errors import DataError, LoupeError, UsageError, did_you_mean, printable
 from torchloupe.system.user_code import is_object_spec
 
@@ -55,6 +63,7 @@ def open_data(
     label_separator: str = "auto",
     image_folder: str = "auto",
     split_column: str = "auto",
+    label_pattern: str = "auto",
     layout: str = "auto",
     class_names: Sequence[str] = (),
     download: bool = False,
@@ -67,7 +76,7 @@ def open_data(
     IterableDataset; arrays, lists or a data frame of images and labels; a tuple (train, val) or
     (train, val, test) or a dict of these or of paths; Data passes through.
     `image_column`, `label_column`, `label_separator`, `image_folder` and `split_column` are for
-    tables, `layout`
+    tables, `label_pattern` (a regex on paths, whose group is the class) for folders, `layout`
     (NHW, NHWC, NCHW) for arrays, `class_names` names the classes of data that carries numbers
     only. UsageError if there is no such source or an option doesn't fit it, DataError if it
     can't be learned from.
@@ -82,13 +91,14 @@ def open_data(
         "label_separator": label_separator,
         "image_folder": image_folder,
         "split_column": split_column,
+        "label_pattern": label_pattern,
         "layout": layout,
     }
     typed = {name: value for name, value in typed.items() if value != "auto"}
     if isinstance(source, Data):
         return _pass_through(source, typed)
     options: dict[str, Any] = {**typed, "class_names": tuple(class_names)}
-    if (paths := _paths_of_splits(source)) is not None:
+    if (paths := paths_of_splits(source)) is not None:
         data = _open_paths(paths, options)
     else:
         data = _open(source, options, download)
@@ -106,7 +116,7 @@ def _open(source: Any, options: dict[str, Any], download: bool) -> Data:
         return _open_archive(_path(str(source)), **options)
     for name in unfit_options(source):
         if name in options:
-            need = "arrays" if name == "layout" else "tables"
+            need = {"layout": "arrays", "label_pattern": "folders"}.get(name, "tables")
             raise UsageError(
                 f"data.{name}={printable(options[name])} is for {need}, and {shown} is none",
                 f"leave {name} out",
@@ -140,14 +150,19 @@ def unfit_options(source: Any) -> tuple[str, ...]:
     """The options of open_data that don't fit a source of this kind."""
     if isinstance(source, Data):
         return ()
-    if (paths := _paths_of_splits(source)) is not None:
+    if (paths := paths_of_splits(source)) is not None:
         source = next(iter(paths.values()))
     kind = _kind_of(str(source)) if isinstance(source, (str, Path)) else "object"
-    if kind in (*_TABLE_KINDS, "archive"):
+    if kind in ("archive", "archives"):
         return ()
+    if kind in _TABLE_KINDS:
+        return ("label_pattern",)
     if kind == "parquet":
-        return ("label_separator", "image_folder", "split_column", "layout")
-    return _TABLE_OPTIONS if kind in _ARRAY_KINDS else (*_TABLE_OPTIONS, "layout")
+        return ("label_separator", "image_folder", "split_column", "label_pattern", "layout")
+    if kind == "folder":
+        return (*_TABLE_OPTIONS, "layout")
+    more = ("label_pattern",) if kind in _ARRAY_KINDS else ("label_pattern", "layout")
+    return (*_TABLE_OPTIONS, *more)
 
 
 def _pass_through(data: Data, typed: Mapping[str, str]) -> Data:
@@ -161,29 +176,12 @@ def _pass_through(data: Data, typed: Mapping[str, str]) -> Data:
     return replace(data, notes=(*data.notes, *notes)) if notes else data
 
 
-def _paths_of_splits(source: Any) -> dict[int, str] | None:
-    """The path of each split from ("train.csv", "val.csv") or a dict of paths; else None."""
-    if isinstance(source, Mapping):
-        named = {read_split(str(key)): value for key, value in source.items()}
-        if None in named or len(named) < len(source):
-            return None
-        parts = {part: value for part, value in named.items() if part is not None}
-    elif isinstance(source, (tuple, list)) and len(source) in (2, 3):
-        parts = dict(zip((TRAIN, VAL, TEST), source, strict=False))
-    else:
-        return None
-    parts = {part: value for part, value in parts.items() if value is not None}
-    if TRAIN not in parts or not all(isinstance(value, (str, Path)) for value in parts.values()):
-        return None
-    return {part: str(value) for part, value in sorted(parts.items())}
-
-
 def _open_paths(paths: Mapping[int, str], options: dict[str, Any]) -> Data:
     parts = {}
     for part, path in paths.items():
-        if _kind_of(path) not in ("folder", "table"):
+        if _kind_of(path) not in ("folder", "table", "archive"):
             raise UsageError(
-                f"{printable(path)} is neither a table nor a folder of classes",
+                f"{printable(path)} is neither a table nor a folder of classes, nor an archive",
                 "open it with open_data, or give arrays",
             )
         parts[part] = _open(path, options, download=False)
@@ -194,6 +192,18 @@ def _open_paths(paths: Mapping[int, str], options: dict[str, Any]) -> Data:
 
 def _open_one_table(path: Path, **options: Any) -> Data:
     return note_unlisted(open_table(path, TableOptions(**options)), path)
+
+
+def _open_folder_of_archives(path: Path, **options: Any) -> Data:
+    """An archive for each split; one of test images without labels is not used."""
+    paths, notes = find_split_archives(path), []
+    if TEST in paths:
+        try:
+            _open(str(paths[TEST]), options, download=False)
+        except DataError as error:
+            notes.append(f"{paths.pop(TEST).name} is not used: {error.message}")
+    data = _open_paths({part: str(file) for part, file in paths.items()}, options)
+    return replace(data, name=short_name(path.resolve().name), notes=(*data.notes, *notes))
 
 
 def _open_folder_of_tables(path: Path, **options: Any) -> Data:
@@ -225,6 +235,7 @@ _OPENERS: dict[str, Callable[..., Data]] = {
     "folder": open_folder,
     "table": _open_one_table,
     "tables": _open_folder_of_tables,
+    "archives": _open_folder_of_archives,
     "npz": open_npz,
     "npy": open_npy,
     "idx": open_idx,
@@ -287,23 +298,10 @@ def _kind_of_folder(path: Path) -> str:
         and find_shards(path)
     ):
         return "shards"
-    if _may_hold_tables(path, files, folders) and find_split_tables(path):
+    if may_hold_tables(path, files, folders) and find_split_tables(path):
         return "tables"
-    return "folder"
-
-
-def _may_hold_tables(path: Path, files: Sequence[str], folders: Sequence[str]) -> bool:
-    """Whether tables divide the folder: class folders in two splits and more say more."""
-    splits = [name for name in folders if read_split(name) is not None]
-    if not splits and not any(name.endswith(TABLE_ENDINGS) for name in files):
-        return False
-    labelled = 0
-    for place in path.iterdir():
-        if read_split(place.name) is not None and place.is_dir():
-            labelled += any(
-                inner.is_dir() and not is_system_name(inner.name) for inner in place.iterdir()
-            )
-    return labelled < 2
+    is_archives = not folders and len(find_split_archives(path)) > 1
+    return "archives" if is_archives else "folder"
 
 
 def _has_folders(path: Path) -> bool:

@@ -13,17 +13,17 @@ from torchloupe.data.sources.named import PREFIX
 from torchloupe.data.sources.source import name_some
 from torchloupe.errors import DataError, printable
 
-# The folder of a set in torchvision's root: its class, and what lies in the folder.
+# The folder of a set in torchvision's root: its class, and what lies in it and in no other.
 _SETS = {
-    "food-101": ("Food101", ("meta", "images")),
-    "flowers-102": ("Flowers102", ("jpg", "setid.mat")),
-    "oxford-iiit-pet": ("OxfordIIITPet", ("images", "annotations")),
-    "dtd": ("DTD", ("dtd",)),
-    "fgvc-aircraft-2013b": ("FGVCAircraft", ("data",)),
-    "gtsrb": ("GTSRB", ("GTSRB",)),
-    "stanford_cars": ("StanfordCars", ("devkit",)),
+    "food-101": ("Food101", ("meta/train.json", "meta/test.json", "images")),
+    "flowers-102": ("Flowers102", ("jpg", "setid.mat", "imagelabels.mat")),
+    "oxford-iiit-pet": ("OxfordIIITPet", ("images", "annotations/trainval.txt")),
+    "dtd": ("DTD", ("dtd/images", "dtd/labels/train1.txt")),
+    "fgvc-aircraft-2013b": ("FGVCAircraft", ("data/images", "data/images_variant_train.txt")),
+    "gtsrb": ("GTSRB", ("GTSRB/Training",)),
+    "stanford_cars": ("StanfordCars", ("devkit/cars_meta.mat",)),
     "fer2013": ("FER2013", ("train.csv",)),
-    "clevr": ("CLEVRClassification", ("CLEVR_v1.0",)),
+    "clevr": ("CLEVRClassification", ("CLEVR_v1.0/scenes",)),
 }
 _ARRAYS = frozenset(
     (

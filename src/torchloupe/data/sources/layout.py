@@ -263,3 +263,27 @@ def rank_tables(tables: Iterable[Path]) -> list[Path]:
     return [
         table for table in found if splits[table] is None and "submission" not in table.stem.lower()
     ]
+
+
+def find_trees(
+    walk: Walk, prefix: str, names: Mapping[str, object]
+) -> dict[str, dict[str, set[str]]]:
+    """Of each class folder: every folder in it that holds folders, with the names of these."""
+    trees: dict[str, dict[str, set[str]]] = {name: {} for name in names}
+    for folder in walk.folders:
+        if folder.startswith(prefix):
+            inner = folder.removeprefix(prefix)
+            above, _, last = inner.rpartition("/")
+            name = inner.partition("/")[0]
+            if above and name in trees:
+                trees[name].setdefault(above, set()).add(last)
+    return trees
+
+
+def through_fillers(name: str, tree: Mapping[str, set[str]]) -> set[str]:
+    """The folders in a class folder, or in the only one there where its name says nothing."""
+    inner = tree.get(name, set())
+    while len(inner) == 1 and is_filler(only := next(iter(inner))):
+        name = f"{name}/{only}"
+        inner = tree.get(name, set())
+    return inner

@@ -14,19 +14,32 @@ from torchloupe.data.sources.source import name_some
 from torchloupe.errors import DataError, LoupeError, printable
 
 IMAGE_KEYS = ("image", "images", "img", "imgs", "pixel_values", "pixels", "input", "inputs", "x")
+MORE_IMAGE_KEYS = ("feature", "features", "data")  # where there is none of these
 LABEL_KEYS = ("label", "labels", "target", "targets", "class", "class_id", "category", "y")
 
 
 def take_pair(item: Any) -> tuple[Any, Any] | None:
     """(image, label) of an item, or images and labels of a batch; None for anything else."""
     if isinstance(item, Mapping):
-        image, label = find_key(item, IMAGE_KEYS), find_label_key(item)
-        return None if image is None or label is None else (item[image], item[label])
+        image, label = find_image_key(item), find_label_key(item)
+        return None if image is None or label is None else (item[image], take_label(item[label]))
     if not isinstance(item, (tuple, list)):
         return None
     if len(item) == 2 or (len(item) > 2 and _is_labelled(item[0], item[1])):
-        return item[0], item[1]
+        return item[0], take_label(item[1])
     return None
+
+
+def take_label(label: Any) -> Any:
+    """The label within a dict of several things: under a usual key, or its only one."""
+    while isinstance(label, Mapping) and label:
+        key = find_label_key(label)
+        if key is None and len(label) == 1:
+            key = next(iter(label))
+        if key is None:
+            break
+        label = label[key]
+    return label
 
 
 def note_more(item: Any) -> tuple[str, ...]:
@@ -64,6 +77,13 @@ def find_key(names: Any, usual: Sequence[str]) -> Any:
     """The one of `names` that is among the usual ones; None if none or several are."""
     found = [name for name in names if str(name).lower() in usual]
     return found[0] if len(found) == 1 else None
+
+
+def find_image_key(names: Any) -> Any:
+    """The name of the image: a usual one, else one of MORE_IMAGE_KEYS; None if unclear."""
+    if any(str(name).lower() in IMAGE_KEYS for name in names):
+        return find_key(names, IMAGE_KEYS)
+    return find_key(names, MORE_IMAGE_KEYS)
 
 
 def find_label_key(names: Any) -> Any:

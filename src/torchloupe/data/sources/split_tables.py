@@ -3,7 +3,7 @@
 Tables without labels, such as the test.csv of a competition, are no split.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from torchloupe.data.sources.column_roles import choose_image_column, choose_label_columns
@@ -13,7 +13,7 @@ from torchloupe.data.sources.joined import join_splits
 from torchloupe.data.sources.pixel_table import find_pixel_columns, label_candidates
 from torchloupe.data.sources.records import RECORD_ENDINGS
 from torchloupe.data.sources.source import Data, name_some
-from torchloupe.data.sources.split_names import read_split_name
+from torchloupe.data.sources.split_names import read_split, read_split_name
 from torchloupe.data.sources.system_files import is_system_name
 from torchloupe.data.sources.tables import TABLE_ENDINGS, TableOptions, open_table
 from torchloupe.data.sources.text_lists import LIST_ENDINGS, is_listing
@@ -106,3 +106,17 @@ def _has_labels(path: Path) -> bool:
         return bool(choose_label_columns(table, "auto", image, ()))
     except LoupeError:
         return False
+
+
+def may_hold_tables(path: Path, files: Sequence[str], folders: Sequence[str]) -> bool:
+    """Whether tables divide the folder: class folders in two splits and more say more."""
+    splits = [name for name in folders if read_split(name) is not None]
+    if not splits and not any(name.endswith(TABLE_ENDINGS) for name in files):
+        return False
+    labelled = 0
+    for place in path.iterdir():
+        if read_split(place.name) is not None and place.is_dir():
+            labelled += any(
+                inner.is_dir() and not is_system_name(inner.name) for inner in place.iterdir()
+            )
+    return labelled < 2

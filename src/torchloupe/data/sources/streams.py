@@ -9,10 +9,12 @@ from torch.utils.data import IterableDataset
 from torchloupe.data.samples import Samples, make_ids
 from torchloupe.data.sources.dataset_labels import is_one_hot, known_labels, names_of
 from torchloupe.data.sources.datasets import unite_classes
+from torchloupe.data.sources.labels import sort_names
 from torchloupe.data.sources.loaders import find_batch, note_kept
 from torchloupe.data.sources.pairs import describe_item, take_pair
 from torchloupe.data.sources.repeatable import note_unrepeatable_stream
 from torchloupe.data.sources.source import Data, name_some, short_name
+from torchloupe.data.sources.text_labels import as_text_label
 from torchloupe.data.sources.worker_check import check_workers
 from torchloupe.data.split import SPLIT_NAMES, TRAIN
 from torchloupe.errors import DataError, UsageError
@@ -95,6 +97,7 @@ def _count_classes(loader: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
             "give class_names=(...), or give the dataset a `classes` attribute",
         )
     lowest, highest = 2**62, -1
+    texts: set[str] = set()
     for item in loader:
         pair = take_pair(item)
         if pair is None:
@@ -103,6 +106,9 @@ def _count_classes(loader: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
                 "let it give pairs of image and label",
             )
         found = np.asarray(pair[1])
+        if found.dtype.kind in "US":
+            texts |= {text for each in np.atleast_1d(found) if (text := as_text_label(each.item()))}
+            continue
         if found.dtype.kind == "f" and is_one_hot(np.atleast_2d(found)):
             found = np.array([0, found.shape[-1] - 1])
         if found.dtype.kind not in "biu":
@@ -112,6 +118,17 @@ def _count_classes(loader: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
             )
         highest = max(highest, int(found.max(initial=-1)))
         lowest = min(lowest, int(found.min(initial=lowest)))
+    if texts and highest < 0:
+        return tuple(sort_names(sorted(texts))), (
+            f"the stream was read once: its labels are texts, {name_some(sorted(texts))}; "
+            "class_names=(...) avoids that",
+        )
+    if texts:
+        raise DataError(
+            f"some labels of the stream are texts, such as {name_some(sorted(texts), 1)}, and "
+            "others are numbers",
+            "let all be class numbers from 0, or all class names",
+        )
     if highest < 0:
         raise DataError("the stream gives no samples", "give one that can be read again and again")
     notes = ["the stream was read once to count its classes; class_names=(...) avoids that"]

@@ -77,17 +77,17 @@ def _read_texts(dataset: Any) -> list[str] | None:
     if not len(dataset):
         return None
     try:
-        first = _text(read_item(dataset, 0)[1])
+        first = as_text_label(read_item(dataset, 0)[1])
     except DataError:  # named where the labels are read
         return None
     if first is None:
         return None
     values = _known_texts(dataset)
-    if values is None or len(values) != len(dataset) or _text(values[0]) != first:
+    if values is None or len(values) != len(dataset) or as_text_label(values[0]) != first:
         values = [read_item(dataset, row)[1] for row in range(len(dataset))]
     texts = []
     for row, value in enumerate(values):
-        text = _text(value)
+        text = as_text_label(value)
         if not text:
             raise DataError(
                 f"row {row} has the label {printable(value, 60)!r}, and row 0 the text "
@@ -120,7 +120,8 @@ def _known_texts(dataset: Any) -> list[Any] | None:
     return None
 
 
-def _text(label: Any) -> str | None:
+def as_text_label(label: Any) -> str | None:
+    """A label that is a text, bytes decoded; None for any other."""
     if isinstance(label, bytes):
         return label.decode("utf-8", "backslashreplace")
     return str(label) if isinstance(label, str) else None

@@ -57,7 +57,7 @@ class Walk:
         return level
 
     def find_images(self, top: str) -> Iterator[tuple[str, Facts]]:
-        """Every image below the folder `top`: its path, its size and its times of change.
+        """Every image below the folder `top` ("": all): its path, its size and its times of change.
 
         Symbolic links are followed, except one that leads back to a folder it lies in.
         """
@@ -66,15 +66,16 @@ class Walk:
             below, trail = pending.pop()
             folder = os.path.join(self.root, below)  # noqa: PTH118
             for entry in self._scan(below):
+                name = f"{below}/{entry.name}" if below else entry.name
                 if _is_folder(entry):
                     if not entry.is_symlink():
-                        pending.append((f"{below}/{entry.name}", trail))
+                        pending.append((name, trail))
                     elif not _closes_a_loop(entry.path, (folder, *trail)):
-                        pending.append((f"{below}/{entry.name}", (folder, *trail)))
+                        pending.append((name, (folder, *trail)))
                 elif self._is_image(entry):
                     facts = file_facts(entry)
                     self.has_loose_links |= facts == NO_FILE
-                    yield f"{below}/{entry.name}", facts
+                    yield name, facts
 
     def take_over(self, other: "Walk", prefix: str, is_counted: bool) -> None:
         """Record the folders that another walk read too; its root is `prefix` below this one's.

@@ -72,6 +72,9 @@ def _describe_folder(facts: Facts) -> Part:
     """Class folders, below a folder for each split where the data have such."""
     data, names = facts.data, facts.contract.class_names
     ids = [str(name) for name in data.samples.ids]
+    is_typed = facts.config.data.label_pattern not in ("auto", "none")
+    if is_typed or any(name.count("/") < (data.given is not None) + 1 for name in ids):
+        raise UsageError(f"{printable(data.name)} has its classes in the file names", _WRITES)
     part = Part({"folder", "files"}, packages={"pillow"})
     root = str(data.reader.root)  # type: ignore[attr-defined]
     part.settings.append(f"DATA = Path({quote(_as_typed(facts, root))})")
