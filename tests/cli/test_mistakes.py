@@ -80,7 +80,8 @@ DATA_MISTAKES: list[tuple[Callable[[], None], int, str, str]] = [
         make_flat_folder,
         3,
         "photos holds 5 images but no class folders",
-        "put the images of each class in a folder of its own, or list them in a .csv",
+        "put the images of each class in a folder of its own, list them in a .csv, or say where "
+        "the class is in their names: data.label_pattern=REGEX",
     ),
     (
         make_one_class,

@@ -87,11 +87,11 @@ TABLE_OPTIONS = {
 @pytest.mark.parametrize(
     ("source", "unfit"),
     [
-        ("digits", {*TABLE_OPTIONS, "layout"}),
-        ("{folder}/t.csv", set()),
-        (("{folder}/t.csv", "{folder}/t.csv"), set()),
+        ("digits", {*TABLE_OPTIONS, "label_pattern", "layout"}),
+        ("{folder}/t.csv", {"label_pattern"}),
+        (("{folder}/t.csv", "{folder}/t.csv"), {"label_pattern"}),
         ("{folder}", {*TABLE_OPTIONS, "layout"}),
-        ((np.zeros(3), np.zeros(3)), TABLE_OPTIONS),
+        ((np.zeros(3), np.zeros(3)), {*TABLE_OPTIONS, "label_pattern"}),
     ],
 )
 def test_unfit_options_are_those_of_other_kinds(tmp_path, source, unfit):

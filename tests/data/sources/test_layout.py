@@ -107,7 +107,8 @@ def test_folders_called_splits_are_refused_where_their_classes_have_nothing_in_c
          "did you mean '{path}/train/labels.csv'?"),
         (["train_images/1.png", "test_images/2.png"],
          "{path} holds 2 images in 'test_images/', 'train_images/' but no class folders",
-         "put the images of each class in a folder of its own, or list them in a .csv"),
+         "put the images of each class in a folder of its own, list them in a .csv, or say "
+         "where the class is in their names: data.label_pattern=REGEX"),
     ],
 )  # fmt: skip
 def test_folders_that_are_no_classes_are_refused(tmp_path, files, message, hint):

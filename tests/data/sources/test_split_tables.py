@@ -120,5 +120,6 @@ def test_other_files_are_no_split_of_their_own(folder):
     (folder / "a.npy").write_bytes(b"x")
     error = fail((folder / "train.csv", folder / "a.npy"))
     assert isinstance(error, UsageError)
-    assert error.message == f"{folder}/a.npy is neither a table nor a folder of classes"
+    told = "neither a table nor a folder of classes, nor an archive"
+    assert error.message == f"{folder}/a.npy is {told}"
     assert error.hint == "open it with open_data, or give arrays"

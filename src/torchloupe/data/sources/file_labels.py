@@ -75,9 +75,9 @@ def list_by_names(
                 f"names and are not used: `loupe predict RUN {place}` labels them"
             )
             images.clear()
-        elif unmatched and pattern is None:
-            return []
         elif unmatched:
+            if pattern is None:
+                return []
             raise DataError(
                 f"{len(unmatched):,} of {plural(len(images), 'image')} don't match "
                 f"data.label_pattern={printable(pattern.pattern)}: {name_some(unmatched, 3)}",
