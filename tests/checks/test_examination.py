@@ -78,3 +78,22 @@ def test_check_refuses_batches_that_are_no_pairs() -> None:
         check(planted.Net(), [planted.data()[0]])
     with pytest.raises(UsageError, match="no batch"):
         check(planted.Net(), [])
+
+
+@pytest.mark.parametrize(
+    "mistake", ["softmax_as_last_layer_and_a_loss_in_a_lambda", "features_detached"]
+)
+def test_a_mistake_is_named_under_autocast(mistake: str) -> None:
+    name, _, make = planted.PLANTED[mistake]
+    torch.manual_seed(0)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = verdicts_of(make(), 0.0)
+    assert [verdict.verdict for verdict in found] == [name]
+
+
+@pytest.mark.parametrize("name", ["cnn_with_adam", "multi_label", "a_transformer_of_ones_own"])
+def test_a_sound_set_up_stays_quiet_under_autocast(name: str) -> None:
+    torch.manual_seed(0)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = verdicts_of(sound.SOUND[name](), 0.0)
+    assert [verdict for verdict in found if verdict.level != "note"] == []

@@ -56,3 +56,31 @@ def test_a_run_remembers_what_is_ignored(split: Path, tmp_path: Path) -> None:
     run_of_it = loupe.fit(split, model="net", epochs=1, out=tmp_path / "run", settings=settings)
     assert run_of_it.metrics["verdicts"] == []
     assert run_of_it.config.check.ignore == ("class-never-tested",)
+
+
+NET = """
+from torch import nn
+
+
+def net(in_channels, classes):
+    layers = [nn.Flatten(), nn.Linear(64 * in_channels, 32), nn.ReLU(), nn.Linear(32, classes)]
+    return nn.Sequential(*layers, {end})
+"""
+
+
+def test_strict_ends_a_run_before_it_costs_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, end in (("bad", "nn.Softmax(dim=1)"), ("sound", "nn.Identity()")):
+        Path(f"{name}.py").write_text(NET.replace("{end}", end))
+    words = ["--epochs", "1", "--set", "check.level=strict", "--out", "run", "--quiet"]
+    assert run(["train", "digits", "--model", "bad.py:net", *words]) == 7
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-2].startswith("error: softmax-before-cross-entropy: the model ends in softmax")
+    assert "--set check.ignore=softmax-before-cross-entropy passes over it" in lines[-1]
+    assert not Path("run").exists()
+    ignored = ["--set", "check.ignore=softmax-before-cross-entropy", "--set", "train.report=false"]
+    assert run(["train", "digits", "--model", "bad.py:net", *words, *ignored]) == 0
+    assert run(["check", "digits", "--model", "bad.py:net", "--set", "check.level=strict"]) == 7
+    assert run(["check", "digits", "--model", "sound.py:net", "--set", "check.level=strict"]) == 0

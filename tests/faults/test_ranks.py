@@ -156,3 +156,16 @@ def test_muon_of_a_sharded_model_is_refused_before_a_folder_is_made(home: Path) 
     assert "error: muon needs whole matrices" in texts[0]
     assert "hint: use --parallel ddp" in texts[0]
     assert not (home / "muon").exists()
+
+
+def test_rank_0_checks_for_all_and_an_error_ends_every_rank(home: Path) -> None:
+    code = MODEL.replace("return self.last(x.flatten(1))", "return self.last(x.flatten(1)).tanh()")
+    (home / "bounded.py").write_text(code)
+    words = train_words(home / "bounded", home / "bounded.py")
+    codes, texts = run_ranks([*words, "--set", "check.level=strict"], home)
+    assert codes == [7, 7], texts
+    assert sum(text.count("error: tanh-before-the-loss") for text in texts) == 1
+    codes, texts = run_ranks([*words, "--epochs", "1"], home)
+    assert codes == [0, 0], texts
+    told = [e["verdict"] for e in read_events(home / "bounded") if "verdict" in e]
+    assert told.count("tanh-before-the-loss") == 1

@@ -127,11 +127,12 @@ def judge_flow(model: nn.Module, flow: Flow) -> list[Verdict]:
 def _judge_idle(model: nn.Module, flow: Flow) -> list[Verdict]:
     """Parameters that never get a gradient: of branches that are not called, or cut off."""
     unused, cut = [], []
+    lists = {n for n, m in model.named_modules() if isinstance(m, (nn.ModuleList, nn.ModuleDict))}
     for name in flow.idle:
         owner = name.rpartition(".")[0]
         parts = owner.split(".") if owner else []
         above = [".".join(parts[: k + 1]) for k in range(len(parts))]
-        quiet = next((part for part in above if part not in flow.functions.called), "")
+        quiet = next((part for part in above if part not in flow.functions.called | lists), "")
         (unused.append(quiet) if quiet else cut.append(name))
     found = []
     branches = list(dict.fromkeys(unused))

@@ -130,6 +130,10 @@ def isolated(device: torch.device, seed: int = 0) -> Iterator[None]:
     Warnings of the model's and the loss's code are not shown: the run itself shows them.
     """
     python_state, numpy_state = random.getstate(), np.random.get_state()
+    is_cached = torch.is_autocast_cache_enabled()
+    # A weight that autocast cast without gradients would be taken again by a forward with them.
+    torch.set_autocast_cache_enabled(False)
+    torch.clear_autocast_cache()
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -137,6 +141,7 @@ def isolated(device: torch.device, seed: int = 0) -> Iterator[None]:
         try:
             yield
         finally:
+            torch.set_autocast_cache_enabled(is_cached)
             random.setstate(python_state)
             np.random.set_state(numpy_state)
 

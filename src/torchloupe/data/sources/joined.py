@@ -72,41 +72,7 @@ def join_splits(parts: Mapping[int, Data], name: str, class_names: Sequence[str]
     labels, classes = _join_labels(listed, class_names)
     notes = list(dict.fromkeys(note for data in listed for note in data.notes))
     notes += compare_splits(labels, given, classes)
-    readers = [data.reader for data in listed]
-    ids: NDArray[Any]
-    reader: ArrayReader | FileReader | PartsReader
-    if all(isinstance(reader, ArrayReader) for reader in readers):
-        arrays = [reader.array for reader in readers if isinstance(reader, ArrayReader)]
-        if len({(array.shape[1:], array.dtype) for array in arrays}) > 1:
-            shapes = [f"{list(array.shape[1:])} {array.dtype}" for array in arrays]
-            raise DataError(
-                f"the splits hold images of different shapes: {name_some(shapes)}",
-                "bring all splits to one shape",
-            )
-        reader = ArrayReader(np.concatenate(arrays))
-        texts = [
-            f"{SPLIT_NAMES[part]}/{row}"
-            for part, data in parts.items()
-            for row in range(len(data.samples))
-        ]
-        ids = np.array(texts, dtype=np.dtypes.StringDType())
-    elif all(type(reader) is FileReader for reader in readers):
-        files = [reader for reader in readers if isinstance(reader, FileReader)]
-        ids, reader = _join_files(files, [len(data.samples) for data in listed])
-    elif all(isinstance(reader, MemberReader) for reader in readers):
-        members = [reader for reader in readers if isinstance(reader, MemberReader)]
-        reader = PartsReader(members, [len(data.samples) for data in listed])
-        texts = [
-            f"{SPLIT_NAMES[part]}/{name}"
-            for part, data in parts.items()
-            for name in data.samples.ids
-        ]
-        ids = np.array(texts, dtype=np.dtypes.StringDType())
-    else:
-        raise UsageError(
-            f"splits of the kinds {name_some(data.kind for data in listed)} can't be joined",
-            "give every split as a table, a folder of classes, or an archive of one",
-        )
+    ids, reader = _join_readers(parts)
     ignored: dict[str, int] = {}
     for data in listed:
         for ending, count in data.ignored.items():
@@ -121,6 +87,41 @@ def join_splits(parts: Mapping[int, Data], name: str, class_names: Sequence[str]
         notes=tuple(notes),
         stamp=make_stamp(*(data.stamp for data in listed)),
     )
+
+
+def _join_readers(
+    parts: Mapping[int, Data],
+) -> tuple[NDArray[Any], ArrayReader | FileReader | PartsReader]:
+    """Ids and one reader of the images of all parts."""
+    readers = [data.reader for data in parts.values()]
+    counts = [len(data.samples) for data in parts.values()]
+    if all(type(reader) is FileReader for reader in readers):
+        return _join_files([r for r in readers if isinstance(r, FileReader)], counts)
+    arrays = [reader.array for reader in readers if isinstance(reader, ArrayReader)]
+    members = [reader for reader in readers if isinstance(reader, MemberReader)]
+    if len({(array.shape[1:], array.dtype) for array in arrays}) > 1:
+        shapes = [f"{list(array.shape[1:])} {array.dtype}" for array in arrays]
+        raise DataError(
+            f"the splits hold images of different shapes: {name_some(shapes)}",
+            "bring all splits to one shape",
+        )
+    reader: ArrayReader | PartsReader
+    if len(arrays) == len(readers):
+        reader = ArrayReader(np.concatenate(arrays))
+    elif len(members) == len(readers):
+        reader = PartsReader(members, counts)
+    else:
+        raise UsageError(
+            f"splits of the kinds {name_some(data.kind for data in parts.values())} can't be "
+            "joined",
+            "give every split as a table, a folder of classes, or an archive of one",
+        )
+    texts = [
+        f"{SPLIT_NAMES[part]}/{name if members else row}"
+        for part, data in parts.items()
+        for row, name in enumerate(data.samples.ids)
+    ]
+    return np.array(texts, dtype=np.dtypes.StringDType()), reader
 
 
 def _join_files(files: Sequence[FileReader], counts: Sequence[int]) -> tuple[Any, FileReader]:
