@@ -8,7 +8,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
 from sklearn.model_selection import cross_val_predict
 
-from torchloupe.checks.label_noise import count_wrong, rank_by_probabilities
+from torchloupe.checks.label_noise import (
+    Labels,
+    Unfitted,
+    count_contradictions,
+    count_wrong,
+    judge_suspects,
+    rank_by_probabilities,
+)
 
 
 @pytest.fixture(scope="module")
@@ -51,3 +58,37 @@ def test_the_proposed_class_is_the_likeliest_other_one() -> None:
     assert suspects.proposed.tolist() == [1, 2]
     assert suspects.order.tolist() == [1, 0]
     assert suspects.scores[1] > suspects.scores[0]
+
+
+def probabilities(answers: Labels, classes: int = 10) -> NDArray[np.float64]:
+    """Sure of these answers."""
+    found = np.full((len(answers), classes), 0.02)
+    found[np.arange(len(answers)), answers] = 1 - 0.02 * (classes - 1)
+    return found
+
+
+def judged(labels: Labels, answers: Labels, trained: int, fit: float = 1.0) -> list[str]:
+    """The levels of what is said, with so many of 1,000 training labels."""
+    counted = count_contradictions(probabilities(answers), labels)
+    found = judge_suspects(counted, "test", [], Unfitted(trained, 1000, fit))
+    return [verdict.level for verdict in found]
+
+
+def test_labels_that_are_wrong_at_random_are_a_warning_and_confusions_a_note() -> None:
+    draw = np.random.default_rng(0)
+    right = np.arange(400) % 10
+    is_wrong = draw.random(400) < 0.05
+    at_random = np.where(is_wrong, (right + draw.integers(1, 10, 400)) % 10, right)
+    confused = np.where(is_wrong & (right < 2), 1 - right, np.where(is_wrong, right, right))
+    confused[:20:10], confused[1:200:10] = 1, 0
+    assert judged(at_random, right, 40) == ["warning"]
+    assert judged(at_random, right, 5) == []
+    assert judged(at_random, right, 40, fit=0.8) == ["note"]
+    assert judged(confused, right, 40) == ["note"]
+    assert judged(right, right, 40) == []
+
+
+def test_a_model_that_knows_little_accuses_nobody() -> None:
+    draw = np.random.default_rng(0)
+    labels = draw.integers(0, 10, 400)
+    assert judged(labels, draw.integers(0, 10, 400), 400) == []

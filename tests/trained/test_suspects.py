@@ -79,16 +79,17 @@ def test_a_folder_without_predictions_and_ledger_has_none(tmp_path: Path) -> Non
     assert list_suspects(tmp_path) == []
 
 
-def test_a_verdict_says_how_many_more_than_the_model_would_expect(tmp_path: Path) -> None:
+def test_a_verdict_says_how_many_labels_of_both_kinds_there_are(tmp_path: Path) -> None:
     shares = [[0.98, 0.02]] * 60 + [[0.02, 0.98]] * 8
     (found,) = write_suspects(write_run(tmp_path, MARGINS, shares), "test")
-    assert (found.verdict, found.level, found.where) == ("suspected-labels", "warning", "test")
-    assert (found.numbers["held_out"], found.numbers["train"]) == (8, 2)
-    assert 1 < found.numbers["expected"] < 1.5
+    assert (found.verdict, found.level, found.where) == ("suspected-labels", "note", "test")
+    assert found.numbers == {"held_out": 8 / 68, "train": 0.5}
     assert found.samples[0] == "t60"
+    assert "8 of 68 labels of test with 4 times" in found.seen
+    assert "2 of 4 training labels" in found.seen
 
 
-def test_as_many_as_the_model_expects_are_no_verdict(tmp_path: Path) -> None:
+def test_few_suspected_labels_are_listed_and_no_verdict(tmp_path: Path) -> None:
     folder = write_run(tmp_path, MARGINS, [[0.9, 0.1]] * 27 + [[0.1, 0.9]] * 3)
     assert write_suspects(folder, "test") == []
     assert [s["split"] for s in list_suspects(folder)] == ["test"] * 3 + ["train"] * 2

@@ -4,7 +4,6 @@ Probabilities [N, K] must be of models that were not fitted to the image they ar
 How many are wrong is counted by confident learning (Northcutt et al. 2021).
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,8 +14,12 @@ from torchloupe.run.events import Verdict
 
 LEAST = 1e-9  # probability
 ODDS = 4.0  # of another class, so that a model that knows little accuses no label
-MANY, SURELY = 3.0, 4.0  # times what is expected, and standard deviations, of a warning
-FEWEST = 5  # labels of a warning
+FEWEST = 5  # labels of a split, from which something is said
+LEAST_HELD_OUT, LEAST_TRAINED = 0.015, 0.01  # shares of a note
+SURE_TRAINED = 0.015  # share of a warning
+FEWEST_CLASSES = 4  # of a warning: with fewer, all mistakes are of the same few kinds
+LEAST_ACCURACY = 0.7  # of a model that is believed
+SURE_ACCURACY, SURE_FIT = 0.95, 0.97  # of a warning: of all other held-out, and training, images
 MOST_SAMPLES = 20
 
 Labels = NDArray[np.int64]
@@ -78,63 +81,85 @@ def count_wrong(probabilities: NDArray[np.floating], labels: Labels) -> int:
 
 @dataclass(frozen=True)
 class Contradictions:
-    """How many labels a model contradicts, and how many it would by its own confidences."""
+    """The labels of held-out images that a model contradicts, beside all of them."""
 
     count: int
-    expected: float
-    spread: float  # standard deviation of the expected number
     images: int
+    accuracy: float
+    classes: int
+    repeats: int  # pairs of them with the same label and the same proposal
 
     @property
-    def is_too_many(self) -> bool:
-        """Whether mistakes of the model hardly explain them."""
-        sure = self.expected + SURELY * max(self.spread, 1.0)
-        return self.count >= FEWEST and self.count > max(MANY * self.expected, sure)
+    def rest_accuracy(self) -> float:
+        """The accuracy over all other images."""
+        return self.accuracy * self.images / max(self.images - self.count, 1)
+
+    @property
+    def are_spread(self) -> bool:
+        """Whether they are spread over the classes as accidents are, not as confusions."""
+        kinds = self.classes * (self.classes - 1)
+        by_chance = self.count * (self.count - 1) / 2 / max(kinds, 1)
+        return self.classes >= FEWEST_CLASSES and self.repeats <= 3 * by_chance + 3
 
 
 def count_contradictions(
     probabilities: NDArray[np.floating], labels: Labels, odds: float = ODDS
 ) -> Contradictions:
-    """Labels [N] that have less than 1/`odds` of what the likeliest class has.
-
-    A model whose confidences are right contradicts, on average, as many right labels as the
-    probabilities of all such classes add up to.
-    """
+    """Labels [N] that have at most 1/`odds` of what the likeliest class has."""
     p = np.asarray(probabilities, dtype=np.float64)
-    is_unlikely = p * odds <= p.max(axis=1, keepdims=True)
-    chances = (p * is_unlikely).sum(axis=1)
-    count = int(is_unlikely[np.arange(len(p)), labels].sum())
-    spread = math.sqrt(float((chances * (1 - chances)).sum()))
-    return Contradictions(count, float(chances.sum()), spread, len(p))
+    rows, likeliest = np.arange(len(p)), p.argmax(axis=1)
+    against = p[rows, labels] * odds <= p[rows, likeliest]
+    kinds = labels[against] * p.shape[1] + likeliest[against]
+    _, each = np.unique(kinds, return_counts=True)
+    repeats = int((each * (each - 1) // 2).sum())
+    accuracy = float((likeliest == labels).mean())
+    return Contradictions(int(against.sum()), len(p), accuracy, p.shape[1], repeats)
+
+
+@dataclass(frozen=True)
+class Unfitted:
+    """The training labels that never fit, beside all of them."""
+
+    count: int = 0
+    images: int = 0
+    fit: float = 0.0  # share of the others that were right at the end
+
+    @property
+    def share(self) -> float:
+        """How many of all there are."""
+        return self.count / max(self.images, 1)
 
 
 def judge_suspects(
-    held_out: Contradictions | None, split: str, ids: Sequence[str], trained: int
+    held_out: Contradictions, split: str, ids: Sequence[str], trained: Unfitted
 ) -> list[Verdict]:
     """What the suspected labels of a run say; `ids` of all of them, the likeliest first.
 
-    `held_out` counts those of `split`, and `trained` those of the training images. A warning
-    where the model's own mistakes hardly explain them, else a note where there are some more than
-    expected.
+    `held_out` counts those of `split`. A note where these and those of training are more than a
+    good model has, and a warning where the model knows all others and they are spread over the
+    classes: mistakes of a model repeat the same few confusions.
     """
-    if held_out is None or held_out.count <= held_out.expected + held_out.spread:
+    if held_out.count < FEWEST or held_out.accuracy < LEAST_ACCURACY:
         return []
-    seen = (
-        f"the model contradicts {held_out.count:,} of {held_out.images:,} labels of {split}, at "
-        f"least {ODDS:g} to 1; by its confidences {held_out.expected:.1f} would be expected"
-    )
-    more = f". {trained:,} training labels never fit what was learned" if trained else ""
+    share = held_out.count / held_out.images
+    if share < LEAST_HELD_OUT or trained.share < LEAST_TRAINED:
+        return []
+    is_known = held_out.rest_accuracy >= SURE_ACCURACY and trained.fit >= SURE_FIT
+    is_sure = is_known and held_out.are_spread and trained.share >= SURE_TRAINED
+    kind = "all kinds of classes" if held_out.are_spread else "classes that are confused often"
     return [
         Verdict(
             "suspected-labels",
-            "warning" if held_out.is_too_many else "note",
-            seen=seen + more,
+            "warning" if is_sure else "note",
+            seen=f"the model contradicts {held_out.count:,} of {held_out.images:,} labels of "
+            f"{split} with {ODDS:g} times their probability, of {kind}, and {trained.count:,} "
+            f"of {trained.images:,} training labels never fit what was learned",
             remedy="look at RUN/suspected-labels.csv, the likeliest first, or at "
             "run.suspected_labels",
             where=split,
             why="wrong labels of training images teach mistakes, and those of test images hide "
             "right answers",
             samples=tuple(ids[:MOST_SAMPLES]),
-            numbers={"held_out": held_out.count, "expected": held_out.expected, "train": trained},
+            numbers={"held_out": share, "train": trained.share},
         )
     ]

@@ -136,7 +136,10 @@ TRAINING: Mapping[str, tuple[str, str]] = {
     "best-long-past": ("the best evaluation lies in the first half of the training", EVENTS),
     "skipped-steps": ("steps with a NaN or infinite loss were not applied", EVENTS),
     "one-class-predicted": ("all predictions of a split are one class", EVENTS),
-    "suspected-labels": ("the model contradicts more labels than its mistakes explain", EVENTS),
+    "suspected-labels": (
+        "the model contradicts labels of images that it was not trained on",
+        EVENTS,
+    ),
     "train-eval-gap": ("trained images are far worse in eval mode than in training mode", BATCH),
 }
 LOOP: Mapping[str, tuple[str, str]] = {

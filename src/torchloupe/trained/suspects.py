@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torchloupe.checks.label_noise import (
     LEAST,
     ODDS,
+    Unfitted,
     count_contradictions,
     judge_suspects,
     score_labels,
@@ -61,9 +62,22 @@ def write_suspects(folder: Path, split: str) -> list[Verdict]:
     writer.writerows([*held_out, *trained])
     files.replace_file(folder / NAME, text.getvalue().encode("utf-8", "surrogateescape"))
     found = _read_predictions(folder)
-    counted = count_contradictions(found.shares, found.labels) if found else None
+    if found is None:
+        return []
+    counted = count_contradictions(found.shares, found.labels)
     ids = [str(fact["id"]) for fact in (*held_out, *trained)]
-    return judge_suspects(counted, split, ids, len(trained))
+    return judge_suspects(counted, split, ids, _count_trained(folder, {f["id"] for f in trained}))
+
+
+def _count_trained(folder: Path, suspected: set[str]) -> Unfitted:
+    try:
+        table = read_samples(folder)
+    except CheckpointError:  # a stream, a head, or switched off
+        return Unfitted()
+    others = np.array([str(name) not in suspected for name in table.ids])
+    right = table.right[-1][others].astype(np.float64) if table.epochs else np.zeros(0)
+    known = right[~np.isnan(right)]
+    return Unfitted(len(suspected), len(table), float(known.mean()) if len(known) else 0.0)
 
 
 @dataclass(frozen=True, eq=False)
