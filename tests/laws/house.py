@@ -32,12 +32,13 @@ EXTRAS = {
     *("pillow_heif", "h5py"),
     *("onnx", "onnxscript", "onnxruntime", "openvino"),
     *("optuna", "psycopg", "sqlalchemy", "sqlalchemy.pool"),
+    *("aiohttp",),
 }
 
 # Packages that take 0.2 to 1 second to import, and that the start of a training doesn't need.
 SLOW = {
     *("torch.distributed.fsdp", "torch.distributed.tensor", "torch.utils.flop_counter"),
-    *("scipy.sparse", "scipy.special", "sklearn.manifold", "jinja2"),
+    *("scipy.sparse", "scipy.special", "sklearn.manifold", "jinja2", "fsspec"),
 }
 
 

@@ -76,6 +76,7 @@ OPTIONS = {
         *("[DATA]", "--list", "--check", "--clear", "--older-than", "--set", "--quiet", "--json"),
         "--traceback",
     ],
+    "shard": ["DATA", "OUT", "--megabytes", "--set", "--quiet", "--json", "--traceback"],
     "check": ["DATA", "--model", "--loss", "--set", "--ignore", "--quiet", "--json", "--traceback"],
     "probe": [
         "DATA",

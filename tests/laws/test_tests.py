@@ -90,6 +90,7 @@ HELD_ELSEWHERE = {
     "deploy.ejection.training": ("deploy/ejection/test_page.py", "settings of the written files"),
     "display.tracking_errors": ("display/test_trackers.py", "trackers that fail"),
     "data.feeds.heartbeats": ("data/feeds/test_loader.py", "workers that die, hang or are slow"),
+    "data.shards.cellar": ("data/shards/test_store.py", "what a store fetches and removes"),
     "data.feeds.items": ("data/feeds/test_loader.py", "items as they come through the loader"),
     "data.pack.decoding": ("data/pack/test_format.py", "packs as they are decoded and written"),
     "data.pack.location": ("data/pack/test_pixels.py", "where pixels go, by room"),

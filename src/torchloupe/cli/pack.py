@@ -98,7 +98,7 @@ def _build(source: str, typed: dict[str, Any], quiet: bool, as_json: bool) -> No
         started = time.perf_counter()
         try:
             name, pixels = open_ahead(config.data, source, display.record)
-            for note in describe_bad(pixels):
+            for note in describe_bad(pixels.bad):
                 display.record(Note(note))
         finally:
             display.close()

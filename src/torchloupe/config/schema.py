@@ -37,7 +37,10 @@ class DataConfig:
     group: str = "auto"  # a regex on image paths: what it matches stays in one split; auto; none
     copies: str = "keep"  # once: train on one of identical images with the same label; keep: on all
     bad_fraction: float = 0.01  # up to this fraction of unreadable images is set aside
-    pack: str = "auto"  # disk, memory, off (decode on the fly)
+    pack: str = "auto"  # disk, memory, off (decode on the fly), stream (shards, as far ones are)
+    lanes: int = 8  # streamed shards: how many are read side by side; a multiple of the ranks
+    mixed_shards: int = 4  # streamed shards: how many in a row are mixed, in each lane
+    shard_cache_gb: float = 20.0  # of far shards that are kept on this machine, at most
     workers: int = 0  # worker processes for a Dataset
     download: bool = False  # let a named set be fetched
 
@@ -206,7 +209,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "data.kernel": ("nearest", "bilinear", "bicubic", "lanczos"),
     "data.layout": ("auto", "NHW", "NHWC", "NCHW"),
     "train.strategy": ("auto", "head", "finetune", "scratch"),
-    "data.pack": ("auto", "disk", "memory", "off"),
+    "data.pack": ("auto", "disk", "memory", "off", "stream"),
     "augment.policy": ("auto", "none", "randaugment", "trivialaugment"),
     "augment.padding": ("edge", "reflect", "zero"),
     "schedule.every": ("auto", "step", "epoch"),
@@ -223,6 +226,9 @@ _RANGES: dict[str, tuple[float, float]] = {
     "data.bad_fraction": (0, 1),
     "data.workers": (0, 1024),
     "loss.smoothing": (0, 0.999),
+    "data.lanes": (1, 2**20),
+    "data.mixed_shards": (1, 2**20),
+    "data.shard_cache_gb": (0.0, 1e9),
     "optimizer.lr": (0, 1e6),
     "optimizer.weight_decay": (0, 1e6),
     "schedule.warmup_fraction": (0, 1),

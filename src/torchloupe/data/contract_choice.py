@@ -13,7 +13,7 @@ from torchloupe.data.image.decode import FULL_WHITE, find_peak
 from torchloupe.data.image.modes import choose_white_level
 from torchloupe.data.image.resize import KERNELS
 from torchloupe.data.sources.source import Data
-from torchloupe.data.survey import Survey, look_at, parse_size
+from torchloupe.data.survey import Survey, fetch_ahead, look_at, parse_size
 from torchloupe.errors import DataError, UsageError, did_you_mean, printable
 from torchloupe.system.limits import usable_cores
 
@@ -138,6 +138,7 @@ def _find_top(data: Data, rows: NDArray[np.int64]) -> int:
     top = 0
     with ThreadPoolExecutor(usable_cores(), thread_name_prefix="range") as pool:
         for part in _pieces(rows):
+            fetch_ahead(data, np.array(part, dtype=np.int64))
             top = max(top, *pool.map(lambda row: _peak_of(data, row), part))
             if top > FULL_WHITE // 2:
                 break

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torchloupe.data.pack.pixels import Pixels, statistics
+from torchloupe.data.pack.streamed import STATISTICS_IMAGES, StreamedPixels
 from torchloupe.data.sources.source import Data, make_stamp
 from torchloupe.data.split import SPLIT_NAMES, Splits, split_samples
 from torchloupe.system import cache
@@ -36,7 +37,7 @@ def divide(
     `fractions` are those of val and test; for the rest see `split_samples`.
     """
     samples = data.samples
-    content = None if pixels is None else pixels.content
+    content = data.content if pixels is None else pixels.content
 
     def make() -> Kept:
         splits = split_samples(
@@ -63,7 +64,10 @@ def divide(
 
 
 def find_statistics(pixels: Pixels, rows: Rows) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """`statistics` of the images at `rows`."""
+    """`statistics` of the images at `rows`; of some of them where each has to be read anew."""
+    if isinstance(pixels, StreamedPixels):
+        drawn = np.argsort(pixels.content[rows], kind="stable")  # as good as at random
+        rows = pixels.sound_among(rows[drawn[:STATISTICS_IMAGES]])
 
     def make() -> Kept:
         mean, std = statistics(pixels, rows)

@@ -143,10 +143,19 @@ def measure_plain_fraction(data: Data) -> float:
     return sum(plain) / len(plain) if plain else 0.0
 
 
+def fetch_ahead(data: Data, rows: NDArray[np.int64]) -> None:
+    """Fetch these images at once, if they are far away and would be waited for one by one."""
+    warm = getattr(data.reader, "warm", None)
+    if warm is not None:
+        warm(rows)
+
+
 def _look_at_rows(data: Data, survey: Survey) -> None:
     looked_at = LOOKED_AT_OF_OWN if data.kind == "dataset" else LOOKED_AT
     is_all_grey, pixels, failures = True, 0, []
-    for row in _pick(data, looked_at):
+    picked = _pick(data, looked_at)
+    fetch_ahead(data, np.array(picked, dtype=np.int64))
+    for row in picked:
         try:
             image = data.reader.read(row)
             if not isinstance(image, bytes):

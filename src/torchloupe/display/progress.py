@@ -11,7 +11,11 @@ from typing import Any
 from torchloupe.errors import printable
 from torchloupe.units import format_count, format_seconds, plural
 
-_PHASES = {"pack": "reading images", "features": "computing features"}
+_PHASES = {
+    "pack": "reading images",
+    "features": "computing features",
+    "shard": "writing shards",
+}
 
 
 @dataclass(frozen=True)

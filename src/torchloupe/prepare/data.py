@@ -16,20 +16,30 @@ from torchloupe.data.contract import Contract
 from torchloupe.data.contract_choice import choose_contract, describe_range
 from torchloupe.data.feeds.rank_share import RankShare
 from torchloupe.data.groups import with_groups
-from torchloupe.data.pack.pixels import Pixels, open_pixels, sound_rows
+from torchloupe.data.pack.pixels import BadImage, Pixels, open_pixels, sound_rows
 from torchloupe.data.pack.set_aside import count_kinds
+from torchloupe.data.pack.streamed import open_streamed
+from torchloupe.data.shards.addresses import is_url
+from torchloupe.data.shards.store import ShardStore
 from torchloupe.data.sources import Data, open_data
 from torchloupe.data.sources.kinds import unfit_options
+from torchloupe.data.sources.shard_sets import limit_store
 from torchloupe.data.sources.source import count_ignored
 from torchloupe.data.split import TEST, Splits
 from torchloupe.data.split_cache import divide, find_statistics
 from torchloupe.distributed.world import ALONE, World
 from torchloupe.errors import DataError, UsageError, printable
 from torchloupe.model.backbones import InputSpec
-from torchloupe.prepare.run_data import DatasetData, PackedData, RunData, StreamData
+from torchloupe.prepare.run_data import (
+    DatasetData,
+    PackedData,
+    RunData,
+    ShardedData,
+    StreamData,
+)
 from torchloupe.run.events import Announcement, Event, Note
 from torchloupe.run.events import Progress as PackProgress
-from torchloupe.units import plural
+from torchloupe.units import format_bytes, plural
 
 Rows = NDArray[np.int64]
 Progress = Callable[[int, int], None]
@@ -83,15 +93,17 @@ def prepare_data(
         )
     if contract is None:
         chosen = _with_statistics(chosen, input_spec, pixels, splits)
-    return _kind_of(data)(
+    streamed = _notes_on_stream(config, data, splits, world) if streams(config, data) else []
+    return _kind_of(data, config)(
         source=data,
         splits=splits,
         contract=chosen,
         fingerprint=fingerprint,
         workers=config.workers,
-        notes=(*_notes_on(data, pixels), *range_notes, *splits.notes),
+        notes=(*_notes_on(data, pixels), *range_notes, *splits.notes, *streamed),
         pixels=pixels,
         rank_share=RankShare(world.rank, world.size),
+        layout=(config.lanes, config.mixed_shards),
     )
 
 
@@ -113,7 +125,7 @@ def prepare_evaluation_data(config: DataConfig, source: Any, contract: Contract)
     if data.given is not None and (data.given == TEST).any():
         rows = rows[data.given[rows] == TEST]
         notes.append("the data names a test split; that is what is evaluated")
-    return _kind_of(data)(
+    return _kind_of(data, config)(
         source=data,
         splits=Splits(NO_ROWS, NO_ROWS, rows),
         contract=contract,
@@ -150,7 +162,7 @@ def open_ahead(
             f"data.pack={config.pack} asks for no pack on disk", "leave it out to build one"
         )
     data = open_source(config, source)
-    if _kind_of(data) is not PackedData:
+    if _kind_of(data, config) is not PackedData:
         raise UsageError(
             f"{printable(data.name)} is a Dataset of your own, which is read anew each time",
             "its own transforms decide its images; only files and arrays are packed",
@@ -170,9 +182,20 @@ def open_ahead(
     return data.name, pixels
 
 
-def _kind_of(data: Data) -> type[RunData]:
-    """How images of this source are read: from a pack, item by item, or in sequence."""
-    return {"dataset": DatasetData, "stream": StreamData}.get(data.kind, PackedData)
+def _kind_of(data: Data, config: DataConfig) -> type[RunData]:
+    """How images of this source are read: from a pack, streamed, item by item, or in sequence."""
+    if data.kind in ("dataset", "stream"):
+        return DatasetData if data.kind == "dataset" else StreamData
+    return ShardedData if streams(config, data) else PackedData
+
+
+def streams(config: DataConfig, data: Data | None = None) -> bool:
+    """Whether images are read from shards each time: asked for, or because they are far away."""
+    if config.pack != "auto":
+        return config.pack == "stream"
+    if data is None:
+        return is_url(config.source)
+    return getattr(data.reader, "store", None) is not None
 
 
 def _read_pixels(
@@ -183,10 +206,51 @@ def _read_pixels(
     announce: Callable[[str], None] | None = None,
 ) -> tuple[Pixels | None, Rows]:
     """The pixels of files and arrays, and the rows of all samples that can be read."""
-    if _kind_of(data) is not PackedData:
+    kind = _kind_of(data, config)
+    if kind is ShardedData:
+        limit_store(data.reader, config.shard_cache_gb)
+        streamed = open_streamed(data, contract, config.bad_fraction)
+        return streamed, np.arange(len(data.samples))
+    if kind is not PackedData:
         return None, np.arange(len(data.samples))
     pixels = open_pixels(data, contract, pack=config.pack, progress=progress, announce=announce)
     return pixels, sound_rows(pixels, config.bad_fraction)
+
+
+def fits(store: ShardStore, config: DataConfig, ranks: int, shards: int) -> bool:
+    """Whether a rank's shards in use, and one more in each lane, fit into its cache."""
+    lanes = -(-config.lanes // ranks)
+    in_use = min(shards, lanes * (config.mixed_shards + 2))
+    return in_use * store.mean_bytes <= store.limit_bytes
+
+
+def _notes_on_stream(config: DataConfig, data: Data, splits: Splits, world: World) -> list[str]:
+    """What to know of a run whose images are streamed."""
+    shards = data.reader.places[:, 0]  # type: ignore[attr-defined]
+    count = len(np.unique(shards))
+    notes = [
+        f"images are streamed from {plural(count, 'shard')}: {config.lanes} lanes, "
+        f"{config.mixed_shards} shards mixed in each"
+    ]
+    held = splits.val if len(splits.val) else splits.test
+    if len(held) and len(np.intersect1d(shards[held], shards[splits.train])):
+        notes.append(
+            "validation and test images lie in the shards of the training images, all of which "
+            "have to be read for them; `loupe shard` gives each split shards of its own"
+        )
+    store = data.reader.store  # type: ignore[attr-defined]
+    if store is not None and not fits(store, config, world.size, count):
+        notes.append(
+            f"the cache of {format_bytes(store.limit_bytes)} for this process holds less than the "
+            "shards that are in use at a time, so that many images are fetched one by one: raise "
+            "data.shard_cache_gb, or lower data.mixed_shards or data.lanes"
+        )
+    if world.size > config.lanes:
+        notes.append(
+            f"{world.size} ranks share {config.lanes} lanes, so that a shard is read by several; "
+            f"a new run with --set data.lanes={world.size} would read each once"
+        )
+    return notes
 
 
 def _with_statistics(
@@ -205,7 +269,7 @@ def _with_statistics(
 def _notes_on(data: Data, pixels: Pixels | None) -> list[str]:
     """What a person should know of the source and of images that can't be read."""
     notes = [*data.notes, *describe_ignored(data.ignored)]
-    return notes if pixels is None else [*notes, *pixels.notes, *describe_bad(pixels)]
+    return notes if pixels is None else [*notes, *pixels.notes, *describe_bad(pixels.bad)]
 
 
 def open_source(config: DataConfig, source: Any) -> Data:
@@ -259,9 +323,8 @@ def describe_ignored(ignored: Mapping[str, int]) -> list[str]:
     return [f"{plural(total, 'file')} passed over: {count_ignored(ignored)}"] if total else []
 
 
-def describe_bad(pixels: Pixels) -> list[str]:
+def describe_bad(bad: Sequence[BadImage]) -> list[str]:
     """A note for each of the first images that were set aside, and one that counts all by kind."""
-    shown = [f"set aside: {printable(bad.id)}: {bad.reason}" for bad in pixels.bad[:10]]
-    count = len(pixels.bad)
-    counted = f"set aside: {count:,} images in total ({count_kinds(pixels.bad)})"
-    return [*shown, counted] if count > 1 else shown
+    shown = [f"set aside: {printable(image.id)}: {image.reason}" for image in bad[:10]]
+    counted = f"set aside: {len(bad):,} images in total ({count_kinds(bad)})"
+    return [*shown, counted] if len(bad) > 1 else shown

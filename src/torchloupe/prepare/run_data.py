@@ -1,7 +1,7 @@
 """The data of a run as the loop and the evaluation see them: feeds, scans and counts.
 
-Three kinds behind one interface: images in a pack, a Dataset that is read item by item, and a
-stream that can only be read in sequence.
+Four kinds behind one interface: images in a pack, shards that are streamed, a Dataset that is read
+item by item, and a stream that can only be read in sequence.
 """
 
 from abc import ABC, abstractmethod
@@ -18,8 +18,10 @@ from torchloupe.data.contract import Contract
 from torchloupe.data.feeds.feed import Batch, PixelFeed, PixelScan
 from torchloupe.data.feeds.loader import LoaderFeed, LoaderScan
 from torchloupe.data.feeds.rank_share import WHOLE, RankShare
+from torchloupe.data.feeds.shard_feed import ShardFeed, ShardScan
 from torchloupe.data.feeds.stream import Stream
 from torchloupe.data.pack.pixels import Pixels
+from torchloupe.data.pack.streamed import StreamedPixels
 from torchloupe.data.samples import Samples
 from torchloupe.data.sources import Data
 from torchloupe.data.split import Splits
@@ -56,6 +58,7 @@ class RunData(ABC):
     notes: tuple[str, ...]
     pixels: Pixels | None = None  # None: every image is read from its source each time
     rank_share: RankShare = WHOLE  # this rank's, of every batch and of every scan of a split
+    layout: tuple[int, int] = (8, 4)  # of streamed shards: lanes, and shards mixed in each
 
     @property
     def samples(self) -> Samples:
@@ -168,6 +171,31 @@ class PackedData(RunData):
     ) -> Iterable[Batch]:
         assert self.pixels is not None
         return PixelScan(self.pixels, self.samples, rows, self.contract, batch, device)
+
+
+class ShardedData(PackedData):
+    """Tar shards, here or far away, that are read and decoded each time."""
+
+    def _open_feed(
+        self, batch_total: int, seed: int, augment: Augment, device: torch.device
+    ) -> TrainingFeed:
+        pixels = self._streamed()
+        order = (batch_total, seed, *self.layout)
+        rows = self.splits.train
+        return ShardFeed(pixels, self.samples, rows, self.contract, augment, order, device)
+
+    def _open_scan(
+        self,
+        rows: Rows,
+        split: str,  # noqa: ARG002
+        batch: int,
+        device: torch.device,
+    ) -> Iterable[Batch]:
+        return ShardScan(self._streamed(), self.samples, rows, self.contract, batch, device)
+
+    def _streamed(self) -> StreamedPixels:
+        assert isinstance(self.pixels, StreamedPixels)
+        return self.pixels
 
 
 class DatasetData(RunData):

@@ -1,6 +1,7 @@
 """Verdicts on a run that is about to begin: on its data, its model, its loss and its optimizer."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from torch import nn
 
@@ -13,13 +14,14 @@ from torchloupe.checks.verdicts import refuse_errors, sift
 from torchloupe.config.schema import CheckConfig
 from torchloupe.config.settings import Settings
 from torchloupe.data.feeds.feed import Batch
+from torchloupe.errors import DataError
 from torchloupe.model.catalog import ZOO
 from torchloupe.model.losses import Loss
 from torchloupe.model.torch_schedulers import TorchSchedule
 from torchloupe.model.transfer import Transfer
 from torchloupe.prepare.objects import UserObjects, build_optimizer
 from torchloupe.prepare.plan import Plan
-from torchloupe.prepare.run_data import RunData
+from torchloupe.prepare.run_data import RunData, ShardedData
 from torchloupe.run.events import Event, Verdict
 from torchloupe.run.listener import Listener
 
@@ -45,7 +47,14 @@ def judge_data(run_data: RunData, config: CheckConfig, *, thorough: bool = False
         read=run_data.scan_rows,
         source=run_data.source,
     )
-    return sift(check_data(evidence, thorough=thorough), config)
+    try:
+        found = check_data(evidence, thorough=thorough)
+    except DataError:
+        if not isinstance(run_data, ShardedData):
+            raise
+        # One of the images looked at can't be decoded; it is named when its turn comes.
+        found = check_data(replace(evidence, pixels=None), thorough=thorough)
+    return sift(found, config)
 
 
 def judge_model(

@@ -16,7 +16,7 @@ from torchloupe.data.pack.set_aside import UnreadableError, write_set_aside
 from torchloupe.data.sources import Data
 from torchloupe.data.sources.source import name_some
 from torchloupe.errors import CheckpointError, DataError, UsageError, printable
-from torchloupe.prepare.data import prepare_data
+from torchloupe.prepare.data import prepare_data, streams
 from torchloupe.prepare.run_data import RunData
 from torchloupe.recipes.choice import PRETRAINED
 from torchloupe.run.data_record import DataChange, DataRecord
@@ -29,7 +29,7 @@ _FIXED = (
     *("data.mode", "data.size", "data.fit", "data.kernel", "data.layout", "data.class_names"),
     *("data.image_column", "data.label_column", "data.val_fraction", "data.test_fraction"),
     *("data.split_seed", "data.folds", "data.fold", "data.label_separator", "data.copies"),
-    *("train.seed", "optimizer.name"),
+    *("data.lanes", "data.mixed_shards", "train.seed", "optimizer.name"),
 )
 
 
@@ -37,6 +37,8 @@ def refuse_fixed_settings(before: Config, after: Config) -> None:
     """Raises UsageError that lists changed settings which a started run can't change."""
     changed = differing(before, after)
     wrong = [name for name in _FIXED if name in changed]
+    if "data.pack" in changed and streams(before.data) != streams(after.data):
+        wrong.append("data.pack")  # a stream has another order
     if bool(before.train.average) != bool(after.train.average):
         wrong.append("train.average")
     if wrong:

@@ -6,13 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from torchloupe.config.schema import Config
+from torchloupe.data.pack.set_aside import write_set_aside
 from torchloupe.display.trackers import make_trackers
 from torchloupe.errors import printable
 from torchloupe.hardware.layout import release
 from torchloupe.hardware.peaks import Peaks
 from torchloupe.lens.anatomy import parameter_count
 from torchloupe.model.transfer import Transfer
+from torchloupe.prepare.data import describe_bad
 from torchloupe.prepare.objects import facts_of, load_backbone
+from torchloupe.prepare.run_data import ShardedData
 from torchloupe.prepare.session import Session, watching
 from torchloupe.recipes.choice import explain_augmentation
 from torchloupe.run import checkpoint
@@ -22,6 +25,7 @@ from torchloupe.run.folder import RunFolder
 from torchloupe.run.json_files import read_json
 from torchloupe.run.ledger import Ledger
 from torchloupe.run.listener import Listener
+from torchloupe.run.places import SET_ASIDE
 from torchloupe.system.environment import describe_environment
 from torchloupe.train.changes import describe_machine, describe_settings, remember_data
 from torchloupe.train.head_stage import describe_stages, run_head_stage
@@ -81,6 +85,7 @@ def run_session(
         if leads and (stages := describe_stages(read_events(folder), plan.monitor)):
             run.note(stages)
         contract = write_results(run, session, peaks)
+        note_found_unreadable(run, session)
         if leads and session.config.track:
             run.record(collect_results(folder, session.run_data))
         model = session.parallel.gather_model()
@@ -102,6 +107,24 @@ def leave_page(done: Run, session: Session, run: RunFolder) -> None:
         write_page(done, session.run_data, run.path / PAGE, is_brief=bool(session.budget))
     except Exception as error:
         run.note(f"report.html was not written ({type(error).__name__}: {printable(error)})")
+
+
+def note_found_unreadable(run: RunFolder, session: Session) -> None:
+    """Name the images of a stream that could not be decoded; every rank must call this.
+
+    Others were found, and noted, before the run began.
+    """
+    if not isinstance(session.run_data, ShardedData):
+        return
+    pixels = session.run_data.pixels
+    found = session.parallel.world.gather(pixels.bad if pixels else ())
+    bad = {image.row: image for rank in found for image in rank}
+    if not bad or not session.parallel.world.leads:
+        return
+    images = [bad[row] for row in sorted(bad)]
+    write_set_aside(run.path / SET_ASIDE, images)
+    for text in describe_bad(images):
+        run.note(text)
 
 
 @contextmanager

@@ -1,33 +1,15 @@
 """Tar shards: pairs of image and label, read in place; hostile members are only names."""
 
-import io
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from tar_files import pairs, put
 
 from torchloupe.data.image.formats import ImageError
 from torchloupe.data.sources import open_data
 from torchloupe.errors import DataError, LoupeError
-
-
-def put(path, members):
-    """Write a tar of (name, bytes) members; a TarInfo stands for itself."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, "w") as archive:
-        for name, content in members:
-            info = name if isinstance(name, tarfile.TarInfo) else tarfile.TarInfo(name)
-            info.size = len(content)
-            archive.addfile(info, io.BytesIO(content))
-    return path
-
-
-def pairs(start, stop, classes=("cat", "dog")):
-    for k in range(start, stop):
-        yield f"{k:05d}.jpg", b"image %d" % k
-        yield f"{k:05d}.cls", classes[k % len(classes)].encode()
 
 
 def fail(source, **options):
@@ -101,7 +83,7 @@ def test_shards_count_what_they_pass_over(tmp_path):
     assert len(data.samples) == 2
     assert data.ignored == {".json": 1, ".txt": 1, ".seg.png": 1}
     assert data.notes == (
-        "2 members of the shards lack their partner (image or .cls), for example a.tar/lonely",
+        "2 members of the shards lack their partner (image or label), for example a.tar/lonely",
     )
 
 

@@ -9,7 +9,7 @@ from torchloupe.errors import ResourceError, UsageError, did_you_mean, printable
 from torchloupe.system.limits import available_memory_bytes
 from torchloupe.units import format_bytes, plural
 
-PACKS = ("auto", "disk", "memory", "off")
+PACKS = ("auto", "disk", "memory", "off", "stream")
 SPARE_BYTES = 10**9  # of disk that a pack leaves free
 MEMORY_SHARE = 0.5  # of the free memory that pixels may take
 

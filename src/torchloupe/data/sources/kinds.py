@@ -32,7 +32,8 @@ from torchloupe.data.sources.known_roots import find_known_root
 from torchloupe.data.sources.missing import missing_path
 from torchloupe.data.sources.named import PREFIX, open_digits, open_torchvision
 from torchloupe.data.sources.objects import open_code, open_object
-from torchloupe.data.sources.shards import find_shards, open_shards
+from torchloupe.data.sources.shard_sets import names_shards, open_local_shards, open_shard_set
+from torchloupe.data.sources.shards import find_shards
 from torchloupe.data.sources.source import SPLIT_WORDS, Data, short_name
 from torchloupe.data.sources.split_tables import (
     find_split_tables,
@@ -47,7 +48,7 @@ from torchloupe.system.user_code import is_object_spec
 
 _KINDS = (
     "a source is a folder, .csv, .tsv, .parquet, .npz, .npy, .pt, .h5, .safetensors, .zip, .tar or "
-    "IDX file, digits, torchvision:NAME or file.py:NAME"
+    "IDX file, digits, torchvision:NAME, file.py:NAME or a URL of shards"
 )
 _ARRAY_KINDS = ("npz", "npy", "idx", "code", "object", *ARRAY_KINDS)
 _ARCHIVES_DEEP = 2  # archives in one another that are opened
@@ -105,7 +106,9 @@ def open_data(
     return replace(data, opened_with=typed) if typed else data
 
 
-def _open(source: Any, options: dict[str, Any], download: bool) -> Data:
+def _open(  # noqa: PLR0911
+    source: Any, options: dict[str, Any], download: bool
+) -> Data:
     """Data from one source; `options` are those that were typed, and class_names."""
     is_text = isinstance(source, (str, Path))
     kind = _kind_of(str(source)) if is_text else "object"
@@ -129,6 +132,8 @@ def _open(source: Any, options: dict[str, Any], download: bool) -> Data:
         return open_object(found, name=stem, **options)
     if kind == "object":
         return open_object(source, **options)
+    if kind == "set":
+        return open_shard_set(str(source), **options)
     if kind == "torchvision":
         return open_torchvision(str(source), download=download, **options)
     return _OPENERS[kind](_path(str(source)), **options)
@@ -221,15 +226,6 @@ def _open_digits(_: Path, class_names: Sequence[str]) -> Data:
     return replace(data, notes=(*data.notes, note))
 
 
-def _open_shards(path: Path, class_names: Sequence[str]) -> Data:
-    if path.is_dir():
-        return open_shards(find_shards(path), name=path.resolve().name, class_names=class_names)
-    if path.is_file():
-        return open_shards([path], name=path.stem, class_names=class_names)
-    paths = [Path(found) for found in glob.glob(str(path))]  # noqa: PTH207 - may be absolute
-    return open_shards(paths, name=path.absolute().parent.name, class_names=class_names)
-
-
 _OPENERS: dict[str, Callable[..., Data]] = {
     "digits": _open_digits,
     "folder": open_folder,
@@ -239,7 +235,7 @@ _OPENERS: dict[str, Callable[..., Data]] = {
     "npz": open_npz,
     "npy": open_npy,
     "idx": open_idx,
-    "shards": _open_shards,
+    "shards": open_local_shards,
     **OPENERS,
 }
 
@@ -248,7 +244,7 @@ def _path(text: str) -> Path:
     return Path(os.path.expanduser(text))  # noqa: PTH111 - Path's raises for an unknown ~user
 
 
-def _kind_of(text: str) -> str:
+def _kind_of(text: str) -> str:  # noqa: PLR0911
     """The kind of source that a text names; UsageError if it names none."""
     if not text.strip():
         raise UsageError("no data was named", _KINDS)
@@ -256,10 +252,12 @@ def _kind_of(text: str) -> str:
         return "digits"
     if text.startswith(PREFIX):
         return "torchvision"
-    if "://" in text or text.startswith("hf:"):
+    if names_shards(text):
+        return "set"
+    if text.startswith("hf:"):
         raise UsageError(
-            f"{printable(text)} is not on this machine; torchloupe reads local files",
-            "download it first and give the path",
+            f"{printable(text)} is not on this machine",
+            "give shards on the hub, hf://datasets/NAME/{000..009}.tar, or download it",
         )
     path = _path(text)
     if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises for names that are too long

@@ -1,4 +1,4 @@
-"""Tar shards in the WebDataset layout: NAME.jpg and NAME.cls side by side in a `.tar`.
+"""Tar shards in the WebDataset layout: NAME.jpg and NAME.cls (or .json) side by side in a `.tar`.
 
 Nothing is unpacked. Headers are read once; an image is then read from its place in the archive.
 A member's name is only ever a name.
@@ -9,7 +9,7 @@ import tarfile
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -17,13 +17,19 @@ from numpy.typing import NDArray
 
 from torchloupe.data.image.formats import IMAGE_SUFFIXES
 from torchloupe.data.samples import Samples
-from torchloupe.data.sources.labels import compare_splits, order_classes
+from torchloupe.data.sources.labels import compare_splits
+from torchloupe.data.sources.shard_labels import (
+    LARGEST_JSON_BYTES,
+    LARGEST_LABEL_BYTES,
+    read_json_label,
+    spread_labels,
+)
+from torchloupe.data.sources.shard_reader import ShardReader
 from torchloupe.data.sources.source import (
     SPLIT_WORDS,
     Data,
     make_stamp,
     name_some,
-    read_file,
     short_name,
     stamp_file,
 )
@@ -31,42 +37,26 @@ from torchloupe.data.split import TRAIN
 from torchloupe.errors import DataError, printable
 from torchloupe.units import plural
 
-_LARGEST_LABEL_BYTES = 4096
-
-
-class ShardReader:
-    """Images that lie uncompressed inside tar files, each at its offset."""
-
-    def __init__(self, shards: Sequence[str], places: NDArray[np.int64]) -> None:
-        """`places` [N, 3]: number of the shard, offset, size in bytes."""
-        self._shards = tuple(shards)
-        self._places = places
-
-    def read(self, row: int) -> bytes:
-        """The bytes of the image of `row`."""
-        shard, offset, size = (int(number) for number in self._places[row])
-        return read_file(self._shards[shard], offset, size)
-
 
 def open_shards(paths: Sequence[Path], *, name: str, class_names: Sequence[str] = ()) -> Data:
     """Data from tar files; shards called train-*, val-*, test-* (or in such folders) are splits."""
     paths = sorted(paths)
     splits = splits_of(paths)
-    index = _Index()
+    index = ShardListing()
     for number, path in enumerate(paths):
-        index.read_shard(number, path, splits[number])
+        index.read_shard(number, path, splits[number], path.name)
     if not len(index):
         raise DataError(
             f"{printable(name)}: {plural(len(paths), 'shard')} without one pair of image and label",
-            "the layout is NAME.jpg beside NAME.cls, which holds a class name or number",
+            "the layout is NAME.jpg beside NAME.cls, which holds a class name or number, or a "
+            'NAME.json with {"label": ...}',
         )
     ids, codes, places, parts = index.table()
-    names, lookup = order_classes(list(index.labels), class_names)
-    labels = lookup[codes]
+    labels, names = spread_labels(list(index.labels), codes, class_names)
     is_given = bool((parts != TRAIN).any())
     notes = compare_splits(labels, parts, names) if is_given else ()
     if index.unpaired:
-        what = "members of the shards lack their partner (image or .cls), for example"
+        what = "members of the shards lack their partner (image or label), for example"
         notes += (f"{index.unpaired:,} {what} {index.example}",)
     files = [os.fspath(path) for path in paths]
     return Data(
@@ -90,7 +80,7 @@ def find_shards(folder: Path) -> list[Path]:
     return sorted(p for place in places for p in place.glob("*.tar") if p.is_file())
 
 
-class _Index:
+class ShardListing:
     """Images of all shards: where each lies and its label, gathered in one pass."""
 
     def __init__(self) -> None:
@@ -107,29 +97,31 @@ class _Index:
     def __len__(self) -> int:
         return len(self._codes)
 
-    def read_shard(self, number: int, path: Path, part: int) -> None:
-        """Take in one tar file; images and labels of one key follow each other."""
+    def read_shard(self, number: int, path: Path, part: int, name: str) -> None:
+        """Take in one tar file called `name`; images and labels of one key follow each other."""
         key, label = "", None
         images: list[tarfile.TarInfo] = []
         for member, text in _members(path):
             folder, _, file = member.name.rpartition("/")
             stem, _, ending = file.partition(".")
             if f"{folder}/{stem}" != key:
-                self._add(number, path, part, key, label, images)
+                self._add(number, name, part, key, label, images)
                 key, label, images = f"{folder}/{stem}", None, []
             ending = f".{ending.lower()}"
             if ending == ".cls":
                 label = text
+            elif ending == ".json" and (found := read_json_label(text)) is not None:
+                label = found if label is None else label
             elif ending in IMAGE_SUFFIXES:
                 images.append(member)
             else:
                 self.ignored[ending[:20]] += 1
-        self._add(number, path, part, key, label, images)
+        self._add(number, name, part, key, label, images)
 
     def _add(
         self,
         number: int,
-        path: Path,
+        shard: str,
         part: int,
         key: str,
         label: str | None,
@@ -139,10 +131,10 @@ class _Index:
             count = len(images) + (label is not None)
             self.unpaired += count
             if count and not self.example:
-                self.example = printable(f"{path.name}/{key.lstrip('/')}", 120)
+                self.example = printable(f"{shard}/{key.lstrip('/')}", 120)
             return
         for member in images:
-            self._ids.append(f"{path.name}/{member.name}".encode("utf-8", "replace").decode())
+            self._ids.append(f"{shard}/{member.name}".encode("utf-8", "replace").decode())
             self._codes.append(self.labels.setdefault(label, len(self.labels)))
             self._parts.append(part)
             self._places.extend((number, member.offset_data, member.size))
@@ -174,8 +166,12 @@ def _members(path: Path) -> Iterator[tuple[tarfile.TarInfo, str]]:
                 if not member.isreg() or member.issparse() or _is_hidden(member.name):
                     continue
                 text = ""
-                if member.name.lower().endswith(".cls"):
-                    if member.size > _LARGEST_LABEL_BYTES:
+                ending = member.name.lower().rpartition(".")[2]
+                if ending == "json" and member.size <= LARGEST_JSON_BYTES:
+                    file.seek(member.offset_data)
+                    text = file.read(member.size).decode("utf-8", "backslashreplace")
+                if ending == "cls":
+                    if member.size > LARGEST_LABEL_BYTES:
                         raise DataError(
                             f"{shown}: {printable(member.name)} is not a label: "
                             f"{member.size:,} bytes",
@@ -205,7 +201,7 @@ def _is_hidden(name: str) -> bool:
     return name.rpartition("/")[2].startswith(".")
 
 
-def splits_of(paths: Sequence[Path]) -> list[int]:
+def splits_of(paths: Sequence[PurePath]) -> list[int]:
     """The part of each shard: by its name, or else by its folder."""
     words = []
     for path in paths:

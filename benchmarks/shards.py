@@ -1,0 +1,372 @@
+"""Streaming shards from a slow and unreliable web server, against the same shards on disk.
+
+    python benchmarks/shards.py                  # 20,000 images, 40 shards, 2 ranks: 3 minutes
+    python benchmarks/shards.py --images 100000  # the row of the docs
+    python benchmarks/shards.py --shuffle        # how good the two-level shuffle is
+    python benchmarks/shards.py --scale          # index and order at larger sizes
+
+Prints a table. Images are JPEGs of noise and shapes, 64 x 64; each rank is a process that decodes
+and normalises its part of every batch, as training does, without a model.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests" / "data")]
+
+BATCH, LANES, MIXED = 64, 4, 2
+
+
+def write_images(folder: Path, images: int, shards: int) -> None:
+    """A set of JPEGs, 64 x 64, in shards, with its index."""
+    import simplejpeg
+
+    from torchloupe.data.samples import Samples
+    from torchloupe.data.shards.sharding import plan_shards, write_shards
+    from torchloupe.data.sources.source import Data
+    from torchloupe.data.split import Splits
+
+    class Drawn:
+        """JPEGs drawn when they are asked for, of 64 backgrounds."""
+
+        def __init__(self):
+            drawn = np.random.default_rng(0)
+            coarse = drawn.integers(0, 255, (64, 8, 8, 3), dtype=np.uint8)
+            self.backgrounds = coarse.repeat(8, 1).repeat(8, 2)
+
+        def read(self, row):
+            pixels = self.backgrounds[row % 64].copy()
+            for place, digit in enumerate(f"{row:08d}"):
+                pixels[8:24, 8 * place : 8 * place + 8] = 25 * int(digit)
+            return simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), quality=92)
+
+    ids = np.array([f"{k:08d}.jpg" for k in range(images)], dtype=np.dtypes.StringDType())
+    samples = Samples(ids, np.arange(images) % 10, tuple("abcdefghij"))
+    data = Data("drawn", "files", samples, None, Drawn())
+    rows, none = np.arange(images), np.arange(0)
+    size = -(-len(Drawn().read(12345)) // 512) * 512 + 3 * 512  # with headers and label
+    planned = plan_shards(data, Splits(rows, none, none), images * size // shards, 0)
+    write_shards(data, planned, folder)
+
+
+def read_rank(case: dict) -> dict:
+    """What one rank reads: its rate, its memory over time, and a digest of every step."""
+    import torch
+
+    from torchloupe.config.schema import DataConfig
+    from torchloupe.data.feeds.rank_share import RankShare
+    from torchloupe.prepare.data import prepare_data
+
+    torch.set_num_threads(1)
+    config = DataConfig(
+        pack="stream",
+        lanes=LANES,
+        mixed_shards=MIXED,
+        val_fraction=0,
+        test_fraction=0,
+        shard_cache_gb=case["cache_gb"],
+    )
+    began = time.perf_counter()
+    data = prepare_data(case["source"], config)
+    feed = data.feed(BATCH, 0)
+    feed.rank_share = RankShare(case["rank"], case["ranks"])
+    opened = time.perf_counter()
+    batches = feed.batches(case["start"])
+    rows, digests, memory = [], [], []
+    first = began
+    clock = opened
+    held = 0
+    for number in range(case["steps"]):
+        batch = next(batches)
+        if number == 0:
+            first = time.perf_counter()
+        if number == case["warm"]:
+            clock = time.perf_counter()
+        rows.append(batch.rows)
+        if case["digests"]:
+            digests.append(hashlib.sha256(batch.images.numpy().tobytes()).hexdigest()[:16])
+        if number % 20 == 0:
+            memory.append(resident())
+            held = max(held, cached_bytes())
+    seconds = time.perf_counter() - clock
+    read = sum(map(len, rows[case["warm"] :]))
+    store = data.pixels.reader.store
+    return {
+        "opened": opened - began,
+        "first": first - opened,
+        "rate": read / seconds,
+        "memory": memory,
+        "held": held,
+        "rows": np.concatenate(rows).tolist() if case["rows"] else [],
+        "digests": digests,
+        "repeats": 0 if store is None else store.network.repeats,
+        "fetched": 0 if store is None else store.fetched,
+        "late": 0 if store is None else store.late,
+        "cpu": resource.getrusage(resource.RUSAGE_SELF).ru_utime,
+    }
+
+
+def resident() -> int:
+    """Bytes of memory that this process has now."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def cached_bytes() -> int:
+    """Bytes of shards in the cache."""
+    folder = Path(os.environ["XDG_CACHE_HOME"]) / "torchloupe" / "shards"
+    total = 0
+    for path in folder.glob("*.tar"):
+        try:
+            total += path.stat().st_size
+        except FileNotFoundError:
+            continue
+    return total
+
+
+def run_ranks(source: str, cache: Path, ranks: int, **case) -> list[dict]:
+    """The answers of all ranks, each of its own process."""
+    facts = {"start": 0, "warm": 20, "rows": False, "digests": False, "cache_gb": 20.0, **case}
+    children = []
+    for rank in range(ranks):
+        text = json.dumps({**facts, "source": source, "rank": rank, "ranks": ranks})
+        environment = {**os.environ, "XDG_CACHE_HOME": str(cache)}
+        environment |= {
+            "RANK": str(rank),
+            "WORLD_SIZE": str(ranks),
+            "LOCAL_RANK": str(rank),
+            "LOCAL_WORLD_SIZE": str(ranks),
+            "MASTER_ADDR": "localhost",
+        }
+        command = [sys.executable, __file__, "--rank", text]
+        children.append(subprocess.Popen(command, stdout=subprocess.PIPE, env=environment))
+    answers = []
+    for child in children:
+        found, _ = child.communicate()
+        if child.returncode:
+            raise SystemExit(f"a rank ended with {child.returncode}")
+        answers.append(json.loads(found.decode().strip().splitlines()[-1]))
+    return answers
+
+
+def start_server(folder: Path, delay: float, failing: float):
+    """A web server in a process of its own, and its address."""
+    code = (
+        "import sys, time; sys.path.insert(0, sys.argv[1])\n"
+        "from web_server import serving\n"
+        "delay, failing = map(float, sys.argv[3:])\n"
+        "with serving(sys.argv[2], delay=delay, failing=failing) as server:\n"
+        "    print(server.url, flush=True)\n"
+        "    sys.stdin.read()\n"
+        "    print(server.requests, server.failures, server.bytes_sent, flush=True)\n"
+    )
+    words = [str(ROOT / "tests" / "data"), str(folder), str(delay), str(failing)]
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, *words],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    return child, child.stdout.readline().strip()
+
+
+def stream(images: int, shards: int, ranks: int) -> None:
+    """The rows on streaming."""
+    with tempfile.TemporaryDirectory(dir=os.environ.get("SHARDS_TMP")) as scratch:
+        folder, cache = Path(scratch) / "set", Path(scratch) / "cache"
+        cache.mkdir()
+        write_images(folder, images, shards)
+        files = list(folder.glob("*.tar"))
+        total = sum(path.stat().st_size for path in files)
+        steps = -(-images // BATCH)
+        say("set", f"{images:,} images, {len(files)} shards, {total / 1e6:.0f} MB, {ranks} ranks")
+        near = run_ranks(str(folder), cache, ranks, steps=steps)
+        limit = 0.75 * total / 1e9
+        server, url = start_server(folder, 0.02, 0.01)
+        whole = {"steps": steps, "rows": True, "digests": True, "cache_gb": limit}
+        far = run_ranks(f"{url}/", cache, ranks, **whole)
+        rate_near, rate_far = (sum(one["rate"] for one in found) for found in (near, far))
+        say("rate on disk", f"{rate_near:,.0f} images/s")
+        say("rate over HTTP", f"{rate_far:,.0f} images/s, {rate_far / rate_near:.1%}")
+        rows = np.sort(np.concatenate([one["rows"] for one in far]))
+        lost = images - len(np.unique(rows))
+        say("lost, doubled", f"{lost}, {len(rows) - len(np.unique(rows))}")
+        for number, one in enumerate(far):
+            memory = np.array(one["memory"][1:]) / 1e6
+            half = len(memory) // 2
+            say(
+                f"memory of rank {number}",
+                f"{memory[:half].mean():.0f} MB in the first half, {memory[half:].mean():.0f} MB "
+                f"in the second, {memory.max():.0f} MB at most",
+            )
+        held = max(one["held"] for one in far)
+        say("cache", f"{held / 1e6:.0f} MB at most, of {limit * 1e3:.0f} MB allowed")
+        say("repeated requests", f"{sum(one['repeats'] for one in far)}")
+        resume(url, cache, ranks, steps, [one["digests"] for one in far])
+        server.stdin.close()
+        asked, failed, sent = map(int, server.stdout.read().split())
+        say("server", f"{asked:,} requests, {failed} failed on purpose, {sent / 1e6:.0f} MB sent")
+
+
+def resume(url: str, cache: Path, ranks: int, steps: int, wanted: list[list[str]]) -> None:
+    """Starts at random steps, with an empty cache and with one that is there."""
+    drawn = np.random.default_rng(int(time.time()))
+    for title, empties in (("resume, empty cache", True), ("resume, cache there", False)):
+        equal, firsts, opened = True, [], []
+        for _ in range(3):
+            if empties:
+                for path in (cache / "torchloupe" / "shards").glob("*.tar"):
+                    path.unlink()
+            start = int(drawn.integers(1, steps - 12))
+            found = run_ranks(f"{url}/", cache, ranks, steps=10, warm=0, start=start, digests=True)
+            equal &= all(
+                one["digests"] == wanted[rank][start : start + 10] for rank, one in enumerate(found)
+            )
+            firsts.append(max(one["first"] for one in found))
+            opened.append(max(one["opened"] for one in found))
+        say(
+            title,
+            f"{'bit-equal' if equal else 'DIFFERENT'} at 3 random steps; first batch after "
+            f"{max(firsts):.2f} s at most (data opened in {max(opened):.2f} s before)",
+        )
+
+
+def shuffle() -> None:
+    """Correlation of positions between epochs, and the class mix of batches."""
+    from torchloupe.data.feeds.order import Order
+    from torchloupe.data.feeds.shard_order import ShardOrder
+    from torchloupe.system.counter_rng import make_keys
+
+    count, shards, classes = 100_000, 400, 10
+    keys = make_keys(f"{k}.jpg" for k in range(count))
+    shard_keys = make_keys(f"{k}.tar" for k in range(shards))
+    place = np.arange(count)
+    shard_of = place * shards // count
+    labels = {
+        "written by loupe shard": np.random.default_rng(0).permutation(place) % classes,
+        "sorted by class": place * classes // count,
+    }
+    orders = {"full shuffle": Order(place, keys, BATCH, 0)}
+    for lanes, mixed in ((8, 1), (8, 4), (8, 16), (16, 25)):
+        layout = (lanes, mixed)
+        orders[f"{lanes} lanes x {mixed} shards"] = ShardOrder(
+            place, keys, BATCH, 0, shard_of, shard_keys, layout
+        )
+    say(
+        "order",
+        "correlation of positions between epochs: mean, spread | chi2 of the classes of a "
+        "batch per degree of freedom (1 is chance): " + " | ".join(labels),
+    )
+    for name, order in orders.items():
+        found = []
+        for epoch in range(11):
+            position = np.empty(count)
+            position[order.epoch_rows(epoch)] = place
+            found.append(position)
+        pairs = [np.corrcoef(found[k], found[k + 1])[0, 1] for k in range(10)]
+        mixes = []
+        for label in labels.values():
+            rows = order.epoch_rows(0)
+            batches = label[rows[: count // BATCH * BATCH]].reshape(-1, BATCH)
+            counts = np.stack([np.bincount(batch, minlength=classes) for batch in batches])
+            expected = BATCH / classes
+            mixes.append(((counts - expected) ** 2 / expected).sum(1).mean() / (classes - 1))
+        say(
+            name,
+            f"{np.mean(pairs):+.4f}, {np.std(pairs):.4f} | "
+            + " | ".join(f"{mix:.3f}" for mix in mixes),
+        )
+
+
+def scale() -> None:
+    """Memory and time of index and order, for a million samples; linear beyond."""
+    from torchloupe.data.feeds.shard_order import ShardOrder
+    from torchloupe.data.shards.index import Shard, ShardIndex, read_index, write_index
+    from torchloupe.system.counter_rng import make_keys
+
+    count, shards = 1_000_000, 1_000
+    ids = np.array(
+        [f"n{k % 1000:08d}/n{k:08d}.JPEG" for k in range(count)], dtype=np.dtypes.StringDType()
+    )
+    number = np.arange(count) * shards // count
+    places = np.column_stack([number, np.full(count, 512), np.full(count, 100)])
+    before = resident()
+    index = ShardIndex(
+        tuple(Shard(f"{k:06d}.tar", 10**8, "0" * 64, 0) for k in range(shards)),
+        ("a", "b"),
+        ids,
+        number % 2,
+        places,
+        np.arange(count, dtype=np.uint64),
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "index"
+        write_index(path, index)
+        size = path.stat().st_size
+        before = resident()
+        clock = time.perf_counter()
+        again = read_index(path)
+        say(
+            "index read",
+            f"{time.perf_counter() - clock:.2f} s, {size / count:.0f} bytes a sample "
+            f"on disk, {(resident() - before) / count:.0f} in memory, for {count:,} samples",
+        )
+    clock = time.perf_counter()
+    keys = make_keys(again.ids)
+    say("keys", f"{time.perf_counter() - clock:.2f} s")
+    order = ShardOrder(
+        np.arange(count),
+        keys,
+        1024,
+        0,
+        again.places[:, 0],
+        make_keys(s.name for s in again.shards),
+        (8, 4),
+    )
+    clock = time.perf_counter()
+    order.batch(500)
+    say("order of an epoch", f"{time.perf_counter() - clock:.2f} s")
+    clock = time.perf_counter()
+    for step in range(400, 500):
+        order.batch(step)
+    say("a batch of it", f"{(time.perf_counter() - clock) * 10:.3f} ms")
+
+
+def say(title: str, text: str) -> None:
+    """Print a row."""
+    print(f"{title:22}  {text}", flush=True)
+
+
+def main() -> None:
+    """Run what was asked for."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--images", type=int, default=20_000)
+    options.add_argument("--shards", type=int, default=40)
+    options.add_argument("--ranks", type=int, default=2)
+    options.add_argument("--shuffle", action="store_true")
+    options.add_argument("--scale", action="store_true")
+    options.add_argument("--rank", help=argparse.SUPPRESS)
+    asked = options.parse_args()
+    if asked.rank:
+        print(json.dumps(read_rank(json.loads(asked.rank))))
+    elif asked.shuffle:
+        shuffle()
+    elif asked.scale:
+        scale()
+    else:
+        stream(asked.images, asked.shards, asked.ranks)
+
+
+if __name__ == "__main__":
+    main()

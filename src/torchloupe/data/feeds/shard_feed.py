@@ -1,0 +1,182 @@
+"""Batches of shards: decoded some batches ahead, with the shards fetched before they are needed.
+
+How far ahead shards are fetched follows the network: twice as far each time that one was not there
+when it was needed. Memory holds a few batches, the disk the shards in use, whatever the size of
+the set.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import islice
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from torchloupe.data.augmentation.augment import Augment
+from torchloupe.data.contract import Contract
+from torchloupe.data.feeds.feed import Batch, PixelFeed, label_tensor
+from torchloupe.data.feeds.rank_share import BatchShare
+from torchloupe.data.feeds.shard_order import ShardOrder
+from torchloupe.data.pack.streamed import Decoded, StreamedPixels
+from torchloupe.data.samples import Samples
+from torchloupe.system.counter_rng import make_keys
+
+BATCHES_AHEAD = 4  # that are decoded before they are needed
+FIRST_AHEAD, FURTHEST_AHEAD = 16, 4096  # batches whose shards are fetched
+REVIEW_BATCHES = 4  # after so many at least it is said which shards come next
+
+Rows = NDArray[np.int64]
+
+
+class ShardFeed(PixelFeed):
+    """Training batches of shards; see ShardOrder for the order."""
+
+    def __init__(
+        self,
+        pixels: StreamedPixels,
+        samples: Samples,
+        rows: Rows,
+        contract: Contract,
+        augment: Augment,
+        order: tuple[int, int, int, int],
+        device: torch.device,
+    ) -> None:
+        """`order` is (batch_total, seed, lanes, mixed shards)."""
+        batch_total, seed, lanes, mixed = order
+        super().__init__(pixels, samples, rows, contract, augment, batch_total, seed, device)
+        reader = pixels.reader
+        self._streamed = pixels
+        self._shard_of = reader.places[:, 0]
+        names = [address.rpartition("/")[2] for address in reader.shards]
+        self.order = ShardOrder(
+            rows, samples.keys, batch_total, seed, self._shard_of, make_keys(names), (lanes, mixed)
+        )
+
+    def batches(self, start_step: int = 0) -> Iterator[Batch]:
+        """The batches from `start_step` on, without end; where to start costs nothing."""
+        decoded = self._streamed
+        steps = self.shares(start_step)
+        wanted = Wanted(decoded, self._shard_of)
+        coming: deque[tuple[int, BatchShare, Callable[[], Decoded]]] = deque()
+        step = start_step
+        while True:
+            if (step - start_step) % wanted.every == 0:
+                later = islice(self.shares(step), wanted.ahead)
+                wanted.say([share.rows for _, share in later])
+            while len(coming) <= BATCHES_AHEAD:
+                epoch, share = next(steps)
+                coming.append((epoch, share, decoded.begin(share.rows)))
+            epoch, share, finish = coming.popleft()
+            images, is_sound = finish()
+            on_device = torch.from_numpy(images).to(self.device, non_blocking=True)
+            batch = self._finish(on_device, share, epoch)
+            if not is_sound.all():
+                batch = leave_out(batch, share, is_sound, self._augment.neighbours)
+            yield batch
+            step += 1
+
+
+class ShardScan:
+    """The samples at `rows`, each once and in that order, in batches of `batch`.
+
+    Those that can't be decoded are left out.
+    """
+
+    def __init__(
+        self,
+        pixels: StreamedPixels,
+        samples: Samples,
+        rows: Rows,
+        contract: Contract,
+        batch: int,
+        device: torch.device,
+    ) -> None:
+        self.rows = np.asarray(rows, dtype=np.int64)
+        self.device = device
+        self._pixels = pixels
+        self._labels = label_tensor(samples.labels, device)
+        self._contract = contract
+        self._batch = max(1, batch)
+
+    @property
+    def count(self) -> int:
+        """How many samples it gives."""
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[Batch]:
+        wanted = Wanted(self._pixels, self._pixels.reader.places[:, 0])
+        pieces = [
+            self.rows[start : start + self._batch]
+            for start in range(0, len(self.rows), self._batch)
+        ]
+        coming: deque[tuple[Rows, Callable[[], Decoded]]] = deque()
+        begun = 0
+        for number in range(len(pieces)):
+            if number % wanted.every == 0:
+                wanted.say(pieces[number : number + wanted.ahead])
+            while begun < len(pieces) and len(coming) <= BATCHES_AHEAD:
+                coming.append((pieces[begun], self._pixels.begin(pieces[begun])))
+                begun += 1
+            rows, finish = coming.popleft()
+            images, is_sound = finish()
+            if not is_sound.any():
+                continue
+            if not is_sound.all():
+                images, rows = images[is_sound], rows[is_sound]
+            shown = self._contract.normalise(torch.from_numpy(images).to(self.device))
+            yield Batch(shown, self._labels[torch.from_numpy(rows).to(self.device)], rows)
+
+
+class Wanted:
+    """Tells the cache which shards come next, and looks further ahead if one came too late."""
+
+    def __init__(self, pixels: StreamedPixels, shard_of: Rows) -> None:
+        self.ahead = FIRST_AHEAD
+        self._store = pixels.reader.store
+        self._shard_of = shard_of
+        self._late = 0 if self._store is None else self._store.late
+        self._reviews = 0
+
+    @property
+    def every(self) -> int:
+        """After how many batches it is said again which shards come next."""
+        return max(REVIEW_BATCHES, self.ahead // 16)
+
+    def say(self, batches: list[Rows]) -> None:
+        """Ask for the shards of these batches, in the order in which they are needed."""
+        if self._store is None or not batches:
+            return
+        self._reviews += 1
+        shards = self._shard_of[np.concatenate(batches)]
+        numbers, first = np.unique(shards, return_index=True)
+        self._store.want(numbers[np.argsort(first)].tolist())
+        if self._store.late > self._late and self._reviews > 2:  # at the start all are late
+            self.ahead = min(2 * self.ahead, FURTHEST_AHEAD)
+        self._late = self._store.late
+
+
+def leave_out(
+    batch: Batch, share: BatchShare, is_sound: NDArray[np.bool_], neighbours: int
+) -> Batch:
+    """`batch` without the images that could not be decoded, nor those mixed with one of them.
+
+    They have weight 0: the step's samples stay as many as they were, so that the result does not
+    depend on the number of ranks. A rank with none left computes one as padding.
+    """
+    keep = is_sound[: share.count].copy()
+    if neighbours:  # each image is mixed with the one after it
+        keep &= np.roll(is_sound, -1)[: share.count]
+    total = share.total or share.count
+    if not keep.any() or share.is_padding:
+        return replace(batch.cut(slice(0, 1)), total=total, is_padding=True)
+    places = np.flatnonzero(keep)
+    where = torch.from_numpy(places).to(batch.images.device)
+    return replace(
+        batch,
+        images=batch.images[where],
+        labels=batch.labels[where],
+        rows=batch.rows[places],
+        total=total,
+    )

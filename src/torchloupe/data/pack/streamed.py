@@ -1,0 +1,145 @@
+"""Pixels that are read and decoded when they are needed: of shards, and kept nowhere.
+
+Images are decoded by threads, some batches ahead. Nobody decoded them all before: one that can't
+be decoded is found when its turn comes, named, and left out.
+"""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from torchloupe.data.contract import Contract
+from torchloupe.data.image.formats import ImageError
+from torchloupe.data.pack.decoding import HUNG_SECONDS, BadImage, no_sign_of_life, thread_count
+from torchloupe.data.pack.pixels import Pixels
+from torchloupe.data.pack.set_aside import UnreadableError
+from torchloupe.data.sources.shard_reader import ShardReader, require_shards
+from torchloupe.data.sources.source import Data
+from torchloupe.errors import DataError, printable
+from torchloupe.system.cache import Kept, find_cache, remember
+from torchloupe.system.counter_rng import Keys, make_key
+
+STATISTICS_IMAGES = 2_048  # that mean and standard deviation are taken from
+FAR_THREADS = 16  # that decode where some images come over the network one by one
+LOOKED_AT_ONCE = 256  # images that are decoded only to see whether they can be
+ROWS_AT_ONCE = 8  # images of one task
+SILENT_SECONDS = 8 * HUNG_SECONDS  # for images from far away, whose requests are repeated first
+
+Rows = NDArray[np.int64]
+Decoded = tuple[NDArray[Any], NDArray[np.bool_]]  # images [B, H, W, C], and which of them are sound
+
+
+class StreamedPixels(Pixels):
+    """Images of shards, decoded each time that they are asked for."""
+
+    def __init__(
+        self, data: Data, contract: Contract, content: Keys, bad_fraction: float = 0.01
+    ) -> None:
+        super().__init__(contract, None, content, (), "streamed")
+        self.reader: ShardReader = require_shards(data.reader)
+        self._data = data
+        self._bad_fraction = bad_fraction
+        self._found: dict[int, BadImage] = {}
+        self._lock = threading.Lock()
+        self._shape = (*contract.size, contract.channels)
+
+    def gather(self, rows: Rows) -> Tensor:
+        """The images at `rows` [B, H, W, C] on the CPU; DataError for one that can't be decoded."""
+        images, is_sound = self.begin(rows)()
+        if not is_sound.all():
+            bad = self._found[int(rows[np.flatnonzero(~is_sound)[0]])]
+            raise DataError(
+                f"{printable(bad.id)} can't be decoded: {bad.reason}",
+                "write the set again with `loupe shard`, which leaves such images out",
+            )
+        return torch.from_numpy(images)
+
+    def sound_among(self, rows: Rows) -> Rows:
+        """Those of `rows` that can be decoded."""
+        pieces = [rows[at : at + LOOKED_AT_ONCE] for at in range(0, len(rows), LOOKED_AT_ONCE)]
+        return np.concatenate([piece[self.begin(piece)()[1]] for piece in pieces])
+
+    def begin(self, rows: Rows) -> Callable[[], Decoded]:
+        """Begin to decode; what is returned waits for the images and gives them."""
+        if self._pool is None:
+            threads = thread_count() if self.reader.store is None else FAR_THREADS
+            self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+        images = np.zeros((len(rows), *self._shape), dtype=self.contract.dtype)
+        is_sound = np.ones(len(rows), dtype=np.bool_)
+        tasks = [
+            self._pool.submit(
+                self._decode, rows, slice(start, start + ROWS_AT_ONCE), images, is_sound
+            )
+            for start in range(0, len(rows), ROWS_AT_ONCE)
+        ]
+
+        def finish() -> Decoded:
+            for number, task in enumerate(tasks):
+                self._await(task, rows[number * ROWS_AT_ONCE :])
+            return images, is_sound
+
+        return finish
+
+    def _await(self, task: Future[None], rows: Rows) -> None:
+        try:
+            task.result(SILENT_SECONDS)
+        except TimeoutError:
+            if task.done():
+                raise
+            raise no_sign_of_life([str(self._data.samples.ids[int(rows[0])])]) from None
+
+    def _decode(
+        self, rows: Rows, span: slice, images: NDArray[Any], is_sound: NDArray[np.bool_]
+    ) -> None:
+        for place in range(span.start, min(span.stop, len(rows))):
+            row = int(rows[place])
+            try:
+                images[place] = self.contract.decode(self.reader.read(row))
+            except ImageError as error:
+                is_sound[place] = False
+                images[place] = 0
+                self._note_bad(BadImage(row, str(self._data.samples.ids[row]), error.message))
+
+    def _note_bad(self, image: BadImage) -> None:
+        """Remember it; UnreadableError once there are more than the fraction that is allowed."""
+        with self._lock:
+            self._found[image.row] = image
+            self.bad = tuple(self._found[row] for row in sorted(self._found))
+        if len(self.bad) > self._bad_fraction * len(self):
+            raise UnreadableError(self.bad, len(self), self._bad_fraction)
+
+
+def open_streamed(data: Data, contract: Contract, bad_fraction: float = 0.01) -> StreamedPixels:
+    """The images of shards, to be decoded when they are needed.
+
+    Keys of their bytes come from the index. Local shards without one are read once for them.
+    """
+    reader = require_shards(data.reader)
+    content = data.content
+    if content is None:
+        cache = find_cache()
+        path = None if cache is None else cache / "shards" / "indexes" / f"{data.stamp[:16]}.kept"
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        kept = remember(path, data.stamp, lambda: Kept({}, {"content": _read_keys(reader)}))
+        content = reader.content = kept.arrays["content"].astype(np.uint64)
+    return StreamedPixels(data, contract, content, bad_fraction)
+
+
+def _read_keys(reader: ShardReader) -> Keys:
+    """The key of the bytes of each image [N]; of one that can't be read, that of nothing."""
+
+    def key(row: int) -> int:
+        try:
+            return make_key(reader.read(row))
+        except ImageError:
+            return make_key(f"row {row}")
+
+    with ThreadPoolExecutor(thread_count(), thread_name_prefix="keys") as pool:
+        return np.fromiter(pool.map(key, range(len(reader.places))), dtype=np.uint64)

@@ -1,0 +1,201 @@
+"""A bounded cache of whole shards on this machine: fetched ahead, verified, and let go.
+
+It is told which shards will be needed next, in order, and keeps the first of them that fit. A
+shard is there only once its size and SHA-256 are those of the index. Several ranks of a machine
+share one folder; each shard is fetched by one of them.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from torchloupe.data.shards.cellar import Cellar
+from torchloupe.data.shards.index import Shard
+from torchloupe.data.shards.network import Network, open_network
+from torchloupe.errors import LoupeError, ResourceError, printable
+
+FETCHERS = 4  # shards that are fetched at a time
+TOUCH_SECONDS = 5.0  # how often shards in use are marked as used
+START_PATIENCE_SECONDS = 0.4  # for shards, at the start of a run
+HURRY_SECONDS = 5.0  # for so long a run is starting
+PATIENCE_SECONDS = 5.0  # for a shard, later
+
+
+class ShardStore:
+    """The shards of one set that are on this machine. Safe to use from several threads."""
+
+    def __init__(
+        self, shards: Sequence[Shard], addresses: Sequence[str], folder: Path, limit_bytes: int
+    ) -> None:
+        """`limit_bytes` is what this process may keep; `folder` is shared by all sets and ranks."""
+        self.limit_bytes = limit_bytes
+        self.fetched = 0
+        self.late = 0  # times that a shard was needed before it was here
+        self._shards = tuple(shards)
+        self._addresses = tuple(addresses)
+        self.network: Network = open_network(addresses[0])
+        self._cellar = Cellar(folder)
+        self._condition = threading.Condition()
+        self._wanted: dict[int, float] = {}  # and since when
+        self._began = float("inf")
+        self._here: dict[int, Path] = {}
+        self._busy: set[int] = set()
+        self._failed: dict[int, LoupeError] = {}
+        self._threads: list[threading.Thread] = []
+        self._touched = 0.0
+        self._is_closed = False
+
+    @property
+    def mean_bytes(self) -> float:
+        """How large a shard is, on average."""
+        return sum(shard.bytes for shard in self._shards) / max(1, len(self._shards))
+
+    def want(self, numbers: Sequence[int]) -> None:
+        """Fetch the shards with these numbers, the first ones first, and let the others go.
+
+        As many are kept as fit; images of the rest are read one by one.
+        """
+        kept: list[int] = []
+        room = self.limit_bytes
+        for number in dict.fromkeys(numbers):
+            room -= self._shards[number].bytes
+            if room < 0:
+                break
+            kept.append(number)
+        with self._condition:
+            now = time.monotonic()
+            if kept == list(self._wanted) and now - self._touched < TOUCH_SECONDS:
+                return
+            self._began = min(self._began, now)
+            self._wanted = {number: self._wanted.get(number, now) for number in kept}
+            if set(kept) - set(self._here) and not self._is_closed:
+                self._start_fetchers()
+            self._condition.notify_all()
+        self._tidy()
+
+    def find(self, number: int) -> Path | None:
+        """The file of a shard if it is here, or will be very soon; else None.
+
+        At the start of a run nothing is here, and images are rather fetched by themselves. Later
+        a shard that is on its way is waited for. Raises the error with which fetching it failed.
+        """
+        with self._condition:
+            is_late = False
+            deadline = self._wanted.get(number, 0.0) + START_PATIENCE_SECONDS
+            if time.monotonic() - self._began > HURRY_SECONDS:
+                deadline = time.monotonic() + PATIENCE_SECONDS
+            while number not in self._here:
+                if number in self._failed:
+                    raise self._failed[number]
+                if not is_late:
+                    is_late, self.late = True, self.late + 1
+                left = deadline - time.monotonic()
+                if left <= 0 or (number not in self._wanted and number not in self._busy):
+                    return None
+                self._condition.wait(left)
+            return self._here[number]
+
+    def fetch(self, number: int) -> Path:
+        """The file of a shard, fetched now if it is not here."""
+        with self._condition:
+            self._failed.pop(number, None)
+        path = self._fetch(number)
+        with self._condition:
+            self._here[number] = path
+            own = set(self._here.values())
+            keep = {path, *(self.path(n) for n in (*self._wanted, *self._busy))}
+            self._condition.notify_all()
+        self._cellar.make_room(keep, own, self.limit_bytes)
+        return path
+
+    def forget(self, number: int) -> None:
+        """A shard is not here any more, or not sound: remove it, and fetch it again if wanted."""
+        with self._condition:
+            path = self._here.pop(number, None)
+            if path is None:
+                return
+            path.unlink(missing_ok=True)
+            if number in self._wanted:
+                self._start_fetchers()
+                self._condition.notify_all()
+
+    def close(self) -> None:
+        """Fetch nothing more; what is here stays for the next run."""
+        with self._condition:
+            self._is_closed = True
+            self._condition.notify_all()
+
+    def address(self, number: int) -> str:
+        """Where a shard comes from."""
+        return self._addresses[number]
+
+    def path(self, number: int) -> Path:
+        """Where a shard lies on this machine, once it is fetched."""
+        return self._cellar.path(self._shards[number], self._addresses[number])
+
+    def _start_fetchers(self) -> None:
+        self._threads = [thread for thread in self._threads if thread.is_alive()]
+        while len(self._threads) < FETCHERS:
+            thread = threading.Thread(target=self._work, daemon=True, name="shards")
+            self._threads.append(thread)
+            thread.start()
+
+    def _work(self) -> None:
+        """Fetch wanted shards, in their order, until none is missing."""
+        while True:
+            with self._condition:
+                number = self._next()
+                if number is None or self._is_closed:
+                    return
+                self._busy.add(number)
+            try:
+                path: Path | None = self._fetch(number)
+                failure: LoupeError | None = None
+            except LoupeError as error:
+                path, failure = None, error
+            except BaseException as error:
+                path = None
+                failure = ResourceError(
+                    f"{printable(self._addresses[number])} can't be fetched: {printable(error)}",
+                    "see whether the cache folder can be written to",
+                )
+            with self._condition:
+                self._busy.discard(number)
+                if path is not None:
+                    self._here[number] = path
+                elif failure is not None:
+                    self._failed[number] = failure
+                self._condition.notify_all()
+
+    def _next(self) -> int | None:
+        for number in self._wanted:
+            if number in self._here or number in self._busy or number in self._failed:
+                continue
+            return number
+        return None
+
+    def _fetch(self, number: int) -> Path:
+        """Fetch a shard, or find it fetched by another process or run."""
+        path, is_new = self._cellar.fetch(
+            self._shards[number], self._addresses[number], self.network, lambda: self._is_closed
+        )
+        if is_new:
+            with self._condition:
+                self.fetched += 1
+        return path
+
+    def _tidy(self) -> None:
+        """Remove what is not wanted, as far as room is needed; mark what is as used."""
+        self._touched = time.monotonic()
+        with self._condition:
+            paths = {number: self.path(number) for number in (*self._wanted, *self._busy)}
+            gone = [number for number in self._here if number not in paths]
+            own = {self._here.pop(number) for number in gone}
+            missing = sum(self._shards[n].bytes for n in self._wanted if n not in self._here)
+        self._cellar.make_room(set(paths.values()), own, max(0, self.limit_bytes - missing))
+        for path in paths.values():
+            with suppress(OSError):
+                os.utime(path)

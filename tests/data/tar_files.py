@@ -1,0 +1,23 @@
+"""Tar files for tests, with the members that are asked for."""
+
+import io
+import tarfile
+from pathlib import Path
+
+
+def put(path, members):
+    """Write a tar of (name, bytes) members; a TarInfo stands for itself."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as archive:
+        for name, content in members:
+            info = name if isinstance(name, tarfile.TarInfo) else tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return path
+
+
+def pairs(start, stop, classes=("cat", "dog")):
+    for k in range(start, stop):
+        yield f"{k:05d}.jpg", b"image %d" % k
+        yield f"{k:05d}.cls", classes[k % len(classes)].encode()
