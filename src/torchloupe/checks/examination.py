@@ -28,6 +28,8 @@ from torchloupe.model.losses import make_loss
 from torchloupe.model.optimizers import make_optimizer
 from torchloupe.run.events import Verdict
 
+FEWEST = 2  # images that the checks of steps need
+SLOW = 2.0  # seconds of a forward that is not timed again
 UNUSABLE = ("images-not-finite", "blank-images", "one-image-for-all")  # for any step
 
 
@@ -89,8 +91,12 @@ def examine(subject: Subject, seen: Tensor, clock: Clock) -> list[Verdict]:
     if len(subject.images) < 2:
         return found
     try:
-        hidden = find_hidden_layers(trial.model, trial.images)
+        seconds, hidden = _time_forward(trial)
         found += [*hidden, *find_stuck_modes(trial.model)]
+        count = clock.afford(seconds / FEWEST, len(subject.images))
+        if count < FEWEST:
+            return [*found, _left_out(seconds)]
+        subject, trial = subject.of_first(count), trial.of_first(count)
         found += _examine_steps(subject, trial, seen, clock, hidden=bool(hidden))
     except LoupeError as error:
         found.append(_raises(error, error.message))
@@ -98,6 +104,29 @@ def examine(subject: Subject, seen: Tensor, clock: Clock) -> list[Verdict]:
         if not is_out_of_memory(error):
             found.append(_raises(error, f"{type(error).__name__}: {error}"))
     return found
+
+
+def _time_forward(trial: Subject) -> tuple[float, list[Verdict]]:
+    """The seconds of a forward of FEWEST images, and the verdicts on layers that it hides."""
+    took: list[float] = []
+    hidden: list[Verdict] = []
+    while len(took) < 2 and sum(took) < SLOW:  # the first one makes the kernels
+        began = time.perf_counter()
+        hidden = find_hidden_layers(trial.model, trial.images[:FEWEST])
+        took.append(time.perf_counter() - began)
+    return min(took), hidden
+
+
+def _left_out(seconds: float) -> Verdict:
+    return Verdict(
+        "checks-left-out",
+        "note",
+        seen=f"a forward of {FEWEST} images takes {seconds:.2g} s, so that checks of steps would "
+        "take longer than they may",
+        remedy="run loupe check with this model, or loupe.check(..., seconds=60)",
+        why="mistakes that only a step shows are not looked for",
+        numbers={"seconds": seconds},
+    )
 
 
 def _examine_steps(

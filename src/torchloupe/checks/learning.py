@@ -15,6 +15,10 @@ from torchloupe.checks.subject import Subject
 from torchloupe.run.events import Verdict
 
 SHARE = 0.005  # of the time of a run, for trial steps
+CHECKED = 0.005  # of the time of a run, for the checks before these
+FLOOR = 3.0  # seconds that these may always take
+STEP_FORWARDS = 3  # what a step takes, in forwards of its images
+EXAMINATION_FORWARDS = 24  # what the checks before the trial steps take
 STEPS = 20
 HEART_STEPS = 40
 HEART_RATES = (1e-3, 1e-2, 1e-4)  # of Adam
@@ -37,6 +41,16 @@ class Clock:
         if self.run_steps:
             now = time.perf_counter()
             self.ends = min(self.ends, now + SHARE * self.run_steps * step_seconds)
+
+    def afford(self, image_seconds: float, most: int) -> int:
+        """How many images the checks of steps may take, if a forward of one takes so long.
+
+        They have what is left, of a run CHECKED of its time, and FLOOR seconds always.
+        """
+        left = self.ends - time.perf_counter()
+        if self.run_steps:
+            left = min(left, CHECKED * self.run_steps * most * STEP_FORWARDS * image_seconds)
+        return min(most, int(max(left, FLOOR) / (EXAMINATION_FORWARDS * max(image_seconds, 1e-9))))
 
     @classmethod
     def of(cls, seconds: float) -> "Clock":

@@ -53,6 +53,10 @@ class Subject:
             module._compiled_call_impl = None  # it calls no hooks
         return replace(self, model=model, optimizer=optimizer, loss=loss)
 
+    def of_first(self, count: int) -> "Subject":
+        """The same with its first `count` images."""
+        return replace(self, images=self.images[:count], labels=self.labels[:count])
+
     def outputs(self, images: Tensor | None = None) -> Tensor:
         """What the model gives, as one tensor; with gradients where torch records them."""
         return as_tensor(self.model(self.images if images is None else images))

@@ -20,7 +20,7 @@ from torchloupe.run.events import Verdict
 from torchloupe.run.listener import Listener
 
 IMAGES = 16  # of a trial
-TRIAL_SECONDS = 5.0
+TRIAL_SECONDS = 20.0
 
 
 def judge(
