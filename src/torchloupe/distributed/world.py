@@ -9,6 +9,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -31,6 +32,14 @@ LAST_WORDS_SECONDS = 3.0  # how long a rank waits to hear why another one ended
 
 class LostRank(ResourceError):  # noqa: N818
     """Another rank ended, or has not answered in time."""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """What rank 0 gives the others where it failed."""
+
+    exit_code: int
+    message: str
 
 
 class World:
@@ -77,7 +86,22 @@ class World:
         if self.size > 1:
             with self.talking():
                 dist.broadcast_object_list(held, src=0, group=self._patient)
+        if isinstance(held[0], Failed) and not self.leads:
+            raise RankFailed(held[0].message, held[0].exit_code)
         return held[0]  # type: ignore[return-value]
+
+    @contextmanager
+    def others_told(self) -> Iterator[None]:
+        """Inside, rank 0 works while the others wait in `first`: an error ends them too."""
+        try:
+            yield
+        except LostRank:
+            raise
+        except Exception as error:
+            if self.size > 1:
+                code = error.exit_code if isinstance(error, LoupeError) else 1
+                self.first(Failed(code, printable(error, 500)))
+            raise
 
     def wait(self) -> None:
         """Wait until every rank is here, as long as it takes."""
@@ -155,7 +179,9 @@ def _end_together(store: Any, world: World, error: BaseException) -> None:
     """Publish why this rank ends; raises RankFailed if another rank failed first."""
     code = error.exit_code if isinstance(error, LoupeError) else 1
     message = error.message if isinstance(error, LoupeError) else str(error)
-    if isinstance(error, LostRank):
+    if isinstance(error, RankFailed):  # rank 0 told it, and says it
+        heard, is_known = _listen(store, range(1)), True
+    elif isinstance(error, LostRank):
         heard = _listen(store, range(world.size))
         is_known = heard is not None or _count(store, "lost") > 1  # the first to notice says it
     else:

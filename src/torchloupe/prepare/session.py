@@ -138,7 +138,8 @@ def prepare_session(
     began = time.perf_counter() if began is None else began
     spare = keep_spare(objects.model)
     if world.leads:
-        prepared = prepare_rank(settings, objects, listeners, contract, world, began)
+        with world.others_told():
+            prepared = prepare_rank(settings, objects, listeners, contract, world, began)
         world.first((prepared.settings.closed(), prepared.run_data.contract))
     else:
         decided: tuple[Settings, Contract] = world.first(None)
