@@ -9,16 +9,10 @@ from pathlib import Path
 import pytest
 from pyarrow import parquet
 
-from torchloupe.cli.predict import (
-    choose_format,
-    column_names,
-    refuse_failures,
-    render,
-    unicode_path,
-    write_whole,
-)
+from torchloupe.cli.predict import choose_format, refuse_failures, render, write_whole
 from torchloupe.errors import DataError, ResourceError, UsageError
 from torchloupe.trained.prediction import Prediction
+from torchloupe.trained.prediction_rows import column_names, unicode_path
 
 ODD = 'new\nline, "quoted" \x1b[31m.png'
 PREDICTIONS = [

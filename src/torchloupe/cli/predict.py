@@ -68,7 +68,26 @@ def predict(
     loupe predict runs/photos-001 new/ --format csv --out labels.csv
 
     loupe predict runs/photos-001 -- -odd-name.jpg
+
+    Tar shards, here or at URLs, give a Parquet file for each shard in the folder --out, any number
+    of images long. Files that are there are left, so that a prediction that was stopped goes on;
+    under torchrun the ranks share the shards.
+
+    loupe predict runs/photos-001 's3://bucket/{000..999}.tar' --out labels/
+
+    torchrun --nproc-per-node 8 -m torchloupe predict runs/photos-001 shards/ --out labels/
     """
+    if names_shards(images):
+        if format_ not in (None, "parquet") or Path(out or "").suffix[1:].lower() in FORMATS:
+            raise UsageError(
+                "predictions for shards are a Parquet file for each shard",
+                "give a folder: --out FOLDER, and leave --format out",
+            )
+        from torchloupe.cli.predict_shards import Asked, predict_all
+
+        options = {"model": model, "trust_code": trust_code, "device": device}
+        predict_all(run, images, out, Asked(top, raw, views), **options)
+        return
     kind = choose_format(format_, out)
     if kind == "parquet" and out is None and sys.stdout.isatty():
         raise UsageError("parquet can't be printed on a terminal", "add --out FILE.parquet")
@@ -88,6 +107,16 @@ def predict(
         sys.stdout.buffer.write(content)  # UTF-8, whatever the encoding of the terminal
         sys.stdout.buffer.flush()
     refuse_failures(predictions)
+
+
+def names_shards(images: Sequence[str]) -> bool:
+    """Whether the inputs are tar shards, or a folder or URL of them; plain files are looked at."""
+    return all(
+        "://" in text
+        or text.lower().endswith(".tar")
+        or (Path(text).is_dir() and any(Path(text).glob("*.tar")))
+        for text in images
+    )
 
 
 def choose_format(asked: str | None, out: str | None) -> str:
@@ -114,32 +143,18 @@ def render(predictions: Sequence[Any], kind: str, top: int) -> bytes:
         from torchloupe.cli.text import to_json
 
         return (to_json([_as_object(prediction) for prediction in predictions]) + "\n").encode()
+    from torchloupe.trained.prediction_rows import as_row, column_names, to_parquet
+
     says_unsure = any(prediction.unsure is not None for prediction in predictions)
     names = column_names(top, says_unsure=says_unsure)
-    rows = [_as_row(prediction, top, says_unsure) for prediction in predictions]
+    rows = [as_row(prediction, top, says_unsure) for prediction in predictions]
     if kind == "csv":
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(names)
         writer.writerows([_spell(cell) for cell in row] for row in rows)
         return text.getvalue().encode()
-    return _as_parquet(names, rows)
-
-
-def column_names(top: int, *, says_unsure: bool = False) -> list[str]:
-    """`path, label, confidence`, then `label_2, confidence_2` and so on, then `error`.
-
-    Before `error` stands `unsure` where the run has a threshold.
-    """
-    more = [f"{name}_{rank}" for rank in range(2, top + 1) for name in ("label", "confidence")]
-    return ["path", "label", "confidence", *more, *(["unsure"] if says_unsure else []), "error"]
-
-
-def unicode_path(path: str) -> str:
-    """`path` with bytes that are not UTF-8 as %XX, as in sample ids."""
-    return "".join(
-        f"%{ord(c) - 0xDC00:02X}" if 0xDC80 <= ord(c) <= 0xDCFF else c for c in str(path)
-    )
+    return to_parquet(names, rows)
 
 
 def refuse_failures(predictions: Sequence[Any]) -> None:
@@ -176,19 +191,10 @@ def write_whole(path: Path, content: bytes) -> None:
         ) from None
 
 
-def _ranked(prediction: Any) -> list[tuple[str, float]]:
-    """The most likely classes, best first; nothing for an image that could not be read."""
-    return [] if prediction.error else list((prediction.probabilities or {}).items())
-
-
-def _label(prediction: Any) -> str:
-    """The label, or all of them where an image may have several."""
-    return "|".join(prediction.labels) if len(prediction.labels) > 1 else str(prediction.label)
-
-
 def _as_table(predictions: Sequence[Any]) -> str:
     from torchloupe.cli.text import align
     from torchloupe.display.progress import format_fraction
+    from torchloupe.trained.prediction_rows import label_of, ranked
 
     rows = []
     for prediction in predictions:
@@ -198,9 +204,9 @@ def _as_table(predictions: Sequence[Any]) -> str:
             continue
         others = [
             f"{printable(name, 60)} {format_fraction(share)}"
-            for name, share in _ranked(prediction)[1:]
+            for name, share in ranked(prediction)[1:]
         ]
-        label = printable(_label(prediction), 60)
+        label = printable(label_of(prediction), 60)
         share = format_fraction(prediction.confidence)
         words = "  ".join([f"{label} {share}" if prediction.unsure else share, *others])
         rows.append([path, "unsure" if prediction.unsure else label, words])
@@ -208,6 +214,8 @@ def _as_table(predictions: Sequence[Any]) -> str:
 
 
 def _as_object(prediction: Any) -> dict[str, Any]:
+    from torchloupe.trained.prediction_rows import ranked, unicode_path
+
     path = unicode_path(prediction.path)
     if prediction.error:
         return {"path": path, "error": prediction.error}
@@ -216,46 +224,11 @@ def _as_object(prediction: Any) -> dict[str, Any]:
         "label": prediction.label,
         "labels": list(prediction.labels),
         "confidence": prediction.confidence,
-        "probabilities": dict(_ranked(prediction)),
+        "probabilities": dict(ranked(prediction)),
         **({} if prediction.unsure is None else {"unsure": prediction.unsure}),
     }
-
-
-def _as_row(prediction: Any, top: int, says_unsure: bool) -> list[Any]:
-    path = unicode_path(prediction.path)
-    unsure = [prediction.unsure] if says_unsure else []
-    if prediction.error:
-        return [path, *[None] * (2 * top), *unsure, prediction.error]
-    row = [path, _label(prediction), prediction.confidence]
-    for name, share in _ranked(prediction)[1:top]:
-        row += [name, share]
-    return [*row, *[None] * (2 * top + 1 - len(row)), *unsure, None]
 
 
 def _spell(cell: Any) -> Any:
     """A truth value as JSON has it, for CSV; anything else as it is."""
     return str(cell).lower() if isinstance(cell, bool) else cell
-
-
-def _as_parquet(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> bytes:
-    import pyarrow
-    from pyarrow import parquet
-
-    kinds = [
-        pyarrow.bool_()
-        if name == "unsure"
-        else pyarrow.float64()
-        if name.startswith("confidence")
-        else pyarrow.string()
-        for name in names
-    ]
-    columns = zip(*rows, strict=True)
-    table = pyarrow.table(
-        {
-            name: pyarrow.array(column, kind)
-            for name, column, kind in zip(names, columns, kinds, strict=True)
-        }
-    )
-    sink = io.BytesIO()
-    parquet.write_table(table, sink)
-    return sink.getvalue()

@@ -15,6 +15,7 @@ _PHASES = {
     "pack": "reading images",
     "features": "computing features",
     "shard": "writing shards",
+    "predict": "predicting shards",
 }
 
 

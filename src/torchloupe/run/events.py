@@ -66,7 +66,7 @@ class Announcement(Event):
 
 @dataclass(frozen=True, eq=False)
 class Progress(Event):
-    """How far a phase before training ("pack", "features", "shard") has come."""
+    """How far a phase before training ("pack", "features", "shard", "predict") has come."""
 
     is_kept = False
     phase: str

@@ -1,7 +1,7 @@
 """Predictions for images: decoding by the contract of the run, batches, and the ranking."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 from torchloupe.data.contract import Contract
 from torchloupe.data.inputs import Named, list_images
 from torchloupe.errors import DataError, printable
-from torchloupe.evaluation.inference import to_probabilities
+from torchloupe.evaluation.inference import LARGEST_BATCH, to_probabilities
+from torchloupe.system.limits import usable_cores
 from torchloupe.units import plural
 
-PREDICT_BATCH = 32
+PREDICT_BATCH = 32  # images that are looked at first
+AT_ONCE_VALUES = 2**24  # pixels of the batches after it, about
 
 Row = tuple[NDArray[np.float32], NDArray[np.float32]]  # logits and probabilities of one image
 
@@ -49,11 +51,21 @@ def predict_images(
     """
     found: list[Prediction] = []
     images = list_images(source, contract)
-    with ThreadPoolExecutor(max_workers=4) as pool:
-        while chunk := list(islice(images, PREDICT_BATCH)):
-            decoded = list(pool.map(lambda named: decode(named, contract), chunk))
+    height, width = contract.size
+    many = AT_ONCE_VALUES // (height * width * contract.channels)
+    many = max(PREDICT_BATCH, min(LARGEST_BATCH, many // PREDICT_BATCH * PREDICT_BATCH))
+    with ThreadPoolExecutor(max_workers=max(4, usable_cores())) as pool:
+
+        def begin(count: int) -> tuple[list[Named], list[Future[NDArray[Any] | str]]]:
+            chunk = list(islice(images, count))
+            return chunk, [pool.submit(decode, named, contract) for named in chunk]
+
+        coming = begin(PREDICT_BATCH)
+        while coming[0]:
+            chunk, decoded = coming[0], [image.result() for image in coming[1]]
             if not found:
                 _refuse_other_kind(chunk[0], decoded[0], contract)
+            coming = begin(many)  # they are decoded while the model looks at these
             good = [pixels for pixels in decoded if not isinstance(pixels, str)]
             rows = _pair(classify(np.stack(good)), contract) if good else iter(())
             found += _describe_all([name for name, _ in chunk], decoded, rows, contract, top)

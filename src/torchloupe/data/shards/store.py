@@ -111,6 +111,13 @@ class ShardStore:
         self._cellar.make_room(keep, own, self.limit_bytes)
         return path
 
+    def wait(self, number: int) -> Path:
+        """The file of a shard, as soon as it is here; fetched now if it is not on its way."""
+        with self._condition:
+            while number in self._busy:
+                self._condition.wait(1.0)
+        return self.fetch(number)
+
     def forget(self, number: int) -> None:
         """A shard is not here any more, or not sound: remove it, and fetch it again if wanted."""
         with self._condition:

@@ -107,12 +107,12 @@ def open_shard_set(text: str, class_names: Sequence[str] = ()) -> Data:
             )
         return _open_paths(paths, paths[0].absolute().parent.name, class_names)
     network = open_network(text)
-    addresses = _list_addresses(text, network)
+    addresses = list_addresses(text, network)
     refuse_twins(addresses)
     index = None
     folders = {folder_of(address) for address in addresses}
     if len(folders) == 1:
-        index = _fetch_index(join(folders.pop(), INDEX_NAME), network)
+        index = fetch_index(join(folders.pop(), INDEX_NAME), network)
     notes: tuple[str, ...] = ()
     ignored: Counter[str] = Counter()
     if index is None:
@@ -121,7 +121,7 @@ def open_shard_set(text: str, class_names: Sequence[str] = ()) -> Data:
     else:
         index = _take(index, addresses)
     name = PurePosixPath(folder_of(addresses[0])).name or "shards"
-    store = ShardStore(index.shards, addresses, _folder(), _limit())
+    store = ShardStore(index.shards, addresses, cache_folder(), cache_limit())
     return _make_data(index, addresses, name, class_names, store, notes, ignored)
 
 
@@ -129,10 +129,11 @@ def limit_store(reader: Any, cache_gb: float) -> None:
     """Let the cache of far shards, if `reader` has one, take this many GB at most."""
     store = getattr(reader, "store", None)
     if isinstance(store, ShardStore):
-        store.limit_bytes = _limit(cache_gb)
+        store.limit_bytes = cache_limit(cache_gb)
 
 
-def _folder() -> Path:
+def cache_folder() -> Path:
+    """Where whole shards are kept; ResourceError for a user without a home."""
     cache = find_cache()
     if cache is None:
         raise ResourceError(
@@ -142,12 +143,13 @@ def _folder() -> Path:
     return cache / "shards"
 
 
-def _limit(cache_gb: float = CACHE_GB) -> int:
+def cache_limit(cache_gb: float = CACHE_GB) -> int:
+    """Bytes of shards that this process may keep."""
     launched = find_rank()
-    return choose_limit(_folder(), cache_gb, launched.local_size if launched else 1)
+    return choose_limit(cache_folder(), cache_gb, launched.local_size if launched else 1)
 
 
-def _list_addresses(text: str, network: Network) -> list[str]:
+def list_addresses(text: str, network: Network) -> list[str]:
     """The shards that a URL stands for, sorted by name."""
     found: list[str] = []
     is_web = network.protocol in ("http", "https")
@@ -170,7 +172,7 @@ def _list_addresses(text: str, network: Network) -> list[str]:
 
 def _list_folder(folder: str, network: Network) -> list[str]:
     """The shards in a folder: those of its index, or those that are listed."""
-    index = _fetch_index(join(folder, INDEX_NAME), network)
+    index = fetch_index(join(folder, INDEX_NAME), network)
     if index is not None:
         return [join(folder, shard.name) for shard in index.shards]
     if network.protocol in ("http", "https"):
@@ -181,13 +183,13 @@ def _list_folder(folder: str, network: Network) -> list[str]:
     return [name for name in network.names_in(folder) if name_of(name).endswith(".tar")]
 
 
-def _fetch_index(address: str, network: Network) -> ShardIndex | None:
+def fetch_index(address: str, network: Network) -> ShardIndex | None:
     """The index of a far set; None if it has none. It is fetched again if it may have changed."""
     try:
         facts = network.facts(address)
     except DataError:
         return None
-    folder = _folder() / "indexes"
+    folder = cache_folder() / "indexes"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{make_key(f'{address} {facts.size} {facts.tag}'):016x}.safetensors"
     if not facts.tag or not path.is_file():
@@ -261,14 +263,14 @@ def _scan_all(addresses: Sequence[str], network: Network) -> list[_Scanned]:
         Shard(name_of(address), found.size, "", part)
         for address, found, part in zip(addresses, facts, parts, strict=True)
     ]
-    store = ShardStore(shards, addresses, _folder(), _limit())
+    store = ShardStore(shards, addresses, cache_folder(), cache_limit())
     with ThreadPoolExecutor(SCANNERS, thread_name_prefix="scan") as pool:
         return list(pool.map(lambda k: _scan(k, shards[k], facts[k], store), range(len(addresses))))
 
 
 def _scan(number: int, shard: Shard, facts: Facts, store: ShardStore) -> _Scanned:
     address = store.address(number)
-    folder = _folder() / "indexes"
+    folder = cache_folder() / "indexes"
     folder.mkdir(parents=True, exist_ok=True)
     key = f"{address} {facts.size} {facts.tag}"
 

@@ -83,7 +83,8 @@ def find_shards(folder: Path) -> list[Path]:
 class ShardListing:
     """Images of all shards: where each lies and its label, gathered in one pass."""
 
-    def __init__(self) -> None:
+    def __init__(self, needs_labels: bool = True) -> None:
+        self.needs_labels = needs_labels  # else images without one are taken too
         self.labels: dict[str, int] = {}
         self.ignored: Counter[str] = Counter()
         self.unpaired = 0
@@ -127,6 +128,8 @@ class ShardListing:
         label: str | None,
         images: list[tarfile.TarInfo],
     ) -> None:
+        if label is None and images and not self.needs_labels:
+            label = ""
         if label is None or not images:
             count = len(images) + (label is not None)
             self.unpaired += count
