@@ -83,7 +83,8 @@ def predict(
                 "predictions for shards are a Parquet file for each shard",
                 "give a folder: --out FOLDER, and leave --format out",
             )
-        from torchloupe.cli.predict_shards import Asked, predict_all
+        from torchloupe.cli.predict_shards import predict_all
+        from torchloupe.trained.bulk import Asked
 
         options = {"model": model, "trust_code": trust_code, "device": device}
         predict_all(run, images, out, Asked(top, raw, views), **options)
