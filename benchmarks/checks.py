@@ -40,6 +40,7 @@ def measure(command: list[str]) -> Answer:
         subprocess.run(
             [sys.executable, "-m", "torchloupe", *command, *out, "--quiet"],
             check=True,
+            cwd=place,  # no module of this folder takes the place of a library
             stdout=subprocess.DEVNULL,
         )
         seconds = time.perf_counter() - began
