@@ -4,7 +4,13 @@ from typing import Any
 
 import pytest
 
-from torchloupe.checks.training import TrainingFacts, judge_end, judge_events, judge_scores
+from torchloupe.checks.training import (
+    TrainingFacts,
+    judge_end,
+    judge_events,
+    judge_rates,
+    judge_scores,
+)
 
 FACTS = TrainingFacts(class_shares=(0.25,) * 4, val_count=400)
 
@@ -98,6 +104,6 @@ def test_a_learning_rate_that_was_near_zero_for_most_of_the_steps_is_named() -> 
     def lines(rates: list[float]) -> list[dict[str, Any]]:
         return [{"step": 10 * k, "train_loss": 1.0, "lr": lr} for k, lr in enumerate(rates, 1)]
 
-    assert names(judge_end(lines([0.1 * 0.3**k for k in range(12)]))) == ["schedule-ended-early"]
-    assert judge_end(lines([0.1 * 0.7**k for k in range(12)])) == []
-    assert judge_end(lines([0.1 * k for k in range(12)])) == []
+    assert names(judge_rates(lines([0.1 * 0.3**k for k in range(12)]))) == ["schedule-ended-early"]
+    assert judge_rates(lines([0.1 * 0.7**k for k in range(12)])) == []
+    assert judge_rates(lines([0.1 * k for k in range(12)])) == []

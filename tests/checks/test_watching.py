@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import planted_models as planted
+from torchloupe.checks.schedules import judge_length
 from torchloupe.checks.watching import Watch, watching
 
 Loop = Callable[[nn.Module, torch.optim.Optimizer, list[tuple[Tensor, Tensor]]], None]
@@ -256,6 +257,19 @@ def test_a_scheduler_of_steps_that_is_stepped_each_epoch_is_named(kind: str) -> 
 @pytest.mark.parametrize("kind", ["restarts", "cycles", "warm-up, then cosine"])
 def test_a_scheduler_made_for_batches_stays_quiet(kind: str) -> None:
     assert follow(each_batch(MADE[kind], 10)).verdicts == []
+
+
+def test_a_scheduler_for_all_steps_of_a_run_is_named_where_it_is_stepped_each_epoch() -> None:
+    optimizer = torch.optim.SGD([nn.Parameter(torch.ones(1))], 0.1)
+    scheduler = RATES.CosineAnnealingLR(optimizer, 120)
+    (found,) = judge_length(scheduler, 12, 120)
+    assert (found.verdict, found.numbers) == (
+        "schedule-barely-begun",
+        {"scheduler_steps": 10, "length": 120},
+    )
+    assert judge_length(scheduler, 1, 120) == []
+    assert judge_length(RATES.CosineAnnealingLR(optimizer, 10), 12, 120) == []
+    assert judge_length(RATES.StepLR(optimizer, 120), 12, 120) == []
 
 
 @pytest.mark.parametrize("title", LOOPS)

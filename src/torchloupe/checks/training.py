@@ -63,9 +63,9 @@ def judge_events(events: Sequence[Mapping[str, Any]], facts: TrainingFacts) -> l
 
 def judge_end(events: Sequence[Mapping[str, Any]]) -> list[Verdict]:
     """Notes on when the training ended: too early, or long after its best."""
-    epochs, found = _epochs_of(events), _judge_rates(events)
-    if found or len(epochs) < 4:
-        return found
+    epochs = _epochs_of(events)
+    if len(epochs) < 4:
+        return []
     losses = [epoch.val_loss for epoch in epochs]
     best = max(place for place, epoch in enumerate(epochs) if epoch.is_best or not place)
     if best == len(epochs) - 1 and losses[-1] < 0.97 * losses[-2]:
@@ -97,8 +97,11 @@ def judge_end(events: Sequence[Mapping[str, Any]]) -> list[Verdict]:
     return []
 
 
-def _judge_rates(events: Sequence[Mapping[str, Any]]) -> list[Verdict]:
-    """Whether most of a training had hardly any learning rate, by its log lines."""
+def judge_rates(events: Sequence[Mapping[str, Any]]) -> list[Verdict]:
+    """A warning where most of a training had hardly any learning rate, by its log lines.
+
+    For a scheduler of the user's: those of this package know the length of a run.
+    """
     lines = [(int(e["step"]), float(e["lr"])) for e in events if "lr" in e and "train_loss" in e]
     if len(lines) < FEWEST_LINES:
         return []

@@ -12,11 +12,13 @@ from torchloupe.checks.training import (
     TrainingChecks,
     TrainingFacts,
     judge_end,
+    judge_rates,
     judge_scores,
 )
 from torchloupe.checks.verdicts import sift
 from torchloupe.data.augmentation.augment import Augment
 from torchloupe.model.losses import Loss
+from torchloupe.model.torch_schedulers import TorchSchedule
 from torchloupe.prepare.session import Session
 from torchloupe.run.events import Verdict, read_events
 from torchloupe.run.folder import RunFolder
@@ -67,7 +69,9 @@ def end_training(checks: TrainingChecks | None, session: Session) -> None:
     """Tell what the whole training shows, and whether eval mode fits it."""
     if checks is None:
         return
-    checks.tell([*checks.judge(), *judge_end(checks.events), *judge_modes(session)])
+    is_own = isinstance(session.plan.schedule, TorchSchedule)
+    rates = judge_rates(checks.events) if is_own else []
+    checks.tell([*checks.judge(), *rates, *judge_end(checks.events), *judge_modes(session)])
 
 
 def judge_modes(session: Session) -> list[Verdict]:
