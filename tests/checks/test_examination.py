@@ -7,6 +7,7 @@ import planted_kinds
 import planted_models as planted
 import sound_kinds
 import sound_models as sound
+from torchloupe.checks.batches import judge_labels
 from torchloupe.checks.examination import check
 from torchloupe.errors import UsageError
 
@@ -97,3 +98,11 @@ def test_a_sound_set_up_stays_quiet_under_autocast(name: str) -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         found = verdicts_of(sound.SOUND[name](), 0.0)
     assert [verdict for verdict in found if verdict.level != "note"] == []
+
+
+@pytest.mark.parametrize(("size", "share"), [(2, 0.5), (8, 0.95), (16, 0.02)])
+def test_shuffled_batches_are_hardly_ever_said_to_be_of_one_class(size: int, share: float) -> None:
+    for seed in range(40):
+        draw = torch.Generator().manual_seed(seed)
+        labels = (torch.rand(32 * size, generator=draw) < share).long()
+        assert judge_labels(labels.split(size)) == []

@@ -1,5 +1,6 @@
 """The batches of a loop of one's own: their images, and labels that can't be learned from."""
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ LABELS = 4096  # that are read to count classes
 BATCHES = 32
 FEWEST_LABELS = 32
 FEWEST_BATCHES = 4
+SURELY = 4.0  # standard deviations
 # Of images in a tensor nothing else is said: those of a trial may be noise.
 _TOLD = {"images-not-finite", "blank-images", "one-image-for-all", "images-badly-scaled"}
 
@@ -42,9 +44,17 @@ def judge_labels(batches: Sequence[Tensor]) -> list[Verdict]:
         return _judge_constant(labels, len(batches))
     if len(batches) >= FEWEST_BATCHES:
         of_one = sum(bool((each == each[0]).all()) for each in batches if len(each) > 1)
-        if 2 * of_one > len(batches):
+        if 2 * of_one > len(batches) and of_one > _most_by_chance(batches, labels):
             return [_sorted(of_one, len(batches))]
     return []
+
+
+def _most_by_chance(batches: Sequence[Tensor], labels: Tensor) -> float:
+    """How many batches of one class a shuffled loader hardly gives."""
+    shares = labels.unique(return_counts=True)[1] / len(labels)
+    chances = [float((shares ** len(each)).sum()) for each in batches if len(each) > 1]
+    spread = math.sqrt(sum(chance * (1 - chance) for chance in chances))
+    return sum(chances) + SURELY * spread
 
 
 def _judge_constant(labels: Tensor, batches: int) -> list[Verdict]:
