@@ -166,7 +166,7 @@ def test_rank_0_checks_for_all_and_an_error_ends_every_rank(home: Path) -> None:
     assert codes == [7, 7], texts
     assert "error: tanh-before-the-loss: the model ends in Tanh" in texts[0]
     assert texts[1] == ""  # rank 0 alone says it
-    codes, texts = run_ranks([*words, "--epochs", "1"], home)
+    codes, texts = run_ranks(words, home)
     assert codes == [0, 0], texts
     told = [e["verdict"] for e in read_events(home / "bounded") if "verdict" in e]
     assert told.count("tanh-before-the-loss") == 1

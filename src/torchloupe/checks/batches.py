@@ -51,7 +51,7 @@ def judge_labels(batches: Sequence[Tensor]) -> list[Verdict]:
 
 def _most_by_chance(batches: Sequence[Tensor], labels: Tensor) -> float:
     """How many batches of one class a shuffled loader hardly gives."""
-    shares = labels.unique(return_counts=True)[1] / len(labels)
+    shares = torch.bincount(labels.long() - int(labels.min())) / len(labels)
     chances = [float((shares ** len(each)).sum()) for each in batches if len(each) > 1]
     spread = math.sqrt(sum(chance * (1 - chance) for chance in chances))
     return sum(chances) + SURELY * spread
