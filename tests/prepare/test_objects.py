@@ -8,7 +8,7 @@ import torchloupe as loupe
 from torchloupe.config.schema import Config
 from torchloupe.config.text import change
 from torchloupe.errors import UsageError
-from torchloupe.prepare.objects import make_plan
+from torchloupe.prepare.objects import choose_log_every, make_plan
 
 HOOK = """
 def shapes(module, inputs, output):
@@ -33,6 +33,14 @@ def shapes(module, inputs, output):
 def test_signals_come_with_log_lines_about_every_fiftieth_step(per_epoch, settings, every) -> None:
     config = change(Config(), {"schedule.name": "constant", "train.epochs": 1, **settings})
     assert make_plan(config, per_epoch, None).signals_every == every
+
+
+@pytest.mark.parametrize(
+    ("per_epoch", "total", "every"),
+    [(22, 44, 1), (22, 330, 3), (22, 5000, 5), (4, 400, 1), (422, 2110, 21), (422, 100, 5)],
+)
+def test_runs_of_short_epochs_have_a_hundred_log_lines(per_epoch, total, every) -> None:
+    assert choose_log_every(per_epoch, total) == every
 
 
 def test_a_hook_of_the_settings_looks_while_training(tmp_path: Path, monkeypatch) -> None:

@@ -84,10 +84,13 @@ def resume(
     with results_only(quiet=quiet) as line:
         from torchloupe.config.settings import read_settings
         from torchloupe.run.places import find_run
+        from torchloupe.system.compiler import leave_out_compiler
         from torchloupe.train.start import continue_run
 
         before = read_settings(find_run(Path(run)) / "config.json")
         config = before.changed(typed, "typed").config
+        if not config.hardware.compile:
+            leave_out_compiler()
         asked["run"] = run
         line.clear()  # ranks have lines of their own
         if run_on_ranks(context, config, at_most="hardware.gpus" not in typed):

@@ -125,7 +125,7 @@ class TrainConfig:
     save_every_steps: int = 0  # instead of epochs; 0 is off
     save_every_minutes: float = 5.0  # besides; 0 is off
     keep: int = 2  # checkpoints kept besides the best
-    log_every_steps: int = 0  # 0: about twenty times per epoch, or per run if that is shorter
+    log_every_steps: int = 0  # 0: twenty times per epoch or run; fewer in short epochs
     report: bool = True  # write RUN/report.html at the end
     test: bool = True  # test the best weights at the end; a sweep tests its winner alone
     bad_steps: int = 10  # non-finite losses in a row before giving up (exit 5)

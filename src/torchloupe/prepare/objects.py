@@ -25,6 +25,7 @@ from torchloupe.system.user_code import PYTHON_OBJECT, is_object_spec
 from torchloupe.units import plural
 
 ONLY_AT_THE_END = 2**62  # steps; more than any run has
+SHORT_EPOCH_STEPS = 5
 SIGNALS_EVERY_STEPS = 50  # a look costs about a step, so this one in fifty stays below 3 %
 
 
@@ -155,7 +156,7 @@ def make_plan(config: Config, per_epoch: int, loss: Any) -> Plan:
     train_config = config.train
     total = round(train_config.epochs * per_epoch)
     total = max(1, total) if train_config.strategy != "head" else 0
-    log_every = train_config.log_every_steps or max(1, min(per_epoch, total) // 20)
+    log_every = train_config.log_every_steps or choose_log_every(per_epoch, total)
     options = dict(config.schedule.options)
     if config.schedule.name == "plateau" and train_config.monitor.endswith("loss"):
         options.setdefault("mode", "min")
@@ -181,6 +182,16 @@ def make_plan(config: Config, per_epoch: int, loss: Any) -> Plan:
         patience=train_config.patience,
         bad_steps=train_config.bad_steps,
     )
+
+
+def choose_log_every(per_epoch: int, total: int) -> int:
+    """Steps between two log lines: about twenty an epoch, or a run if that is shorter.
+
+    Where epochs are short, up to five steps, so that a run has a hundred lines: each sums up the
+    weights, which costs as much as a tenth of a small step.
+    """
+    every = max(1, min(per_epoch, total) // 20)
+    return max(every, min(SHORT_EPOCH_STEPS, per_epoch // 4, total // 100))
 
 
 def steps_of(epochs: float, steps_per_epoch: int) -> int:

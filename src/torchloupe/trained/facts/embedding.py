@@ -19,6 +19,7 @@ from torchloupe.hardware.precision import Precision
 from torchloupe.prepare.features import Features
 from torchloupe.prepare.run_data import RunData
 from torchloupe.trained.facts.images import ImageTable
+from torchloupe.trained.facts.tsne import place_exactly
 
 MOST_POINTS = 5_000
 FEWEST_POINTS = 12
@@ -26,6 +27,7 @@ FEATURE_SECONDS = 8.0
 PCA_DIMENSIONS = 30
 ALIKE = 0.995  # correlation of two thumbnails, from which on they are nearly the same picture
 MOST_LINKS = 300
+MOST_EXACT = 1_000  # points; scikit-learn takes 4 s for fewer, half of them to be imported
 _SIDE = 16
 Rows = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -155,8 +157,6 @@ def choose_rows(data: RunData | None) -> Rows:
 
 def place_points(features: Floats, seed: int = 0) -> NDArray[np.float64]:
     """Features [N, D] in two dimensions [N, 2]: principal components, then t-SNE."""
-    from sklearn.manifold import TSNE
-
     centred = torch.from_numpy(np.ascontiguousarray(features, dtype=np.float32))
     centred = centred - centred.mean(dim=0)
     dimensions = min(PCA_DIMENSIONS, *centred.shape)
@@ -164,7 +164,8 @@ def place_points(features: Floats, seed: int = 0) -> NDArray[np.float64]:
     kept = vectors[:, values.argsort(descending=True)[:dimensions]]
     # signs of eigenvectors are arbitrary: the largest entry of each is made positive
     kept = kept * kept.gather(0, kept.abs().argmax(dim=0, keepdim=True)).sign()
-    reduced = (centred @ kept).numpy()
+    components = centred @ kept
+    reduced = components.numpy()
     if reduced.shape[1] < 2:
         flat = np.concatenate([reduced, np.zeros_like(reduced)], axis=1)
         return np.asarray(flat[:, :2], dtype=np.float64)
@@ -172,10 +173,15 @@ def place_points(features: Floats, seed: int = 0) -> NDArray[np.float64]:
     if not spread:
         return np.asarray(reduced[:, :2], dtype=np.float64)
     perplexity = min(30.0, (len(reduced) - 1) / 3)
+    start = reduced[:, :2] / spread * 1e-4
+    if len(reduced) <= MOST_EXACT:
+        return place_exactly(components, torch.from_numpy(start), perplexity).double().numpy()
+    from sklearn.manifold import TSNE
+
     # few iterations: the page shows neighbourhoods, not the last digit of the divergence
     tsne = TSNE(
         perplexity=perplexity,
-        init=reduced[:, :2] / spread * 1e-4,
+        init=start,
         max_iter=300 if len(reduced) > 2000 else 500,
         random_state=seed,
         n_jobs=1,
