@@ -63,6 +63,7 @@ LISTS = {
             "docs/report",
             "docs/run-folder",
             "docs/numbers",
+            "docs/speed",
             "docs/exactness",
             "docs/*",
         ),

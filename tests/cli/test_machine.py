@@ -48,5 +48,33 @@ def test_info_prints_facts_as_text_and_as_json(capsys: pytest.CaptureFixture[str
     assert f"torchloupe {__version__}" in text
     assert main.run(["info", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
-    assert set(facts) == {"versions", "devices", "auto", "threads", "cache"}
+    assert set(facts) == {"versions", "devices", "auto", "threads", "profile", "cache"}
     assert f"{facts['threads']['torch']} of {facts['threads']['cores']} cores" in text
+
+
+def test_probe_measures_the_profile_that_info_shows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert main.run(["info"]) == 0
+    assert "not measured yet" in capsys.readouterr().out
+    assert main.run(["probe", "--refresh", "--json"]) == 0
+    measured = json.loads(capsys.readouterr().out)
+    assert main.run(["info", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["profile"] == measured
+    assert main.run(["probe", "--refresh", "--quiet"]) == 0
+    line = capsys.readouterr().out.strip()
+    assert main.run(["info"]) == 0
+    shown = capsys.readouterr().out
+    assert line in " ".join(shown.split()) and "images/s with" in line and "Muon" in line
+
+
+def test_probe_without_data_and_without_a_place_for_a_profile_is_two_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main.run(["probe"]) == 2
+    assert capsys.readouterr().err.count("\n") == 2
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert main.run(["probe", "--refresh", "--quiet"]) == 6
+    assert capsys.readouterr().err.count("\n") == 2

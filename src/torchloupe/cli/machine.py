@@ -13,17 +13,20 @@ from torchloupe.cli.text import align
 from torchloupe.errors import printable
 from torchloupe.hardware.device import choose_device
 from torchloupe.hardware.precision import choose_precision, formats_of
+from torchloupe.recipes.machine import STEP_IMAGES, STEP_PIXELS, WIDTH, MachineProfile
+from torchloupe.speed.machine import profile_path, read_profile
 from torchloupe.system.cache import find_cache
 from torchloupe.system.environment import package_versions
 from torchloupe.system.limits import available_memory_bytes, memory_limit_bytes, usable_cores
-from torchloupe.units import format_bytes
+from torchloupe.units import format_bytes, plural
 
 
 def look_at_machine() -> dict[str, Any]:
     """The facts, as `loupe info --json` prints them."""
     choice = choose_device("auto")
     precision, why = choose_precision("auto", choice.device)
-    cache = find_cache()
+    cache, path = find_cache(), profile_path()
+    profile = None if path is None else read_profile(path)
     return {
         "versions": {"python": platform.python_version(), **package_versions()},
         "devices": list(_devices()),
@@ -34,6 +37,7 @@ def look_at_machine() -> dict[str, Any]:
             "precision_reason": why,
         },
         "threads": {"torch": torch.get_num_threads(), "cores": usable_cores()},
+        "profile": None if profile is None else profile.to_facts(),
         "cache": {
             "folder": None if cache is None else str(cache),
             "bytes": 0 if cache is None else sum(_sizes(cache)),
@@ -61,6 +65,7 @@ def describe_machine(facts: dict[str, Any]) -> Text:
         ["auto", f"{auto['device']} ({auto['device_reason']})"],
         ["", f"{auto['precision']} ({auto['precision_reason']})"],
         ["threads", f"{facts['threads']['torch']} of {facts['threads']['cores']} cores"],
+        ["profile", describe_profile(facts["profile"])],
         [
             "cache",
             "none: this user has no home folder"
@@ -69,6 +74,18 @@ def describe_machine(facts: dict[str, Any]) -> Text:
         ],
     ]
     return align(rows)
+
+
+def describe_profile(facts: dict[str, Any] | None) -> str:
+    """One line on the profile of this machine (`loupe probe --refresh` measures it anew)."""
+    if facts is None:
+        return "not measured yet: the first training on the CPU does, or loupe probe --refresh"
+    profile = MachineProfile.from_facts(facts)
+    step = profile.best_step()
+    words = [f"{STEP_IMAGES / step.seconds:,.0f} images/s with {plural(step.threads, 'thread')}"]
+    words.append("channels_last" if step.channels_last else "contiguous images")
+    words.append(f"Muon {100 * profile.muon_fraction(STEP_PIXELS, WIDTH):.0f} % of a step")
+    return ", ".join(words) + f" (64 digits of 8x8, residual net of width {WIDTH})"
 
 
 def _devices() -> Iterator[dict[str, Any]]:

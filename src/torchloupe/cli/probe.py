@@ -8,7 +8,7 @@ import typer
 
 from torchloupe.cli.options import Device, Json, Quiet, Set, results_only
 from torchloupe.cli.train import collect_settings, display
-from torchloupe.errors import UsageError
+from torchloupe.errors import ResourceError, UsageError
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -23,7 +23,9 @@ _DECODED_IMAGES = 64
 
 
 def probe(
-    data: Annotated[str, typer.Argument(metavar="DATA", help="Anything that `loupe train` takes.")],
+    data: Annotated[
+        str | None, typer.Argument(metavar="DATA", help="Anything that `loupe train` takes.")
+    ] = None,
     model: Annotated[
         str | None, typer.Option("--model", metavar="M", help="As --model of `loupe train`.")
     ] = None,
@@ -32,6 +34,12 @@ def probe(
         bool,
         typer.Option(
             "--export", help="DATA is a run: compare PyTorch, ONNX Runtime and OpenVINO on it."
+        ),
+    ] = False,
+    refresh: Annotated[
+        bool,
+        typer.Option(
+            "--refresh", help="Measure this machine's profile anew, which decides defaults."
         ),
     ] = False,
     device: Device = None,
@@ -51,7 +59,13 @@ def probe(
     loupe probe digits --set hardware.compile=true  # tries torch.compile too
 
     loupe probe runs/photos-001 --export  # which library is fastest on this CPU
+
+    loupe probe --refresh  # this machine's profile, as loupe info shows it
     """
+    facts = renew_profile(quiet=quiet) if refresh else None
+    if data is None:
+        print_profile(facts, as_json=as_json)
+        return
     if export:
         if model or settings or device:
             raise UsageError(
@@ -78,6 +92,32 @@ def probe(
         print(to_json(to_object(found)))
     else:
         print_text(describe(found))
+
+
+def renew_profile(*, quiet: bool) -> dict[str, Any]:
+    """Measure the profile of this machine, keep it, and return its facts."""
+    with results_only(quiet=quiet) as line:
+        line.say("measuring this machine")
+        from torchloupe.speed.machine import known_profile
+
+        profile = known_profile(refresh=True)
+        if profile is None:
+            raise ResourceError(
+                "the profile can't be kept in the cache folder",
+                "`loupe info` says which folder that is",
+            )
+        facts: dict[str, Any] = profile.to_facts()
+    return facts
+
+
+def print_profile(facts: dict[str, Any] | None, *, as_json: bool) -> None:
+    """Print the profile that was just measured; UsageError if none was."""
+    if facts is None:
+        raise UsageError("probe needs data", "loupe probe digits, or loupe probe --refresh")
+    from torchloupe.cli.machine import describe_profile
+    from torchloupe.cli.text import to_json
+
+    print(to_json(facts) if as_json else describe_profile(facts))
 
 
 def probe_export(run: str, *, quiet: bool, as_json: bool) -> None:

@@ -31,12 +31,14 @@ from torchloupe.model.torch_schedulers import TorchSchedule
 from torchloupe.prepare.budget import Budget
 from torchloupe.prepare.data import open_source, prepare_data
 from torchloupe.prepare.loader_settings import follow_loader
+from torchloupe.prepare.machine import decide_by_machine
 from torchloupe.prepare.measured import measure, set_threads, settle
 from torchloupe.prepare.objects import (
     UserObjects,
     build_loss,
     build_optimizer,
     build_schedule,
+    facts_of,
     has_own_schedule,
     make_plan,
     refuse_misspelt,
@@ -165,6 +167,8 @@ def prepare_rank(
     settings = settings.with_default({"hardware.precision": name})
 
     decision, run_data = open_run_data(settings, objects, listeners, contract, world)
+    if contract is None and place.device.type == "cpu":
+        decision = decide_by_machine(decision, objects, facts_of(run_data))
     config = settle(decision.settings, run_data, {}).config
     set_threads(config)
     verdicts = judge_data(run_data, config.check) if contract is None else []

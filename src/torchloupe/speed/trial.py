@@ -89,7 +89,7 @@ def probe(
     """
     end = time.perf_counter() + seconds
     trials = [Trial(variant) for variant in variants]
-    with _as_it_was(batch.images.device):
+    with as_it_was(batch.images.device):
         trial_model = copy_model(model).train()
         bench = _Bench(trial_model, loss, make_optimizer(trial_model), batch)
         reference = bench.gradients(replace(variants[0], precision="fp32", compiled=False))
@@ -201,7 +201,7 @@ class _Bench:
 
 
 @contextmanager
-def _as_it_was(device: torch.device) -> Iterator[None]:
+def as_it_was(device: torch.device) -> Iterator[None]:
     """Threads and generators as they were before."""
     threads = torch.get_num_threads()
     devices = [device] if device.type == "cuda" else []
