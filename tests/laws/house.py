@@ -35,10 +35,11 @@ EXTRAS = {
     *("aiohttp",),
 }
 
-# Packages that take 0.2 to 1 second to import, and that the start of a training doesn't need.
+# What takes 0.1 to 1 second to import, and that the start of a training doesn't need.
 SLOW = {
     *("torch.distributed.fsdp", "torch.distributed.tensor", "torch.utils.flop_counter"),
-    *("scipy.sparse", "scipy.special", "sklearn.manifold", "jinja2", "fsspec"),
+    *("scipy.sparse", "scipy.special", "sklearn.manifold", "jinja2", "fsspec", "pyarrow.compute"),
+    "torchloupe.trained.facts.page",  # with all sections of a report
 }
 
 

@@ -143,9 +143,10 @@ def test_running_help_writes_nothing(tmp_path: Path) -> None:
 def test_training_begins_without_what_it_does_not_need() -> None:
     script = """
 import sys
-import torchloupe.studies.cross_validation
+import torchloupe.train.start
 slow = ("scipy", "sklearn", "pandas", "torchvision", "timm", "jinja2", "torch._dynamo")
 slow += ("torch.distributed.tensor", "torch.distributed.fsdp", "torch.utils.flop_counter")
+slow += ("pyarrow.compute", "torchloupe.trained.facts.page", "torchloupe.studies")
 print("LOADED", [name for name in slow if name in sys.modules])
 """
     assert python("-c", script).splitlines()[-1] == "LOADED []"

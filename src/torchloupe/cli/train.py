@@ -164,7 +164,6 @@ def train(
     )
     asked = context.find_root().obj
     with results_only(quiet=quiet) as line:
-        from torchloupe.studies.cross_validation import train_folds
         from torchloupe.system.compiler import leave_out_compiler
         from torchloupe.train.start import decide
         from torchloupe.train.start import train as begin
@@ -174,6 +173,8 @@ def train(
             leave_out_compiler()
         line.clear()  # ranks have lines of their own
         if all_folds := config.data.folds and not config.data.fold:
+            from torchloupe.studies.cross_validation import train_folds
+
             refuse_ranks(config)
             line.say(f"reading {data}")
             listening, started = partial(display, quiet, asked), partial(asked.__setitem__, "run")

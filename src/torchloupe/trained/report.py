@@ -1,7 +1,7 @@
 """The page of a run, RUN/report.html: written at the end of a training, or from its folder."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torchloupe.config.schema import Config
 from torchloupe.data.contract import Contract
@@ -12,14 +12,18 @@ from torchloupe.prepare.run_data import RunData
 from torchloupe.system import files
 from torchloupe.system.user_code import trusted_name
 from torchloupe.trained.audit import Audit, audit_data
-from torchloupe.trained.facts.page import Material, make_page
+
+if TYPE_CHECKING:
+    from torchloupe.trained.facts.page import Material
 
 PAGE = "report.html"
 MOST_AUDITED = 10_000  # images; searching label errors in more of them takes too long for a page
 
 
-def write_report(material: Material, out: Path | None = None) -> Path:
+def write_report(material: "Material", out: Path | None = None) -> Path:
     """Write the page, by default as RUN/report.html, whole or not at all; returns its path."""
+    from torchloupe.trained.facts.page import make_page
+
     path = out or material.folder / PAGE
     files.replace_file(path, make_page(material).encode())
     return path

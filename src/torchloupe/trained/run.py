@@ -45,7 +45,6 @@ from torchloupe.run.weights import load_weights
 from torchloupe.system.heap import keep_freed_blocks
 from torchloupe.system.user_code import trusted_name
 from torchloupe.trained.audit import Audit
-from torchloupe.trained.facts.page import Material, make_head
 from torchloupe.trained.history import collect_columns
 from torchloupe.trained.outputs import (
     collect_outputs,
@@ -209,6 +208,8 @@ class Run:
 
     def _repr_html_(self) -> str:
         """The head of the page, for notebooks."""
+        from torchloupe.trained.facts.page import make_head
+
         return make_head(self.folder, self.contract, self.model)
 
     def probabilities(self, pixels: NDArray[Any], *, raw: bool = False) -> NDArray[np.float32]:
@@ -269,6 +270,8 @@ def write_page(
 
     `is_brief` leaves out what takes seconds: the map, heat maps and the audit of the labels.
     """
+    from torchloupe.trained.facts.page import Material
+
     audit = Audit(note=f"no images are shown: {why}") if why else Audit()
     if run_data is not None and not is_brief:
         audit = audit_for_page(run.model, run_data, run.config, run.device)

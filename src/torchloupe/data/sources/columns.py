@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 from numpy.typing import NDArray
@@ -223,6 +222,8 @@ def _is_image_name(cell: str) -> bool:
 
 def as_texts(column: Any, name: str) -> NDArray[Any]:
     """A column as StringDType [N]; what is missing becomes an empty text."""
+    import pyarrow.compute as pc
+
     kind = column.type
     try:
         if pa.types.is_dictionary(kind):
