@@ -59,6 +59,7 @@ def test_little_time_gets_a_narrower_network_unless_one_was_named(
     typed: dict[str, object], options: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(budget_module, "time_step", lambda *_: 0.05)
+    monkeypatch.setattr("torchloupe.prepare.machine.known_profile", lambda: None)
     monkeypatch.setattr("torchloupe.prepare.measured.choose_speed", lambda *_: ({}, []))
     settings = decide({"data.source": "digits", **typed}, None)
     work = prepare_session(settings, UserObjects("digits"))

@@ -71,6 +71,7 @@ def test_times_of_large_batches_decide_no_threads() -> None:
 
 def test_muon_gives_way_where_it_would_take_much_of_a_step() -> None:
     assert chosen(DIGITS, profile())["optimizer.name"] == "adamw"
+    assert chosen(DIGITS, profile(), model__name="residual")["optimizer.lr"] == 5e-3
     assert "optimizer.name" not in chosen(DIGITS, profile(muon=0.002))
     assert "optimizer.name" not in chosen(CLOTHES, profile())  # its share falls with the pixels
     assert profile().muon_fraction(64 * 64, 16) == pytest.approx(6 / 26)
@@ -105,7 +106,7 @@ def test_the_recipe_keeps_what_the_machine_decided() -> None:
     filled = fill_in(settings.with_measured(values), DIGITS)
     assert {filled.origin(name) for name in values} == {"measured"}
     config = filled.config
-    assert (config.optimizer.name, config.optimizer.lr) == ("adamw", 5e-3)
+    assert (config.optimizer.name, config.optimizer.lr) == ("adamw", 1e-2)
     assert (config.schedule.name, config.loss.smoothing) == ("onecycle", 0.1)
     assert config.hardware.channels_last is False
     assert (config.model.name, config.model.options) == ("residual", {"width": 16})

@@ -24,7 +24,7 @@ _DECODED_IMAGES = 64
 
 def probe(
     data: Annotated[
-        str | None, typer.Argument(metavar="DATA", help="Anything that `loupe train` takes.")
+        str | None, typer.Argument(metavar="[DATA]", help="Anything that `loupe train` takes.")
     ] = None,
     model: Annotated[
         str | None, typer.Option("--model", metavar="M", help="As --model of `loupe train`.")

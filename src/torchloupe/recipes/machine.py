@@ -29,6 +29,7 @@ MOST_TINY_SIDE = 16  # pixels; of larger images a narrow net is less accurate
 PATIENT_SECONDS = 8.0  # of training with the usual width on tiny images
 USUAL_WIDTH = 32
 NARROW: dict[str, Any] = {"width": WIDTH}
+NARROW_LR = 1e-2  # of AdamW; twice that of the usual width (docs/LOG.md)
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def choose_by_machine(settings: Settings, facts: Facts, profile: MachineProfile)
         values["model.options"] = dict(NARROW)
         width = WIDTH
     if config.optimizer.name == "auto" and profile.muon_fraction(pixels, width) > MOST_MUON:
-        values |= adamw_values(settings, facts)
+        values |= adamw_values(settings, facts, width)
     if pixels <= SMALL_BATCH_PIXELS:
         best = profile.best_step()
         values |= {
@@ -131,9 +132,11 @@ def is_wide_slow(settings: Settings, facts: Facts, profile: MachineProfile) -> b
     return config.model.name == "auto" and seconds > PATIENT_SECONDS
 
 
-def adamw_values(settings: Settings, facts: Facts) -> dict[str, Any]:
+def adamw_values(settings: Settings, facts: Facts, width: int) -> dict[str, Any]:
     """The optimization of the residual net without Muon, but for what was typed."""
     values = {**RESIDUAL_SHARDED, "optimizer.options": {"fused": True}}
+    if width <= WIDTH:
+        values["optimizer.lr"] = NARROW_LR
     config = settings.config
     if config.schedule.name != "auto":
         values = {n: value for n, value in values.items() if not n.startswith("schedule.")}

@@ -1,7 +1,9 @@
 """The page of a run, RUN/report.html: written at the end of a training, or from its folder."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from torch import nn
 
 from torchloupe.config.schema import Config
 from torchloupe.data.contract import Contract
@@ -13,20 +15,23 @@ from torchloupe.system import files
 from torchloupe.system.user_code import trusted_name
 from torchloupe.trained.audit import Audit, audit_data
 
-if TYPE_CHECKING:
-    from torchloupe.trained.facts.page import Material
-
 PAGE = "report.html"
 MOST_AUDITED = 10_000  # images; searching label errors in more of them takes too long for a page
 
 
-def write_report(material: "Material", out: Path | None = None) -> Path:
-    """Write the page, by default as RUN/report.html, whole or not at all; returns its path."""
-    from torchloupe.trained.facts.page import make_page
+def write_report(out: Path, *parts: Any) -> Path:
+    """Write the page made from `parts`, those of a Material in order, whole or not at all."""
+    from torchloupe.trained.facts.page import Material, make_page
 
-    path = out or material.folder / PAGE
-    files.replace_file(path, make_page(material).encode())
-    return path
+    files.replace_file(out, make_page(Material(*parts)).encode())
+    return out
+
+
+def describe_run(folder: Path, contract: Contract, model: nn.Module) -> str:
+    """The head of the page as a piece of HTML, for notebooks."""
+    from torchloupe.trained.facts.page import make_head
+
+    return make_head(folder, contract, model)
 
 
 def audit_for_page(model: Any, run_data: RunData, config: Config, device: Any) -> Audit:

@@ -54,7 +54,7 @@ from torchloupe.trained.outputs import (
     precision_of,
 )
 from torchloupe.trained.prediction import Prediction, decode, predict_images
-from torchloupe.trained.report import PAGE, audit_for_page, reopen_data, write_report
+from torchloupe.trained.report import PAGE, audit_for_page, describe_run, reopen_data, write_report
 from torchloupe.trained.samples import SampleTable, read_samples
 from torchloupe.trained.suspects import list_suspects
 
@@ -208,9 +208,7 @@ class Run:
 
     def _repr_html_(self) -> str:
         """The head of the page, for notebooks."""
-        from torchloupe.trained.facts.page import make_head
-
-        return make_head(self.folder, self.contract, self.model)
+        return describe_run(self.folder, self.contract, self.model)
 
     def probabilities(self, pixels: NDArray[Any], *, raw: bool = False) -> NDArray[np.float32]:
         """Class probabilities [B, K] for decoded images [B, H, W, C]; `raw` as in `predict`."""
@@ -270,17 +268,13 @@ def write_page(
 
     `is_brief` leaves out what takes seconds: the map, heat maps and the audit of the labels.
     """
-    from torchloupe.trained.facts.page import Material
-
     audit = Audit(note=f"no images are shown: {why}") if why else Audit()
     if run_data is not None and not is_brief:
         audit = audit_for_page(run.model, run_data, run.config, run.device)
     precision = precision_of(run.config, run.device)
     with laid_out(run.model, run.config):
-        material = Material(
-            run.folder, run.contract, run.model, precision, run_data, audit, is_brief=is_brief
-        )
-        return write_report(material, page)
+        parts = (run.folder, run.contract, run.model, precision, run_data, audit, is_brief)
+        return write_report(page, *parts)
 
 
 def open_run(
