@@ -2,21 +2,22 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import torchloupe as loupe
 from torchloupe.config.settings import Settings
 from torchloupe.model.zoo import CNN
 from torchloupe.prepare import machine
+from torchloupe.prepare.data import prepare_data
 from torchloupe.prepare.machine import decide_by_machine
 from torchloupe.prepare.objects import NO_OBJECTS, UserObjects
 from torchloupe.prepare.strategy import Decision
-from torchloupe.recipes.choice import Facts
 from torchloupe.recipes.machine import MachineProfile, StepTime
 
-FACTS = Facts(1348, 10, 1, (8, 8), own_data=False, multi_label=False)
 SLOW = MachineProfile((StepTime(1, True, 1.0), StepTime(1, False, 0.5)), 0.3, 0.001)
 QUICK = MachineProfile((StepTime(1, True, 0.0001), StepTime(2, True, 0.0001)), 0.000001, 0.001)
 NAMES = ("optimizer.name", "hardware.threads", "hardware.channels_last", "model.options")
@@ -48,28 +49,41 @@ def test_choices_are_recorded_as_measured_and_a_resume_keeps_them(
     assert settings_of(again.folder) == expected
 
 
+def decide(decision: Decision, objects: UserObjects = NO_OBJECTS, **changes: Any) -> Decision:
+    """What a new run on the CPU takes, for sixty images of 8x8."""
+    images = np.zeros((60, 8, 8), dtype=np.uint8)
+    data = prepare_data((images, np.arange(60) % 2), decision.settings.config.data, seed=0)
+    given = {"device": torch.device("cpu"), "is_new": True, **changes}
+    return decide_by_machine(decision, objects, data, **given)
+
+
 @pytest.mark.parametrize(
-    ("typed", "objects"),
+    ("typed", "objects", "changes"),
     [
-        ({"model.name": "cnn"}, NO_OBJECTS),
-        ({"train.strategy": "head"}, NO_OBJECTS),
-        ({}, UserObjects(model=CNN())),
+        ({"model.name": "cnn"}, NO_OBJECTS, {}),
+        ({"train.strategy": "head"}, NO_OBJECTS, {}),
+        ({}, UserObjects(model=CNN()), {}),
+        ({}, NO_OBJECTS, {"device": torch.device("meta")}),
+        ({}, NO_OBJECTS, {"is_new": False}),
     ],
 )
-def test_other_networks_ask_for_no_profile(
-    typed: dict[str, str], objects: UserObjects, monkeypatch: pytest.MonkeyPatch
+def test_other_runs_ask_for_no_profile(
+    typed: dict[str, str],
+    objects: UserObjects,
+    changes: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(machine, "known_profile", lambda: pytest.fail("measured"))
     settings = Settings().with_typed({"train.strategy": "scratch", **typed})
     decision = Decision(settings)
-    assert decide_by_machine(decision, objects, FACTS) is decision
+    assert decide(decision, objects, **changes) is decision
 
 
 def test_nothing_changes_without_a_profile(monkeypatch: pytest.MonkeyPatch) -> None:
     decision = Decision(Settings().with_typed({"train.strategy": "scratch"}))
     monkeypatch.setattr(machine, "known_profile", lambda: None)
-    assert decide_by_machine(decision, NO_OBJECTS, FACTS) is decision
+    assert decide(decision) is decision
     monkeypatch.setattr(machine, "known_profile", lambda: QUICK)
-    found = decide_by_machine(decision, NO_OBJECTS, FACTS).settings
+    found = decide(decision).settings
     assert found.is_open("optimizer.name") and found.is_open("model.options")
     assert found.config.hardware.channels_last is True

@@ -6,20 +6,32 @@ settings as measured: a resumed run has it from its config.json, whatever machin
 
 from dataclasses import replace
 
-from torchloupe.prepare.objects import UserObjects
+import torch
+
+from torchloupe.prepare.objects import UserObjects, facts_of
+from torchloupe.prepare.run_data import RunData
 from torchloupe.prepare.strategy import Decision
-from torchloupe.recipes.choice import Facts
 from torchloupe.recipes.machine import choose_by_machine, describe_choices
 from torchloupe.speed.machine import known_profile
 
 OPEN = ("auto", "residual")  # networks whose steps a profile can tell
 
 
-def decide_by_machine(decision: Decision, objects: UserObjects, facts: Facts) -> Decision:
+def decide_by_machine(
+    decision: Decision,
+    objects: UserObjects,
+    run_data: RunData,
+    device: torch.device,
+    *,
+    is_new: bool,
+) -> Decision:
     """The decision with what this machine decides, and a note on it.
 
-    Nothing changes for another network, a backbone, or where no profile can be kept.
+    Nothing changes for a run to resume (`is_new` False), on a GPU, for another network, a
+    backbone, or where no profile can be kept.
     """
+    if not is_new or device.type != "cpu":
+        return decision
     config = decision.settings.config
     is_own = objects.model is not None or config.model.name not in OPEN
     if is_own or config.train.strategy != "scratch":
@@ -27,7 +39,7 @@ def decide_by_machine(decision: Decision, objects: UserObjects, facts: Facts) ->
     profile = known_profile()
     if profile is None:
         return decision
-    values = choose_by_machine(decision.settings, facts, profile)
+    values = choose_by_machine(decision.settings, facts_of(run_data), profile)
     if not values:
         return decision
     note = describe_choices(values, profile)

@@ -38,7 +38,6 @@ from torchloupe.prepare.objects import (
     build_loss,
     build_optimizer,
     build_schedule,
-    facts_of,
     has_own_schedule,
     make_plan,
     refuse_misspelt,
@@ -167,8 +166,7 @@ def prepare_rank(
     settings = settings.with_default({"hardware.precision": name})
 
     decision, run_data = open_run_data(settings, objects, listeners, contract, world)
-    if contract is None and place.device.type == "cpu":
-        decision = decide_by_machine(decision, objects, facts_of(run_data))
+    decision = decide_by_machine(decision, objects, run_data, place.device, is_new=contract is None)
     config = settle(decision.settings, run_data, {}).config
     set_threads(config)
     verdicts = judge_data(run_data, config.check) if contract is None else []
