@@ -1,10 +1,12 @@
 """`loupe check`, and what a run does with its verdicts."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import torchloupe as loupe
 from torchloupe.cli.main import run
@@ -56,6 +58,22 @@ def test_a_run_remembers_what_is_ignored(split: Path, tmp_path: Path) -> None:
     run_of_it = loupe.fit(split, model="net", epochs=1, out=tmp_path / "run", settings=settings)
     assert run_of_it.metrics["verdicts"] == []
     assert run_of_it.config.check.ignore == ("class-never-tested",)
+
+
+def test_a_run_names_a_scheduler_that_is_stepped_too_rarely_or_too_often(tmp_path: Path) -> None:
+    settings = {"train.report": False, "train.log_every_steps": 2, "optimizer.name": "sgd"}
+    cosine = partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=44)
+    sharp = partial(torch.optim.lr_scheduler.StepLR, step_size=5)
+    for name, scheduler, every in (
+        ("schedule-barely-begun", cosine, "epoch"),
+        ("schedule-ended-early", sharp, "step"),
+        ("", cosine, "step"),
+    ):
+        own = {**settings, "schedule": scheduler, "schedule.every": every}
+        out = tmp_path / f"{every}-{name}"
+        run_of_it = loupe.fit("digits", model="net", epochs=2, lr=0.1, out=out, settings=own)
+        told = [v["verdict"] for v in run_of_it.metrics["verdicts"] if v["level"] != "note"]
+        assert told == ([name] if name else [])
 
 
 NET = """

@@ -8,7 +8,6 @@ from torch import nn
 from torchloupe.checks.data import DataEvidence, check_data
 from torchloupe.checks.examination import examine
 from torchloupe.checks.learning import Clock
-from torchloupe.checks.schedules import judge_length
 from torchloupe.checks.subject import Subject, isolated
 from torchloupe.checks.verdicts import refuse_errors, sift
 from torchloupe.config.schema import CheckConfig
@@ -17,7 +16,6 @@ from torchloupe.data.feeds.feed import Batch
 from torchloupe.errors import DataError
 from torchloupe.model.catalog import ZOO
 from torchloupe.model.losses import Loss
-from torchloupe.model.torch_schedulers import TorchSchedule
 from torchloupe.model.transfer import Transfer
 from torchloupe.prepare.objects import UserObjects, build_optimizer
 from torchloupe.prepare.plan import Plan
@@ -91,25 +89,14 @@ def judge_start(
     settings: Settings, run_data: RunData, objects: UserObjects, model: nn.Module, plan: Plan
 ) -> list[Verdict]:
     """The verdicts on what a new run is about to train with, in a small part of its time."""
-    if settings.config.check.level == "off":
+    if settings.config.check.level == "off" or is_known(settings, objects, model):
         return []
-    found = judge_plan(plan, settings.config.check)
-    if is_known(settings, objects, model):
-        return found
     device = next(model.parameters()).device
     batch = next(iter(run_data.scan_rows(run_data.some_rows(IMAGES), device)))
     clock = Clock.of(MOST_SECONDS)
     clock.run_steps = plan.total_steps * settings.config.train.batch_total / len(batch)
     assert isinstance(plan.loss, Loss)
-    return [*found, *judge_model(settings, run_data, objects, model, plan.loss, batch, clock)]
-
-
-def judge_plan(plan: Plan, config: CheckConfig) -> list[Verdict]:
-    """The verdicts on the schedule of a run."""
-    schedule = plan.schedule
-    if not isinstance(schedule, TorchSchedule):
-        return []
-    return sift(judge_length(schedule.scheduler, schedule.steps_between, plan.total_steps), config)
+    return judge_model(settings, run_data, objects, model, plan.loss, batch, clock)
 
 
 def is_known(settings: Settings, objects: UserObjects, model: nn.Module) -> bool:

@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn.modules.dropout import _DropoutNd
 
 from torchloupe.checks.gap import judge_gap
+from torchloupe.checks.schedules import judge_length
 from torchloupe.checks.training import (
     FEWEST_STEPS,
     TrainingChecks,
@@ -33,6 +34,10 @@ def follow_training(session: Session, run: RunFolder) -> TrainingChecks | None:
     checks = TrainingChecks(run, facts_of_training(session), session.config.check)
     checks.events += read_events(run.path)
     run.listeners.append(checks)
+    schedule = session.plan.schedule
+    if isinstance(schedule, TorchSchedule):
+        steps = session.plan.total_steps
+        checks.tell(judge_length(schedule.scheduler, schedule.steps_between, steps))
     return checks
 
 
