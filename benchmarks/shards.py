@@ -65,6 +65,7 @@ def read_rank(case: dict) -> dict:
     import torch
 
     from torchloupe.config.schema import DataConfig
+    from torchloupe.data.contract import Contract
     from torchloupe.data.feeds.rank_share import RankShare
     from torchloupe.prepare.data import prepare_data
 
@@ -78,7 +79,8 @@ def read_rank(case: dict) -> dict:
         shard_cache_gb=case["cache_gb"],
     )
     began = time.perf_counter()
-    data = prepare_data(case["source"], config)
+    known = Contract.from_json(case["contract"]) if case["contract"] else None
+    data = prepare_data(case["source"], config, contract=known)
     feed = data.feed(BATCH, 0)
     feed.rank_share = RankShare(case["rank"], case["ranks"])
     opened = time.perf_counter()
@@ -110,6 +112,7 @@ def read_rank(case: dict) -> dict:
         "held": held,
         "rows": np.concatenate(rows).tolist() if case["rows"] else [],
         "digests": digests,
+        "contract": data.contract.to_json(),
         "repeats": 0 if store is None else store.network.repeats,
         "fetched": 0 if store is None else store.fetched,
         "late": 0 if store is None else store.late,
@@ -137,7 +140,15 @@ def cached_bytes() -> int:
 
 def run_ranks(source: str, cache: Path, ranks: int, **case) -> list[dict]:
     """The answers of all ranks, each of its own process."""
-    facts = {"start": 0, "warm": 20, "rows": False, "digests": False, "cache_gb": 20.0, **case}
+    facts = {
+        "start": 0,
+        "warm": 20,
+        "rows": False,
+        "digests": False,
+        "cache_gb": 20.0,
+        "contract": "",
+        **case,
+    }
     children = []
     for rank in range(ranks):
         text = json.dumps({**facts, "source": source, "rank": rank, "ranks": ranks})
@@ -213,15 +224,16 @@ def stream(images: int, shards: int, ranks: int) -> None:
         held = max(one["held"] for one in far)
         say("cache", f"{held / 1e6:.0f} MB at most, of {limit * 1e3:.0f} MB allowed")
         say("repeated requests", f"{sum(one['repeats'] for one in far)}")
-        resume(url, cache, ranks, steps, [one["digests"] for one in far])
+        resume(url, cache, steps, far)
         server.stdin.close()
         asked, failed, sent = map(int, server.stdout.read().split())
         say("server", f"{asked:,} requests, {failed} failed on purpose, {sent / 1e6:.0f} MB sent")
 
 
-def resume(url: str, cache: Path, ranks: int, steps: int, wanted: list[list[str]]) -> None:
-    """Starts at random steps, with an empty cache and with one that is there."""
+def resume(url: str, cache: Path, steps: int, whole: list[dict]) -> None:
+    """Starts at random steps, as a resume does, with an empty cache and with one that is there."""
     drawn = np.random.default_rng(int(time.time()))
+    case = {"steps": 10, "warm": 0, "digests": True, "contract": whole[0]["contract"]}
     for title, empties in (("resume, empty cache", True), ("resume, cache there", False)):
         equal, firsts, opened = True, [], []
         for _ in range(3):
@@ -229,9 +241,10 @@ def resume(url: str, cache: Path, ranks: int, steps: int, wanted: list[list[str]
                 for path in (cache / "torchloupe" / "shards").glob("*.tar"):
                     path.unlink()
             start = int(drawn.integers(1, steps - 12))
-            found = run_ranks(f"{url}/", cache, ranks, steps=10, warm=0, start=start, digests=True)
+            found = run_ranks(f"{url}/", cache, len(whole), start=start, **case)
             equal &= all(
-                one["digests"] == wanted[rank][start : start + 10] for rank, one in enumerate(found)
+                one["digests"] == there["digests"][start : start + 10]
+                for one, there in zip(found, whole, strict=True)
             )
             firsts.append(max(one["first"] for one in found))
             opened.append(max(one["opened"] for one in found))
@@ -244,11 +257,17 @@ def resume(url: str, cache: Path, ranks: int, steps: int, wanted: list[list[str]
 
 def shuffle() -> None:
     """Correlation of positions between epochs, and the class mix of batches."""
+    for shards in (40, 400):
+        judge_orders(shards)
+
+
+def judge_orders(shards: int) -> None:
+    """The same for one number of shards."""
     from torchloupe.data.feeds.order import Order
     from torchloupe.data.feeds.shard_order import ShardOrder
     from torchloupe.system.counter_rng import make_keys
 
-    count, shards, classes = 100_000, 400, 10
+    count, classes = 100_000, 10
     keys = make_keys(f"{k}.jpg" for k in range(count))
     shard_keys = make_keys(f"{k}.tar" for k in range(shards))
     place = np.arange(count)
@@ -258,13 +277,13 @@ def shuffle() -> None:
         "sorted by class": place * classes // count,
     }
     orders = {"full shuffle": Order(place, keys, BATCH, 0)}
-    for lanes, mixed in ((8, 1), (8, 4), (8, 16), (16, 25)):
+    for lanes, mixed in ((8, 1), (8, 4), (8, shards // 8)):
         layout = (lanes, mixed)
         orders[f"{lanes} lanes x {mixed} shards"] = ShardOrder(
             place, keys, BATCH, 0, shard_of, shard_keys, layout
         )
     say(
-        "order",
+        f"{shards} shards",
         "correlation of positions between epochs: mean, spread | chi2 of the classes of a "
         "batch per degree of freedom (1 is chance): " + " | ".join(labels),
     )
@@ -290,57 +309,71 @@ def shuffle() -> None:
 
 
 def scale() -> None:
-    """Memory and time of index and order, for a million samples; linear beyond."""
+    """Memory and processor time of index and order, for a million samples; and of decoding."""
     from torchloupe.data.feeds.shard_order import ShardOrder
     from torchloupe.data.shards.index import Shard, ShardIndex, read_index, write_index
     from torchloupe.system.counter_rng import make_keys
 
     count, shards = 1_000_000, 1_000
-    ids = np.array(
-        [f"n{k % 1000:08d}/n{k:08d}.JPEG" for k in range(count)], dtype=np.dtypes.StringDType()
-    )
+    names = [f"n{k % 1000:08d}/n{k:08d}.JPEG" for k in range(count)]
     number = np.arange(count) * shards // count
-    places = np.column_stack([number, np.full(count, 512), np.full(count, 100)])
-    before = resident()
     index = ShardIndex(
         tuple(Shard(f"{k:06d}.tar", 10**8, "0" * 64, 0) for k in range(shards)),
         ("a", "b"),
-        ids,
+        np.array(names, dtype=np.dtypes.StringDType()),
         number % 2,
-        places,
+        np.column_stack([number, np.full(count, 512), np.full(count, 100)]),
         np.arange(count, dtype=np.uint64),
     )
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "index"
         write_index(path, index)
-        size = path.stat().st_size
-        before = resident()
-        clock = time.perf_counter()
+        size, before, clock = path.stat().st_size, resident(), time.process_time()
         again = read_index(path)
-        say(
-            "index read",
-            f"{time.perf_counter() - clock:.2f} s, {size / count:.0f} bytes a sample "
-            f"on disk, {(resident() - before) / count:.0f} in memory, for {count:,} samples",
-        )
-    clock = time.perf_counter()
+        seconds, held = time.process_time() - clock, resident() - before
+    say("a million samples", "processor time of one core")
+    say("index", f"{size / count:.0f} bytes a sample on disk, {held / count:.0f} in memory")
+    say("index read", f"{seconds:.2f} s")
+    clock = time.process_time()
     keys = make_keys(again.ids)
-    say("keys", f"{time.perf_counter() - clock:.2f} s")
-    order = ShardOrder(
-        np.arange(count),
-        keys,
-        1024,
-        0,
-        again.places[:, 0],
-        make_keys(s.name for s in again.shards),
-        (8, 4),
-    )
-    clock = time.perf_counter()
+    say("keys of samples", f"{time.process_time() - clock:.2f} s")
+    shard_keys = make_keys(one.name for one in again.shards)
+    places = again.places[:, 0]
+    order = ShardOrder(np.arange(count), keys, 1024, 0, places, shard_keys, (8, 4))
+    clock = time.process_time()
     order.batch(500)
-    say("order of an epoch", f"{time.perf_counter() - clock:.2f} s")
-    clock = time.perf_counter()
-    for step in range(400, 500):
-        order.batch(step)
-    say("a batch of it", f"{(time.perf_counter() - clock) * 10:.3f} ms")
+    say("order of an epoch", f"{time.process_time() - clock:.2f} s")
+    time_decoding()
+
+
+def time_decoding() -> None:
+    """Images that one core decodes in a second, and what it reads for them."""
+    import simplejpeg
+
+    from torchloupe.data.contract import Contract
+    from torchloupe.system.counter_rng import make_key
+
+    drawn = np.random.default_rng(0)
+    for height, width, target in ((64, 64, 64), (375, 500, 224), (768, 1024, 224)):
+        coarse = drawn.integers(0, 255, (height // 8 + 1, width // 8 + 1, 3), dtype=np.uint8)
+        pixels = coarse.repeat(8, 0).repeat(8, 1)[:height, :width]
+        pixels = np.clip(pixels + drawn.normal(0, 6, pixels.shape), 0, 255).astype(np.uint8)
+        whole = simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), quality=92)
+        contract = Contract("RGB", 3, (target, target))
+        contract.decode(whole)
+        clock, rounds = time.process_time(), 100
+        for _ in range(rounds):
+            contract.decode(whole)
+        each = (time.process_time() - clock) / rounds
+        clock = time.process_time()
+        for _ in range(rounds):
+            make_key(whole)
+        checked = (time.process_time() - clock) / rounds
+        say(
+            f"{width} x {height} to {target}",
+            f"{1 / each:,.0f} images/s a core, {len(whole) / 1e3:.0f} kB each: "
+            f"{len(whole) / each / 1e6:.0f} MB/s a core; verifying takes {checked / each:.1%}",
+        )
 
 
 def say(title: str, text: str) -> None:

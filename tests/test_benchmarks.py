@@ -168,6 +168,18 @@ def test_table_is_saved_under_its_name_hardware_and_month(
     assert "`python benchmarks/run.py --only steps`" in path.read_text()
 
 
+@pytest.mark.slow
+@linux
+def test_streaming_loses_nothing_and_resumes_bit_equal() -> None:
+    command = [sys.executable, str(BENCHMARKS / "shards.py"), "--images", "8000", "--shards", "20"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = {line[:22].strip(): line[24:] for line in done.stdout.splitlines()}
+    assert rows["lost, doubled"] == "0, 0"
+    assert rows["resume, empty cache"].startswith("bit-equal")
+    assert rows["resume, cache there"].startswith("bit-equal")
+
+
 def test_versions_are_pinned_without_addresses() -> None:
     lines = (BENCHMARKS / "requirements.txt").read_text().splitlines()
     pins = [line for line in lines if line and not line.startswith("#")]

@@ -220,7 +220,7 @@ def _read_pixels(
 def fits(store: ShardStore, config: DataConfig, ranks: int, shards: int) -> bool:
     """Whether a rank's shards in use, and one more in each lane, fit into its cache."""
     lanes = -(-config.lanes // ranks)
-    in_use = min(shards, lanes * (config.mixed_shards + 2))
+    in_use = min(shards, lanes * (config.mixed_shards + 1))
     return in_use * store.mean_bytes <= store.limit_bytes
 
 

@@ -24,7 +24,7 @@ from torchloupe.data.samples import Samples
 from torchloupe.system.counter_rng import make_keys
 
 BATCHES_AHEAD = 4  # that are decoded before they are needed
-FIRST_AHEAD, FURTHEST_AHEAD = 16, 4096  # batches whose shards are fetched
+FIRST_AHEAD, FURTHEST_AHEAD = 64, 4096  # batches whose shards are fetched
 REVIEW_BATCHES = 4  # after so many at least it is said which shards come next
 
 Rows = NDArray[np.int64]

@@ -48,6 +48,7 @@ class StreamedPixels(Pixels):
         self._found: dict[int, BadImage] = {}
         self._lock = threading.Lock()
         self._shape = (*contract.size, contract.channels)
+        self._far_pool: ThreadPoolExecutor | None = None
 
     def gather(self, rows: Rows) -> Tensor:
         """The images at `rows` [B, H, W, C] on the CPU; DataError for one that can't be decoded."""
@@ -67,37 +68,46 @@ class StreamedPixels(Pixels):
 
     def begin(self, rows: Rows) -> Callable[[], Decoded]:
         """Begin to decode; what is returned waits for the images and gives them."""
-        if self._pool is None:
-            threads = thread_count() if self.reader.store is None else FAR_THREADS
-            self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
         images = np.zeros((len(rows), *self._shape), dtype=self.contract.dtype)
         is_sound = np.ones(len(rows), dtype=np.bool_)
-        tasks = [
-            self._pool.submit(
-                self._decode, rows, slice(start, start + ROWS_AT_ONCE), images, is_sound
-            )
-            for start in range(0, len(rows), ROWS_AT_ONCE)
-        ]
+        is_here = self.reader.are_here(rows)
+        tasks = []
+        for far in (False, True):  # those that wait for the network don't keep the cores waiting
+            places = np.flatnonzero(is_here ^ far)
+            for at in range(0, len(places), ROWS_AT_ONCE):
+                some = places[at : at + ROWS_AT_ONCE]
+                task = self._threads(far).submit(self._decode, rows, some, images, is_sound)
+                tasks.append((task, int(rows[some[0]])))
 
         def finish() -> Decoded:
-            for number, task in enumerate(tasks):
-                self._await(task, rows[number * ROWS_AT_ONCE :])
+            for task, row in tasks:
+                self._await(task, row)
             return images, is_sound
 
         return finish
 
-    def _await(self, task: Future[None], rows: Rows) -> None:
+    def _threads(self, far: bool) -> ThreadPoolExecutor:
+        """The threads that decode: one a core, and others that mostly wait for the network."""
+        if far:
+            if self._far_pool is None:
+                self._far_pool = ThreadPoolExecutor(FAR_THREADS, thread_name_prefix="far")
+            return self._far_pool
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(thread_count(), thread_name_prefix="decode")
+        return self._pool
+
+    def _await(self, task: Future[None], row: int) -> None:
         try:
             task.result(SILENT_SECONDS)
         except TimeoutError:
             if task.done():
                 raise
-            raise no_sign_of_life([str(self._data.samples.ids[int(rows[0])])]) from None
+            raise no_sign_of_life([str(self._data.samples.ids[row])]) from None
 
     def _decode(
-        self, rows: Rows, span: slice, images: NDArray[Any], is_sound: NDArray[np.bool_]
+        self, rows: Rows, places: Rows, images: NDArray[Any], is_sound: NDArray[np.bool_]
     ) -> None:
-        for place in range(span.start, min(span.stop, len(rows))):
+        for place in places.tolist():
             row = int(rows[place])
             try:
                 images[place] = self.contract.decode(self.reader.read(row))

@@ -111,6 +111,11 @@ class ShardStore:
         self._cellar.make_room(keep, own, self.limit_bytes)
         return path
 
+    def here(self) -> list[int]:
+        """The numbers of the shards that are on this machine."""
+        with self._condition:
+            return list(self._here)
+
     def wait(self, number: int) -> Path:
         """The file of a shard, as soon as it is here; fetched now if it is not on its way."""
         with self._condition:

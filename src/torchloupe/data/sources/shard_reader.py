@@ -61,6 +61,12 @@ class ShardReader:
             self.store.forget(shard)
         return self._read_alone(row)
 
+    def are_here(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which images [B] are on this machine, in whole shards."""
+        if self.store is None:
+            return np.ones(len(rows), dtype=np.bool_)
+        return np.isin(self.places[rows, 0], self.store.here())
+
     def warm(self, rows: NDArray[np.int64]) -> None:
         """Fetch these images at once, so that reading them one by one does not wait for each."""
         if self.store is None:
