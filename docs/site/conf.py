@@ -59,6 +59,7 @@ LISTS = {
         *("docs/photos", "docs/data", "docs/models", "docs/training", "docs/sweep"),
         *(
             "docs/devices",
+            "docs/scale",
             "docs/looking-inside",
             "docs/report",
             "docs/run-folder",

@@ -50,6 +50,7 @@ class Host:
         environment = {
             **os.environ,
             "GLOO_SOCKET_IFNAME": "cable",
+            "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",  # else a host that returns can't join
             "OMP_NUM_THREADS": "1",
             "TORCH_CPP_LOG_LEVEL": "ERROR",
         }

@@ -15,7 +15,7 @@ from torchloupe.cli.main import app
 OPTIONS = {
     "train": [
         *("DATA", "--model", "--strategy", "--weights", "--epochs", "--minutes"),
-        *("--folds", "--out", "--recipe", "--set", "--device"),
+        *("--folds", "--out", "--resume", "--recipe", "--set", "--device"),
         *("--gpus", "--parallel", "--precision", "--seed", "--download", "--quiet", "--json"),
         "--traceback",
     ],
@@ -27,6 +27,10 @@ OPTIONS = {
         *("DATA", "--try", "--trials", "--minutes", "--repeat", "--prune", "--workers"),
         *("--storage", "--model", "--epochs", "--out", "--recipe", "--set", "--device"),
         *("--precision", "--seed", "--quiet", "--json", "--traceback"),
+    ],
+    "launch": [
+        *("WHERE", "TRAIN...", "--nodes", "--ranks", "--cpu", "--minutes", "--name", "--hosts"),
+        *("--image", "--claim", "--print", "--traceback"),
     ],
     "predict": [
         *("RUN", "IMAGES...", "--format", "--top", "--out", "--views", "--raw", "--device"),

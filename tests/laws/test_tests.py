@@ -69,6 +69,8 @@ HELD_ELSEWHERE = {
     "deploy.artefact.sessions": ("deploy/artefact/test_opened.py", "models in their libraries"),
     "deploy.artefact.writers": ("deploy/artefact/test_exporting.py", "kinds that are written"),
     "cli.tell": ("train/test_told.py", "running trainings are told there"),
+    "cli.launch": ("distributed/test_clusters.py", "scripts that the command writes"),
+    "train.going_on": ("distributed/test_hosts.py", "runs that go on after a restart"),
     "cli.resume": ("cli/test_train.py", "runs that are trained and resumed"),
     "cli.sweep": ("studies/sweep/test_workers.py", "started as processes there"),
     "studies.sweep.work": ("studies/sweep/test_start.py", "work as it is handed out there"),

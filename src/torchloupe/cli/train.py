@@ -106,6 +106,12 @@ def train(
         str | None,
         typer.Option("--out", metavar="RUN", help="The new run folder; runs/NAME-001 if left out."),
     ] = None,
+    go_on: Annotated[
+        bool,
+        typer.Option(
+            "--resume", help="Go on with the run in --out if it has begun: for torchrun restarts."
+        ),
+    ] = False,
     recipe: Annotated[
         str | None,
         typer.Option(
@@ -165,10 +171,10 @@ def train(
     asked = context.find_root().obj
     with results_only(quiet=quiet) as line:
         from torchloupe.system.compiler import leave_out_compiler
-        from torchloupe.train.start import decide
-        from torchloupe.train.start import train as begin
+        from torchloupe.train import start
 
-        config = decide(typed, recipe).config
+        config = start.decide(typed, recipe).config
+        begin = start.begin_or_go_on if go_on else start.train
         if not config.hardware.compile:
             leave_out_compiler()
         line.clear()  # ranks have lines of their own

@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch.distributed import PrefixStore  # type: ignore[attr-defined]
-from torch.distributed.rendezvous import rendezvous
 
+from torchloupe.distributed.meeting import meet, open_store
 from torchloupe.distributed.rank import Rank, find_rank
 from torchloupe.errors import LoupeError, RankFailed, ResourceError, UsageError, printable
 
@@ -25,7 +25,6 @@ T = TypeVar("T")
 N = TypeVar("N", int, float)
 
 TIMEOUT_SECONDS = 60.0  # without a sign of the other ranks in a step, before a rank gives up
-START = timedelta(minutes=10)  # for all ranks to be there
 PATIENCE = timedelta(days=1)  # while rank 0 works and the others wait: decoding, compiling, writing
 LAST_WORDS_SECONDS = 3.0  # how long a rank waits to hear why another one ended
 
@@ -147,7 +146,9 @@ def join(device: torch.device, timeout_seconds: float = TIMEOUT_SECONDS) -> Iter
         raise UsageError("ranks can't share an Apple GPU", "train without torchrun")
     timeout = timedelta(seconds=timeout_seconds)
     was_joined = dist.is_initialized()  # by the script that calls us: then it is theirs to end
-    store, _, _ = next(rendezvous("env://", timeout=START))
+    store = open_store()
+    name, _ = meet(launched, store)  # torchrun's store may hold keys of ranks before a restart
+    store = PrefixStore(name, store)
     if not was_joined:
         if device.type == "cuda":
             torch.cuda.set_device(device)

@@ -36,6 +36,7 @@ from torchloupe.train.changes import (
     refuse_new_names,
 )
 from torchloupe.train.execution import PreviousRun, run_session
+from torchloupe.train.going_on import has_begun
 from torchloupe.trained.run import Run, read_contract
 
 LossLike = str | type[nn.Module] | Callable[[Tensor, Tensor], Tensor]
@@ -195,6 +196,28 @@ def train(
     """
     with new_session(source, typed, recipe, out, objects, listeners, began) as (session, folder):
         return run_session(session, folder, listeners)
+
+
+def begin_or_go_on(
+    source: Any,
+    typed: Mapping[str, Any],
+    recipe: Recipe,
+    out: str | Path | None,
+    *,
+    listeners: Sequence[Listener] = (),
+    began: float | None = None,
+) -> Run:
+    """As `train`, but a run that has begun in `out` goes on with the settings that it has.
+
+    Every rank must call this. `typed` settings that differ from those of the run count from now on.
+    """
+    if out is None:
+        raise UsageError("--resume needs the folder of the run", "give --out RUN")
+    if not has_begun(Path(out)):
+        return train(source, typed, recipe, out, listeners=listeners, began=began)
+    objects = UserObjects(source)
+    typed = {name: value for name, value in typed.items() if name != "data.source"}
+    return continue_run(out, typed, objects, trust_code=True, listeners=listeners, began=began)
 
 
 @contextmanager
