@@ -1,6 +1,7 @@
 """The benchmarks run: what needs no peer, at sizes that say nothing of speed."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -205,3 +206,12 @@ def test_first_pass_over_large_photographs_is_measured(tmp_path: Path) -> None:
     found = measure("camera.py", root=str(tmp_path), threads=1)
     assert found["images_per_second"] > 0
     assert 0 < found["busy"] < 1.5
+
+
+def test_machine_times_what_comes_before_the_first_step(benchmarks: None, tmp_path: Path) -> None:
+    machine = import_module("machine")
+    wall, processor = machine.start(tmp_path / "run", dict(os.environ))
+    assert 0 < processor < 60 and 0 < wall < 300
+    assert (tmp_path / "run" / "config.json").exists()  # it went as far as the loop, no further
+    assert not (tmp_path / "run" / "metrics.json").exists()
+    assert machine.choices(tmp_path / "run").count("(") == 5
