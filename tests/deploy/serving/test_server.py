@@ -105,6 +105,11 @@ def test_sigterm_under_load_answers_what_is_in_flight(
     assert sum(json.loads(line)["status"] == 200 for line in lines) >= codes.count(200)
 
 
+def test_who_connects_before_a_worker_is_ready_waits_for_it() -> None:
+    with bind("127.0.0.1", 0) as listening:
+        socket.create_connection(listening.getsockname(), timeout=5).close()
+
+
 def test_a_port_that_is_taken_is_told() -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))

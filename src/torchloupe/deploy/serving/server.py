@@ -36,6 +36,7 @@ from torchloupe.trained.outputs import laid_out, precision_of
 from torchloupe.trained.run import Run
 
 NO_TOKEN = "none"  # says that no token is wanted
+BACKLOG = 1024  # connections that wait to be taken
 _RESTART_SECONDS = 1.0
 _FAILED = 6  # exit code of a worker that can't open the run
 _SPARE_FILES = 100  # descriptors of a process besides its connections
@@ -178,18 +179,19 @@ def configure(options: ServerOptions, application: Any) -> uvicorn.Config:
         timeout_keep_alive=10,
         timeout_graceful_shutdown=round(limits.drain_seconds),
         h11_max_incomplete_event_size=limits.header_bytes,
-        backlog=1024,
+        backlog=BACKLOG,
     )
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A listening socket."""
+    """A listening socket: who connects before a worker is ready waits for it."""
     listening = None
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         listening = socket.socket(family, socket.SOCK_STREAM)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))
+        listening.listen(BACKLOG)
     except (OSError, OverflowError) as error:
         if listening is not None:
             listening.close()
