@@ -4,10 +4,11 @@
 
 Photographs of 500x375 pixels are sent as base64 in JSON, by as many clients at once, each over a
 connection that stays open; decoding is in the path. Without RUN the head of the installed backbone
-is fitted to them first. `loupe` serves that run, `loupe, onnx` and `loupe, openvino` its exports.
+is fitted to them first. `loupe` serves that run, `loupe-onnx` and `loupe-openvino` its exports.
 Servers run one at a time, in turns, in processes of their own; the clients are one process on the
 same machine. The peers are in serve_peers.py and need `pip install fastapi litserve`; those that
-are not installed are left out.
+are not installed are left out. Where the machine has other work, the processor time of a request
+says more than the requests per second.
 """
 
 import argparse
@@ -33,7 +34,7 @@ import torchloupe as loupe
 
 COUNT = 1500
 WARM_SECONDS = 2.0
-EXPORTS = {"loupe, onnx": "onnx", "loupe, openvino": "openvino"}
+EXPORTS = {"loupe-onnx": "onnx", "loupe-openvino": "openvino"}
 PEERS = {"fastapi": "fastapi", "litserve": "litserve", "litserve-same": "litserve"}
 
 
@@ -44,6 +45,7 @@ class Load:
     seconds: list[float] = field(default_factory=list)  # of each request
     refused: int = 0
     took: float = 0.0
+    cpu_seconds: float = 0.0  # of the server, all its processes
 
     @property
     def rate(self) -> float:
@@ -93,16 +95,30 @@ async def ask_again(port: int, requests: list[bytes], first: int, until: float, 
     writer.close()
 
 
-async def press(port: int, requests: list[bytes], clients: int, seconds: float) -> Load:
+def cpu_seconds(group: int) -> float:
+    """Processor time of all processes of a group so far."""
+    ticks = 0
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[2]) == group:
+            ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+async def press(port: int, requests: list[bytes], clients: int, seconds: float, group: int) -> Load:
     """So many clients for so long; the first two seconds are not counted."""
     load = Load()
     for is_counted, duration in ((False, WARM_SECONDS), (True, seconds)):
-        found, start = Load(), time.perf_counter()
+        found, start, before = Load(), time.perf_counter(), cpu_seconds(group)
         until = start + duration
         await asyncio.gather(
             *(ask_again(port, requests, 37 * k, until, found) for k in range(clients))
         )
         found.took = time.perf_counter() - start
+        found.cpu_seconds = cpu_seconds(group) - before
         if is_counted:
             load = found
     return load
@@ -175,11 +191,16 @@ def measure(
     server = start_server(name, run, port)
     try:
         return {
-            clients: asyncio.run(press(port, requests, clients, asked.seconds))
+            clients: asyncio.run(press(port, requests, clients, asked.seconds, server.pid))
             for clients in map(int, asked.clients.split(","))
         }
     finally:
         end(server)
+
+
+def show_cost(loads: list[Load]) -> str:
+    """The processor time of a request, the median in milliseconds."""
+    return f"{statistics.median(1000 * x.cpu_seconds / max(len(x.seconds), 1) for x in loads):.1f}"
 
 
 def main() -> None:
@@ -208,7 +229,7 @@ def main() -> None:
             for name in (*names[number % len(names) :], *names[: number % len(names)]):
                 say(f"round {number + 1} of {asked.rounds}: {name}")
                 found[name].append(measure(name, run, images, asked))
-    print("server | clients | requests/s | p50 ms | p99 ms | refused")
+    print("server | clients | requests/s | p50 ms | p99 ms | CPU ms a request | refused")
     for name, rounds in found.items():
         for clients in rounds[0] if rounds else ():
             loads = [one[clients] for one in rounds]
@@ -218,7 +239,7 @@ def main() -> None:
                 f"({min(rates):.1f}..{max(rates):.1f}) | "
                 f"{statistics.median(load.quantile(0.5) for load in loads):.0f} | "
                 f"{statistics.median(load.quantile(0.99) for load in loads):.0f} | "
-                f"{sum(load.refused for load in loads)}"
+                f"{show_cost(loads)} | {sum(load.refused for load in loads)}"
             )
 
 
