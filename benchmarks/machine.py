@@ -35,10 +35,14 @@ START = """
 import os, sys, time
 import torch
 begin, cpu = time.perf_counter(), time.process_time()
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+memory = resident()
 import torchloupe.cli.main
 import torchloupe.train.execution as execution
 def timed(*given, **more):
-    print("STARTED", time.perf_counter() - begin, time.process_time() - cpu, flush=True)
+    took = time.perf_counter() - begin, time.process_time() - cpu
+    print("STARTED", *took, memory, resident(), flush=True)
     os._exit(0)
 execution.run_loop = timed
 sys.argv = ["loupe", "train", "digits", "--out", sys.argv[1], "--quiet"]
@@ -67,7 +71,7 @@ def make_table(seeds: int = SEEDS, *, avx2: bool = False) -> Table:
         words = choices(Path(folder, "run-0"))
     table.add("the first, which measures the machine", *row([first]))
     table.add(f"seeds 0 to {seeds - 1}", *row(runs))
-    wall, cpu = zip(*starts, strict=True)
+    wall, cpu, imported, stepping = zip(*starts, strict=True)
     table.add("from torch imported to the first step", spread(wall), spread(cpu), "")
     seconds = [run["seconds"] for run in runs]
     right = [run["accuracy"] for run in runs]
@@ -80,6 +84,11 @@ def make_table(seeds: int = SEEDS, *, avx2: bool = False) -> Table:
     table.expect("to the first step", f"<= {MOST_START:g} s", f"{early:.2f} s", early <= MOST_START)
     table.notes.append(f"median (range); load before: {os.getloadavg()[0]:.1f}")
     table.notes.append(f"chosen: {words}")
+    peak = spread([run["memory"] for run in runs])
+    table.notes.append(
+        f"memory, MB: torch alone {spread(imported)}, at the first step {spread(stepping)}, "
+        f"most of a run {peak}"
+    )
     return table
 
 
@@ -109,16 +118,19 @@ def train(out: Path, seed: int, environment: dict[str, str]) -> dict[str, float]
         "seconds": seconds,
         "processor": processor,
         "accuracy": metrics["test"]["accuracy"],
+        "memory": metrics["train"]["peak_memory_bytes"] / 1e6,
     }
 
 
-def start(out: Path, environment: dict[str, str]) -> tuple[float, float]:
-    """Seconds and processor seconds from torch imported to the first step."""
+def start(out: Path, environment: dict[str, str]) -> tuple[float, float, float, float]:
+    """From torch imported to the first step: seconds and processor seconds; then the memory in MB
+    when torch is imported and at the first step (Linux).
+    """
     done = subprocess.run([sys.executable, "-c", START, str(out)], env=environment, check=True,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)  # fmt: skip
     line = next(line for line in done.stdout.splitlines() if line.startswith("STARTED"))
-    wall, cpu = line.split()[1:]
-    return float(wall), float(cpu)
+    wall, cpu, imported, stepping = map(float, line.split()[1:])
+    return wall, cpu, imported, stepping
 
 
 def choices(run: Path) -> str:
