@@ -107,8 +107,9 @@ def test_sigterm_under_load_answers_what_is_in_flight(
 
 def test_who_connects_before_a_worker_is_ready_waits_for_it() -> None:
     with bind("127.0.0.1", 0) as listening:
-        with socket.create_connection(listening.getsockname(), timeout=5) as early:
-            assert early.getpeername() == listening.getsockname()
+        early = socket.create_connection(listening.getsockname(), timeout=5)
+        assert early.getpeername() == listening.getsockname()
+        early.close()
 
 
 def test_a_port_that_is_taken_is_told() -> None:
