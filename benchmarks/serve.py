@@ -6,7 +6,7 @@ Photographs of 500x375 pixels are sent as base64 in JSON, by as many clients at 
 connection that stays open; decoding is in the path. Without RUN the head of the installed backbone
 is fitted to them first. `loupe` serves that run, `loupe-onnx` and `loupe-openvino` its exports.
 Servers run one at a time, in turns, in processes of their own; the clients are one process on the
-same machine. The peers are in serve_peers.py and need `pip install fastapi litserve`; those that
+same machine. The peers are in servers/peers.py and need `pip install fastapi litserve`; those that
 are not installed are left out. Where the machine has other work, the processor time of a request
 says more than the requests per second.
 """
@@ -131,7 +131,7 @@ def start_server(name: str, run: Path, port: int) -> subprocess.Popen[bytes]:
         words = ["-m", "torchloupe", "serve", str(run), "--port", str(port), "--token", "none"]
         words += [] if name in EXPORTS else ["--device", "cpu"]
     else:
-        words = [str(here / "serve_peers.py"), name, str(run), str(port)]
+        words = [str(here / "servers" / "peers.py"), name, str(run), str(port)]
     quiet = None if os.environ.get("SHOW") else subprocess.DEVNULL
     server = subprocess.Popen(
         [sys.executable, *words], stdout=quiet, stderr=quiet, start_new_session=True

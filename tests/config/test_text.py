@@ -45,7 +45,7 @@ def test_change_reports_all_wrong_settings_at_once_with_near_misses():
     assert caught.value.message == (
         "these settings can't be used: optimzer.lr (did you mean 'optimizer.lr' or "
         "'optimizer.name' or 'optimizer.options'?); train.epohcs (did you mean 'train.epochs'"
-        " or 'train.report' or 'train.keep'?); train.seed: 'x' is not a whole number"
+        " or 'train.report' or 'train.test'?); train.seed: 'x' is not a whole number"
     )
 
 

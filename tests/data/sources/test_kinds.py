@@ -18,7 +18,7 @@ from torchloupe.prepare.data import open_source, prepare_data, prepare_evaluatio
 
 KINDS = (
     "a source is a folder, .csv, .tsv, .parquet, .npz, .npy, .pt, .h5, .safetensors, .zip, .tar or "
-    "IDX file, digits, torchvision:NAME or file.py:NAME"
+    "IDX file, digits, torchvision:NAME, file.py:NAME or a URL of shards"
 )
 WANTED = "give a Dataset, a DataLoader, a pair (images, labels) of arrays, or (train, val) of these"
 
@@ -149,10 +149,10 @@ def test_open_data_makes_names_fit_for_folders(tmp_path):
         ("a\0b", "there is no file or folder a\\x00b", KINDS),
         ("\x1b[31mred", "there is no file or folder \\x1b[31mred", KINDS),
         ("-rf", "there is no file or folder -rf", KINDS),
-        ("https://x.org/a.zip", "https://x.org/a.zip is not on this machine; torchloupe reads "
-         "local files", "download it first and give the path"),
-        ("hf:mnist", "hf:mnist is not on this machine; torchloupe reads local files",
-         "download it first and give the path"),
+        ("https://x.org/a.zip", "https://x.org/a.zip is no tar shard, and only these are "
+         "read from a web server", "download it first and give the path"),
+        ("hf:mnist", "hf:mnist is not on this machine",
+         "give shards on the hub, hf://datasets/NAME/{000..009}.tar, or download it"),
         ("/dev/null", "/dev/null is neither a file nor a folder", KINDS),
         ("own.py:Nope", "dataset own.py:Nope: own.py defines no 'Nope'",
          "known: Own, broken, make, text"),

@@ -14,6 +14,7 @@ INDEX_NAME = "index.safetensors"  # the file beside shards that lists what is in
 MOST = 1_000_000  # shards of one set
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
+_OTHER_FILES = (".zip", ".gz", ".tgz", ".csv", ".tsv", ".parquet", ".npz", ".npy", ".h5")
 _URL = re.compile(r"^([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 
 # The extra that brings what a protocol needs, and the package in it.
@@ -98,6 +99,20 @@ def name_of(address: str) -> str:
 def join(folder: str, name: str) -> str:
     """The address of `name` in `folder`."""
     return f"{folder.rstrip('/')}/{name}"
+
+
+def refuse_on_the_web(address: str) -> None:
+    """UsageError for a pattern, or a file of another kind, that no web server can answer."""
+    if "*" in address:
+        raise UsageError(
+            f"{printable(address)} has a *, and a web server does not list its files",
+            "write the range out: {000..099}.tar, or give a folder with an index",
+        )
+    if name_of(address).lower().endswith(_OTHER_FILES):
+        raise UsageError(
+            f"{printable(address)} is no tar shard, and only these are read from a web server",
+            "download it first and give the path",
+        )
 
 
 def refuse_twins(addresses: Sequence[str]) -> None:

@@ -26,6 +26,7 @@ from torchloupe.data.shards.addresses import (
     is_url,
     join,
     name_of,
+    refuse_on_the_web,
     refuse_twins,
 )
 from torchloupe.data.shards.cellar import changed, choose_limit
@@ -45,7 +46,7 @@ from torchloupe.data.sources.shards import ShardListing, find_shards, open_shard
 from torchloupe.data.sources.source import Data, make_stamp, short_name
 from torchloupe.data.split import TRAIN
 from torchloupe.distributed.rank import find_rank
-from torchloupe.errors import DataError, ResourceError, UsageError, printable
+from torchloupe.errors import DataError, ResourceError, printable
 from torchloupe.system.cache import Kept, find_cache, remember
 from torchloupe.system.counter_rng import make_key
 from torchloupe.system.files import replace_file
@@ -154,11 +155,8 @@ def list_addresses(text: str, network: Network) -> list[str]:
     found: list[str] = []
     is_web = network.protocol in ("http", "https")
     for part in expand(text):
-        if "*" in part and is_web:
-            raise UsageError(
-                f"{printable(part)} has a *, and a web server does not list its files",
-                "write the range out: {000..099}.tar, or give a folder with an index",
-            )
+        if is_web:
+            refuse_on_the_web(part)
         if any(sign in part for sign in "*[") and not is_web:
             found += network.matches(part)
         elif name_of(part).lower().endswith(".tar"):

@@ -1,6 +1,6 @@
 """The peers of benchmarks/serve.py: one model behind plain FastAPI, and behind LitServe.
 
-    python benchmarks/serve_peers.py fastapi|litserve|litserve-same RUN PORT
+    python benchmarks/servers/peers.py fastapi|litserve|litserve-same RUN PORT
 
 `fastapi` and `litserve` are what their documentation shows for images: base64 in JSON, Pillow,
 torchvision's transforms, and the model in eval mode under `inference_mode`. LitServe collects
