@@ -10,7 +10,7 @@ from pathlib import Path
 import house
 import pytest
 
-HEAVY = ("torch", "numpy", "torchvision", "timm", "sklearn", "pyarrow", "PIL", "pandas")
+HEAVY = ("torch", "numpy", "torchvision", "timm", "sklearn", "pyarrow", "PIL", "pandas", "filelock")
 # In units of an interpreter that imports typer alone, which the command can't do without. Seen are
 # 0.3 and 2; one import of torch makes it 20. benchmarks/start.py has the milliseconds.
 MOST_IMPORT = 1.0

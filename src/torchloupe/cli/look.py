@@ -16,7 +16,6 @@ from torchloupe.cli.options import (
     results_only,
 )
 from torchloupe.errors import ResourceError, printable
-from torchloupe.run.mailbox import send
 from torchloupe.run.places import find_run, safe_name
 
 if TYPE_CHECKING:
@@ -97,6 +96,8 @@ def await_checkpoint(run: Path, message: str = "save") -> str:
 
     Raises UsageError where nothing is trained, ResourceError where no checkpoint comes.
     """
+    from torchloupe.run.mailbox import send
+
     before = (run / "last").resolve()
     send(run, message)
     end = time.monotonic() + _MOST_SECONDS
