@@ -9,6 +9,7 @@ import httpx
 import pytest
 from servers import TOKEN, Served
 
+from torchloupe.deploy.serving.guard import LINGER_BYTES
 from torchloupe.deploy.serving.limits import Limits
 
 TIMES = Limits(header_seconds=0.5, body_seconds=0.5, connections=20, body_bytes=100_000)
@@ -83,10 +84,10 @@ def test_endless_chunks_are_cut(strict: Served) -> None:
         endless.sendall(start_of(strict, "Transfer-Encoding: chunked"))
         sent = 0
         with contextlib.suppress(OSError):
-            while sent < 200 * TIMES.body_bytes:
-                endless.sendall(b"2710\r\n" + b"x" * 10_000 + b"\r\n")
-                sent += 10_000
-        assert sent < 200 * TIMES.body_bytes
+            while sent < 20 * LINGER_BYTES:
+                endless.sendall(b"186a0\r\n" + b"x" * 100_000 + b"\r\n")
+                sent += 100_000
+        assert sent < 20 * LINGER_BYTES
     assert strict.service.load.body_bytes == 0
     assert strict.client.get("/healthz").status_code == 200
 

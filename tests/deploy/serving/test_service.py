@@ -87,6 +87,17 @@ def test_pictures_beyond_the_limit_are_refused_unread(
     assert server.service.load.body_bytes == 0
 
 
+@pytest.mark.parametrize("headers", [{}, {"host": "elsewhere.example"}])
+def test_a_client_that_still_sends_gets_its_answer(
+    start: Callable[..., Served], headers: dict[str, str]
+) -> None:
+    server = start(Limits(body_bytes=5000))
+    for _ in range(5):
+        answer = server.client.post("/predict", content=bytes(4_000_000), headers=headers)
+        assert answer.status_code == (421 if headers else 413)
+        assert "error" in answer.json()
+
+
 def test_decompression_bombs_leave_the_server_well(live: Served, digit: bytes) -> None:
     bomb = png(30_000, 30_000)
     assert live.client.post("/predict", content=bomb).status_code == 422

@@ -3,6 +3,7 @@
 It stands around the whole application, so that a new route can't be forgotten.
 """
 
+import asyncio
 import hmac
 import ipaddress
 import json
@@ -11,6 +12,7 @@ import sys
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from contextlib import suppress
 from typing import Any, TextIO
 
 from torchloupe.deploy.serving.counts import Counts
@@ -21,6 +23,8 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 OPEN = frozenset({"/", "/page.js", "/page.css", "/healthz", "/readyz"})  # without the token
+LINGER_SECONDS = 2.0  # in which the rest of a refused body is read, ...
+LINGER_BYTES = 64 * 2**20  # ... and how much of it
 _HEADERS = (
     (
         "content-security-policy",
@@ -74,6 +78,7 @@ class Guard:
             return
         began, status = time.perf_counter(), 0
         scope.setdefault("state", {})
+        body = _IncomingBody(scope, receive)
 
         async def send_guarded(message: MutableMapping[str, Any]) -> None:
             nonlocal status
@@ -81,12 +86,16 @@ class Guard:
                 status = message["status"]
                 own = [(name.encode(), value.encode()) for name, value in _HEADERS]
                 message["headers"] = [*message.get("headers", ()), *own]
+            elif body.is_open and not message.get("more_body"):
+                await send({**message, "more_body": True})
+                await body.discard()
+                message = {"type": "http.response.body"}
             await send(message)
 
         try:
             refusal = self._refuse(scope)
             if refusal is None:
-                await self._inner(scope, receive, send_guarded)
+                await self._inner(scope, body, send_guarded)
             else:
                 await _answer(send_guarded, *refusal)
         except Exception:  # the client has its answer; what happened is for the log alone
@@ -158,6 +167,35 @@ class Guard:
         if "failure" in scope["state"]:
             line["failure"] = scope["state"]["failure"]
         print(json.dumps(line), file=self._log or sys.stderr, flush=True)
+
+
+class _IncomingBody:
+    """The body of a request, which knows whether there is more of it to come.
+
+    A server that closes a connection while the client still sends resets it, and then the client
+    may never see the answer. So an answer is sent at once, and the rest is read before the end.
+    """
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        given = {name.lower(): value for name, value in scope["headers"]}
+        self._receive = receive
+        self.is_open = b"transfer-encoding" in given or given.get(b"content-length", b"0") != b"0"
+        if b"expect" in given:  # sends nothing before it is told to
+            self.is_open = False
+
+    async def __call__(self) -> MutableMapping[str, Any]:
+        """The next message, as an application receives it."""
+        message = await self._receive()
+        self.is_open = message["type"] == "http.request" and message.get("more_body", False)
+        return message
+
+    async def discard(self) -> None:
+        """Read to the end of the body, within bounds."""
+        size = 0
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_SECONDS):
+                while self.is_open and size < LINGER_BYTES:
+                    size += len((await self()).get("body", b""))
 
 
 async def _answer(send: Send, status: int, error: str, hint: str) -> None:
