@@ -37,9 +37,9 @@ def test_a_lock_is_seen_and_not_touched(tmp_path):
 
 @pytest.fixture(scope="module")
 def training(tmp_path_factory):
-    """A training of many short epochs in a process of its own, until the tests are done."""
+    """A training of more epochs than any test waits for, in a process of its own, until the tests are done."""
     run = tmp_path_factory.mktemp("live") / "run"
-    words = ["train", "digits", "--model", "net", "--epochs", "400", "--out", str(run), "--quiet"]
+    words = ["train", "digits", "--model", "net", "--epochs", "100000", "--out", str(run), "--quiet"]
     words += ["--set", "train.log_every_steps=1", "--set", "train.report=false"]
     process = subprocess.Popen(
         [sys.executable, "-m", "torchloupe", *words], stderr=subprocess.DEVNULL
