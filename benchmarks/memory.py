@@ -15,6 +15,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+# Everything that a run needs is imported before the cap is set, also what it imports late: the
+# scores load scipy, whose OpenBLAS takes memory of its own, and the page its own modules.
+import scipy.sparse  # noqa: F401
 import torch
 from large import read_status
 from photographs import COUNT, make_photographs
@@ -22,7 +25,8 @@ from table import Table
 from torch import Tensor, nn
 from turns import Answer, Failure, answer, ask, in_turns, spread_of
 
-import torchloupe.train.outcome  # noqa: F401 - everything a run needs is imported before the cap is set
+import torchloupe.train.outcome
+import torchloupe.trained.facts.page  # noqa: F401
 from torchloupe.prepare.objects import UserObjects
 from torchloupe.train.start import train
 
