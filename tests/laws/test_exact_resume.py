@@ -1,10 +1,8 @@
 """Law: a run that was stopped and resumed is the run that was never stopped, to the last bit."""
 
-import os
-import signal
-
 import pytest
 
+from stopping import StopAt
 from torchloupe.errors import Terminated
 from torchloupe.run import checkpoint
 from torchloupe.run.events import read_events
@@ -39,24 +37,6 @@ def net(in_channels, classes):
         nn.Flatten(), nn.Linear(8 * 64, classes),
     )
 """
-
-
-class StopAt:
-    """Sends this process SIGTERM when a step is logged, or in the middle of an evaluation."""
-
-    def __init__(self, *steps):
-        self.steps = list(steps)
-
-    def start(self, facts):
-        pass
-
-    def record(self, event):
-        if "train_loss" in event and self.steps and event["step"] >= self.steps[0]:
-            self.steps.pop(0)
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    def close(self):
-        pass
 
 
 @pytest.fixture(scope="module")

@@ -1,16 +1,13 @@
 """The ledger: right values at their places, the same after a resume, harmless when it fails."""
 
-import os
-import signal
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
+from stopping import StopAt
 from torchloupe.data.feeds.feed import Batch
 from torchloupe.data.samples import Samples, make_ids
 from torchloupe.errors import CheckpointError, Terminated
@@ -27,23 +24,6 @@ SETTINGS = {
     "train.save_every_epochs": 0.4,
     "augment.policy": "none",
 }
-
-
-class StopAt:
-    """Sends this process SIGTERM when a step is logged."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def start(self, facts: Mapping[str, Any]) -> None:
-        pass
-
-    def record(self, event: Mapping[str, Any]) -> None:
-        if event.get("step") == self.step and "train_loss" in event:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    def close(self) -> None:
-        pass
 
 
 @pytest.fixture(scope="module")

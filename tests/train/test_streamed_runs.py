@@ -1,14 +1,13 @@
 """Runs on streamed shards: resumed to the last bit, the same from far away, refused if changed."""
 
 import hashlib
-import os
 import shutil
-import signal
 
 import numpy as np
 import pytest
 from web_server import serving
 
+from stopping import StopAt
 from torchloupe.data.shards.sharding import plan_shards, write_shards
 from torchloupe.data.sources import open_data
 from torchloupe.data.split import split_samples
@@ -16,6 +15,8 @@ from torchloupe.errors import DataError, Terminated, UsageError
 from torchloupe.run import checkpoint
 from torchloupe.run.events import read_events
 from torchloupe.train.start import continue_run, train
+
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 SETTINGS = {
     "model.name": "cnn",
@@ -34,31 +35,6 @@ SETTINGS = {
     "hardware.threads": 1,
     "check.level": "off",
 }
-
-
-class StopAt:
-    """Sends this process SIGTERM when a step is logged."""
-
-    def __init__(self, *steps):
-        self.steps = list(steps)
-
-    def start(self, facts):
-        pass
-
-    def record(self, event):
-        if "train_loss" in event and self.steps and event["step"] >= self.steps[0]:
-            self.steps.pop(0)
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    def close(self):
-        pass
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        yield
 
 
 @pytest.fixture(scope="module")

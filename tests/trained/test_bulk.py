@@ -19,6 +19,8 @@ from torchloupe.cli.main import run as loupe
 from torchloupe.train.start import train
 from torchloupe.trained.run import open_run
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 SETTINGS = {
     "train.epochs": 1,
     "model.name": "cnn",
@@ -28,13 +30,6 @@ SETTINGS = {
     "hardware.channels_last": False,
     "hardware.threads": 1,
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        yield
 
 
 @pytest.fixture(scope="module")

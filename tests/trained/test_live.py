@@ -37,10 +37,17 @@ def test_a_lock_is_seen_and_not_touched(tmp_path):
 
 @pytest.fixture(scope="module")
 def training(tmp_path_factory):
-    """A training of more epochs than any test waits for, in a process of its own, until the tests are done."""
+    """A training in a process of its own that lasts longer than any test waits for."""
     run = tmp_path_factory.mktemp("live") / "run"
-    words = ["train", "digits", "--model", "net", "--epochs", "100000", "--out", str(run), "--quiet"]
-    words += ["--set", "train.log_every_steps=1", "--set", "train.report=false"]
+    words = ["train", "digits", "--model", "net", "--out", str(run), "--quiet"]
+    words += [
+        "--epochs",
+        "100000",
+        "--set",
+        "train.log_every_steps=1",
+        "--set",
+        "train.report=false",
+    ]
     process = subprocess.Popen(
         [sys.executable, "-m", "torchloupe", *words], stderr=subprocess.DEVNULL
     )

@@ -17,7 +17,12 @@ from torchloupe.recipes.machine import STEP_IMAGES, STEP_PIXELS, WIDTH, MachineP
 from torchloupe.speed.machine import profile_path, read_profile
 from torchloupe.system.cache import find_cache
 from torchloupe.system.environment import package_versions
-from torchloupe.system.limits import available_memory_bytes, memory_limit_bytes, usable_cores
+from torchloupe.system.limits import (
+    available_memory_bytes,
+    memory_limit_bytes,
+    processor_facts,
+    usable_cores,
+)
 from torchloupe.units import format_bytes, plural
 
 
@@ -123,13 +128,7 @@ def _spell_formats(device: torch.device) -> list[str]:
 
 
 def _processor_name() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
+    return processor_facts().get("model name") or platform.processor() or platform.machine()
 
 
 def _sizes(folder: Path) -> Iterator[int]:

@@ -3,14 +3,13 @@
 import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from torchloupe.cli.options import Json, Quiet, Set, amount, results_only
 from torchloupe.cli.train import collect_settings
-from torchloupe.errors import ResourceError, UsageError, did_you_mean, printable
+from torchloupe.errors import UsageError, did_you_mean, printable
 
 if TYPE_CHECKING:
     from torchloupe.data.pack.inventory import Entry
@@ -138,9 +137,10 @@ def _build(source: str, typed: dict[str, Any], quiet: bool, as_json: bool) -> No
 def _list(check: bool, as_json: bool) -> None:
     from torchloupe.cli.text import align, print_text, to_json
     from torchloupe.data.pack.inventory import list_packs
+    from torchloupe.system.cache import require_cache
     from torchloupe.units import format_bytes
 
-    cache = _cache()
+    cache = require_cache()
     entries = []
     for entry in list_packs(cache, check=check):
         entries.append(entry)
@@ -161,9 +161,10 @@ def _list(check: bool, as_json: bool) -> None:
 def _clear(what: str, older_than: float | None, as_json: bool) -> None:
     from torchloupe.cli.text import to_json
     from torchloupe.data.pack.inventory import clear_packs, list_packs
+    from torchloupe.system.cache import require_cache
     from torchloupe.units import format_bytes
 
-    cache = _cache()
+    cache = require_cache()
     is_named = _name_filter(what)
     names = {entry.name for entry in list_packs(cache) if entry.name}
     if what != "all" and not any(map(is_named, list_packs(cache))):
@@ -205,18 +206,6 @@ def _count(entries: "Sequence[Entry]") -> str:
 def _name_filter(what: str) -> "Callable[[Entry], bool]":
     is_key = len(what) >= 4 and all(letter in "0123456789abcdef" for letter in what)
     return lambda e: what in ("all", e.name) or (is_key and e.key.startswith(what))
-
-
-def _cache() -> Path:
-    from torchloupe.system.cache import find_cache
-
-    cache = find_cache()
-    if cache is None:
-        raise ResourceError(
-            "there is no cache folder: this user has no home folder",
-            "set XDG_CACHE_HOME to a folder",
-        )
-    return cache
 
 
 def _facts(entry: "Entry") -> dict[str, Any]:

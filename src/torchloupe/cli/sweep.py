@@ -217,7 +217,7 @@ def print_sweep(found: Any, as_json: bool) -> None:
 
 def describe_sweep(found: Any) -> Any:
     """The summary of a finished sweep."""
-    from torchloupe.cli.text import align, quote
+    from torchloupe.cli.text import align, list_next, quote
 
     results = found.results
     text = align(_table_of_trials(found), right=(0, 1), header=True)
@@ -239,9 +239,7 @@ def describe_sweep(found: Any) -> Any:
         [f"loupe predict {run} IMAGES", "# the winner is a run like any other"],
         [f"loupe train DATA --recipe {run}/config.json", "# its settings again, on other data"],
     ]
-    text.append("\nnext:\n", "bold")
-    text.append_text(align(commands, indent=2, dim_last=True))
-    return text
+    return text.append_text(list_next(commands))
 
 
 def _facts_of(winner: Mapping[str, Any], results: Mapping[str, Any]) -> list[list[str]]:
@@ -268,7 +266,7 @@ def _facts_of(winner: Mapping[str, Any], results: Mapping[str, Any]) -> list[lis
 
 
 def _table_of_trials(found: Any) -> list[list[str]]:
-    from torchloupe.errors import printable
+    from torchloupe.studies.sweep.space import spell
 
     complete = [trial for trial in found.trials if trial.value is not None]
     minimises = found.results["monitor"].endswith("loss")
@@ -276,8 +274,6 @@ def _table_of_trials(found: Any) -> list[list[str]]:
     names = list(complete[0].values)
     rows = [["trial", found.results["monitor"].replace("_", " "), *names]]
     for trial in complete[:_MOST_TRIALS]:
-        shown = [
-            f"{v:.4g}" if isinstance(v, float) else printable(v, 40) for v in trial.values.values()
-        ]
+        shown = [spell(value, 40) for value in trial.values.values()]
         rows.append([f"{trial.number:03d}", f"{trial.value:.4f}", *shown])
     return rows

@@ -74,9 +74,13 @@ def describe_result(folder: Path, metrics: Mapping[str, Any], source: str = "") 
     if words:
         text.append(_fact("trained in", ", ".join(words)))
     text.append(_fact("run folder", printable(folder, limit=4000)))
-    text.append("\nnext:\n", "bold")
-    text.append_text(align(_next_commands(folder, source), indent=2, dim_last=True))
-    return text
+    return text.append_text(list_next(_next_commands(folder, source)))
+
+
+def list_next(commands: Sequence[Sequence[str]]) -> Text:
+    """What to run next: each command with what it is for."""
+    text = Text("\n").append("next:\n", "bold")
+    return text.append_text(align(commands, indent=2, dim_last=True))
 
 
 def describe_page(folder: Path) -> Text:
@@ -128,9 +132,7 @@ def describe_folds(folder: Path, metrics: Mapping[str, Any], source: str = "") -
         [f"loupe train {data}", "# the model to use: one run, with more images to learn from"],
         [f"loupe eval {quote(folder / 'fold-1')}", "# each class in one fold"],
     ]
-    text.append("\nnext:\n", "bold")
-    text.append_text(align(commands, indent=2, dim_last=True))
-    return text
+    return text.append_text(list_next(commands))
 
 
 def describe_scores(scores: Mapping[str, Any], split: str) -> Text:

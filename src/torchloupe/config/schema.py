@@ -44,6 +44,10 @@ class DataConfig:
     workers: int = 0  # worker processes for a Dataset
     download: bool = False  # let a named set be fetched
 
+    def seed_of_split(self, seed: int) -> int:
+        """The seed that decides the split, in a run with this `seed`."""
+        return seed if self.split_seed is None else self.split_seed
+
 
 @dataclass(frozen=True)
 class ModelConfig:

@@ -4,6 +4,7 @@ Each starts torchrun once a host. Whatever is restarted gives the same command a
 with the run because of --resume. Texts only: nothing here runs anything.
 """
 
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from torchloupe.errors import UsageError, printable
 
 PORT = 29500  # where torchrun's processes meet
 RESTARTS = 3
+_HOST = re.compile(r"(?!-)(?=.*[^\W_])[\w@.-]+")  # with a letter or digit in it
 SECONDS_TO_STOP = 120  # before the time of a job is over: for the last checkpoint
 
 
@@ -85,14 +87,7 @@ def write_ssh(job: Job) -> str:
     if len(job.hosts) < 2:
         raise UsageError("ssh needs the names of two hosts or more", "--hosts one,two")
     for host in job.hosts:
-        if (
-            host.startswith("-")
-            or not host.replace("@", "")
-            .replace("-", "")
-            .replace(".", "")
-            .replace("_", "")
-            .isalnum()
-        ):
+        if not _HOST.fullmatch(host):
             raise UsageError(f"{printable(host)} is no name of a host", "--hosts one,two")
     leader = job.hosts[0].rpartition("@")[2]
     start = torchrun(

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from torchloupe.checks.batches import IMAGES
 from torchloupe.checks.learning import Clock
 from torchloupe.config.settings import Settings
 from torchloupe.data.feeds.feed import Batch
@@ -19,7 +20,6 @@ from torchloupe.prepare.verdicts import judge_data, judge_model
 from torchloupe.run.events import Verdict
 from torchloupe.run.listener import Listener
 
-IMAGES = 16  # of a trial
 TRIAL_SECONDS = 20.0
 
 

@@ -23,6 +23,7 @@ from torchloupe.data.shards.addresses import is_url
 from torchloupe.data.shards.store import ShardStore
 from torchloupe.data.sources import Data, open_data
 from torchloupe.data.sources.kinds import unfit_options
+from torchloupe.data.sources.shard_reader import require_shards
 from torchloupe.data.sources.shard_sets import limit_store
 from torchloupe.data.sources.source import count_ignored
 from torchloupe.data.split import TEST, Splits
@@ -87,7 +88,7 @@ def prepare_data(
             pixels,
             sound,
             fractions=fractions,
-            seed=seed if config.split_seed is None else config.split_seed,
+            seed=config.seed_of_split(seed),
             fold=fold,
             copies=config.copies,
         )
@@ -226,7 +227,8 @@ def fits(store: ShardStore, config: DataConfig, ranks: int, shards: int) -> bool
 
 def _notes_on_stream(config: DataConfig, data: Data, splits: Splits, world: World) -> list[str]:
     """What to know of a run whose images are streamed."""
-    shards = data.reader.places[:, 0]  # type: ignore[attr-defined]
+    reader = require_shards(data.reader)
+    shards = reader.places[:, 0]
     count = len(np.unique(shards))
     notes = [
         f"images are streamed from {plural(count, 'shard')}: {config.lanes} lanes, "
@@ -238,7 +240,7 @@ def _notes_on_stream(config: DataConfig, data: Data, splits: Splits, world: Worl
             "validation and test images lie in the shards of the training images, all of which "
             "have to be read for them; `loupe shard` gives each split shards of its own"
         )
-    store = data.reader.store  # type: ignore[attr-defined]
+    store = reader.store
     if store is not None and not fits(store, config, world.size, count):
         notes.append(
             f"the cache of {format_bytes(store.limit_bytes)} for this process holds less than the "

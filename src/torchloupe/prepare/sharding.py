@@ -26,12 +26,13 @@ from torchloupe.data.shards.sharding import (
 )
 from torchloupe.data.sources import Data
 from torchloupe.data.split_cache import divide
-from torchloupe.errors import DataError, ResourceError, UsageError, printable
+from torchloupe.errors import DataError, UsageError, printable
 from torchloupe.prepare.data import describe_ignored, open_source
 from torchloupe.run.events import Announcement, Event, Note, Progress
+from torchloupe.run.places import SET_ASIDE
+from torchloupe.system.files import make_folder
 from torchloupe.units import format_bytes, plural
 
-SET_ASIDE = "set-aside.csv"
 SMALLEST_BYTES = 10_000
 
 
@@ -81,13 +82,7 @@ def write_set(
                 "give an empty folder",
             )
         return WrittenSet(data.name, out, index, pixels.bad, was_there=True)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ResourceError(
-            f"can't make the folder {printable(out)}: {error.strerror or error}",
-            "give a folder that can be written",
-        ) from None
+    make_folder(out, "give a folder that can be written")
     record(
         Announcement(
             f"writing {plural(sum(len(plan.rows) for plan in planned), 'image')} into "
@@ -129,8 +124,9 @@ def plan_set(
     )
     sound = sound_rows(pixels, config.bad_fraction)
     fractions = (config.val_fraction, config.test_fraction)
-    split_seed = seed if config.split_seed is None else config.split_seed
-    splits, _ = divide(data, pixels, sound, fractions=fractions, seed=split_seed, fold=None)
+    splits, _ = divide(
+        data, pixels, sound, fractions=fractions, seed=config.seed_of_split(seed), fold=None
+    )
     for text in splits.notes:
         record(Note(text))
     planned = plan_shards(data, splits, shard_bytes, seed)

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from torch import nn
 
+from torchloupe.checks.batches import IMAGES
 from torchloupe.checks.data import DataEvidence, check_data
 from torchloupe.checks.examination import examine
 from torchloupe.checks.learning import Clock
@@ -23,7 +24,6 @@ from torchloupe.prepare.run_data import RunData, ShardedData
 from torchloupe.run.events import Event, Verdict
 from torchloupe.run.listener import Listener
 
-IMAGES = 16  # of a trial
 MOST_SECONDS = 10.0  # for trial steps, of a long run
 
 

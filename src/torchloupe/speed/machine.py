@@ -30,7 +30,7 @@ from torchloupe.recipes.machine import STEP_IMAGES, STEP_SIDE, WIDTH, MachinePro
 from torchloupe.speed.trial import as_it_was
 from torchloupe.system import files
 from torchloupe.system.cache import find_cache
-from torchloupe.system.limits import usable_cores
+from torchloupe.system.limits import processor_facts, usable_cores
 from torchloupe.system.sealed import seal, unseal
 
 ROUNDS = 6  # of all steps in turns, the first of which sets things up; the least time counts
@@ -98,12 +98,9 @@ def describe_processor() -> dict[str, Any]:
 
 def _processor() -> str:
     """The model and the instructions of the first core, as the kernel tells them."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
+    fields = processor_facts()
+    if not fields:
         return os.uname().machine if hasattr(os, "uname") else ""
-    lines = text.partition("\n\n")[0].splitlines()
-    fields = {line.partition(":")[0].strip(): line.partition(":")[2].strip() for line in lines}
     flags = fields.get("flags", fields.get("Features", ""))
     digest = hashlib.sha256(" ".join(sorted(flags.split())).encode()).hexdigest()[:16]
     return f"{fields.get('model name', '')} {digest}".strip()

@@ -31,6 +31,17 @@ def find_cache(cache_folder: Path | None = None) -> Path | None:
     return folder if cache_folder or folder.is_absolute() else None
 
 
+def require_cache(purpose: str = "") -> Path:
+    """The user's cache folder; ResourceError for a user without a home. `purpose`: " for X"."""
+    cache = find_cache()
+    if cache is None:
+        raise ResourceError(
+            f"there is no cache folder{purpose}: this user has no home folder",
+            "set XDG_CACHE_HOME to a folder",
+        )
+    return cache
+
+
 @dataclass(frozen=True, eq=False)
 class Kept:
     """The content of a kept file: facts that JSON can write, and arrays by name."""

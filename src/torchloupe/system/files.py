@@ -16,6 +16,16 @@ from torchloupe.errors import ResourceError, printable
 from torchloupe.units import format_bytes
 
 
+def make_folder(path: Path, hint: str) -> None:
+    """Make a folder and those above it, unless it is there; ResourceError with `hint`."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ResourceError(
+            f"can't make the folder {printable(path)}: {error.strerror or error}", hint
+        ) from None
+
+
 def write_synced(path: Path, content: bytes) -> None:
     """Write a new file and flush it to the disk; FileExistsError where the name is taken."""
     with path.open("xb") as file:
@@ -31,10 +41,11 @@ def replace_file(path: Path, content: bytes) -> None:
 
 
 @contextmanager
-def replacing(path: Path, needed_bytes: int = 0) -> Iterator[BinaryIO]:
+def replacing(path: Path, needed_bytes: int = 0, hint: str = "") -> Iterator[BinaryIO]:
     """A new file, open for writing, that takes the place of `path` when it was written whole.
 
-    A file or link planted at the temporary name is removed, never followed.
+    A file or link planted at the temporary name is removed, never followed. `hint` is that of
+    `disk_error`.
     """
     temporary = path.with_name(f".{path.name}.writing")
     try:
@@ -50,7 +61,7 @@ def replacing(path: Path, needed_bytes: int = 0) -> Iterator[BinaryIO]:
             raise
         sync(path.parent)
     except OSError as error:
-        raise disk_error(error, path, needed_bytes) from error
+        raise disk_error(error, path, needed_bytes, hint) from error
 
 
 def point_link(link: Path, target: Path) -> None:
@@ -80,7 +91,7 @@ def append_line(path: Path, line: bytes) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
 
-def disk_error(error: OSError, path: Path, needed_bytes: int) -> ResourceError:
+def disk_error(error: OSError, path: Path, needed_bytes: int, hint: str = "") -> ResourceError:
     """The error of a write that failed; for a full disk with the bytes needed and free."""
     free = ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -88,7 +99,7 @@ def disk_error(error: OSError, path: Path, needed_bytes: int) -> ResourceError:
         free += f"{format_bytes(shutil.disk_usage(path.parent).free)} are free"
     return ResourceError(
         f"can't write {printable(path)}: {error.strerror or error}{free}",
-        "make room or give another --out; the checkpoints written before are intact",
+        hint or "make room or give another --out; the checkpoints written before are intact",
     )
 
 

@@ -39,6 +39,16 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
+def processor_facts() -> dict[str, str]:
+    """What the kernel says of the first core, by name; empty where it has no such table."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return {}
+    lines = (line.partition(":") for line in text.partition("\n\n")[0].splitlines())
+    return {name.strip(): value.strip() for name, _, value in lines}
+
+
 def _limits() -> Iterator[tuple[int, int]]:
     """(bytes allowed, bytes used) by each limit that is set."""
     for limit_file, used_file in _GROUPS:

@@ -18,8 +18,8 @@ from torchloupe.data.shards.addresses import is_url, join, name_of
 from torchloupe.data.shards.network import open_network
 from torchloupe.data.sources.shard_inputs import ShardInputs
 from torchloupe.data.sources.source import Data
-from torchloupe.errors import CheckpointError, DataError, ResourceError, UsageError, printable
-from torchloupe.system.files import replace_file
+from torchloupe.errors import CheckpointError, DataError, UsageError, printable
+from torchloupe.system.files import make_folder, replace_file
 from torchloupe.system.limits import usable_cores
 from torchloupe.trained.prediction import Prediction
 from torchloupe.trained.prediction_rows import as_row, column_names, read_facts, to_parquet
@@ -74,13 +74,7 @@ class Outbox:
         self.place = place
         self._network = open_network(place) if is_url(place) else None
         if self._network is None:
-            try:
-                Path(place).expanduser().mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise ResourceError(
-                    f"can't make the folder {printable(place)}: {error.strerror or error}",
-                    "give --out a folder that can be written",
-                ) from None
+            make_folder(Path(place).expanduser(), "give --out a folder that can be written")
 
     def read(self, name: str) -> bytes | None:
         """The content of a file; None if it is not there."""

@@ -8,6 +8,7 @@ from torch import nn
 from torchloupe.config.schema import Config
 from torchloupe.data.contract import Contract
 from torchloupe.errors import DataError, LoupeError, UsageError
+from torchloupe.hardware.precision import Precision
 from torchloupe.model.transfer import Transfer
 from torchloupe.prepare.data import prepare_data
 from torchloupe.prepare.run_data import RunData
@@ -19,11 +20,21 @@ PAGE = "report.html"
 MOST_AUDITED = 10_000  # images; searching label errors in more of them takes too long for a page
 
 
-def write_report(out: Path, *parts: Any) -> Path:
-    """Write the page made from `parts`, those of a Material in order, whole or not at all."""
+def write_report(
+    out: Path,
+    folder: Path,
+    contract: Contract,
+    model: nn.Module,
+    precision: Precision,
+    run_data: RunData | None,
+    audit: Audit,
+    is_brief: bool,
+) -> Path:
+    """Write the page of the run in `folder`, whole or not at all; see Material for the rest."""
     from torchloupe.trained.facts.page import Material, make_page
 
-    files.replace_file(out, make_page(Material(*parts)).encode())
+    material = Material(folder, contract, model, precision, run_data, audit, is_brief)
+    files.replace_file(out, make_page(material).encode())
     return out
 
 

@@ -273,8 +273,9 @@ def write_page(
         audit = audit_for_page(run.model, run_data, run.config, run.device)
     precision = precision_of(run.config, run.device)
     with laid_out(run.model, run.config):
-        parts = (run.folder, run.contract, run.model, precision, run_data, audit, is_brief)
-        return write_report(page, *parts)
+        return write_report(
+            page, run.folder, run.contract, run.model, precision, run_data, audit, is_brief
+        )
 
 
 def open_run(

@@ -10,6 +10,7 @@ import io
 import json
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from torchloupe.errors import CheckpointError
 from torchloupe.run.events import Verdict
 from torchloupe.run.json_files import read_json
 from torchloupe.system import files
-from torchloupe.trained.samples import read_samples
+from torchloupe.trained.samples import SampleTable, read_samples
 
 NAME = "suspected-labels.csv"
 COLUMNS = ("id", "split", "label", "proposed", "score")
@@ -47,7 +48,7 @@ def list_suspects(folder: Path) -> list[dict[str, Any]]:
     """
     metrics = folder / "metrics.json"
     split = "test" if metrics.is_file() and "test" in read_json(metrics) else "val"
-    return [*_held_out(folder, split), *_trained(folder)]
+    return [*_held_out(_read_predictions(folder), split), *_trained(_read_ledger(folder))]
 
 
 def write_suspects(folder: Path, split: str) -> list[Verdict]:
@@ -55,24 +56,28 @@ def write_suspects(folder: Path, split: str) -> list[Verdict]:
 
     `split` is that of predictions.parquet. Returns what the suspected labels say.
     """
-    held_out, trained = list(_held_out(folder, split)), list(_trained(folder))
+    found, table = _read_predictions(folder), _read_ledger(folder)
+    held_out, trained = list(_held_out(found, split)), list(_trained(table))
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows([*held_out, *trained])
     files.replace_file(folder / NAME, text.getvalue().encode("utf-8", "surrogateescape"))
-    found = _read_predictions(folder)
     if found is None:
         return []
     counted = count_contradictions(found.shares, found.labels)
     ids = [str(fact["id"]) for fact in (*held_out, *trained)]
-    return judge_suspects(counted, split, ids, _count_trained(folder, {f["id"] for f in trained}))
+    return judge_suspects(counted, split, ids, _count_trained(table, {f["id"] for f in trained}))
 
 
-def _count_trained(folder: Path, suspected: set[str]) -> Unfitted:
-    try:
-        table = read_samples(folder)
-    except CheckpointError:  # a stream, a head, or switched off
+def _read_ledger(folder: Path) -> SampleTable | None:
+    with suppress(CheckpointError):  # a stream, a head, or switched off
+        return read_samples(folder)
+    return None
+
+
+def _count_trained(table: SampleTable | None, suspected: set[str]) -> Unfitted:
+    if table is None:
         return Unfitted()
     others = np.array([str(name) not in suspected for name in table.ids])
     right = table.right[-1][others].astype(np.float64) if table.epochs else np.zeros(0)
@@ -105,8 +110,7 @@ def _read_predictions(folder: Path) -> _Predicted | None:
     return _Predicted(table["id"].to_pylist(), names, labels, shares)
 
 
-def _held_out(folder: Path, split: str) -> Iterator[dict[str, Any]]:
-    found = _read_predictions(folder)
+def _held_out(found: _Predicted | None, split: str) -> Iterator[dict[str, Any]]:
     if found is None:
         return
     labels, shares = found.labels, found.shares
@@ -121,12 +125,8 @@ def _held_out(folder: Path, split: str) -> Iterator[dict[str, Any]]:
         yield _fact(found.ids[row], split, label, other, scores[row])
 
 
-def _trained(folder: Path) -> Iterator[dict[str, Any]]:
-    try:
-        table = read_samples(folder)
-    except CheckpointError:  # a stream, a head, or switched off
-        return
-    if table.epochs < FEWEST_EPOCHS or not isinstance(table.labels[0], str):
+def _trained(table: SampleTable | None) -> Iterator[dict[str, Any]]:
+    if table is None or table.epochs < FEWEST_EPOCHS or not isinstance(table.labels[0], str):
         return
     margin = np.nan_to_num(table.mean_margin(), nan=np.inf)
     for row in np.argsort(margin, kind="stable").tolist():

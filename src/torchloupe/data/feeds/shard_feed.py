@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from torchloupe.data.augmentation.augment import Augment
 from torchloupe.data.contract import Contract
-from torchloupe.data.feeds.feed import Batch, PixelFeed, label_tensor
+from torchloupe.data.feeds.feed import Batch, PixelFeed, PixelScan
 from torchloupe.data.feeds.rank_share import BatchShare
 from torchloupe.data.feeds.shard_order import ShardOrder
 from torchloupe.data.pack.streamed import Decoded, StreamedPixels
@@ -78,11 +78,8 @@ class ShardFeed(PixelFeed):
             step += 1
 
 
-class ShardScan:
-    """The samples at `rows`, each once and in that order, in batches of `batch`.
-
-    Those that can't be decoded are left out.
-    """
+class ShardScan(PixelScan):
+    """A PixelScan of shards. Images that can't be decoded are left out."""
 
     def __init__(
         self,
@@ -93,20 +90,11 @@ class ShardScan:
         batch: int,
         device: torch.device,
     ) -> None:
-        self.rows = np.asarray(rows, dtype=np.int64)
-        self.device = device
-        self._pixels = pixels
-        self._labels = label_tensor(samples.labels, device)
-        self._contract = contract
-        self._batch = max(1, batch)
-
-    @property
-    def count(self) -> int:
-        """How many samples it gives."""
-        return len(self.rows)
+        super().__init__(pixels, samples, rows, contract, batch, device)
+        self._streamed = pixels
 
     def __iter__(self) -> Iterator[Batch]:
-        wanted = Wanted(self._pixels, self._pixels.reader.places[:, 0])
+        wanted = Wanted(self._streamed, self._streamed.reader.places[:, 0])
         pieces = [
             self.rows[start : start + self._batch]
             for start in range(0, len(self.rows), self._batch)
@@ -117,7 +105,7 @@ class ShardScan:
             if number % wanted.every == 0:
                 wanted.say(pieces[number : number + wanted.ahead])
             while begun < len(pieces) and len(coming) <= BATCHES_AHEAD:
-                coming.append((pieces[begun], self._pixels.begin(pieces[begun])))
+                coming.append((pieces[begun], self._streamed.begin(pieces[begun])))
                 begun += 1
             rows, finish = coming.popleft()
             images, is_sound = finish()

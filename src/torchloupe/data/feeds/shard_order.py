@@ -64,9 +64,8 @@ class ShardOrder(Order):
         place[turn] = np.arange(len(turn))
         turn_of = place[self._shard_of]
         cut = hash_parts(self.seed, LANE_CUT, epoch, self._keys)
-        in_turn = np.lexsort(
-            (cut, turn_of)
-        )  # shard after shard; where a lane ends, it is drawn who
+        # Shard after shard; of a shard that two lanes share, it is drawn which samples each has.
+        in_turn = np.lexsort((cut, turn_of))
         starts = lane_starts(count, lanes)
         lane_of = np.searchsorted(starts, np.arange(count), side="right") - 1
         time = self._times(in_turn, turn_of, lane_of, starts, epoch)

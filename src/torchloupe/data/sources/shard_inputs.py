@@ -5,7 +5,6 @@ comes. Memory holds the names of one shard, whatever the number of shards.
 import glob
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,24 +16,20 @@ from torchloupe.data.samples import Samples
 from torchloupe.data.shards.addresses import (
     INDEX_NAME,
     expand,
-    folder_of,
     is_url,
-    join,
     name_of,
     refuse_twins,
 )
-from torchloupe.data.shards.cellar import changed
 from torchloupe.data.shards.index import Shard, ShardIndex, read_index
 from torchloupe.data.shards.network import open_network
 from torchloupe.data.shards.store import ShardStore
 from torchloupe.data.sources.shard_reader import ShardReader
 from torchloupe.data.sources.shard_sets import (
-    ASKERS,
     cache_folder,
     cache_limit,
-    fetch_index,
+    fetch_index_beside,
     list_addresses,
-    names_shards,
+    require_size,
 )
 from torchloupe.data.sources.shards import ShardListing, find_shards
 from torchloupe.data.sources.source import Data, stamp_file
@@ -79,20 +74,6 @@ def _as_data(ids: NDArray[Any], reader: ShardReader) -> Data:
     return Data("shard", "shards", samples, None, reader)
 
 
-def are_shards(texts: Sequence[str]) -> bool:
-    """Whether every one of these inputs names tar shards, or a folder of them."""
-    return bool(texts) and all(map(_is_shards, texts))
-
-
-def _is_shards(text: str) -> bool:
-    if names_shards(text):
-        return True
-    path = Path(text).expanduser()
-    if path.is_dir():
-        return any(path.glob("*.tar"))
-    return name_of(text).lower().endswith(".tar")
-
-
 def open_inputs(texts: Sequence[str]) -> ShardInputs:
     """The shards that these texts name, in the order of their names. DataError if one is missing.
 
@@ -115,8 +96,7 @@ def open_inputs(texts: Sequence[str]) -> ShardInputs:
     if index is not None:
         stamps = []
         for path, shard in zip(paths, index.shards, strict=True):
-            if path.stat().st_size != shard.bytes:
-                raise changed(str(path), f"it has {path.stat().st_size:,} bytes")
+            require_size(path, shard)
             stamps.append(f"{shard.bytes} {shard.sha256}")
     return ShardInputs(tuple(map(str, paths)), tuple(stamps), index)
 
@@ -151,17 +131,13 @@ def _open_far(texts: Sequence[str]) -> ShardInputs:
         (address for text in texts for address in list_addresses(text, network)), key=name_of
     )
     refuse_twins(addresses)
-    folders = {folder_of(address) for address in addresses}
-    index = None
-    if len(folders) == 1:
-        names = [name_of(address) for address in addresses]
-        index = _part(fetch_index(join(folders.pop(), INDEX_NAME), network), names)
+    names = [name_of(address) for address in addresses]
+    index = _part(fetch_index_beside(addresses, network), names)
     if index is not None:
         shards = index.shards
         stamps = [f"{shard.bytes} {shard.sha256}" for shard in shards]
     else:
-        with ThreadPoolExecutor(ASKERS, thread_name_prefix="facts") as pool:
-            facts = list(pool.map(network.facts, addresses))
+        facts = network.facts_of(addresses)
         stamps = [f"{found.size} {found.tag}" for found in facts]
         shards = tuple(
             Shard(name_of(address), found.size, "", TRAIN)

@@ -46,15 +46,14 @@ from torchloupe.data.sources.shards import ShardListing, find_shards, open_shard
 from torchloupe.data.sources.source import Data, make_stamp, short_name
 from torchloupe.data.split import TRAIN
 from torchloupe.distributed.rank import find_rank
-from torchloupe.errors import DataError, ResourceError, printable
-from torchloupe.system.cache import Kept, find_cache, remember
+from torchloupe.errors import DataError, printable
+from torchloupe.system.cache import Kept, remember, require_cache
 from torchloupe.system.counter_rng import make_key
 from torchloupe.system.files import replace_file
 from torchloupe.units import plural
 
 CACHE_GB = 20.0  # of whole shards, unless a setting says otherwise
 SCANNERS = 4  # shards without an index that are read at a time
-ASKERS = 16  # shards whose size is asked for at a time
 
 
 def names_shards(text: str) -> bool:
@@ -90,9 +89,14 @@ def _open_paths(paths: Sequence[Path], name: str, class_names: Sequence[str]) ->
                 f"the shard {printable(path)} is not there, and the index beside it lists it",
                 "put it back, or name the shards that are to be read: set/{000..009}.tar",
             )
-        if (size := path.stat().st_size) != shard.bytes:
-            raise changed(str(path), f"it has {size:,} bytes, not {shard.bytes:,}")
+        require_size(path, shard)
     return _make_data(taken, [str(path) for path in paths], name, class_names)
+
+
+def require_size(path: Path, shard: Shard) -> None:
+    """DataError for a shard on this machine that has another size than its index says."""
+    if (size := path.stat().st_size) != shard.bytes:
+        raise changed(str(path), f"it has {size:,} bytes, not {shard.bytes:,}")
 
 
 def open_shard_set(text: str, class_names: Sequence[str] = ()) -> Data:
@@ -110,10 +114,7 @@ def open_shard_set(text: str, class_names: Sequence[str] = ()) -> Data:
     network = open_network(text)
     addresses = list_addresses(text, network)
     refuse_twins(addresses)
-    index = None
-    folders = {folder_of(address) for address in addresses}
-    if len(folders) == 1:
-        index = fetch_index(join(folders.pop(), INDEX_NAME), network)
+    index = fetch_index_beside(addresses, network)
     notes: tuple[str, ...] = ()
     ignored: Counter[str] = Counter()
     if index is None:
@@ -135,13 +136,14 @@ def limit_store(reader: Any, cache_gb: float) -> None:
 
 def cache_folder() -> Path:
     """Where whole shards are kept; ResourceError for a user without a home."""
-    cache = find_cache()
-    if cache is None:
-        raise ResourceError(
-            "there is no cache folder for shards: this user has no home folder",
-            "set XDG_CACHE_HOME to a folder",
-        )
-    return cache / "shards"
+    return require_cache(" for shards") / "shards"
+
+
+def _index_file(key: str, ending: str) -> Path:
+    """Where what is known of a far set or shard is kept, by its address, size and tag."""
+    folder = cache_folder() / "indexes"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{make_key(key):016x}{ending}"
 
 
 def cache_limit(cache_gb: float = CACHE_GB) -> int:
@@ -181,15 +183,19 @@ def _list_folder(folder: str, network: Network) -> list[str]:
     return [name for name in network.names_in(folder) if name_of(name).endswith(".tar")]
 
 
+def fetch_index_beside(addresses: Sequence[str], network: Network) -> ShardIndex | None:
+    """The index of far shards that lie in one folder; None where there is none."""
+    folders = {folder_of(address) for address in addresses}
+    return fetch_index(join(folders.pop(), INDEX_NAME), network) if len(folders) == 1 else None
+
+
 def fetch_index(address: str, network: Network) -> ShardIndex | None:
     """The index of a far set; None if it has none. It is fetched again if it may have changed."""
     try:
         facts = network.facts(address)
     except DataError:
         return None
-    folder = cache_folder() / "indexes"
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{make_key(f'{address} {facts.size} {facts.tag}'):016x}.safetensors"
+    path = _index_file(f"{address} {facts.size} {facts.tag}", ".safetensors")
     if not facts.tag or not path.is_file():
         replace_file(path, network.read(address))
     return read_index(path, address)
@@ -255,8 +261,7 @@ class _Scanned:
 def _scan_all(addresses: Sequence[str], network: Network) -> list[_Scanned]:
     """What is in each shard; those not seen before are fetched and read."""
     parts = splits_of([PurePosixPath(address) for address in addresses])
-    with ThreadPoolExecutor(ASKERS, thread_name_prefix="facts") as pool:
-        facts = list(pool.map(network.facts, addresses))
+    facts = network.facts_of(addresses)
     shards = [
         Shard(name_of(address), found.size, "", part)
         for address, found, part in zip(addresses, facts, parts, strict=True)
@@ -268,15 +273,13 @@ def _scan_all(addresses: Sequence[str], network: Network) -> list[_Scanned]:
 
 def _scan(number: int, shard: Shard, facts: Facts, store: ShardStore) -> _Scanned:
     address = store.address(number)
-    folder = cache_folder() / "indexes"
-    folder.mkdir(parents=True, exist_ok=True)
     key = f"{address} {facts.size} {facts.tag}"
 
     def make() -> Kept:
         store.path(number).unlink(missing_ok=True)  # it may be of an earlier content
         return scan_shard(store.fetch(number), shard.name)
 
-    kept = remember(folder / f"{make_key(key):016x}.kept", key, make)
+    kept = remember(_index_file(key, ".kept"), key, make)
     return _Scanned(Shard(shard.name, shard.bytes, kept.facts["sha256"], shard.part), kept)
 
 

@@ -4,8 +4,6 @@ For shards, archives, HDF5, Parquet, tables with rules of their own and Datasets
 for splits by rules that take more than a few lines.
 """
 
-import os
-import tempfile
 import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,10 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from torchloupe.data.split import SPLIT_NAMES
 from torchloupe.deploy.ejection.facts import Facts
 from torchloupe.deploy.ejection.text import Part, quote
-from torchloupe.errors import ResourceError, UsageError, printable
+from torchloupe.errors import UsageError, printable
 from torchloupe.prepare.run_data import RunData
+from torchloupe.system.files import replacing
 from torchloupe.trained.outputs import open_run_data
 
 CHUNK = 256  # images that are written at once
@@ -38,7 +38,7 @@ def open_stored(facts: Facts, *, trust_code: bool) -> tuple[Facts, RunData]:
             "in the place of batches()",
         )
     parts = np.full(len(data.samples), -1, dtype=np.int8)
-    for number, name in enumerate(("train", "val", "test")):
+    for number, name in enumerate(SPLIT_NAMES):
         parts[data.rows(name)] = number
     return replace(facts, data=data.source, parts=parts), data
 
@@ -65,29 +65,11 @@ def write_stored(facts: Facts, data: RunData, file: Path) -> None:
         "keys": samples.keys[rows],
         "parts": facts.parts[rows],
     }
-    try:
-        descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}-")
-        try:
-            with os.fdopen(descriptor, "wb") as raw, zipfile.ZipFile(raw, "w") as archive:
-                for key, array in others.items():
-                    _write_member(archive, key, array.shape, array.dtype, iter([array]))
-                _write_pixels(archive, data, rows)
-            Path(name).chmod(0o666 & ~_umask())
-            Path(name).replace(file)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise ResourceError(
-            f"can't write {printable(file)}: {error.strerror or error}",
-            "give a file in a folder with room for the decoded images",
-        ) from None
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    hint = "give a file in a folder with room for the decoded images"
+    with replacing(file, hint=hint) as raw, zipfile.ZipFile(raw, "w") as archive:
+        for key, array in others.items():
+            _write_member(archive, key, array.shape, array.dtype, iter([array]))
+        _write_pixels(archive, data, rows)
 
 
 def _write_pixels(archive: zipfile.ZipFile, data: RunData, rows: NDArray[np.int64]) -> None:

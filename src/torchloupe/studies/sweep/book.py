@@ -93,7 +93,7 @@ class Book:
             study = optuna.create_study(
                 study_name=plan.name,
                 storage=self._storage,
-                direction="minimize" if plan.minimises else "maximize",
+                direction=plan.direction,
                 load_if_exists=True,
             )
             self._study = self._storage.get_study_id_from_name(study.study_name)

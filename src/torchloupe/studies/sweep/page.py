@@ -8,7 +8,7 @@ from torchloupe.errors import printable
 from torchloupe.report.document import fill_page
 from torchloupe.studies.sweep.book import COMPLETE, PRUNED, Trial
 from torchloupe.studies.sweep.plan import Plan
-from torchloupe.studies.sweep.space import Dimension
+from torchloupe.studies.sweep.space import Dimension, spell
 from torchloupe.system import files
 from torchloupe.trained.facts.images import ImageTable
 from torchloupe.trained.report import PAGE
@@ -171,8 +171,3 @@ def show(plan: Plan, value: float | None) -> str:
     if value is None:
         return "-"
     return f"{value:.4f}" if plan.minimises else f"{100 * value:.2f} %"
-
-
-def spell(value: Any) -> str:
-    """A tried value as text."""
-    return f"{value:.4g}" if isinstance(value, float) else printable(value, 60)

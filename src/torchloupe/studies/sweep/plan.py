@@ -37,6 +37,11 @@ class Plan:
         """Whether a lower value is better."""
         return self.monitor.endswith("loss")
 
+    @property
+    def direction(self) -> str:
+        """Where Optuna looks for the best value."""
+        return "minimize" if self.minimises else "maximize"
+
     def is_better(self, value: float, other: float) -> bool:
         """Whether one validation value is better than another."""
         return value < other if self.minimises else value > other

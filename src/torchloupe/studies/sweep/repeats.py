@@ -116,12 +116,11 @@ def repeat(
 ) -> None:
     """Train one repeat to its end, on the split of the trials."""
     config = settings.config
-    split_seed = config.data.split_seed
     typed = {
         **run.trial.values,
         "train.test": False,
         "train.seed": run.seed,
-        "data.split_seed": config.train.seed if split_seed is None else split_seed,
+        "data.split_seed": config.data.seed_of_split(config.train.seed),
     }
     try:
         train_in(run.folder, typed, settings, source, listeners, trust_code=trust_code)

@@ -140,7 +140,7 @@ def measure_importance(plan: Plan, book: Book) -> dict[str, float] | None:
     complete = [trial for trial in book.frozen() if trial.state.name == "COMPLETE"]
     if len(complete) < _FEWEST or len({trial.value for trial in complete}) < 2:
         return None
-    study = optuna.create_study(direction="minimize" if plan.minimises else "maximize")
+    study = optuna.create_study(direction=plan.direction)
     study.add_trials(complete)
     varied = [d.name for d in plan.space if not distribution_of(d).single()]
     with suppress(ValueError, RuntimeError):  # a setting that all of them share

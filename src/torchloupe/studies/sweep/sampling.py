@@ -32,7 +32,7 @@ def propose(plan: Plan, frozen: Sequence[Any]) -> dict[str, Any] | None:
     for draw in range(_DRAWS):
         seed = int(hash_parts(plan.seed, _SAMPLER, len(frozen), draw)) % 2**32
         sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=startup)
-        study = optuna.create_study(sampler=sampler, direction=_direction(plan))
+        study = optuna.create_study(sampler=sampler, direction=plan.direction)
         study.add_trials(frozen)
         found: dict[str, Any] = study.ask(distributions).params
         if _key(plan, found) not in tried:
@@ -55,7 +55,7 @@ def judge(
         return False, {}
     optuna = import_optuna()
     storage = optuna.storages.InMemoryStorage()
-    study = optuna.create_study(storage=storage, study_name="sweep", direction=_direction(plan))
+    study = optuna.create_study(storage=storage, study_name="sweep", direction=plan.direction)
     pruner = (
         optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=REDUCTION)
         if plan.prune == "asha"
@@ -85,10 +85,6 @@ def judge(
         is_cut = bool(pruner.prune(study, storage.get_trial(own)))
     attributes = storage.get_trial(own).system_attrs
     return is_cut, {name: v for name, v in attributes.items() if name.startswith(_RUNG)}
-
-
-def _direction(plan: Plan) -> str:
-    return "minimize" if plan.minimises else "maximize"
 
 
 def _key(plan: Plan, values: Mapping[str, Any]) -> tuple[str, ...]:

@@ -102,6 +102,11 @@ def read_dimension(content: Mapping[str, Any]) -> Dimension:
     return Dimension(**{**content, "choices": tuple(content["choices"])})
 
 
+def spell(value: Any, limit: int = 60) -> str:
+    """A tried value as people read it."""
+    return f"{value:.4g}" if isinstance(value, float) else printable(value, limit)
+
+
 def parse_tries(assignments: Sequence[str]) -> dict[str, str]:
     """`{"optimizer.lr": "1e-4..1e-2:log"}` from the texts of `--try`."""
     found: dict[str, str] = {}

@@ -15,7 +15,7 @@ import torch
 from filelock import FileLock
 
 from torchloupe.config.settings import Settings
-from torchloupe.errors import UsageError, printable
+from torchloupe.errors import UsageError
 from torchloupe.run.listener import Listener
 from torchloupe.studies.sweep.book import COMPLETE, FAILED, Book, Trial
 from torchloupe.studies.sweep.claims import Claims
@@ -23,6 +23,7 @@ from torchloupe.studies.sweep.plan import Plan
 from torchloupe.studies.sweep.repeats import Candidate, next_repeats, repeat
 from torchloupe.studies.sweep.results import RESULTS, finish_sweep
 from torchloupe.studies.sweep.sampling import propose
+from torchloupe.studies.sweep.space import spell
 from torchloupe.studies.sweep.trial_run import run_trial
 from torchloupe.units import format_seconds
 
@@ -198,7 +199,7 @@ def say_begin(sweeping: Sweeping, trial: Trial) -> None:
     """Tell which trial begins, or goes on, with which settings."""
     is_new = not (sweeping.folder / trial.folder / "config.json").is_file()
     of = f" of {sweeping.plan.trials}" if sweeping.plan.trials else ""
-    values = ", ".join(f"{name}={show(value)}" for name, value in trial.values.items())
+    values = ", ".join(f"{name}={spell(value)}" for name, value in trial.values.items())
     verb = "" if is_new else " goes on"
     sweeping.tell(f"trial {trial.number + 1}{of}{verb}: {values}")
 
@@ -210,8 +211,3 @@ def say_end(sweeping: Sweeping, trial: Trial) -> None:
     else:
         result = f"{'cut short' if trial.state != FAILED else 'failed'}: {trial.reason}"
     sweeping.tell(f"  {result} ({format_seconds(trial.seconds)})")
-
-
-def show(value: Any) -> str:
-    """A tried value as people read it."""
-    return f"{value:.4g}" if isinstance(value, float) else printable(value, 60)

@@ -16,6 +16,7 @@ from torchloupe.errors import ResourceError, printable
 from torchloupe.studies.sweep.book import COMPLETE, Book
 from torchloupe.studies.sweep.plan import Plan
 from torchloupe.studies.sweep.results import RESULTS
+from torchloupe.system.limits import usable_cores
 from torchloupe.units import format_seconds
 
 POLL_SECONDS = 0.5
@@ -57,8 +58,7 @@ def run_workers(folder: Path, plan: Plan, count: int, tell: Callable[[str], None
 def start_worker(folder: Path, number: int, count: int) -> subprocess.Popen[bytes]:
     """One worker in a session of its own, so that Ctrl-C reaches it through this process only."""
     environment = {**os.environ, _PARENT: str(os.getpid())}
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    environment.setdefault("OMP_NUM_THREADS", str(max(1, (cores or 1) // count)))
+    environment.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // count)))
     devices = torch.cuda.device_count()
     if devices > 1 and "CUDA_VISIBLE_DEVICES" not in environment:
         environment["CUDA_VISIBLE_DEVICES"] = str(number % devices)
