@@ -1,12 +1,13 @@
 """Many thumbnails in one picture."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from torchloupe.report.sprite import make_sprite, shrink, thumbnail_size
+from torchloupe.report.sprite import make_sprite, plan_sprite, shrink, thumbnail_size
 
 
 def flat_tiles(count, height=12, width=16):
@@ -37,6 +38,13 @@ def test_a_sprite_of_noise_stays_below_its_bytes():
     sprite = make_sprite(noise, 150_000)
     assert len(sprite.encoded) < 170_000
     assert sprite.count == 900
+
+
+def test_a_plan_is_laid_out_as_the_sprite_and_stands_for_no_other_picture():
+    tiles = flat_tiles(30)
+    planned, made = plan_sprite(tiles), make_sprite(tiles, 10**6)
+    assert replace(made, encoded=planned.encoded) == planned
+    assert planned.uri not in (made.uri, plan_sprite(tiles).uri)
 
 
 def test_no_tiles_give_no_picture():

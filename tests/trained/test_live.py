@@ -15,7 +15,14 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from torchloupe.trained.live import HOST, LivePage, is_locked, open_server, serve_until_end
+from torchloupe.trained.live import (
+    HOST,
+    GrowingEvents,
+    LivePage,
+    is_locked,
+    open_server,
+    serve_until_end,
+)
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -33,6 +40,33 @@ def test_a_lock_is_seen_and_not_touched(tmp_path):
         assert is_locked(tmp_path)
     (tmp_path / ".lock").touch()  # as a killed process leaves it
     assert is_locked(tmp_path) == (not Path("/proc/locks").exists())
+
+
+def test_events_that_grow_are_read_once_and_a_file_begun_anew_from_its_start(tmp_path):
+    path = tmp_path / "events.jsonl"
+    growing = GrowingEvents(path)
+    assert growing.read() == []
+    path.write_text('{"step": 1}\n{"step": 2}\n{"st', encoding="utf-8")
+    assert [event["step"] for event in growing.read()] == [1, 2]
+    first = growing.events[0]
+    with path.open("a", encoding="utf-8") as file:
+        file.write('ep": 3}\nno event\n[4]\n')
+    assert [event["step"] for event in growing.read()] == [1, 2, 3]
+    assert growing.events[0] is first
+    path.write_text('{"step": 7}\n' * 9, encoding="utf-8")  # longer than what was there
+    assert [event["step"] for event in growing.read()] == [7] * 9
+    path.write_text('{"step": 8}\n', encoding="utf-8")
+    assert [event["step"] for event in growing.read()] == [8]
+
+
+def test_charts_follow_the_events_of_a_run_begun_anew(tmp_path):
+    live = LivePage(tmp_path)
+    for loss in (0.5, 0.25):  # as many events, and of the same length
+        line = json.dumps({"step": 1, "epoch": 1.0, "seconds": 1.0, "train_loss": loss})
+        (tmp_path / "events.jsonl").write_text(f"{line:40}\n", encoding="utf-8")
+        facts = json.loads(live.facts())
+        assert facts["charts"]["loss"]["series"][0]["y"] == [loss]
+        assert facts["words"]
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ A server on a loopback port reads what the training writes; the training knows n
 page asks once a second for new curves, and when the run is finished it shows the final page.
 """
 
+import json
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,6 @@ from typing import Any
 
 from torchloupe.errors import CheckpointError
 from torchloupe.report.document import to_script
-from torchloupe.run.events import read_events
 from torchloupe.run.json_files import read_json
 from torchloupe.trained.facts.curves import training_charts
 from torchloupe.trained.facts.page import Material, make_page
@@ -29,13 +29,45 @@ POLL_SECONDS = 0.5
 _LOCKS = Path("/proc/locks")  # of Linux
 
 
+class GrowingEvents:
+    """The events of a run that goes on; what was read before is not read again."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._end = 0  # of the bytes that were read
+        self._last = b""  # the last line of these: a file that was begun anew has another one
+        self.events: list[Mapping[str, Any]] = []
+
+    def read(self) -> Sequence[Mapping[str, Any]]:
+        """All events so far; an incomplete last line waits for the next call."""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._end - len(self._last))
+                if file.read(len(self._last)) != self._last:
+                    file.seek(0)
+                    self._end, self._last, self.events = 0, b"", []
+                content = file.read()
+        except OSError:
+            return self.events
+        lines = content[: content.rfind(b"\n") + 1].splitlines(keepends=True)
+        for line in lines:
+            with suppress(ValueError, RecursionError):
+                event = json.loads(line)
+                if isinstance(event, dict):
+                    self.events.append(event)
+        if lines:
+            self._end, self._last = self._end + sum(map(len, lines)), lines[-1]
+        return self.events
+
+
 class LivePage:
     """What the server answers for one run folder; safe to call from several threads."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._lock = threading.Lock()
-        self._seen: tuple[int, Sequence[Mapping[str, Any]]] = (-1, ())
+        self._growing = GrowingEvents(folder / "events.jsonl")
+        self._drawn: tuple[Any, str] = (None, "")  # count and last of events, their charts as JSON
 
     @property
     def is_complete(self) -> bool:
@@ -56,14 +88,12 @@ class LivePage:
 
     def facts(self) -> str:
         """What is new, as JSON: curves, the words of the state, and whether the run has ended."""
-        return to_script(
-            {
-                "is_complete": self.is_complete,
-                "has_ended": self.has_ended,  # asked before the words, which then say so too
-                **self.state(),
-                "charts": training_charts(self._events()),
-            }
-        )
+        known = {
+            "is_complete": self.is_complete,
+            "has_ended": self.has_ended,  # asked before the words, which then say so too
+            **self.state(),
+        }
+        return f'{to_script(known)[:-1]}, "charts": {self._charts()}}}'
 
     def state(self) -> dict[str, Any]:
         """How far the run is, in words and as a fraction."""
@@ -97,14 +127,18 @@ class LivePage:
         return 0.0
 
     def _events(self) -> Sequence[Mapping[str, Any]]:
-        """The events, read again only where the file has grown or shrunk."""
+        """The events so far, as a list of their own."""
         with self._lock:
-            size = -1
-            with suppress(OSError):
-                size = (self.folder / "events.jsonl").stat().st_size
-            if size != self._seen[0]:
-                self._seen = size, read_events(self.folder)
-            return self._seen[1]
+            return list(self._growing.read())
+
+    def _charts(self) -> str:
+        """The curves as JSON, drawn again only where there are new events."""
+        events = self._events()
+        key = len(events), *events[-1:]
+        with self._lock:
+            if key != self._drawn[0]:
+                self._drawn = key, to_script(training_charts(events))
+            return self._drawn[1]
 
 
 def is_locked(folder: Path) -> bool:

@@ -28,6 +28,14 @@ def test_features_without_spread_have_a_place(features):
     assert np.isfinite(places).all()
 
 
+def test_many_points_with_one_far_away_and_many_equal_have_a_place():
+    features = np.random.default_rng(0).integers(0, 2, (1_010, 6)).astype(np.float32)
+    features[0] = 1e6
+    places = place_points(features)
+    assert places.shape == (1_010, 2)
+    assert np.isfinite(places).all()
+
+
 def test_the_inputs_of_the_last_linear_layer_are_heard():
     model = nn.Sequential(nn.Flatten(), nn.Linear(12, 5), nn.ReLU(), nn.Linear(5, 3)).eval()
     images = torch.rand(4, 3, 2, 2)

@@ -1,4 +1,4 @@
-"""Exact t-SNE: its likenesses and gradient are those of the paper, and it finds neighbours."""
+"""t-SNE: its likenesses and gradient are those of the paper, and it finds neighbours."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,14 @@ from scipy.spatial.distance import cdist
 from sklearn.datasets import load_digits
 from sklearn.manifold import TSNE, trustworthiness
 
-from torchloupe.trained.facts.tsne import gradient, joint_likeness, place_exactly
+from torchloupe.trained.facts.tsne import (
+    gradient,
+    joint_likeness,
+    near_gradient,
+    near_likeness,
+    place_exactly,
+    place_many,
+)
 
 
 def test_each_point_has_the_perplexity_that_was_asked_for():
@@ -45,6 +52,32 @@ def test_the_gradient_is_that_of_the_divergence():
     torch.testing.assert_close(gradient(likeness, places.detach()), places.grad, rtol=1e-5, atol=0)
 
 
+def test_with_all_points_for_neighbours_the_gradient_is_the_exact_one():
+    generator = torch.Generator().manual_seed(0)
+    points = torch.randn(90, 4, generator=generator)
+    places = torch.randn(90, 2, generator=generator)
+    near, likeness = near_likeness(points, 30.0)
+    assert near.shape == (90, 89)
+    assert float(likeness.sum()) == pytest.approx(0.5, abs=1e-5)
+    wanted = gradient(joint_likeness(points, 30.0), places)
+    found = near_gradient(near, likeness, places)
+    assert float((found - wanted).norm() / wanted.norm()) < 0.01
+
+
+def test_the_interpolated_map_is_as_good_as_scikit_learns():
+    images = torch.from_numpy(load_digits().data[:500]).float()
+    centred = images - images.mean(dim=0)
+    kept = centred @ torch.linalg.svd(centred, full_matrices=False).Vh[:2].T
+    start = (1e-4 * kept / kept[:, 0].std()).contiguous()
+    places = place_many(centred, start, 15.0)
+    theirs = TSNE(perplexity=15, init=start.numpy(), max_iter=300, random_state=0, n_jobs=1)
+    own, other = (
+        trustworthiness(centred.numpy(), each, n_neighbors=10)
+        for each in (places.numpy(), theirs.fit_transform(centred.numpy()))
+    )
+    assert own > other - 0.005
+
+
 def test_the_map_of_real_images_is_as_good_as_scikit_learns():
     images = torch.from_numpy(load_digits().data[:250]).float()
     centred = images - images.mean(dim=0)
@@ -64,3 +97,7 @@ def test_equal_points_and_few_points_have_finite_places():
     for points in (torch.zeros(15, 3), torch.ones(4, 2), torch.eye(6)[:, :3]):
         places = place_exactly(points, torch.zeros(len(points), 2), (len(points) - 1) / 3)
         assert bool(places.isfinite().all())
+    assert bool(place_many(torch.ones(60, 2), torch.zeros(60, 2), 15.0).isfinite().all())
+    points = torch.randn(60, 3, generator=torch.Generator().manual_seed(0))
+    again = [place_many(points, points[:, :2] * 1e-4, 15.0) for _ in range(2)]
+    assert torch.equal(*again)

@@ -19,17 +19,16 @@ from torchloupe.hardware.precision import Precision
 from torchloupe.prepare.features import Features
 from torchloupe.prepare.run_data import RunData
 from torchloupe.trained.facts.images import ImageTable
-from torchloupe.trained.facts.tsne import place_exactly
+from torchloupe.trained.facts.tsne import place_exactly, place_many
 
 MOST_POINTS = 5_000
 FEWEST_POINTS = 12
 FEATURE_SECONDS = 8.0
 PCA_DIMENSIONS = 30
-PERPLEXITY = 15.0  # for many points: as true to the neighbours as 30, and a quarter faster
-ANGLE = 0.8  # how coarsely Barnes and Hut group distant points: 0.5 takes half as long again
+PERPLEXITY, PERPLEXITY_OF_MANY = 30.0, 15.0  # of many: as true to the neighbours, and faster
 ALIKE = 0.995  # correlation of two thumbnails, from which on they are nearly the same picture
 MOST_LINKS = 300
-MOST_EXACT = 1_000  # points; scikit-learn takes 4 s for fewer, half of them to be imported
+MOST_EXACT = 1_000  # points; above, interpolated sums are faster
 _SIDE = 16
 Rows = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -157,7 +156,7 @@ def choose_rows(data: RunData | None) -> Rows:
     return rows[order][:MOST_POINTS]
 
 
-def place_points(features: Floats, seed: int = 0) -> NDArray[np.float64]:
+def place_points(features: Floats) -> NDArray[np.float64]:
     """Features [N, D] in two dimensions [N, 2]: principal components, then t-SNE."""
     centred = torch.from_numpy(np.ascontiguousarray(features, dtype=np.float32))
     centred = centred - centred.mean(dim=0)
@@ -174,22 +173,11 @@ def place_points(features: Floats, seed: int = 0) -> NDArray[np.float64]:
     spread = reduced[:, 0].std()
     if not spread:
         return np.asarray(reduced[:, :2], dtype=np.float64)
-    perplexity = min(30.0, (len(reduced) - 1) / 3)
-    start = reduced[:, :2] / spread * 1e-4
+    start = torch.from_numpy(reduced[:, :2] / spread * 1e-4)
     if len(reduced) <= MOST_EXACT:
-        return place_exactly(components, torch.from_numpy(start), perplexity).double().numpy()
-    from sklearn.manifold import TSNE
-
-    # few iterations: the page shows neighbourhoods, not the last digit of the divergence
-    tsne = TSNE(
-        perplexity=PERPLEXITY,
-        angle=ANGLE,
-        init=start,
-        max_iter=300 if len(reduced) > 2000 else 500,
-        random_state=seed,
-        n_jobs=1,
-    )
-    return np.asarray(tsne.fit_transform(reduced), dtype=np.float64)
+        perplexity = min(PERPLEXITY, (len(reduced) - 1) / 3)
+        return place_exactly(components, start, perplexity).double().numpy()
+    return place_many(components, start, PERPLEXITY_OF_MANY).double().numpy()
 
 
 def find_near_copies(images: ImageTable, rows: Rows) -> list[tuple[int, int]]:

@@ -3,7 +3,7 @@ and its model.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from torchloupe.lens.anatomy import parameter_count
 from torchloupe.prepare.data import NO_ROWS
 from torchloupe.prepare.run_data import RunData
 from torchloupe.report.document import fill_page
-from torchloupe.report.sprite import Sprite, make_sprite
+from torchloupe.report.sprite import Sprite, make_sprite, plan_sprite
 from torchloupe.run.events import read_events
 from torchloupe.run.json_files import read_json
 from torchloupe.trained.audit import Audit
@@ -63,9 +63,15 @@ def make_page(material: Material, state: Values | None = None) -> str:
     """
     made = Collection(material)
     made.collect()
-    budget = max(_LEAST_SPRITE_BYTES, PAGE_BYTES - len(made.fill(state, None)))
-    sprite = make_sprite(made.images.tiles, budget * 3 // 4) if len(made.images.tiles) else None
-    return made.fill(state, sprite)
+    tiles = made.images.tiles
+    if not len(tiles):
+        return made.fill(state, None)
+    planned = plan_sprite(tiles)
+    page = made.fill(state, planned)
+    sprite = make_sprite(tiles, max(_LEAST_SPRITE_BYTES, PAGE_BYTES - len(page)) * 3 // 4)
+    if replace(sprite, encoded=planned.encoded) != planned:  # tiles had to shrink
+        return made.fill(state, sprite)
+    return page.replace(planned.uri, sprite.uri, 1)
 
 
 def make_head(folder: Path, contract: Contract, model: nn.Module) -> str:
