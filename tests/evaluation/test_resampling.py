@@ -52,7 +52,8 @@ def test_scores_of_a_draw_are_those_of_its_images_on_200_random_cases():
         answers = make_answers(counts, random.uniform(0, 3), seed)
         (weights,) = draw_weights(answers.strata, 1, seed)
         rows = np.repeat(np.arange(len(weights)), weights[:, 0].astype(int))
-        assert np.bincount(answers.labels[rows]).tolist() == list(counts)
+        strata = answers.strata
+        assert np.bincount(strata[rows]).tolist() == np.bincount(strata).tolist()
         resampled = Answers(
             answers.labels[rows],
             answers.predictions[rows],
@@ -143,3 +144,28 @@ def test_undefined_scores_are_nan_without_a_warning():
     assert (scores["accuracy"], scores["balanced_accuracy"], scores["mcc"]) == (1.0, 1.0, 0.0)
     assert np.isnan(scores["kappa"])
     assert "auroc" not in scores
+
+
+def test_classes_of_one_image_share_their_draws_and_so_have_a_spread():
+    labels = np.array([0] * 9 + [1] * 8 + [2, 3, 4, 5])
+    answers = Answers(labels, labels, None, 7)  # of the last class there is none
+    strata = answers.strata
+    assert (strata[:9] == 0).all()
+    assert (strata[9:17] == 1).all()
+    assert len(set(strata[17:])) == 1
+    assert strata[17] not in (0, 1)
+    alone = Answers(np.array([0] * 9 + [1] * 8 + [2]), np.zeros(18, np.int64), None, 3).strata
+    assert alone[-1] == alone[9] != alone[0]  # one image alone is drawn with the smallest class
+    whole = Answers(np.array([0, 0, 0, 1, 1, 1]), np.zeros(6, np.int64), None, 2).strata
+    assert len(set(whole)) == 2
+
+
+def test_a_score_of_single_images_has_an_interval():
+    random = np.random.default_rng(0)
+    p = random.random((60, 60)).astype(np.float32)
+    p /= p.sum(axis=1, keepdims=True)
+    answers = Answers(np.arange(60), p.argmax(axis=1), p, 60)
+    scores, drawn = bootstrap([answers], draws=100)[0]
+    for name in ("auroc", "average_precision", "mcc"):
+        assert np.nanstd(drawn[name]) > 0, name
+    assert scores["auroc"] == pytest.approx(0.5, abs=0.1)

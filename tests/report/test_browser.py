@@ -4,6 +4,7 @@ Needs Chromium, Node and `npm install --no-package-lock` in tests/report/browser
 them, unless REPORT_BROWSER=required, which CI says.
 """
 
+import gzip
 import json
 import os
 import shutil
@@ -15,11 +16,18 @@ import pytest
 from PIL import Image
 
 from torchloupe.cli.compare import write_page
+from torchloupe.config.schema import Config
 from torchloupe.studies.comparison import compare
 from torchloupe.studies.cross_validation import cross_validate
+from torchloupe.studies.sweep.book import COMPLETE, FAILED, PRUNED, RUNNING, Trial
+from torchloupe.studies.sweep.page import make_sweep_page
+from torchloupe.studies.sweep.plan import Plan
+from torchloupe.studies.sweep.space import Dimension, make_space
 from torchloupe.train.start import fit, train
 
 FOLDER = Path(__file__).with_name("browser")
+STAMPS = Path("/usr/share/tuxpaint/stamps")
+CLOTHES = Path("/usr/share/datasets/fashion-mnist")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or ""
 MISSING = [
     name
@@ -82,6 +90,23 @@ def write_several(folder):
     return folder / "labels.csv"
 
 
+def draw_sweep(folder):
+    """The page of a sweep, of trials of each kind whose names try to be markup."""
+    space = make_space({"optimizer.lr": "1e-4..1e-2:log"}, Config())
+    plan = Plan("s", (*space, Dimension("model.name", HOSTILE)), 0, "val_loss", 5, 0, 0, "asha", "")
+    states = (COMPLETE, COMPLETE, PRUNED, FAILED, RUNNING)
+    values = [{"optimizer.lr": 10.0 ** (k - 4), "model.name": HOSTILE[k % 4]} for k in (0, 2, 1)]
+    trials = [
+        Trial(k, state, values[k % 3], {1: 0.5 / (k + 1)}, 0.4 / (k + 1), HOSTILE[0], 1.0)
+        for k, state in enumerate(states)
+    ]
+    counts = {"trials": 5, "complete": 2, "cut_short": 1, "failed": 1, "running": 1}
+    known = {"notes": [], "monitor": "val_loss", "seconds": 3.5, "repeated": [], "winner": None}
+    page = make_sweep_page(folder, plan, trials, {**counts, **known, "importance": {HOSTILE[0]: 1}})
+    (folder / "sweep.html").write_text(page, encoding="utf-8")
+    return folder / "sweep.html"
+
+
 def train_many(classes, out):
     """A run of as many classes, on noise."""
     labels = np.repeat(np.arange(classes), 4)
@@ -106,7 +131,7 @@ def pages(tmp_path_factory):
     write_page(compared, place / "comparison.html")
     names = ("hostile", "several", "many", "folds")
     found = {name: place / name / "report.html" for name in names}
-    return {**found, "comparison": place / "comparison.html"}
+    return {**found, "comparison": place / "comparison.html", "sweep": draw_sweep(place)}
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +146,7 @@ def visit(pages, full):
     words = [f"{kinds[name]}:{path}" for name, path in pages.items()]
     command = ["node", str(FOLDER / "visit.cjs"), CHROMIUM, *words]
     done = subprocess.run(
-        command, capture_output=True, text=True, timeout=900 if len(full) > 1 else 280, check=False
+        command, capture_output=True, text=True, timeout=1500 if len(full) > 1 else 280, check=False
     )
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
@@ -144,7 +169,7 @@ def check_page(told, has_charts=True):
         assert chart["words"] >= 3, chart  # numbers at both axes, and what they are
 
 
-@pytest.mark.parametrize("name", ["hostile", "several", "many", "folds"])
+@pytest.mark.parametrize("name", ["hostile", "several", "many", "folds", "sweep"])
 def test_a_page_works_and_asks_for_nothing(visits, name):
     check_page(visits[name])
 
@@ -203,23 +228,46 @@ def test_of_many_classes_the_confused_ones_are_shown(visits):
     assert visits["several"]["matrix"] is None
 
 
+def train_clothes(out):
+    """A run over 10,000 test images of Fashion-MNIST, of few training images."""
+    images, labels = read_part("train")
+    parts = {"train": (images[:2_000], labels[:2_000]), "val": (images[-500:], labels[-500:])}
+    fit({**parts, "test": read_part("t10k")}, settings=QUICK, out=out)
+
+
+def read_part(name):
+    """Images [N, 28, 28] and labels of Debian's files of Fashion-MNIST."""
+    found = []
+    for kind, header, shape in (("images-idx3", 16, (-1, 28, 28)), ("labels-idx1", 8, (-1,))):
+        content = gzip.decompress((CLOTHES / f"{name}-{kind}-ubyte.gz").read_bytes())
+        found.append(np.frombuffer(content, np.uint8, offset=header).reshape(shape))
+    return found
+
+
+WIDE = ("digits", "photos", "clothes", "many", "two")
+
+
+@pytest.fixture(scope="module")
+def wide_visits(tmp_path_factory):
+    """What a browser saw of the pages of larger runs, and the pages."""
+    if not (STAMPS.is_dir() and CLOTHES.is_dir()):
+        pytest.skip("needs the Debian packages tuxpaint-stamps-default and dataset-fashion-mnist")
+    place = tmp_path_factory.mktemp("wide")
+    train("digits", {"train.epochs": 1, "model.name": "net"}, out=place / "digits")
+    train(STAMPS, {"train.strategy": "head"}, out=place / "photos")
+    train_clothes(place / "clothes")
+    train_many(500, place / "many")
+    two = np.random.default_rng(0).integers(0, 255, (60, 8, 8), dtype=np.uint8), np.arange(60) % 2
+    fit(two, settings=QUICK, out=place / "two")
+    pages = {name: place / name / "report.html" for name in WIDE}
+    return visit(pages, full=set(pages)), pages
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_pages_of_digits_photographs_clothes_two_and_500_classes_work(tmp_path):
-    stamps = Path("/usr/share/tuxpaint/stamps")
-    clothes = Path("/usr/share/datasets/fashion-mnist")
-    if not (stamps.is_dir() and clothes.is_dir()):
-        pytest.skip("needs the Debian packages tuxpaint-stamps-default and dataset-fashion-mnist")
-    own = {"train.epochs": 1, "model.name": "net"}
-    train("digits", own, out=tmp_path / "digits")
-    train(stamps, {"train.strategy": "head"}, out=tmp_path / "photos")
-    train(clothes, own, out=tmp_path / "clothes")
-    train_many(500, tmp_path / "many")
-    two = np.random.default_rng(0).integers(0, 255, (60, 8, 8), dtype=np.uint8), np.arange(60) % 2
-    fit(two, settings=QUICK, out=tmp_path / "two")
-    names = ("digits", "photos", "clothes", "many", "two")
-    pages = {name: tmp_path / name / "report.html" for name in names}
-    for told in visit(pages, full=set(pages)).values():
-        check_page(told)
-        check_use(told)
-    assert pages["clothes"].stat().st_size < 5_000_000
+@pytest.mark.parametrize("name", WIDE)
+def test_pages_of_digits_photographs_clothes_two_and_500_classes_work(wide_visits, name):
+    visits, pages = wide_visits
+    check_page(visits[name])
+    check_use(visits[name])
+    assert pages[name].stat().st_size < 5_000_000

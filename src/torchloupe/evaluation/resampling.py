@@ -16,6 +16,7 @@ from torchloupe.evaluation.ranking import Floats, Ranking, Weights, grouping
 DRAWS = 2000
 WEIGHTS_AT_ONCE = 2**22  # of all images in the draws that are computed together
 MOST_RANKED = 4 * 10**9  # weights read for AUROC and average precision; more would take minutes
+FEWEST_OF_CLASS = 3  # images, below which a class shares its draws with other small ones
 FEWEST_RANKED = 200  # draws of the two; with fewer their spread is not known well enough
 
 
@@ -46,8 +47,21 @@ class Answers:
 
     @property
     def strata(self) -> NDArray[np.int64]:
-        """The group of each image whose size every draw keeps: its class, where it has one."""
-        return np.zeros(len(self.labels), np.int64) if self.multi_label else self.labels
+        """The group of each image whose size every draw keeps: its class, where it has one.
+
+        One image drawn once is always the same and has no spread. So classes of fewer than
+        FEWEST_OF_CLASS images are one group; if that is one image, with the next larger class.
+        """
+        if self.multi_label:
+            return np.zeros(len(self.labels), np.int64)
+        counts = np.bincount(self.labels, minlength=self.classes)
+        order = np.argsort(counts, kind="stable")
+        small = int((counts < FEWEST_OF_CLASS).sum())
+        if small and counts[order[:small]].sum() == 1:
+            small += 1
+        group = np.arange(self.classes)
+        group[order[:small]] = order[small - 1]
+        return np.asarray(group[self.labels])
 
 
 class WeightedScores:

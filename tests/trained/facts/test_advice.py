@@ -94,3 +94,11 @@ def test_there_are_at_most_five_and_verdicts_come_first():
     assert titles(known)[0] == "Mend it"
     assert "Test on more images before you compare models" in titles(known)
     assert len(titles(known)) == MOST
+
+
+def test_the_command_for_a_verdict_has_the_settings_of_its_remedy():
+    remedy = "add images of these classes, or set more aside: --set data.test_fraction=0.3"
+    verdict = {"level": "warning", "remedy": remedy, "seen": "Seen", "verdict": "x"}
+    (first, *_) = suggest(replace(QUIET, verdicts=[verdict]))
+    assert first["command"].endswith(" --set data.test_fraction=0.3")
+    assert first["command"].startswith("loupe train ")

@@ -1,5 +1,6 @@
 """What to do next: at most five suggestions, each from a measured fact of the run."""
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from torchloupe.units import plural
 
 MOST = 5
 WANTED_ACCURACY = 0.99
+_SETTINGS = re.compile(r"--set [\w.]+=[\w.]+")  # in the remedy of a verdict
 Values = Mapping[str, Any]
 
 
@@ -76,7 +78,9 @@ def _mend_errors(known: Known) -> Advice:
     if not grave:
         return None
     first = grave[0]
-    return str(first["remedy"]), str(first["seen"]), f"loupe train {known.source}"
+    remedy = str(first["remedy"])
+    words = ["loupe train", known.source, *_SETTINGS.findall(remedy)]
+    return remedy, str(first["seen"]), " ".join(words)
 
 
 def _look_at_labels(known: Known) -> Advice:
