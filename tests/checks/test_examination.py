@@ -3,15 +3,18 @@
 import pytest
 import torch
 
+import planted_forums
 import planted_kinds
 import planted_models as planted
+import sound_forums
 import sound_kinds
 import sound_models as sound
 from torchloupe.checks.batches import judge_labels
 from torchloupe.checks.examination import check
 from torchloupe.errors import UsageError
 
-assert planted_kinds and sound_kinds  # which add to the tables of the two others
+assert planted_forums and planted_kinds  # which add to the tables of the two others
+assert sound_forums and sound_kinds
 NEEDS_STEPS = {"learning-rate-too-high", "learning-rate-too-low", "batch-not-learned"}
 
 

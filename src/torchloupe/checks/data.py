@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from torchloupe.checks.combined import find_ground_shortcut, find_joint_shortcut
 from torchloupe.checks.file_facts import list_properties, read_facts
 from torchloupe.checks.images import FEW, find_image_mistakes, judge_changes, judge_split_scales
 from torchloupe.checks.near_copies import (
@@ -103,10 +104,15 @@ def check_shortcuts(data: DataEvidence, *, thorough: bool) -> list[Verdict]:
     seconds = FILE_SECONDS_THOROUGHLY if thorough else FILE_SECONDS
     facts = read_facts(data.source.reader, rows.tolist(), names, seconds)
     labels = samples.labels[rows[: len(facts)]]
-    found += find_file_shortcuts(list_properties(facts), labels, samples.class_names)
+    properties = list_properties(facts)
+    found += find_file_shortcuts(properties, labels, samples.class_names)
+    if not found:
+        found += find_joint_shortcut(properties, labels, samples.class_names)
     if not contract.is_float:
         images = data.pixels.gather(rows).numpy()
-        found += find_border_shortcuts(images, samples.labels[rows], samples.class_names)
+        marks = find_border_shortcuts(images, samples.labels[rows], samples.class_names)
+        ground = find_ground_shortcut(images, samples.labels[rows], samples.class_names)
+        found += marks or ground
     return found
 
 

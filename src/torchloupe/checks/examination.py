@@ -20,6 +20,7 @@ from torchloupe.checks.parameters import find_frozen_random, find_unoptimized
 from torchloupe.checks.probing import judge_loss, judge_squashing, what_it_takes
 from torchloupe.checks.registration import find_hidden_layers, find_hidden_tensors
 from torchloupe.checks.subject import Subject, as_tensor, isolated, make_callable, unwrapped
+from torchloupe.checks.targets import judge_finite, judge_targets, maximizes
 from torchloupe.checks.verdicts import sift
 from torchloupe.config.schema import CheckConfig
 from torchloupe.errors import LoupeError, printable
@@ -137,6 +138,9 @@ def _examine_steps(
     started = time.perf_counter()
     flow = trace_flow(trial)
     clock.know((time.perf_counter() - started) / (WARM_STEPS + 2))
+    found = judge_finite(flow.outputs, flow.loss)
+    if found:
+        return found
     found = _judge_end(subject, flow, seen)
     if not hidden:
         found += find_hidden_tensors(trial.model, flow.strangers)
@@ -152,8 +156,8 @@ def _examine_steps(
     found += judge_behaviour(trial.model, trial.images)
     if all(v.verdict != "output-differs-between-evaluations" for v in found):
         found += judge_blindness(trial.model, trial.images)
-    if any(v.level == "error" for v in found):
-        return found
+    if any(v.level == "error" for v in found) or maximizes(subject.optimizer):
+        return found  # what climbs is not judged by a loss that falls
     return found + judge_learning(subject, clock)
 
 
@@ -165,7 +169,7 @@ def _judge_end(subject: Subject, flow: Flow, seen: Tensor) -> list[Verdict]:
     found = judge_outputs(takes, outputs, flow.function, flow.functions.last_layer)
     found = found or judge_squashing(asked, takes, outputs)
     found += judge_dropout(subject.model, flow.functions.last_layer)
-    found += judge_loss(asked, outputs)
+    found += judge_loss(asked, outputs) or judge_targets(asked, takes, outputs)
     found += judge_count(outputs, seen, subject.classes)
     found += judge_coverage(asked, outputs)
     if not found:

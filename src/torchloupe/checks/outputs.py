@@ -11,7 +11,10 @@ from torchloupe.run.events import Verdict
 NEAR_ONE = 1e-3  # by which a row of probabilities may miss a sum of 1
 ENOUGH = 16  # numbers between 0 and 1 that are hardly raw logits by chance
 SURELY = 1e-6  # chance that an output without an image is an accident of the sample
-_RAW = ("Addmm", "Mm", "Convolution", "MkldnnLinear", "Add", "Mean", "NativeBatchNorm")
+_RAW = (
+    *("Addmm", "Mm", "Convolution", "MkldnnLinear", "Add", "Mean", "NativeBatchNorm"),
+    *("LinalgVectorNorm", "Norm", "Sum", "Sqrt", "Pow", "Abs", "Softplus"),  # without an upper end
+)
 MOST_DROPPED = 0.9  # share from which dropout leaves hardly anything
 FAR = 4.0  # times what guessing costs, and as much more
 

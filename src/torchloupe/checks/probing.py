@@ -12,6 +12,7 @@ from torch import Tensor
 
 from torchloupe.checks.model import input_of
 from torchloupe.checks.subject import Subject
+from torchloupe.checks.targets import climbs_a_loss, maximizes
 from torchloupe.run.events import Verdict
 
 CLOSE = 1e-4  # relative difference of two losses that are the same
@@ -126,6 +127,8 @@ def judge_loss(subject: Subject, outputs: Tensor) -> list[Verdict]:
     ignored = _judge_labels(subject, outputs)
     if ignored or not pull.size < math.inf:
         return ignored
+    if maximizes(subject.optimizer):
+        return [] if _pulls_away(pull) else [climbs_a_loss()]
     return _judge_pull(pull)
 
 

@@ -45,12 +45,11 @@ def try_property(
     name: str, values: Sequence[str] | NDArray[np.float64], labels: Labels, classes: Sequence[str]
 ) -> Told:
     """How well `values` [N] tell `labels` [N]; numbers are put into BINS of equal counts."""
-    codes, words = _encode(values)
+    codes, words = encode_values(values)
     count = len(classes)
     shown = np.zeros(len(labels), dtype=np.int64)
     is_in: NDArray[np.float64] = np.zeros((len(labels), count))  # P(value | class) / P(value)
-    fold = np.empty(len(labels), dtype=np.int64)
-    fold[np.argsort(labels, kind="stable")] = np.arange(len(labels)) % FOLDS  # stratified
+    fold = fold_rows(labels)
     for number in range(FOLDS):
         out = fold == number
         counts = np.zeros((len(words), count))
@@ -134,7 +133,7 @@ def find_border_shortcuts(
         if own.sum() < FEWEST or (~own).sum() < FEWEST:
             continue
         hits, alarms, share = _try_pattern(ring, own)
-        if hits - alarms < LEAST_OF_CLASS or not _is_sure(hits - alarms, int(own.sum())):
+        if hits - alarms < LEAST_OF_CLASS or not is_sure(hits - alarms, int(own.sum())):
             continue
         found.append(
             Verdict(
@@ -198,18 +197,18 @@ def _is_shortcut(told: Told, labels: Labels) -> bool:
     count = len(labels)
     if count < 3 * FEWEST:
         return False
-    if told.gain >= LEAST_GAIN and _is_sure(told.gain, count):
+    if told.gain >= LEAST_GAIN and is_sure(told.gain, count):
         return True
     members = int((labels == told.best_class).sum())
-    return told.best >= LEAST_OF_CLASS and _is_sure(told.best, members)
+    return told.best >= LEAST_OF_CLASS and is_sure(told.best, members)
 
 
-def _is_sure(value: float, count: int) -> bool:
+def is_sure(value: float, count: int) -> bool:
     """Whether a difference of two shares, `value`, is far from 0 for so many images."""
     return bool(value * np.sqrt(count) / 0.5 >= SURE / 2)
 
 
-def _encode(
+def encode_values(
     values: Sequence[str] | NDArray[np.float64],
 ) -> tuple[NDArray[np.int64], list[str]]:
     """A code [N] for each value, and what each code stands for."""
@@ -223,6 +222,13 @@ def _encode(
         return np.searchsorted(edges, values, side="right").astype(np.int64), words
     kinds, codes = np.unique(np.array(values, dtype=object).astype(str), return_inverse=True)
     return codes.reshape(-1).astype(np.int64), [str(kind) for kind in kinds]
+
+
+def fold_rows(labels: Labels) -> NDArray[np.int64]:
+    """The fold [N] of each image, the same number of each class in all of them."""
+    fold = np.empty(len(labels), dtype=np.int64)
+    fold[np.argsort(labels, kind="stable")] = np.arange(len(labels)) % FOLDS
+    return fold
 
 
 def _find_best_class(is_in: NDArray[np.float64], labels: Labels, count: int) -> tuple[int, float]:

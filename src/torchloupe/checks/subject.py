@@ -51,6 +51,9 @@ class Subject:
         model, optimizer, loss = copy.deepcopy((self.model, self.optimizer, self.loss), memo)
         for module in model.modules():
             module._compiled_call_impl = None  # it calls no hooks
+        for own, new in zip(self.model.parameters(), model.parameters(), strict=True):
+            for hook in (own._backward_hooks or {}).values():  # copies have none
+                new.register_hook(hook)
         return replace(self, model=model, optimizer=optimizer, loss=loss)
 
     def of_first(self, count: int) -> "Subject":

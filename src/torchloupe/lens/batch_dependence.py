@@ -30,14 +30,14 @@ class Dependence:
 def find_dependence(model: nn.Module, images: Tensor) -> Dependence | None:
     """How the logits of the first of `images` [B, C, H, W] depend on those beside it.
 
-    Two batches are compared that differ in all images but the first, then a batch of one with
-    one of four. Random numbers are the same in all; a model that fails on a batch of one is only
-    compared in larger ones.
+    Two batches are compared that differ in all images but that one, which has others before and
+    after it; then a batch of one with one of four. Random numbers are the same in all; a model
+    that fails on a batch of one is only compared in larger ones.
     """
     first = images[:1]
     places = [(place % len(images)) for place in range(1, COMPANY)]
     others = images[places]
-    ours = _first_rows(model, torch.cat([first, others]))
+    ours = _rows_among(model, first, others)
     theirs = _among_others(model, first, others)
     gap = gap_of(ours[-1][1], theirs[-1][1])
     tolerance = max(CLOSE, 16 * torch.finfo(ours[-1][1].dtype).eps)
@@ -61,9 +61,9 @@ def _among_others(model: nn.Module, first: Tensor, others: Tensor) -> list[tuple
     """The first image with images that are certain to be different from `others`."""
     mirrored = others.flip(-1)
     try:
-        return _first_rows(model, torch.cat([first, -mirrored]))
+        return _rows_among(model, first, -mirrored)
     except Exception:  # a model may look values up in a table, which has none below 0
-        return _first_rows(model, torch.cat([first, mirrored.roll(1, 0)]))
+        return _rows_among(model, first, mirrored.roll(1, 0))
 
 
 def is_random(model: nn.Module, images: Tensor) -> bool:
@@ -94,6 +94,8 @@ def layer_outputs(model: nn.Module, images: Tensor, seed: int = 0) -> list[tuple
 
     def keep(name: str) -> Any:
         def look(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            if isinstance(output, tuple) and output:  # of attention and recurrent layers
+                output = output[0]
             if isinstance(output, Tensor) and output.ndim and len(output) == len(images):
                 found.append((name, output.detach().clone()))
 
@@ -117,8 +119,12 @@ def layer_outputs(model: nn.Module, images: Tensor, seed: int = 0) -> list[tuple
     return [*found, ("", output)]
 
 
-def _first_rows(model: nn.Module, images: Tensor) -> list[tuple[str, Tensor]]:
-    return [(name, output[0]) for name, output in layer_outputs(model, images)]
+def _rows_among(model: nn.Module, image: Tensor, others: Tensor) -> list[tuple[str, Tensor]]:
+    """What the layers give `image`, second in a batch: a layer that runs along the batch, such as
+    an LSTM with batch_first=False, passes on what came before.
+    """
+    batch = torch.cat([others[:1], image, others[1:]])
+    return [(name, output[1]) for name, output in layer_outputs(model, batch)]
 
 
 def _first_difference(

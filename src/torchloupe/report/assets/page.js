@@ -179,7 +179,10 @@ function drawMap(figure) {
     const distance = (x(map.x[k]) - px) ** 2 + (y(map.y[k]) - py) ** 2;
     return pick(k) && distance < best[1] ? [k, distance] : best;
   }, [-1, Infinity]);
+  let isByKey = false; // then a page that scrolls under a resting pointer hides nothing
   svg.addEventListener("pointermove", (event) => {
+    if (isByKey && !event.movementX && !event.movementY) return;
+    isByKey = false;
     const bounds = svg.getBoundingClientRect();
     const scale = box.width / bounds.width;
     const [k, distance] = nearest((event.clientX - bounds.left) * scale, (event.clientY - bounds.top) * scale, () => true);
@@ -187,13 +190,14 @@ function drawMap(figure) {
     else hide();
   });
   const hide = () => { tip.hidden = true; ring.setAttribute("visibility", "hidden"); };
-  svg.addEventListener("pointerleave", hide);
+  svg.addEventListener("pointerleave", () => { if (!isByKey) hide(); });
   svg.addEventListener("blur", hide);
   svg.addEventListener("keydown", (event) => {
     const move = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
     if (event.key === "Enter" && at >= 0) openImages(facts.images.id[map.image[at]], [map.image[at]], 1);
     if (!move) return;
     event.preventDefault();
+    isByKey = true;
     if (at < 0) { show(0); return; }
     const [px, py] = [x(map.x[at]), y(map.y[at])];
     const ahead = (k) => k !== at && (x(map.x[k]) - px) * move[0] + (y(map.y[k]) - py) * move[1] > 0.5;

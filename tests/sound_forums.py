@@ -1,0 +1,164 @@
+"""Set-ups that look like a mistake of planted_forums and are none."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from planted_forums import Attending, Rows, adam
+from planted_models import Case, Net, case, data
+from sound_models import sound
+
+
+@sound
+def an_lstm_along_the_rows() -> Case:
+    model = Rows(batch_first=True)
+    return case(model, optimizer=adam(model))
+
+
+@sound
+def an_lstm_of_a_permuted_batch() -> Case:
+    class Permuted(Rows):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.fc(self.rnn(x.squeeze(1).transpose(0, 1))[0][-1])
+
+    model = Permuted(batch_first=False)
+    return case(model, optimizer=adam(model))
+
+
+@sound
+def attention_along_the_rows() -> Case:
+    model = Attending(batch_first=True)
+    return case(model, optimizer=adam(model))
+
+
+@sound
+def lengths_of_capsules() -> Case:
+    class Capsules(Net):
+        def __init__(self) -> None:
+            super().__init__(20)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x).view(len(x), 5, 4).norm(dim=2)
+
+    model = Capsules()
+    return case(model, nn.MultiMarginLoss(), adam(model))
+
+
+@sound
+def a_likelihood_that_is_climbed() -> Case:
+    def likelihood(out: Tensor, y: Tensor) -> Tensor:
+        return out.log_softmax(dim=1).gather(1, y[:, None]).mean()
+
+    model = Net()
+    optimizer = torch.optim.SGD(model.parameters(), 0.05, maximize=True)
+    return case(model, likelihood, optimizer)
+
+
+@sound
+def labels_that_share_an_image() -> Case:
+    images, labels = data()
+    rows = F.one_hot(labels, 5).float() + F.one_hot((labels + 1) % 5, 5).float()
+    model = Net()
+    return case(model, nn.CrossEntropyLoss(), adam(model), (images, rows / 2))
+
+
+@sound
+def a_mixture_with_the_next_image() -> Case:
+    def loss(out: Tensor, y: Tensor) -> Tensor:
+        return 0.7 * F.cross_entropy(out, y) + 0.3 * F.cross_entropy(out, y.flip(0))
+
+    model = Net()
+    return case(model, loss, adam(model))
+
+
+@sound
+def what_a_teacher_says() -> Case:
+    images, labels = data()
+    rows = torch.softmax(F.one_hot(labels, 5) * 3.0, dim=1)
+
+    def loss(out: Tensor, y: Tensor) -> Tensor:
+        return F.kl_div(out.log_softmax(dim=1), y, reduction="batchmean")
+
+    model = Net()
+    return case(model, loss, adam(model), (images, rows))
+
+
+@sound
+def features_rounded_with_a_gradient() -> Case:
+    class Rounded(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            h = self.features(x)
+            return self.fc2(h + ((h * 16).round() / 16 - h).detach())
+
+    model = Rounded()
+    return case(model, optimizer=adam(model))
+
+
+@sound
+def the_larger_of_two_outputs_a_class() -> Case:
+    class Maxed(Net):
+        def __init__(self) -> None:
+            super().__init__(10)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x).view(-1, 5, 2).amax(dim=2)
+
+    model = Maxed()
+    return case(model, optimizer=adam(model))
+
+
+@sound
+def paths_dropped_in_training_alone() -> Case:
+    class Dropping(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            h = self.features(x)
+            return self.fc2(h * (torch.rand(len(x), 1) < 0.8) / 0.8 if self.training else h)
+
+    model = Dropping()
+    return case(model, optimizer=adam(model))
+
+
+@sound
+def evidence_for_classes() -> Case:
+    def loss(out: Tensor, y: Tensor) -> Tensor:
+        alpha = F.softplus(out) + 1
+        right = alpha.gather(1, y[:, None]).squeeze(1)
+        return (torch.digamma(alpha.sum(dim=1)) - torch.digamma(right)).mean()
+
+    model = Net()
+    return case(model, loss, adam(model))
+
+
+@sound
+def a_positive_for_most_images() -> Case:
+    images, labels = data()
+    rows = F.one_hot(labels, 5).float()
+    rows[:, 0] = 1
+    model = Net()
+    return case(model, nn.BCEWithLogitsLoss(), adam(model), (images, rows))
+
+
+@sound
+def weights_of_one_length() -> Case:
+    layers = [nn.Flatten(), nn.Linear(144, 64), nn.SiLU(), nn.Linear(64, 5)]
+    nn.utils.parametrizations.weight_norm(layers[1])
+    model = nn.Sequential(*layers)
+    return case(model, optimizer=adam(model))
+
+
+@sound
+def patches_mixed_without_attention() -> Case:
+    class Mixer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed, self.norm = nn.Linear(12, 32), nn.LayerNorm(32)
+            self.rows = nn.Sequential(nn.Linear(12, 24), nn.GELU(), nn.Linear(24, 12))
+            self.head = nn.Linear(32, 5)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.embed(x.squeeze(1))
+            x = x + self.rows(self.norm(x).transpose(1, 2)).transpose(1, 2)
+            return self.head(x.mean(dim=1))
+
+    model = Mixer()
+    return case(model, optimizer=torch.optim.AdamW(model.parameters(), 1e-3))
