@@ -53,7 +53,7 @@ class Subject:
             module._compiled_call_impl = None  # it calls no hooks
         for own, new in zip(self.model.parameters(), model.parameters(), strict=True):
             for hook in (own._backward_hooks or {}).values():  # copies have none
-                new.register_hook(hook)
+                new.register_hook(hook)  # type: ignore[no-untyped-call]
         return replace(self, model=model, optimizer=optimizer, loss=loss)
 
     def of_first(self, count: int) -> "Subject":

@@ -42,7 +42,7 @@ def judge_targets(subject: Subject, takes: str, outputs: Tensor) -> list[Verdict
         return []
     if takes == "logits" and subject.labels.shape == outputs.shape:
         return _judge_several(subject.labels)
-    if subject.labels.ndim == 1 and len(subject.labels.unique()) > 1:
+    if subject.labels.ndim == 1 and bool((subject.labels != subject.labels[0]).any()):
         return _judge_order(subject, outputs)
     return []
 
