@@ -5,7 +5,8 @@
 
 Each is a process of its own with the profile of the machine at hand, as from the second training
 on; the first one measures it, which has a row of its own. `--avx2` lets torch, oneDNN and MKL use
-no newer instructions: frequencies, caches and memory stay those of this machine.
+no newer instructions: frequencies, caches and memory stay those of this machine. Bytecode is kept
+in a folder of its own, as it is wherever pip has installed a package; the first run makes it.
 """
 
 import argparse
@@ -30,21 +31,48 @@ SEEDS = 5
 MOST_SECONDS = 15.0
 LEAST_MEAN, LEAST = 0.98, 0.97
 MOST_START = 1.0
-# From torch imported to the loop's first step: our imports, data, model, checks, run folder.
+# The command until the loop's first step: what comes before and after the import of torch.
 START = """
 import os, sys, time
-import torch
-begin, cpu = time.perf_counter(), time.process_time()
+begin, marks = time.perf_counter(), []
+import importlib.util
 def resident():
     return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
-memory = resident()
-import torchloupe.cli.main
-import torchloupe.train.execution as execution
-def timed(*given, **more):
-    took = time.perf_counter() - begin, time.process_time() - cpu
-    print("STARTED", *took, memory, resident(), flush=True)
+def mark():
+    marks.append((time.perf_counter(), time.process_time(), resident()))
+class Watch:
+    def find_spec(self, name, path=None, target=None):
+        if name != "torch":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec("torch")
+        load = spec.loader.exec_module
+        def timed(module):
+            mark()
+            load(module)
+            mark()
+            sys.meta_path.insert(0, Late())
+        spec.loader.exec_module = timed
+        return spec
+class Late:
+    def find_spec(self, name, path=None, target=None):
+        if name != "torchloupe.train.execution":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        load = spec.loader.exec_module
+        def patched(module):
+            load(module)
+            module.run_loop = first_step
+        spec.loader.exec_module = patched
+        return spec
+def first_step(*given, **more):
+    mark()
+    (before, _, _), (torch, cpu, memory), (step, used, resident) = marks
+    print("STARTED", step - torch, used - cpu, before - begin, memory, resident, flush=True)
     os._exit(0)
-execution.run_loop = timed
+sys.meta_path.insert(0, Watch())
+import torchloupe.cli.main
 sys.argv = ["loupe", "train", "digits", "--out", sys.argv[1], "--quiet"]
 torchloupe.cli.main.run()
 """
@@ -65,14 +93,16 @@ def make_table(seeds: int = SEEDS, *, avx2: bool = False) -> Table:
     table = Table("machine", title, ("", "seconds", "processor seconds", "test accuracy, %"))
     with tempfile.TemporaryDirectory() as folder:
         environment = {**os.environ, "XDG_CACHE_HOME": f"{folder}/cache", **(AVX2 if avx2 else {})}
+        environment |= {"PYTHONPYCACHEPREFIX": f"{folder}/bytecode", "PYTHONDONTWRITEBYTECODE": ""}
         first = train(Path(folder, "first"), 0, environment)
         runs = [train(Path(folder, f"run-{k}"), k, environment) for k in range(seeds)]
         starts = [start(Path(folder, f"start-{k}"), environment) for k in range(seeds)]
         words = choices(Path(folder, "run-0"))
     table.add("the first, which measures the machine", *row([first]))
     table.add(f"seeds 0 to {seeds - 1}", *row(runs))
-    wall, cpu, imported, stepping = zip(*starts, strict=True)
+    wall, cpu, words_read, imported, stepping = zip(*starts, strict=True)
     table.add("from torch imported to the first step", spread(wall), spread(cpu), "")
+    table.add("before torch: the command line is read", spread(words_read), "", "")
     seconds = [run["seconds"] for run in runs]
     right = [run["accuracy"] for run in runs]
     mean = statistics.mean(right)
@@ -122,15 +152,14 @@ def train(out: Path, seed: int, environment: dict[str, str]) -> dict[str, float]
     }
 
 
-def start(out: Path, environment: dict[str, str]) -> tuple[float, float, float, float]:
-    """From torch imported to the first step: seconds and processor seconds; then the memory in MB
-    when torch is imported and at the first step (Linux).
+def start(out: Path, environment: dict[str, str]) -> tuple[float, ...]:
+    """From torch imported to the first step: seconds and processor seconds; the seconds before the
+    import; then the memory in MB when torch is imported and at the first step (Linux).
     """
     done = subprocess.run([sys.executable, "-c", START, str(out)], env=environment, check=True,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)  # fmt: skip
     line = next(line for line in done.stdout.splitlines() if line.startswith("STARTED"))
-    wall, cpu, imported, stepping = map(float, line.split()[1:])
-    return wall, cpu, imported, stepping
+    return tuple(map(float, line.split()[1:]))
 
 
 def choices(run: Path) -> str:

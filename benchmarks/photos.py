@@ -44,8 +44,8 @@ from torchvision import transforms
 from turns import Answer, Failure, Spread, answer, ask, run_loupe, say
 
 from torchloupe.cli.main import run as run_command
-from torchloupe.config.schema import Config, DataConfig
-from torchloupe.config.text import change
+from torchloupe.config.schema import DataConfig
+from torchloupe.config.settings import Settings
 from torchloupe.hardware.precision import Precision
 from torchloupe.model.backbones import input_spec_of, load_pretrained
 from torchloupe.model.transfer import LITE, LiteBody, Transfer, make_transfer
@@ -232,8 +232,8 @@ def extract(
     model, rows = make_backbone(), np.arange(min(most, len(run_data.samples)))
     if not eager:
         batch_8 = next(iter(run_data.scan_rows(rows[:8], CPU)))
-        config = change(Config(), {"hardware.precision": "fp32"})
-        found, _ = choose_feature_format(config, {}, model, batch_8)
+        settings = Settings().with_default({"hardware.precision": "fp32"})
+        found, _ = choose_feature_format(settings, model, batch_8)
         name = found.get("hardware.precision", "fp32")
         start = time.perf_counter()
         values = compute_features(model, run_data, Precision(name, CPU), rows, 1, lambda *_: None)

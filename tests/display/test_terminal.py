@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.text import Text
 
 from torchloupe.display.terminal import Above, LineDisplay, LiveDisplay, Silent, make_display
+from torchloupe.run.events import Choice, Note
 
 FACTS = {
     "run": "runs/digits-001",
@@ -97,6 +98,18 @@ def test_silent_shows_notes_and_nothing_else() -> None:
     stream = io.StringIO()
     play(Silent(stream))
     assert stream.getvalue().splitlines() == NOTES
+
+
+def test_only_silent_leaves_out_notes_on_choices() -> None:
+    shown = []
+    for make in (Silent, LineDisplay):
+        stream = io.StringIO()
+        display = make(stream)
+        display.record(Choice("a narrow net"))
+        display.record(Note("a class has one image"))
+        shown.append(stream.getvalue().splitlines())
+    assert shown[0] == ["note: a class has one image"]
+    assert shown[1] == ["note: a narrow net", "note: a class has one image"]
 
 
 @pytest.mark.parametrize("width", [20, 50, 80, 200])

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import sklearn.metrics as sk
 
-from torchloupe.evaluation.ranking import Ranking
+from torchloupe.evaluation import ranking
+from torchloupe.evaluation.ranking import Ranking, grouping
 
 
 @pytest.mark.parametrize("digits", [None, 2, 1, 0])
@@ -44,3 +45,17 @@ def test_images_of_one_kind_have_no_auroc(positive, expected):
     assert np.isnan(auroc).all()
     assert precision.tolist() == pytest.approx([expected], nan_ok=True)
     assert (ranking.has_positives, ranking.has_negatives) == (positive, not positive)
+
+
+def test_dense_and_sparse_groupings_give_the_same_sums(monkeypatch):
+    random = np.random.default_rng(0)
+    groups = random.integers(0, 6, 50)  # 5 is left out
+    weights = random.integers(0, 4, (50, 7)).astype(np.float32)
+    dense = grouping(groups, 5)
+    monkeypatch.setattr(ranking, "DENSE_NUMBERS", 0)
+    sparse = grouping(groups, 5)
+    assert isinstance(dense, np.ndarray)
+    assert not isinstance(sparse, np.ndarray)
+    expected = [weights[groups == group].sum(axis=0) for group in range(5)]
+    assert np.array_equal(dense @ weights, expected)
+    assert np.array_equal(sparse @ weights, expected)

@@ -150,3 +150,15 @@ slow += ("pyarrow.compute", "torchloupe.trained.facts.page", "torchloupe.studies
 print("LOADED", [name for name in slow if name in sys.modules])
 """
     assert python("-c", script).splitlines()[-1] == "LOADED []"
+
+
+def test_a_small_run_ends_without_what_it_does_not_need(tmp_path: Path) -> None:
+    script = f"""
+import sys
+from torchloupe.cli.main import run
+words = "train digits --model net --epochs 1 --quiet --out {tmp_path / "run"}".split()
+assert run(words) == 0
+slow = ("scipy", "sklearn", "pandas", "torchvision", "timm", "torch._dynamo", "pyarrow.dataset")
+print("LOADED", [name for name in slow if name in sys.modules])
+"""
+    assert python("-c", script).splitlines()[-1] == "LOADED []"

@@ -32,6 +32,7 @@ from torchloupe.display.progress import (
     format_loss,
 )
 from torchloupe.errors import printable
+from torchloupe.run.events import Choice
 from torchloupe.units import format_count, format_seconds
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def _never_raise(method: Method) -> Method:
 
 
 class Silent:
-    """`--quiet`: warnings and notes only."""
+    """`--quiet`: warnings and notes only, but none on choices."""
 
     def __init__(self, stream: TextIO | None) -> None:
         self.stream = stream
@@ -76,12 +77,15 @@ class Silent:
     @_never_raise
     def record(self, event: Mapping[str, Any]) -> None:
         """Show a note, a verdict or a bad step."""
-        trouble = describe_trouble(event)
-        if trouble:
-            self._line(trouble)
+        if not isinstance(event, Choice):
+            self._trouble(event)
 
     def close(self) -> None:
         """There is nothing to close."""
+
+    def _trouble(self, event: Mapping[str, Any]) -> None:
+        if trouble := describe_trouble(event):
+            self._line(trouble)
 
     def _line(self, text: str) -> None:
         if self.stream is not None:
@@ -107,7 +111,7 @@ class LineDisplay(Silent):
     @_never_raise
     def record(self, event: Mapping[str, Any]) -> None:
         """Show the line of an epoch that this event completes, a note or a phase."""
-        super().record(event)
+        self._trouble(event)
         if "about" in event:
             self._line(printable(event["about"], limit=1000))
         for row in self.progress.record(event):

@@ -11,14 +11,19 @@ from numpy.typing import NDArray
 
 Weights = NDArray[np.float32]  # how often each image counts, a column for each draw [N, D]
 Floats = NDArray[np.float64]
+DENSE_NUMBERS = 2**20  # of a dense matrix of groups
 
 
 def grouping(groups: NDArray[Any], count: int) -> Any:
-    """The sparse matrix [count, N] that sums weights [N, D] over the images of each group.
+    """The matrix [count, N] that sums weights [N, D] over the images of each group.
 
     `groups` [N] are numbers; images of a group of `count` or more are left out. Sums of whole
     numbers in float32 are exact up to 2**24. The product takes a fifth of NumPy's reduceat.
+    A small matrix is dense, so that small test sets don't wait for scipy.sparse to be imported.
     """
+    if count * len(groups) <= DENSE_NUMBERS:
+        dense: NDArray[np.float32] = (groups == np.arange(count)[:, None]).astype(np.float32)
+        return dense
     rows = np.argsort(groups, kind="stable")
     ends = np.searchsorted(groups[rows], np.arange(count + 1))
     rows = rows[: ends[-1]]

@@ -12,6 +12,7 @@ from torchloupe.prepare.objects import UserObjects, facts_of
 from torchloupe.prepare.run_data import RunData
 from torchloupe.prepare.strategy import Decision
 from torchloupe.recipes.machine import choose_by_machine, describe_choices
+from torchloupe.run.events import Chosen
 from torchloupe.speed.machine import known_profile
 
 OPEN = ("auto", "residual")  # networks whose steps a profile can tell
@@ -42,7 +43,7 @@ def decide_by_machine(
     values = choose_by_machine(decision.settings, facts_of(run_data), profile)
     if not values:
         return decision
-    note = describe_choices(values, profile)
+    note = Chosen(describe_choices(values, profile))
     return replace(
         decision,
         settings=decision.settings.with_measured(values),

@@ -33,6 +33,7 @@ from torchloupe.prepare.objects import (
 )
 from torchloupe.prepare.run_data import RunData
 from torchloupe.recipes.choice import fill_in
+from torchloupe.run.events import Chosen
 from torchloupe.speed.choice import choose_speed, repeat_batch
 
 FORMAT_IMAGES = 8  # that number formats are compared on
@@ -108,7 +109,7 @@ def measure(
         make_optimizer = partial(build_optimizer, settings.config, objects.without_optimizer())
         epochs = guess_epochs(budget, model, feed, loss, make_optimizer, precision)
         settings = settle(open_settings, run_data, {**found, "train.epochs": epochs})
-    return Measured(settings, model, precision, budget, (*notes, *why))
+    return Measured(settings, model, precision, budget, (*notes, *map(Chosen, why)))
 
 
 def _choose_format(

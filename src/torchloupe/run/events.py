@@ -36,6 +36,15 @@ class Note(Event):
     note: str
 
 
+@dataclass(frozen=True, eq=False)
+class Choice(Note):
+    """A note on what was chosen and why; `--quiet` leaves it out."""
+
+
+class Chosen(str):
+    """The text of a note that is a Choice."""
+
+
 Level = Literal["error", "warning", "note"]
 
 

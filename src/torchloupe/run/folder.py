@@ -25,7 +25,7 @@ from torchloupe.errors import (
     printable,
 )
 from torchloupe.run import checkpoint
-from torchloupe.run.events import Event, Note, read_events
+from torchloupe.run.events import Choice, Chosen, Event, Note, read_events
 from torchloupe.run.json_files import finite, write_json
 from torchloupe.run.ledger import INDEX, Ledger
 from torchloupe.run.listener import Listener
@@ -134,8 +134,8 @@ class RunFolder:
         self._pass_on(event)
 
     def note(self, text: str) -> None:
-        """Record a note."""
-        self.record(Note(text))
+        """Record a note; `Chosen` text is one on a choice."""
+        self.record(Choice(text) if isinstance(text, Chosen) else Note(text))
 
     def _pass_on(self, event: Event) -> None:
         for listener in self.listeners:

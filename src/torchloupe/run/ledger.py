@@ -24,6 +24,7 @@ from torchloupe.data.samples import Samples
 from torchloupe.distributed.world import ALONE, World
 from torchloupe.errors import CheckpointError, ResourceError, printable
 from torchloupe.system import files
+from torchloupe.system.arrow import lists_column, read_table, text_column
 
 VALUES, INDEX = "samples.npy", "samples.parquet"
 COLUMNS = ("loss", "margin", "right")
@@ -179,12 +180,12 @@ def measure(logits: Tensor, labels: Tensor) -> Tensor:
 def write_index(path: Path, samples: Samples, rows: Rows) -> None:
     """Write the id and the label of each of `rows`; labels are class names, or lists of them."""
     names = np.array(samples.class_names, dtype=object)
-    ids = pa.array([str(name) for name in samples.ids[rows]], pa.string())
+    ids = text_column(str(name) for name in samples.ids[rows])
     labels: Any = samples.labels[rows]
     if samples.is_multi_label:
-        column = pa.array([[str(n) for n in names[row > 0.5]] for row in labels])
+        column = lists_column([[str(n) for n in names[row > 0.5]] for row in labels])
     else:
-        column = pa.array(names[labels], pa.string())
+        column = text_column(map(str, names[labels]))
     facts = {"columns": json.dumps(COLUMNS), "class_names": json.dumps(list(samples.class_names))}
     table = pa.table({"id": ids, "label": column}).replace_schema_metadata(facts)
     with files.replacing(path) as file:
@@ -205,7 +206,7 @@ def read_ledger(folder: Path) -> tuple[NDArray[np.float16], pa.Table]:
     """
     try:
         values = np.load(folder / VALUES, mmap_mode="r", allow_pickle=False)
-        index = pq.read_table(folder / INDEX)
+        index = read_table(folder / INDEX)
     except FileNotFoundError:
         raise CheckpointError(
             f"{printable(folder)} has no {VALUES}",

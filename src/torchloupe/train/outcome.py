@@ -30,6 +30,7 @@ from torchloupe.run.folder import RunFolder
 from torchloupe.run.state import evaluated_weights
 from torchloupe.run.weights import load_weights
 from torchloupe.system import files
+from torchloupe.system.arrow import lists_column, number_column, text_column
 from torchloupe.train.verdicts import judge_results
 from torchloupe.trained.suspects import write_suspects
 
@@ -176,17 +177,16 @@ def write_predictions(path: Path, outputs: Outputs, run_data: RunData, contract:
     names = np.array(contract.class_names, dtype=object)
     p, rows = outputs.probabilities(contract.temperature), outputs.rows
     ids = run_data.samples.ids[rows] if len(run_data.samples) else rows
-    columns: dict[str, Any] = {"id": pa.array([str(i) for i in ids], pa.string())}
+    columns: dict[str, Any] = {"id": text_column(str(i) for i in ids)}
     for name, values in (("label", outputs.labels), ("prediction", outputs.predictions)):
         columns[name] = (
-            [[str(n) for n in names[row > 0]] for row in values]
+            lists_column([[str(n) for n in names[row > 0]] for row in values])
             if outputs.multi_label
-            else pa.array(names[values], pa.string())
+            else text_column(map(str, names[values]))
         )
-    columns["confidence"] = p.max(axis=1)
+    columns["confidence"] = number_column(p.max(axis=1))
     if p.shape[1] <= MOST_PROBABILITIES:
-        flat = pa.array(np.ascontiguousarray(p).reshape(-1))
-        columns["probabilities"] = pa.FixedSizeListArray.from_arrays(flat, p.shape[1])
+        columns["probabilities"] = number_column(p)
     table = pa.table(columns).replace_schema_metadata({"class_names": json.dumps(list(names))})
     with files.replacing(path) as file:
         pq.write_table(table, file)

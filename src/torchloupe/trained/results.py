@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from torchloupe.errors import DataError
 from torchloupe.prepare.run_data import RunData
@@ -13,6 +12,7 @@ from torchloupe.report.colours import to_pixels
 from torchloupe.report.scores import MOST_CLASSES, Mistake, draw_confusion, draw_mistakes
 from torchloupe.run.events import Results
 from torchloupe.run.json_files import read_json
+from torchloupe.system.arrow import read_table
 
 MOST_MISTAKES = 24
 
@@ -40,7 +40,7 @@ def find_mistakes(
     """The wrong predictions of a run, the most confident first; none for a stream."""
     if run_data.source.kind == "stream" or not predictions.is_file():
         return
-    table = pq.read_table(predictions, columns=["id", "label", "prediction", "confidence"])
+    table = read_table(predictions, ["id", "label", "prediction", "confidence"])
     wrong = [row for row in table.to_pylist() if row["label"] != row["prediction"]]
     wrong = sorted(wrong, key=lambda row: -row["confidence"])[:most]
     wanted = {row["id"] for row in wrong}

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from torchloupe.checks.label_noise import (
@@ -32,6 +31,7 @@ from torchloupe.errors import CheckpointError
 from torchloupe.run.events import Verdict
 from torchloupe.run.json_files import read_json
 from torchloupe.system import files
+from torchloupe.system.arrow import numbers_of, read_table
 from torchloupe.trained.samples import SampleTable, read_samples
 
 NAME = "suspected-labels.csv"
@@ -99,14 +99,14 @@ def _read_predictions(folder: Path) -> _Predicted | None:
     path = folder / "predictions.parquet"
     if not path.is_file():
         return None
-    table = pq.read_table(path)
+    table = read_table(path)
     is_single = pa.types.is_string(table.schema.field("label").type)
     if not is_single or "probabilities" not in table.column_names or not len(table):
         return None
     names = json.loads((table.schema.metadata or {})[b"class_names"])
     number = {name: k for k, name in enumerate(names)}
     labels = np.array([number[name] for name in table["label"].to_pylist()])
-    shares = np.array(table["probabilities"].to_pylist(), dtype=np.float64)
+    shares = numbers_of(table["probabilities"]).reshape(len(table), -1).astype(np.float64)
     return _Predicted(table["id"].to_pylist(), names, labels, shares)
 
 

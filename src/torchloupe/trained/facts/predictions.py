@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
+
+from torchloupe.system.arrow import numbers_of, read_table
 
 Truth = NDArray[Any]  # class numbers [N], or 0 and 1 [N, K] where images have several labels
 
@@ -62,7 +63,7 @@ def read_predictions(path: Path, class_names: tuple[str, ...]) -> Predictions | 
     """The table at `path`; None where there is none, or where it is of other classes."""
     if not path.is_file():
         return None
-    table = pq.read_table(path)
+    table = read_table(path)
     names = tuple(json.loads((table.schema.metadata or {}).get(b"class_names", b"null") or "null"))
     if names != class_names or not len(table):
         return None
@@ -70,13 +71,13 @@ def read_predictions(path: Path, class_names: tuple[str, ...]) -> Predictions | 
     labels, said = table["label"].to_pylist(), table["prediction"].to_pylist()
     probabilities = None
     if "probabilities" in table.column_names:
-        flat = table["probabilities"].combine_chunks().flatten().to_numpy()
+        flat = numbers_of(table["probabilities"])
         probabilities = flat.reshape(len(table), len(names)).astype(np.float64)
     return Predictions(
         tuple(table["id"].to_pylist()),
         _as_numbers(labels, number),
         _as_numbers(said, number),
-        table["confidence"].to_numpy().astype(np.float64),
+        numbers_of(table["confidence"]).astype(np.float64),
         probabilities,
         names,
     )
