@@ -1,5 +1,7 @@
 """Forwards without gradients: modes, number formats, shortage of memory, probabilities."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -104,8 +106,42 @@ def test_sizes_that_give_the_bits_of_a_full_batch_are_found_and_not_filled_up() 
     model = Odd(4)
     sizes = find_equal_sizes(model, images)
     assert sizes == (4, 8)
-    for count, computed in ((1, 4), (4, 4), (5, 8), (9, 16), (16, 16), (17, 32)):
+    for count, computed in ((1, 4), (4, 4), (5, 8), (9, 16), (16, 16), (17, 4), (25, 16)):
         part = images.repeat(2, 1, 1, 1)[:count]
         assert torch.equal(forward(model, part, sizes=sizes), forward(model, part))
         forward(model, part, sizes=sizes)
         assert model.computed == computed
+
+
+class Picky(nn.Module):
+    """A linear layer whose rows have other bits where they are few, as in some libraries."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(4, 3)
+        self.computed, self.rows = 0, 0
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.computed = len(images)
+
+        def be_picky(_: nn.Module, inputs: tuple[torch.Tensor], found: torch.Tensor) -> Any:
+            self.rows = len(inputs[0])
+            return found if self.rows >= BATCH_MULTIPLE else found + 1e-6
+
+        with self.head.register_forward_hook(be_picky, prepend=True):
+            logits: torch.Tensor = self.head(images.flatten(1))
+        return logits
+
+
+def test_a_head_that_differs_in_small_batches_gets_more_rows_and_not_more_images() -> None:
+    images, model = torch.rand(BATCH_MULTIPLE, 1, 2, 2), Picky()
+    with eval_mode(model):
+        full = model(images)
+        assert not torch.equal(model(images[:1]), full[:1])  # this is what has to be made good
+        sizes = find_equal_sizes(model, images)
+        assert sizes == (1, 2, 4, 8)
+        for count in (1, 3, 8):
+            found = forward(model, images[:count], sizes=sizes)
+            assert torch.equal(found, full[:count])
+            assert model.rows == BATCH_MULTIPLE and model.computed < BATCH_MULTIPLE
+    assert not model.head._forward_hooks and not model.head._forward_pre_hooks

@@ -1,10 +1,12 @@
 """Forward passes without gradients, in batches whose size never changes the bits."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from torchloupe.hardware.memory import MicroBatchLimit, in_micro_batches
 from torchloupe.hardware.precision import Precision
@@ -45,17 +47,26 @@ def forward(
     LARGEST_BATCH images; large images go one by one. An image then gets the same logits alone, in
     a full batch and in the last, smaller one. docs/LOG.md says on which CPUs this was needed.
     Where memory runs out, images go in smaller micro-batches, which `micro_limit` remembers.
-    `sizes` are smaller batches that give the same bits (find_equal_sizes) and need no padding.
+    `sizes` are smaller batches that give the same bits (find_equal_sizes): images beyond the last
+    multiple of BATCH_MULTIPLE then go in one of them.
     """
     micro_limit = micro_limit or MicroBatchLimit()
     at_once = 1 if images[0].numel() >= LARGE_IMAGE else LARGEST_BATCH
     micro_limit.most = min(micro_limit.most or at_once, at_once)
 
-    def run(span: slice) -> Tensor:
-        piece = images[span]
+    def compute(piece: Tensor) -> Tensor:
         with nullcontext() if precision is None else precision.autocast():
             logits: Tensor = model(piece if micro_limit.most == 1 else _fill_up(piece, sizes))
         return logits[: len(piece)].float()
+
+    def run(span: slice) -> Tensor:
+        piece = images[span]
+        if not sizes or micro_limit.most == 1:
+            return compute(piece)
+        full = len(piece) - len(piece) % BATCH_MULTIPLE
+        with full_rows(model):
+            parts = [compute(part) for part in (piece[:full], piece[full:]) if len(part)]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     pieces = list(in_micro_batches(len(images), micro_limit, run))
     return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
@@ -68,22 +79,65 @@ def find_equal_sizes(
 
     `images` are BATCH_MULTIPLE different ones. Kernels are chosen by the size of a batch and not by
     what is in it, so one trial of each power of two tells; at both ends of the full batch, since
-    some kernels treat its last images otherwise.
+    some kernels treat its last images otherwise. Products of few rows are those whose kernels
+    differ most often, in float32 even where all convolutions agree: they are computed for
+    BATCH_MULTIPLE rows (full_rows), here and by `forward` for these sizes.
     """
     full = forward(model, images, precision)
     found = []
     for size in (1, 2, 4, 8):
-        with nullcontext() if precision is None else precision.autocast():
+        with full_rows(model), nullcontext() if precision is None else precision.autocast():
             ends = [model(part).float() for part in (images[:size], images[-size:])]
         if all(map(torch.equal, ends, (full[:size], full[-size:]))):
             found.append(size)
     return tuple(found)
 
 
+@contextmanager
+def full_rows(model: nn.Module) -> Iterator[None]:
+    """Inside, each linear layer computes a matrix [B, C] of few rows with a multiple of
+    BATCH_MULTIPLE of them, zeros, and gives B.
+
+    A head takes a few microseconds for 16 rows; 16 images take as long as 16 images.
+    """
+    with ExitStack() as hooks:
+        for layer in model.modules():
+            if type(layer) is nn.Linear:
+                rows = _Rows()
+                hooks.enter_context(layer.register_forward_pre_hook(rows.add))
+                hooks.enter_context(layer.register_forward_hook(rows.drop))
+        yield
+
+
+class _Rows:
+    """The hooks of one linear layer in `full_rows`."""
+
+    def __init__(self) -> None:
+        self.count = 0  # rows that the layer was given, where some are added
+
+    def add(self, _: nn.Module, inputs: tuple[Any, ...]) -> tuple[Tensor] | None:
+        """Zeros below the rows [B, C]."""
+        rows = inputs[0] if len(inputs) == 1 else None
+        self.count = 0
+        if not isinstance(rows, Tensor) or rows.ndim != 2 or not _missing(len(rows)):
+            return None
+        self.count = len(rows)
+        return (F.pad(rows, (0, 0, 0, _missing(self.count))),)
+
+    def drop(self, _: nn.Module, _inputs: tuple[Any, ...], outputs: Tensor) -> Tensor | None:
+        """The rows without the added ones."""
+        return outputs[: self.count] if self.count else None
+
+
+def _missing(count: int) -> int:
+    """How many are missing to a multiple of BATCH_MULTIPLE."""
+    return -count % BATCH_MULTIPLE
+
+
 def _fill_up(images: Tensor, sizes: Sequence[int] = ()) -> Tensor:
     """`images` with its last one repeated, up to one of `sizes` or a multiple of BATCH_MULTIPLE."""
     target = next((size for size in sizes if size >= len(images)), 0)
-    missing = target - len(images) if target else -len(images) % BATCH_MULTIPLE
+    missing = target - len(images) if target else _missing(len(images))
     if not missing:
         return images
     filled = torch.cat([images, images[-1:].expand(missing, *images.shape[1:])])
