@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 from children import Child, run_python, wait_until
 from servers import TOKEN, Served
@@ -21,12 +22,14 @@ from torchloupe.deploy.serving.files import write_files
 from torchloupe.deploy.serving.server import (
     NO_TOKEN,
     ServerOptions,
+    advise,
     bind,
     make_worker,
     settle,
+    warm_up,
 )
 from torchloupe.errors import ResourceError, UsageError
-from torchloupe.trained.run import Run
+from torchloupe.trained.run import Run, open_run
 
 
 def find_address(said: Path) -> str:
@@ -63,6 +66,22 @@ def end_under_load(server: Child, said: Path, digit: bytes) -> list[int]:
     for client in clients:
         client.join(30)
     return codes
+
+
+def test_a_run_on_the_cpu_is_served_with_a_word_on_exports(run: Run, exported: Path) -> None:
+    said = advise(ServerOptions(str(run.folder), device="cpu"))
+    assert said.startswith("\nnote: ")
+    assert f"loupe export {run.folder} --to openvino" in said
+    assert advise(ServerOptions(str(exported))) == ""
+
+
+def test_small_batches_of_a_served_run_have_the_bits_of_its_predictions(run: Run) -> None:
+    warmed = open_run(run.folder, device="cpu")
+    warm_up(warmed)
+    pixels = np.random.default_rng(0).integers(0, 256, (37, 8, 8, 1), dtype=np.uint8)
+    wanted = run.probabilities(pixels)
+    for count in (1, 2, 3, 8, 11, 19, 37):
+        assert np.array_equal(warmed.probabilities(pixels[:count]), wanted[:count]), count
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 import uvicorn
 
+from torchloupe.deploy.artefact.folder import is_export
 from torchloupe.deploy.artefact.opened import open_trained
 from torchloupe.deploy.serving.application import make_application
 from torchloupe.deploy.serving.connections import make_protocol
@@ -32,6 +33,7 @@ from torchloupe.evaluation.inference import (
     eval_mode,
     find_equal_sizes,
 )
+from torchloupe.hardware.device import choose_device
 from torchloupe.trained.outputs import laid_out, precision_of
 from torchloupe.trained.run import Run
 
@@ -214,8 +216,18 @@ def _say_address(options: ServerOptions, listening: socket.socket, say: Any) -> 
     port = listening.getsockname()[1]
     host = f"[{options.host}]" if ":" in options.host else options.host
     mark = f"/#token={options.token}" if options.token else "/"
-    text = f"serving {options.run} on http://{host}:{port}{mark}"
+    text = f"serving {options.run} on http://{host}:{port}{mark}" + advise(options)
     if say is None:
         print(text, file=sys.stderr, flush=True)
     else:
         say(text)
+
+
+def advise(options: ServerOptions) -> str:
+    """Another line for a run that PyTorch computes on the CPU: what would be faster."""
+    if is_export(options.run) or choose_device(options.device or "auto").device.type != "cpu":
+        return ""
+    return (
+        "\nnote: PyTorch computes it on the CPU; an export took less than half the processor time: "
+        f"loupe export {options.run} --to openvino, and serve that folder"
+    )
