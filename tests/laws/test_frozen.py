@@ -14,7 +14,7 @@ from torchloupe.cli.main import app
 
 OPTIONS = {
     "train": [
-        *("DATA", "--model", "--strategy", "--weights", "--epochs", "--minutes"),
+        *("DATA", "--model", "--strategy", "--weights", "--teacher", "--epochs", "--minutes"),
         *("--folds", "--out", "--resume", "--recipe", "--set", "--device"),
         *("--gpus", "--parallel", "--precision", "--seed", "--download", "--quiet", "--json"),
         "--traceback",

@@ -91,6 +91,14 @@ def train(
             help="Pretrained weights for the model: .safetensors, or a .pth of tensors only.",
         ),
     ] = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option(
+            "--teacher",
+            metavar="RUN",
+            help="A run of the same classes, whose answers are learned beside the labels.",
+        ),
+    ] = None,
     epochs: Epochs = None,
     minutes: Minutes = None,
     folds: Annotated[
@@ -156,6 +164,7 @@ def train(
             "model.name": model,
             "model.weights": weights,
             "train.strategy": strategy,
+            "distill.teacher": teacher,
             "train.epochs": epochs,
             "train.minutes": minutes,
             "data.folds": folds,

@@ -137,6 +137,16 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
+class DistillConfig:
+    """A trained run as a teacher, whose answers are learned beside the labels."""
+
+    teacher: str = ""  # a run folder; empty: none
+    weight: float = 0.5  # of the teacher's answers in the loss; the labels have the rest
+    temperature: float = 2.0  # by which both logits are divided
+    views: int = 4  # augmented views of an image, answered once and kept; 0: asked every step
+
+
+@dataclass(frozen=True)
 class HardwareConfig:
     """Where and in which number format."""
 
@@ -182,6 +192,7 @@ class Config:
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    distill: DistillConfig = field(default_factory=DistillConfig)
     hardware: HardwareConfig = field(default_factory=HardwareConfig)
     lens: LensConfig = field(default_factory=LensConfig)
     check: CheckConfig = field(default_factory=CheckConfig)
@@ -264,6 +275,9 @@ _RANGES: dict[str, tuple[float, float]] = {
     "train.log_every_steps": (0, 2**31),
     "train.bad_steps": (1, 2**31),
     "train.seed": (0, 2**63 - 1),
+    "distill.weight": (0, 1),
+    "distill.temperature": (0.01, 1000),
+    "distill.views": (0, 1000),
     "hardware.threads": (0, 4096),
     "lens.signals_every_steps": (0, 2**31),
     "lens.watch_every": (1, 2**31),

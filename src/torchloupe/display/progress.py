@@ -16,6 +16,7 @@ _PHASES = {
     "features": "computing features",
     "shard": "writing shards",
     "predict": "predicting shards",
+    "teacher": "asking the teacher",
 }
 
 

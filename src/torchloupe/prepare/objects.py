@@ -37,6 +37,7 @@ class UserObjects:
     model: nn.Module | Callable[..., nn.Module] | None = None
     loss: Callable[..., Any] | None = None
     optimizer: Callable[..., Any] | None = None
+    teacher: Any = None  # a Run, opened
     schedule: Any = None  # a torch scheduler: a class, partial, function of the optimizer, instance
 
     def without_optimizer(self) -> "UserObjects":

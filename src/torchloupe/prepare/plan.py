@@ -25,7 +25,7 @@ class Plan:
 
     total_steps: int
     steps_per_epoch: int
-    loss: Callable[[Tensor, Tensor], Tensor]
+    loss: Callable[..., Tensor]  # of logits, labels, and a teacher's logits if there is one
     schedule: RateSchedule
     seed: int
     micro_batches: int = 1

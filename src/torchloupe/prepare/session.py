@@ -46,6 +46,7 @@ from torchloupe.prepare.plan import Plan
 from torchloupe.prepare.run_data import RunData, TrainingFeed
 from torchloupe.prepare.spare import Spare, compare_spare, keep_spare
 from torchloupe.prepare.strategy import Decision, decide_strategy
+from torchloupe.prepare.teacher import Teacher
 from torchloupe.prepare.verdicts import judge_data, judge_start, refuse
 from torchloupe.recipes.choice import PRETRAINED, explain_imbalance
 from torchloupe.run.events import Announcement, Event, Progress, Verdict
@@ -88,12 +89,14 @@ class Session(Prepared):
     parallel: Parallel = field(kw_only=True)
     state: State = field(kw_only=True)
     spare: Spare = field(kw_only=True)
+    teacher: Teacher | None = field(default=None, kw_only=True)
 
     def plan_now(self) -> Plan:
         """The plan; of a budget in minutes, training gets all that is left at this moment."""
+        loss = self.plan.loss if self.teacher is None else self.teacher.loss
         if self.budget is None:
-            return self.plan
-        return replace(self.plan, seconds=self.parallel.world.first(self.budget.left()))
+            return replace(self.plan, loss=loss)
+        return replace(self.plan, loss=loss, seconds=self.parallel.world.first(self.budget.left()))
 
 
 @contextmanager

@@ -75,7 +75,7 @@ class Announcement(Event):
 
 @dataclass(frozen=True, eq=False)
 class Progress(Event):
-    """How far a phase before training ("pack", "features", "shard", "predict") has come."""
+    """How far a phase before training ("pack", "features", "teacher", "shard") has come."""
 
     is_kept = False
     phase: str

@@ -30,6 +30,7 @@ _FIXED = (
     *("data.image_column", "data.label_column", "data.val_fraction", "data.test_fraction"),
     *("data.split_seed", "data.folds", "data.fold", "data.label_separator", "data.copies"),
     *("data.lanes", "data.mixed_shards", "train.seed", "optimizer.name"),
+    *("distill.weight", "distill.temperature", "distill.views"),
 )
 
 
@@ -41,6 +42,8 @@ def refuse_fixed_settings(before: Config, after: Config) -> None:
         wrong.append("data.pack")  # a stream has another order
     if bool(before.train.average) != bool(after.train.average):
         wrong.append("train.average")
+    if bool(before.distill.teacher) != bool(after.distill.teacher):
+        wrong.append("distill.teacher")
     if wrong:
         raise UsageError(
             "a started run can't change "

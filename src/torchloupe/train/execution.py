@@ -32,6 +32,7 @@ from torchloupe.train.head_stage import describe_stages, run_head_stage
 from torchloupe.train.loop import train as run_loop
 from torchloupe.train.outcome import write_results
 from torchloupe.train.reopening import confirm_reopening
+from torchloupe.train.teaching import RECORD
 from torchloupe.train.validation import make_validation
 from torchloupe.train.verdicts import end_training, follow_training
 from torchloupe.trained.report import PAGE
@@ -182,6 +183,8 @@ def begin_or_restore(run: RunFolder, session: Session, previous: PreviousRun | N
         remember_data(run.path, run_data)
     environment = describe_environment(session.place.device, run_data.facts(), world.size)
     run.write_json("environment.json", environment)
+    if session.teacher is not None:
+        run.write_json(RECORD, session.teacher.facts)
     return []
 
 

@@ -61,7 +61,7 @@ def train(
                         for micro, weight in attempt.micro_batches():
                             with precision.autocast(), steady_norms(model, micro.images):
                                 logits = parallel.module(micro.images)
-                                loss = plan.loss(logits, micro.labels)
+                                loss = plan.loss(logits, *micro.targets)
                             loss = loss if weight == 1 else loss * weight
                             precision.backward(loss)
                             attempt.add(loss, logits, micro)

@@ -37,6 +37,7 @@ from torchloupe.train.changes import (
 )
 from torchloupe.train.execution import PreviousRun, run_session
 from torchloupe.train.going_on import has_begun
+from torchloupe.train.teaching import with_teacher
 from torchloupe.trained.run import Run, read_contract
 
 LossLike = str | type[nn.Module] | Callable[[Tensor, Tensor], Tensor]
@@ -69,6 +70,7 @@ def fit(
     device: str | None = None,
     out: str | Path | None = None,
     settings: SettingsLike = None,
+    teacher: str | Path | Run | None = None,
 ) -> Run:
     """Train a classifier on `data` and return the finished Run.
 
@@ -82,10 +84,16 @@ def fit(
     config.json, a mapping or a Config) stands there alone, or beside settings as "recipe"; a
     torch scheduler (a class, partial, function of the optimizer or instance) as "schedule".
 
+    `teacher` is a run of the same classes whose answers are learned beside the labels; see
+    `distill.weight` and its neighbours.
+
     Under torchrun every rank must call this. Progress goes to stderr.
     """
     given = dict(zip(_NAMES, (epochs, minutes, batch_size, lr, seed, device), strict=True))
     typed, recipe, objects = sort_arguments(model, loss, optimizer, given, settings)
+    if teacher is not None:
+        typed["distill.teacher"] = str(teacher.folder if isinstance(teacher, Run) else teacher)
+        objects = replace(objects, teacher=teacher if isinstance(teacher, Run) else None)
     shown = data if isinstance(data, (str, Path)) else "the data"
     with (
         _display(f"reading {shown}") as listeners,
@@ -249,6 +257,7 @@ def new_session(
             if world.leads:
                 list_unreadable(error, out, source)
             raise
+        session = with_teacher(session, objects, listeners)
         name = session.run_data.source.name
         folder = create_run(None if out is None else Path(out), name) if world.leads else None
         yield session, world.first(folder)
@@ -303,6 +312,7 @@ def continue_run(
     with process_settings_kept(), join_ranks(config) as world:
         refuse_new_names(path, config, source, contract, accept=accept_new_data)
         session = prepare_session(settings, objects, listeners, contract, world, began)
+        session = with_teacher(session, objects, listeners, path, trust_code=trust_code)
         changes = (
             note_changed_data(path, session.run_data, accept_new_data) if world.leads else None
         )

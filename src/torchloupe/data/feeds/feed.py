@@ -36,6 +36,7 @@ class Batch:
     epoch: int = 0
     total: int = 0  # samples of the step over all ranks; 0: these are all of them
     is_padding: bool = False  # this rank has no sample in the step: these have weight 0
+    taught: Tensor | None = None  # [B, K] float32: a teacher's logits for these images
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -44,6 +45,11 @@ class Batch:
     def step_total(self) -> int:
         """How many samples the step has over all ranks."""
         return self.total or len(self)
+
+    @property
+    def targets(self) -> tuple[Tensor, ...]:
+        """What the loss of a step takes beside the logits: the labels, and a teacher's answers."""
+        return (self.labels,) if self.taught is None else (self.labels, self.taught)
 
     def micro(self, count: int) -> Iterator[tuple["Batch", float]]:
         """This batch as up to `count` micro-batches, each with its fraction of the step's samples.
@@ -66,7 +72,11 @@ class Batch:
     def cut(self, span: slice) -> "Batch":
         """The samples at `span`."""
         return replace(
-            self, images=self.images[span], labels=self.labels[span], rows=self.rows[span]
+            self,
+            images=self.images[span],
+            labels=self.labels[span],
+            rows=self.rows[span],
+            taught=None if self.taught is None else self.taught[span],
         )
 
     def take(self, share: BatchShare) -> "Batch":
@@ -102,6 +112,7 @@ class OrderedFeed:
     def __init__(self, order: Order, augment: Augment, device: torch.device) -> None:
         self.order = order
         self.rank_share: RankShare = WHOLE  # of each batch, if there are several ranks
+        self.views = 0  # after so many epochs augmentations come again; 0: never
         self.device = device
         self._augment = augment
 
@@ -165,6 +176,11 @@ class PixelFeed(OrderedFeed):
                 yield self._finish(images.to(self.device), share, epoch)
                 epoch, share = following
 
+    def look(self, rows: Rows, epoch: int) -> Batch:
+        """The images at `rows`, augmented as in `epoch`, in this order."""
+        share = BatchShare(rows, len(rows))
+        return self._finish(self._pixels.gather_on(self.device, rows), share, epoch)
+
     def _finish(self, images: Tensor, share: BatchShare, epoch: int) -> Batch:
         """Normalise and augment images [B, H, W, C] that are on the device."""
         rows = share.rows
@@ -174,7 +190,7 @@ class PixelFeed(OrderedFeed):
             self._labels[where],
             self._samples.keys[rows],
             seed=self.order.seed,
-            epoch=epoch,
+            epoch=epoch % self.views if self.views else epoch,
             classes=len(self._samples.class_names),
             limits=self._contract.limits(self.device),
         )

@@ -110,6 +110,11 @@ def refuse_objects(config: Config) -> None:
                 f"the {what} of this run was a Python object, which no file can name",
                 "name it in a file of your own and train with it: file.py:NAME",
             )
+    if config.distill.teacher:
+        raise UsageError(
+            "this run learned from a teacher, which is not written out",
+            "eject a run without distill.teacher",
+        )
     if is_object_spec(config.schedule.name):
         raise UsageError(
             f"schedule {printable(config.schedule.name)} is your own, and is not written out",
