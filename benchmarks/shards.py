@@ -13,10 +13,10 @@ import argparse
 import hashlib
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests" / "data")]
 
 BATCH, LANES, MIXED = 64, 4, 2
+ROUNDS = 3  # turns of near and far
 
 
 def write_images(folder: Path, images: int, shards: int) -> None:
@@ -79,6 +80,7 @@ def read_rank(case: dict) -> dict:
         shard_cache_gb=case["cache_gb"],
     )
     began = time.perf_counter()
+    spent = 0.0
     known = Contract.from_json(case["contract"]) if case["contract"] else None
     data = prepare_data(case["source"], config, contract=known)
     feed = data.feed(BATCH, 0)
@@ -94,14 +96,14 @@ def read_rank(case: dict) -> dict:
         if number == 0:
             first = time.perf_counter()
         if number == case["warm"]:
-            clock = time.perf_counter()
+            clock, spent = time.perf_counter(), time.process_time()
         rows.append(batch.rows)
         if case["digests"]:
             digests.append(hashlib.sha256(batch.images.numpy().tobytes()).hexdigest()[:16])
         if number % 20 == 0:
             memory.append(resident())
             held = max(held, cached_bytes())
-    seconds = time.perf_counter() - clock
+    seconds, spent = time.perf_counter() - clock, time.process_time() - spent
     read = sum(map(len, rows[case["warm"] :]))
     store = data.pixels.reader.store
     return {
@@ -116,8 +118,19 @@ def read_rank(case: dict) -> dict:
         "repeats": 0 if store is None else store.network.repeats,
         "fetched": 0 if store is None else store.fetched,
         "late": 0 if store is None else store.late,
-        "cpu": resource.getrusage(resource.RUSAGE_SELF).ru_utime,
+        "cpu": spent,
+        "fetching": fetching_seconds(),
     }
+
+
+def fetching_seconds() -> float:
+    """Processor time of all threads but those that decode and make batches: fetching, hashing."""
+    names = {thread.native_id: thread.name for thread in threading.enumerate()}
+    others = 0.0
+    for task in Path("/proc/self/task").iterdir():
+        if names.get(int(task.name), "native").startswith(("MainThread", "decode", "native")):
+            others += processor_seconds(f"self/task/{task.name}")
+    return time.process_time() - others  # fetchers that have ended are part of it
 
 
 def resident() -> int:
@@ -202,14 +215,12 @@ def stream(images: int, shards: int, ranks: int) -> None:
         total = sum(path.stat().st_size for path in files)
         steps = -(-images // BATCH)
         say("set", f"{images:,} images, {len(files)} shards, {total / 1e6:.0f} MB, {ranks} ranks")
-        near = run_ranks(str(folder), cache, ranks, steps=steps)
         limit = 0.75 * total / 1e9
         server, url = start_server(folder, 0.02, 0.01)
+        rates(str(folder), f"{url}/", cache, steps, ranks, limit, server.pid)
+        forget(cache)
         whole = {"steps": steps, "rows": True, "digests": True, "cache_gb": limit}
         far = run_ranks(f"{url}/", cache, ranks, **whole)
-        rate_near, rate_far = (sum(one["rate"] for one in found) for found in (near, far))
-        say("rate on disk", f"{rate_near:,.0f} images/s")
-        say("rate over HTTP", f"{rate_far:,.0f} images/s, {rate_far / rate_near:.1%}")
         rows = np.sort(np.concatenate([one["rows"] for one in far]))
         lost = images - len(np.unique(rows))
         say("lost, doubled", f"{lost}, {len(rows) - len(np.unique(rows))}")
@@ -230,6 +241,49 @@ def stream(images: int, shards: int, ranks: int) -> None:
         say("server", f"{asked:,} requests, {failed} failed on purpose, {sent / 1e6:.0f} MB sent")
 
 
+def rates(near: str, far: str, cache: Path, steps: int, ranks: int, limit: float, server: int):
+    """The rate on disk and over HTTP, in turns, with an empty cache; and what each costs."""
+    found: dict[str, list[list[dict]]] = {"on disk": [], "over HTTP": []}
+    served, case = 0.0, {"steps": steps, "cache_gb": limit}
+    for _ in range(ROUNDS):
+        found["on disk"].append(run_ranks(near, cache, ranks, **case))
+        case["contract"] = found["on disk"][0][0]["contract"]  # as a resume has it
+        forget(cache)
+        before = processor_seconds(server)
+        found["over HTTP"].append(run_ranks(far, cache, ranks, **case))
+        served += (processor_seconds(server) - before) / ROUNDS
+    reached = {}
+    for title, runs in found.items():
+        each = [sum(one["rate"] for one in ranks) for ranks in runs]
+        reached[title] = np.array(each)
+        cost = np.median([sum(one["cpu"] for one in ranks) for ranks in runs])
+        say(
+            f"rate {title}",
+            f"{np.median(each):,.0f} images/s ({min(each):,.0f} to {max(each):,.0f}), "
+            f"{cost / steps / BATCH * 1e6:.0f} us of processor time an image",
+        )
+    fetching = [sum(one["fetching"] for one in ranks) for ranks in found["over HTTP"]]
+    say("fetching, hashing", f"{np.median(fetching) / steps / BATCH * 1e6:.1f} us of it an image")
+    ratio = reached["over HTTP"] / reached["on disk"]
+    say(
+        "rate, HTTP by disk",
+        f"{np.median(ratio):.1%} ({ratio.min():.1%} to {ratio.max():.1%}, {ROUNDS} turns); "
+        f"the server took {served / steps / BATCH * 1e6:.1f} us an image of the same cores",
+    )
+
+
+def processor_seconds(process: int | str) -> float:
+    """Processor time that a process, or a task of one, has used."""
+    words = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def forget(cache: Path) -> None:
+    """Empty the cache of shards."""
+    for path in (cache / "torchloupe" / "shards").glob("*.tar"):
+        path.unlink()
+
+
 def resume(url: str, cache: Path, steps: int, whole: list[dict]) -> None:
     """Starts at random steps, as a resume does, with an empty cache and with one that is there."""
     drawn = np.random.default_rng(int(time.time()))
@@ -238,8 +292,7 @@ def resume(url: str, cache: Path, steps: int, whole: list[dict]) -> None:
         equal, firsts, opened = True, [], []
         for _ in range(3):
             if empties:
-                for path in (cache / "torchloupe" / "shards").glob("*.tar"):
-                    path.unlink()
+                forget(cache)
             start = int(drawn.integers(1, steps - 12))
             found = run_ranks(f"{url}/", cache, len(whole), start=start, **case)
             equal &= all(

@@ -44,7 +44,7 @@ def benchmarks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.syspath_prepend(BENCHMARKS)
     yield
     for name in set(sys.modules) - before:
-        if getattr(sys.modules[name], "__file__", "").startswith(str(BENCHMARKS)):
+        if (getattr(sys.modules[name], "__file__", "") or "").startswith(str(BENCHMARKS)):
             del sys.modules[name]
 
 
@@ -179,6 +179,32 @@ def test_streaming_loses_nothing_and_resumes_bit_equal() -> None:
     assert rows["lost, doubled"] == "0, 0"
     assert rows["resume, empty cache"].startswith("bit-equal")
     assert rows["resume, cache there"].startswith("bit-equal")
+
+
+@pytest.mark.slow
+@linux
+def test_predictions_that_were_killed_equal_undisturbed_ones() -> None:
+    command = [sys.executable, str(BENCHMARKS / "bulk.py"), "--images", "6000", "--shards", "24"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "all equal, byte for byte" in done.stdout
+
+
+@pytest.mark.parametrize(("ranks", "lanes", "often"), [(1, 8, 1.0), (8, 8, 2.2), (16, 2, 17.0)])
+def test_simulated_ranks_read_every_image_once(
+    benchmarks: None, monkeypatch: pytest.MonkeyPatch, ranks: int, lanes: int, often: float
+) -> None:
+    scaling = import_module("scaling")
+    monkeypatch.setattr(scaling, "IMAGES", 40_000)
+    monkeypatch.setattr(scaling, "SHARDS", 160)
+    fetched, held, whole = scaling.simulate_reading(ranks, lanes)
+    assert whole
+    assert 1 <= fetched <= often
+    assert 1 <= held <= 160
+
+
+def test_ranks_that_meet_at_a_store_are_timed(benchmarks: None) -> None:
+    assert import_module("scaling").measure_meeting(4) > 0
 
 
 def test_versions_are_pinned_without_addresses() -> None:
