@@ -33,6 +33,7 @@ from torchloupe.run.places import FOLDS, create_run
 from torchloupe.studies.folds_page import write_folds_page
 from torchloupe.system import files
 from torchloupe.system.user_code import PYTHON_OBJECT
+from torchloupe.train.changes import refuse_untrusted
 from torchloupe.train.start import (
     LossLike,
     OptimizerLike,
@@ -40,7 +41,6 @@ from torchloupe.train.start import (
     SettingsLike,
     continue_run,
     decide,
-    refuse_untrusted,
     sort_arguments,
     train,
 )

@@ -17,11 +17,12 @@ from torchloupe.data.sources import Data
 from torchloupe.data.sources.source import name_some
 from torchloupe.errors import CheckpointError, DataError, UsageError, printable
 from torchloupe.prepare.data import prepare_data, streams
+from torchloupe.prepare.objects import UserObjects
 from torchloupe.prepare.run_data import RunData
 from torchloupe.recipes.choice import PRETRAINED
 from torchloupe.run.data_record import DataChange, DataRecord
 from torchloupe.run.places import SET_ASIDE, create_run
-from torchloupe.system.user_code import PYTHON_OBJECT
+from torchloupe.system.user_code import PYTHON_OBJECT, trusted_name
 from torchloupe.units import plural
 
 # Settings that the checkpoint, the split or the contract depend on.
@@ -171,3 +172,21 @@ def describe_new_run(folder: Path, config: Config) -> str:
         return f"train a new run: {shlex.join(map(printable, command))}"
     command += ["--weights", str(folder / "best" / "model.safetensors")]
     return f"train a new run from these weights: {shlex.join(map(printable, command))}"
+
+
+def refuse_untrusted(
+    config: Config, run: Path, objects: UserObjects, trust_code: bool, asked: set[str]
+) -> None:
+    """UsageError if the run folder names code that was neither given again nor trusted."""
+    named = {"model": config.model.name, "data": config.data.source}
+    named |= {"loss": config.loss.name, "optimizer": config.optimizer.name}
+    if objects.model is not None or "model.name" in asked:
+        del named["model"]
+    if objects.source is not None:
+        del named["data"]
+    if objects.schedule is None:
+        named["schedule"] = config.schedule.name
+    if config.lens.hook and "lens.hook" not in asked:
+        named["hook"] = config.lens.hook
+    for what, name in named.items():
+        trusted_name(name, what, run, trust_code)

@@ -28,12 +28,13 @@ from torchloupe.prepare.session import Session, join_ranks, prepare_session, ref
 from torchloupe.recipes.choice import load_recipe
 from torchloupe.run.listener import Listener
 from torchloupe.run.places import create_run, find_run
-from torchloupe.system.user_code import PYTHON_OBJECT, trusted_name
+from torchloupe.system.user_code import PYTHON_OBJECT
 from torchloupe.train.changes import (
     list_unreadable,
     note_changed_data,
     refuse_fixed_settings,
     refuse_new_names,
+    refuse_untrusted,
 )
 from torchloupe.train.execution import PreviousRun, run_session
 from torchloupe.train.going_on import has_begun
@@ -53,6 +54,7 @@ _NAMES = {
     "lr": "optimizer.lr",
     "seed": "train.seed",
     "device": "hardware.device",
+    "teacher": "distill.teacher",
 }
 
 
@@ -84,16 +86,15 @@ def fit(
     config.json, a mapping or a Config) stands there alone, or beside settings as "recipe"; a
     torch scheduler (a class, partial, function of the optimizer or instance) as "schedule".
 
-    `teacher` is a run of the same classes whose answers are learned beside the labels; see
-    `distill.weight` and its neighbours.
+    From a `teacher`, a run of the same classes, the answers are learned beside the labels.
 
     Under torchrun every rank must call this. Progress goes to stderr.
     """
-    given = dict(zip(_NAMES, (epochs, minutes, batch_size, lr, seed, device), strict=True))
-    typed, recipe, objects = sort_arguments(model, loss, optimizer, given, settings)
-    if teacher is not None:
-        typed["distill.teacher"] = str(teacher.folder if isinstance(teacher, Run) else teacher)
-        objects = replace(objects, teacher=teacher if isinstance(teacher, Run) else None)
+    name = None if teacher is None else str(getattr(teacher, "folder", teacher))
+    given = (epochs, minutes, batch_size, lr, seed, device, name)
+    named = dict(zip(_NAMES, given, strict=True))
+    typed, recipe, objects = sort_arguments(model, loss, optimizer, named, settings)
+    objects = replace(objects, teacher=teacher if isinstance(teacher, Run) else None)
     shown = data if isinstance(data, (str, Path)) else "the data"
     with (
         _display(f"reading {shown}") as listeners,
@@ -334,21 +335,3 @@ def settings_to_resume(
         name = nearest_format(settings.config.hardware.precision, device)
         settings = settings.with_default({"hardware.precision": name})
     return settings
-
-
-def refuse_untrusted(
-    config: Config, run: Path, objects: UserObjects, trust_code: bool, asked: set[str]
-) -> None:
-    """UsageError if the run folder names code that was neither given again nor trusted."""
-    named = {"model": config.model.name, "data": config.data.source}
-    named |= {"loss": config.loss.name, "optimizer": config.optimizer.name}
-    if objects.model is not None or "model.name" in asked:
-        del named["model"]
-    if objects.source is not None:
-        del named["data"]
-    if objects.schedule is None:
-        named["schedule"] = config.schedule.name
-    if config.lens.hook and "lens.hook" not in asked:
-        named["hook"] = config.lens.hook
-    for what, name in named.items():
-        trusted_name(name, what, run, trust_code)

@@ -30,7 +30,8 @@ from torchloupe.studies.sweep.space import count_combinations, make_space
 from torchloupe.studies.sweep.work import Sweeping, Tell, work
 from torchloupe.studies.sweep.workers import run_workers
 from torchloupe.system.user_code import PYTHON_OBJECT, trusted_name
-from torchloupe.train.start import Recipe, decide, refuse_untrusted
+from torchloupe.train.changes import refuse_untrusted
+from torchloupe.train.start import Recipe, decide
 
 _CODE = {
     "model.name": "model",
