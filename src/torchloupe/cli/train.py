@@ -145,8 +145,7 @@ def train(
 ) -> None:
     """Train a classifier and leave a run folder.
 
-    Progress goes to stderr. At the end stdout has the test accuracy with its 95 % interval, the
-    run folder, and the next commands.
+    Progress goes to stderr; stdout then has the test accuracy, its 95 % interval and what is next.
 
     loupe train digits
 
