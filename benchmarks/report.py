@@ -2,21 +2,25 @@
 
 Without RUN, Fashion-MNIST (of the Debian package dataset-fashion-mnist) is trained for one epoch
 without a report. Each page is then written in a process of its own; seconds are those of
-`run.report()` in it, memory its peak beyond the opened run. With --live the time of a step with
-and without a live page that is asked every second, in turns.
+`run.report()` in it, memory its peak beyond the opened run. With --live the steps a second of one
+training with a live page that is asked every second, over those without, in pairs of spells.
 """
 
 import argparse
 import json
+import os
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.request
 from pathlib import Path
 
 DATA = "/usr/share/datasets/fashion-mnist"
 TRIES = 3
+PAIRS, SPELL, PORT = 12, 5.0, 8765  # seconds of a spell
 ONE_PAGE = """
 import json, resource, sys, time
 import torchloupe as loupe
@@ -70,47 +74,83 @@ def measure_page(run: str, page: Path) -> dict[str, float]:
 
 
 def measure_live(place: Path) -> None:
-    """Images per second with a live page that is asked once a second, over without, in turns."""
-    ratios = []
-    for turn in range(TRIES):
-        rates = {}
-        for is_live in (False, True):
-            out = place / f"{turn}-{is_live}"
-            rates[is_live] = train_with_page(out, is_live=is_live)
-        ratios.append(rates[True] / rates[False])
-        print(f"turn {turn + 1}: {rates[False]:,.0f} images/s, live {rates[True]:,.0f}")
-    print(f"ratio {statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})")
+    """Steps per second of one training with a live page that is asked once a second, over without.
+
+    Pairs of spells take turns within the run, so that what else the machine does meets both
+    alike; between them the page's process stands still. Its start is not in them.
+    """
+    run = place / "run"
+    words = [sys.executable, "-m", "torchloupe", "train", "digits", "--epochs", "100000"]
+    words += ["--out", str(run), "--quiet", "--set", "train.report=false"]
+    words += ["--set", "hardware.precision=fp32"]
+    training = subprocess.Popen([*words, "--set", "train.log_every_steps=5"])
+    try:
+        while not (run / "events.jsonl").exists() and training.poll() is None:
+            time.sleep(0.1)
+        watch = [sys.executable, "-m", "torchloupe", "report", str(run), "--live"]
+        page = subprocess.Popen([*watch, "--port", str(PORT)], stderr=subprocess.DEVNULL)
+        while not ask(f"http://127.0.0.1:{PORT}/") and page.poll() is None:
+            time.sleep(0.2)
+        started = processor_seconds(page.pid)
+        pairs = [measure_pair(run, page, is_first_live=k % 2 == 0) for k in range(PAIRS)]
+        used = processor_seconds(page.pid) - started
+    finally:
+        training.kill()
+        training.wait()
+    page.send_signal(signal.SIGCONT)
+    page.wait(timeout=60)
+    ratios = sorted(live / without for live, without in pairs)
+    middle = statistics.median(ratios)
+    spread = 1.253 * statistics.stdev(ratios) / len(ratios) ** 0.5  # of the median
+    print(f"{PAIRS} pairs of {SPELL:g} s: steps/s with a live page over without {middle:.4f}")
+    print(f"  standard error {spread:.4f}, {ratios[0]:.3f} to {ratios[-1]:.3f}")
+    print(f"  the page's process: {started:.1f} s of processor time to start,")
+    print(f"  then {used / (PAIRS * SPELL):.4f} a second of training")
 
 
-def train_with_page(out: Path, *, is_live: bool) -> float:
-    """The median images per second of a training on digits."""
-    words = [sys.executable, "-m", "torchloupe", "train", "digits", "--epochs", "20"]
-    words += ["--out", str(out), "--quiet", "--set", "train.report=false"]
-    training = subprocess.Popen(words, stdout=subprocess.DEVNULL)
-    page = None
-    while training.poll() is None:
-        if is_live and page is None and (out / "events.jsonl").exists():
-            watch = [sys.executable, "-m", "torchloupe", "report", str(out), "--live"]
-            page = subprocess.Popen([*watch, "--port", "8765"], stderr=subprocess.DEVNULL)
-        if page is not None:
-            ask("http://127.0.0.1:8765/facts.json")
-        try:
-            training.wait(timeout=1)
-        except subprocess.TimeoutExpired:
-            continue
-    if page is not None:
-        page.wait(timeout=60)
-    metrics = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
-    return float(metrics["train"]["images_per_second"])
+def measure_pair(
+    run: Path, page: subprocess.Popen[bytes], *, is_first_live: bool
+) -> tuple[float, float]:
+    """Steps per second with the page and without."""
+    rates = {}
+    for is_live in (is_first_live, not is_first_live):
+        page.send_signal(signal.SIGCONT if is_live else signal.SIGSTOP)
+        time.sleep(0.2)
+        step, seconds = last_step(run)
+        end = time.monotonic() + SPELL
+        while time.monotonic() < end:
+            if is_live:
+                ask(f"http://127.0.0.1:{PORT}/facts.json")
+            time.sleep(1)
+        later, until = last_step(run)
+        rates[is_live] = (later - step) / (until - seconds)
+    return rates[True], rates[False]
 
 
-def ask(address: str) -> None:
-    """What an open page does once a second; the server may not be there yet."""
+def last_step(run: Path) -> tuple[int, float]:
+    """The step of the last log line, and its seconds of training."""
+    with (run / "events.jsonl").open("rb") as file:
+        file.seek(0, 2)
+        file.seek(max(0, file.tell() - 20_000))
+        lines = file.read().splitlines()[1:-1]
+    event = next(e for line in reversed(lines) if "train_loss" in (e := json.loads(line)))
+    return int(event["step"]), float(event["seconds"])
+
+
+def processor_seconds(pid: int) -> float:
+    """What a process has used so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def ask(address: str) -> bool:
+    """What an open page does once a second; False where the server isn't there yet."""
     try:
         with urllib.request.urlopen(address, timeout=5) as answer:
             answer.read()
     except OSError:
-        return
+        return False
+    return True
 
 
 if __name__ == "__main__":

@@ -288,7 +288,8 @@ function drawParallel(figure, holder, spec) {
     draw(svg, "line", { x1: x(k), x2: x(k), y1: top, y2: height - bottom, stroke: "var(--ink)" });
     draw(svg, "text", { x: x(k), y: k % 2 ? 12 : 26, "text-anchor": k === last ? "end" : k ? "middle" : "start" }, labelOf(axis.label, 2 * room));
     for (const [place, text] of axis.marks) {
-      const mark = draw(svg, "text", { x: x(k) + 5, y: y(place) + (place > 0.5 ? 12 : -4) }, labelOf(text, room));
+      const halo = { "paint-order": "stroke", stroke: "var(--paper)", "stroke-width": 4 }; // lines cross it
+      const mark = draw(svg, "text", { x: x(k) + 5, y: y(place) + (place > 0.5 ? 12 : -4), ...halo }, labelOf(text, room));
       mark.style.unicodeBidi = "isolate";
     }
   });
