@@ -20,7 +20,8 @@ from pathlib import Path
 
 DATA = "/usr/share/datasets/fashion-mnist"
 TRIES = 3
-PAIRS, SPELL, PORT = 12, 5.0, 8765  # seconds of a spell
+PAIRS, SPELL, PORT = 12, 5.0, 8765  # seconds of a spell, at least
+FEWEST_STEPS = 20  # of a spell
 ONE_PAGE = """
 import json, resource, sys, time
 import torchloupe as loupe
@@ -118,11 +119,12 @@ def measure_pair(
         time.sleep(0.2)
         step, seconds = last_step(run)
         end = time.monotonic() + SPELL
-        while time.monotonic() < end:
+        later, until = step, seconds
+        while time.monotonic() < end or later < step + FEWEST_STEPS:
             if is_live:
                 ask(f"http://127.0.0.1:{PORT}/facts.json")
             time.sleep(1)
-        later, until = last_step(run)
+            later, until = last_step(run)
         rates[is_live] = (later - step) / (until - seconds)
     return rates[True], rates[False]
 

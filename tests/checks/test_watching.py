@@ -150,6 +150,16 @@ def a_rate_of_zero(model: Any, optimizer: Any, data: Any) -> None:
         optimizer.step()
 
 
+@mistake("weights-unchanged")
+def a_rate_that_only_moves_what_begins_at_zero(model: Any, optimizer: Any, data: Any) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = 1e-13
+    for x, y in data * 6:
+        optimizer.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        optimizer.step()
+
+
 @mistake("non-finite-gradients")
 def a_logarithm_of_zero(model: Any, optimizer: Any, data: Any) -> None:
     for x, y in data:

@@ -31,6 +31,7 @@ LOOKS = 20  # steps in which tensors are looked at
 PROBES = 6  # parameters that are looked at
 FEWEST = 3  # backwards without a step, and steps without a change, from which something is said
 TINY = 2  # images of a batch, whose mean and variance say little
+SMALL = 1e-3  # a weight
 UNMOVED = 1e-7  # of a weight, which is less than its rounding
 
 
@@ -258,12 +259,15 @@ def _judge_weights(watch: Watch) -> list[Verdict]:
     ]
 
 
+def _size_of(weights: Tensor) -> Tensor:
+    """The norm of a parameter; of one that begins at 0 that of small weights."""
+    return weights.norm().clamp_min(SMALL * weights.numel() ** 0.5)
+
+
 def _largest_change(watch: Watch) -> float:
     """The largest change of a parameter that is looked at, as a share of its size."""
     pairs = zip(watch.probes, watch.before, strict=True)
-    changes = [
-        float((now.detach() - old).norm() / old.norm().clamp_min(1e-12)) for now, old in pairs
-    ]
+    changes = [float((now.detach() - old).norm() / _size_of(old)) for now, old in pairs]
     return max(changes, default=1.0)
 
 
