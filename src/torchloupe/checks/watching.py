@@ -259,15 +259,15 @@ def _judge_weights(watch: Watch) -> list[Verdict]:
     ]
 
 
-def _size_of(weights: Tensor) -> Tensor:
+def _size_of(weights: Tensor) -> float:
     """The norm of a parameter; of one that begins at 0 that of small weights."""
-    return weights.norm().clamp_min(SMALL * weights.numel() ** 0.5)
+    return max(float(weights.norm()), SMALL * weights.numel() ** 0.5)
 
 
 def _largest_change(watch: Watch) -> float:
     """The largest change of a parameter that is looked at, as a share of its size."""
     pairs = zip(watch.probes, watch.before, strict=True)
-    changes = [float((now.detach() - old).norm() / _size_of(old)) for now, old in pairs]
+    changes = [float((now.detach() - old).norm()) / _size_of(old) for now, old in pairs]
     return max(changes, default=1.0)
 
 
