@@ -261,7 +261,8 @@ def _judge_weights(watch: Watch) -> list[Verdict]:
 
 def _size_of(weights: Tensor) -> float:
     """The norm of a parameter; of one that begins at 0 that of small weights."""
-    return max(float(weights.norm()), SMALL * weights.numel() ** 0.5)
+    least: float = SMALL * weights.numel() ** 0.5
+    return max(float(weights.norm()), least)
 
 
 def _largest_change(watch: Watch) -> float:
