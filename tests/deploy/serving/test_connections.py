@@ -1,5 +1,6 @@
 """Connections that do harm: slow, idle, lying and endless ones; others are served meanwhile."""
 
+import asyncio
 import contextlib
 import socket
 import time
@@ -9,6 +10,7 @@ import httpx
 import pytest
 from servers import TOKEN, Served
 
+from torchloupe.deploy.serving.connections import Doorkeeper
 from torchloupe.deploy.serving.guard import LINGER_BYTES
 from torchloupe.deploy.serving.limits import Limits
 
@@ -119,3 +121,40 @@ def test_idle_connections_make_room_for_others(
     assert httpx.post(url, content=digit, headers=headers, timeout=30).status_code == 200
     for one in idle:
         assert read_all(one) == b""  # closed by then, as are those that nothing comes from
+
+
+def test_a_request_that_waits_to_be_read_is_not_closed_as_idle() -> None:
+    async def take_three() -> list[bool]:
+        door = Doorkeeper(Limits(connections=3))
+        pairs = [socket.socketpair() for _ in range(4)]
+        loop, taken = asyncio.get_running_loop(), []
+        for number, (near, far) in enumerate(pairs):
+            near.setblocking(False)
+            if number == 0:
+                far.sendall(b"GET / HTTP/1.1\r\n")
+            transport, _ = await loop.connect_accepted_socket(Unread, near)
+            taken.append(Taken(transport))
+            door.enter(taken[-1])
+        open_still = [one in door.idle and not one.transport.is_closing() for one in taken]
+        for one, (_, far) in zip(taken, pairs, strict=True):
+            one.transport.abort()
+            far.close()
+        await asyncio.sleep(0)
+        return open_still
+
+    assert asyncio.run(take_three()) == [True, False, True, True]
+
+
+class Unread(asyncio.Protocol):
+    """Reads nothing, as a connection that was just taken."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.ReadTransport)
+        transport.pause_reading()
+
+
+class Taken:
+    """A connection as the doorkeeper sees it."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self.transport = transport

@@ -1,11 +1,15 @@
 """Connections of the server: slow and idle ones are closed, so that they can't hold it up."""
 
 import asyncio
+import select
+from itertools import islice
 from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from torchloupe.deploy.serving.limits import Limits
+
+_LOOKED_AT = 32  # idle connections that may have sent something, before one of them is closed
 
 
 class Doorkeeper:
@@ -17,18 +21,34 @@ class Doorkeeper:
         self.count = 0
 
     def enter(self, connection: Any) -> None:
-        """A new connection; where there are too many the one that is idle longest is closed."""
+        """A new connection; where there are too many the one that is idle longest is closed.
+
+        Many are taken at once before any of them is read: one whose request has arrived is not
+        idle, and is passed over.
+        """
         self.count += 1
         self.idle[connection] = None
         if self.count > self.limits.connections:
-            oldest = next(iter(self.idle))
-            del self.idle[oldest]
-            oldest.transport.abort()
+            oldest = list(islice(self.idle, _LOOKED_AT))
+            chosen = next((one for one in oldest if not _has_sent(one)), oldest[0])
+            del self.idle[chosen]
+            chosen.transport.abort()
 
     def leave(self, connection: Any) -> None:
         """It was closed."""
         self.count -= 1
         self.idle.pop(connection, None)
+
+
+def _has_sent(connection: Any) -> bool:
+    """Whether something has arrived that was not read yet."""
+    place = connection.transport.get_extra_info("socket").fileno()
+    if place < 0:
+        return False  # it is closed
+    poll = select.poll()
+    poll.register(place, select.POLLIN | select.POLLRDHUP)
+    found = dict(poll.poll(0)).get(place, 0)
+    return bool(found & select.POLLIN) and not found & (select.POLLRDHUP | select.POLLHUP)
 
 
 def make_protocol(limits: Limits) -> type[H11Protocol]:
