@@ -209,6 +209,7 @@ def test_the_page_of_a_run_has_every_part(visits):
     told = visits["hostile"]
     assert [title for title in told["sections"] if title in SECTIONS] == SECTIONS
     assert told["matrix"] == {"moved": True, "isOpen": True, "stops": 1}
+    assert told["cut"] > 16  # boxes that were printed with a picture of their own
     assert told["map"]["crosses"] > 0
     assert "label:" in told["map"]["text"]
     assert told["pdf"] > 10_000

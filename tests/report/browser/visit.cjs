@@ -129,7 +129,10 @@ async function use(page, told, isFull) {
   told.matrix = await walkMatrix(page);
   told.map = await hoverMap(page);
   told.sorted = await sortClasses(page);
-  if (isFull) told.pdf = (await page.pdf({ format: "A4" })).length;
+  if (isFull) {
+    told.pdf = (await page.pdf({ format: "A4" })).length;
+    told.cut = await page.evaluate(() => document.querySelectorAll("[data-cut]").length);
+  }
   told.folds = await openFolds(page);
 }
 

@@ -202,7 +202,7 @@ function drawMap(figure) {
     const [px, py] = [x(map.x[at]), y(map.y[at])];
     const ahead = (k) => k !== at && (x(map.x[k]) - px) * move[0] + (y(map.y[k]) - py) * move[1] > 0.5;
     const [k] = nearest(px, py, ahead);
-    if (k >= 0) show(k);
+    show(k >= 0 ? k : at); // at the edge the one that is there
   });
   svg.addEventListener("click", () => {
     if (at >= 0 && !tip.hidden) openImages(facts.images.id[map.image[at]], [map.image[at]], 1);
@@ -235,6 +235,31 @@ function followRun() {
   };
   ask();
 }
+
+// Printing draws the whole sprite once for each box. Before it boxes get a picture of their own.
+function cutOnPrint(kind) {
+  const first = document.querySelector(`.${kind}`);
+  if (!first) return;
+  const sheet = new Image();
+  sheet.src = getComputedStyle(first).backgroundImage.slice(5, -2);
+  addEventListener("beforeprint", () => {
+    if (!sheet.complete || !sheet.naturalWidth) return;
+    for (const box of document.querySelectorAll(`.${kind}`)) {
+      if (box.dataset.cut || !box.getClientRects().length) continue;
+      const style = getComputedStyle(box);
+      const [across, down] = style.backgroundSize.split(" ").map(parseFloat);
+      const width = sheet.naturalWidth / Math.round(across / parseFloat(style.width));
+      const height = sheet.naturalHeight / Math.round(down / parseFloat(style.height));
+      const canvas = Object.assign(make("canvas", {}), { width, height });
+      const [column, row] = ["--c", "--r"].map((name) => Number(style.getPropertyValue(name)));
+      canvas.getContext("2d").drawImage(sheet, column * width, row * height, width, height, 0, 0, width, height);
+      Object.assign(box.style, { backgroundImage: `url(${canvas.toDataURL()})`, backgroundSize: "100% 100%", backgroundPosition: "0 0" });
+      box.dataset.cut = "true";
+    }
+  });
+}
+cutOnPrint("tile");
+cutOnPrint("shot");
 
 drawCharts();
 for (const fold of document.querySelectorAll("details")) fold.addEventListener("toggle", () => drawCharts(fold));
