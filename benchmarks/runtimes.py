@@ -103,6 +103,7 @@ def measure(
             say(f"  {way}: {type(error).__name__}: {error}")
             continue
         took[way] = time.perf_counter() - start
+        say(f"  {way}: made in {took[way]:.1f} s")
     whole = images.numpy()
     outputs = {
         way: np.concatenate([run(whole[k : k + n]) for k in range(0, len(whole), n)])

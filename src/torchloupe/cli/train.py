@@ -22,6 +22,7 @@ from torchloupe.cli.options import (
 )
 from torchloupe.errors import UsageError, printable
 from torchloupe.run.places import FOLDS
+from torchloupe.system.collector import collector_off
 
 Epochs = Annotated[
     float | None,
@@ -178,8 +179,9 @@ def train(
     )
     asked = context.find_root().obj
     with results_only(quiet=quiet) as line:
-        from torchloupe.system.compiler import leave_out_compiler
-        from torchloupe.train import start
+        with collector_off():
+            from torchloupe.system.compiler import leave_out_compiler
+            from torchloupe.train import start
 
         config = start.decide(typed, recipe).config
         begin = start.begin_or_go_on if go_on else start.train
