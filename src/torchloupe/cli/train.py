@@ -182,7 +182,6 @@ def train(
         with collector_off():
             from torchloupe.system.compiler import leave_out_compiler
             from torchloupe.train import start
-
         config = start.decide(typed, recipe).config
         begin = start.begin_or_go_on if go_on else start.train
         if not config.hardware.compile:
