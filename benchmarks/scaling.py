@@ -10,6 +10,7 @@ images is calculated, and the tables say so.
 
 import argparse
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -54,22 +55,25 @@ def measure_table() -> tuple[float, float]:
         order = ShardOrder(np.arange(IMAGES), keys, 1024, 0, places, shard_keys, (8, 4))
         order.batch(0)
         seconds, held = time.process_time() - clock, resident() - before
-    say("index, keys, order", f"{size / IMAGES:.0f} bytes a sample on disk, {held / IMAGES:.0f} in")
-    say("", f"memory, {seconds / IMAGES * 1e6:.2f} us of processor time")
+    say(
+        "index, keys, order",
+        f"{size / IMAGES:.0f} bytes a sample on disk, {held / IMAGES:.0f} in memory, "
+        f"{seconds / IMAGES * 1e6:.2f} us of processor time",
+    )
     return held / IMAGES, seconds / IMAGES
 
 
 def measure_start() -> float:
-    """Seconds from the start of a process to the package with torch imported, median of 3."""
+    """Processor seconds of a process that imports the package with torch, median of 3."""
     found = []
     code = "import torch, torchloupe; torchloupe.fit"
+    environment = {"PYTHONPATH": str(ROOT / "src")}
     for _ in range(3):
-        clock = time.perf_counter()
-        subprocess.run(
-            [sys.executable, "-c", code], check=True, env={"PYTHONPATH": str(ROOT / "src")}
-        )
-        found.append(time.perf_counter() - clock)
-    say("imports", f"{np.median(found):.2f} s")
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        found.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    say("imports", f"{np.median(found):.2f} s of processor time")
     return float(np.median(found))
 
 
@@ -102,7 +106,7 @@ def measure_meeting(ranks: int) -> float:
 
 
 def measure_checkpoint() -> float:
-    """Seconds a gigabyte of a checkpoint: written, hashed and on the disk, median of 3."""
+    """Processor seconds a gigabyte of a checkpoint, written and hashed, median of 3."""
     import torch
 
     from torchloupe.run.checkpoint import write_checkpoint
@@ -111,11 +115,11 @@ def measure_checkpoint() -> float:
     size, found = 4 * 64 * 2**20, []
     with tempfile.TemporaryDirectory() as scratch:
         for step in range(3):
-            clock = time.perf_counter()
+            clock = time.process_time()
             write_checkpoint(Path(scratch), step, {"model": weights, "state": {"step": step}})
-            found.append(time.perf_counter() - clock)
+            found.append(time.process_time() - clock)
     each = float(np.median(found)) / size * 1e9
-    say("checkpoint", f"{each:.2f} s a GB on this disk, SHA-256 and fsync included")
+    say("checkpoint", f"{each:.2f} s of processor time a GB, SHA-256 included, the disk not")
     return each
 
 
@@ -171,7 +175,7 @@ def main() -> None:
                 f"{ranks:,} ranks, {lanes:,} lanes",
                 f"a shard is fetched {often:.1f} times an epoch, a rank uses {held:.0f} shards in "
                 f"{AHEAD} steps, each image {'once' if whole else 'NOT once'}; "
-                f"met in {meetings[ranks]:.2f} s",
+                f"they met in {meetings[ranks]:.2f} s",
             )
     print("\ncalculated: memory of a rank, and start of a run to its first order, by ranks")
     for power in (6, 7, 8, 9):
