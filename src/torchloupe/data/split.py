@@ -60,7 +60,7 @@ def split_samples(
     those that their class can't be learned without. DataError if there is nothing to learn:
     no image, one class, a class without a training image; and for folds of data that are split.
     """
-    _refuse_untrainable(samples)
+    refuse_untrainable(samples)
     notes = _few_images(samples)
     units = _join_units(samples.groups, content, len(samples))
     if content is not None:
@@ -264,14 +264,16 @@ def _join_units(groups: NDArray[np.int64] | None, content: Keys | None, count: i
             return unit
 
 
-def _refuse_untrainable(samples: Samples) -> None:
+def refuse_untrainable(samples: Samples) -> None:
+    """DataError for samples of no image or of one class."""
     if len(samples) == 0:
         raise DataError("there is no image to learn from", "add images, one folder per class")
     if len(samples.class_names) < 2 and not samples.is_multi_label:
         names = ", ".join(f"'{printable(name)}'" for name in samples.class_names)
         raise DataError(
             f"there is only one class: {names}" if names else "there is no class",
-            "add images of at least one other class",
+            "add images of another class, or say where the classes are: a folder for each, a table "
+            "that lists image and label, or data.label_pattern for those in file names",
         )
 
 

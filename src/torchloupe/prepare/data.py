@@ -26,7 +26,7 @@ from torchloupe.data.sources.kinds import unfit_options
 from torchloupe.data.sources.shard_reader import require_shards
 from torchloupe.data.sources.shard_sets import limit_store
 from torchloupe.data.sources.source import count_ignored
-from torchloupe.data.split import TEST, Splits
+from torchloupe.data.split import TEST, Splits, refuse_untrainable
 from torchloupe.data.split_cache import divide, find_statistics
 from torchloupe.distributed.world import ALONE, World
 from torchloupe.errors import DataError, UsageError, printable
@@ -73,6 +73,8 @@ def prepare_data(
     data = replace(data, samples=with_groups(data.samples, config.group))
     if contract is not None:
         data = align_classes(data, contract.class_names)
+    if data.kind != "stream":
+        refuse_untrainable(data.samples)
     chosen = contract or choose_contract(
         data, mode=config.mode, size=config.size, fit=config.fit, kernel=config.kernel
     )

@@ -4,6 +4,7 @@ import pytest
 from trees import fail, ids, labels, plant, write
 
 from torchloupe.data.sources import open_data
+from torchloupe.data.sources.no_classes import NO_CLASSES
 from torchloupe.data.split import TEST, TRAIN, VAL
 from torchloupe.errors import DataError
 
@@ -87,9 +88,14 @@ def test_folders_called_splits_are_refused_where_their_classes_have_nothing_in_c
         ([*classes("dogs_train", "a", "b"), *classes("cats_test", "a", "b")],
          "{path} has 'dogs_train', 'cats_test' with the same class folders: 'a', 'b'",
          "name each of them after its split: train, val or test"),
-        ([*classes("cat", "train", "val"), *classes("dog", "train", "val")],
+        ([*classes("cat", "train", "val"), *classes("dog", "train", "val"), "cat/1.png"],
          "{path} has splits inside its class folders: 'cat/train', 'cat/val'",
          "put class folders into splits: train/cat"),
+        (["images/train/1.png", "images/val/2.png", "labels/train/1.txt", "labels/val/2.txt"],
+         "{path}/images holds 2 images in 'train/', 'val/' but no class folders", NO_CLASSES),
+        (["JPEGImages/1.jpg", "Annotations/1.xml", "ImageSets/Main/train.txt"],
+         "{path} holds 'JPEGImages', 'Annotations', 'ImageSets', which are not classes",
+         NO_CLASSES),
         ([*classes("fold1", "a", "b"), *classes("fold2", "a", "b")],
          "{path} has 'fold1', 'fold2' with the same class folders in each: 'a', 'b'",
          "put all images of a class into one folder, or list them in a .csv with the columns "
@@ -148,8 +154,34 @@ def test_class_folders_that_hold_the_same_folders_are_noted(tmp_path):
     data = open_data(tmp_path)
     assert data.samples.class_names == ("camera", "phone")
     assert data.notes == (
-        "the classes are 'camera', 'phone'; the folders 'a', 'b' inside each are not classes",
+        "the classes are 'camera', 'phone'; the folders 'a', 'b' inside them are not classes "
+        "(data.label_pattern='([^/]+)/[^/]+$' takes the last folder)",
     )
+
+
+def test_class_folders_that_hold_other_folders_each_are_noted(tmp_path):
+    plant(tmp_path, *classes("cat", "persian", "siamese"), *classes("dog", "boxer", "pug"))
+    data = open_data(tmp_path)
+    assert data.samples.class_names == ("cat", "dog")
+    assert "the folders 'boxer', 'persian', 'pug' and 1 more inside them" in data.notes[0]
+    last = open_data(tmp_path, label_pattern="([^/]+)/[^/]+$")
+    assert last.samples.class_names == ("boxer", "persian", "pug", "siamese")
+
+
+def test_splits_inside_class_folders_are_splits(tmp_path):
+    plant(tmp_path, *classes("cat", "train", "val"), *classes("dog", "train", "val", "test"))
+    data = open_data(tmp_path)
+    assert data.samples.class_names == ("cat", "dog")
+    found = dict(zip(ids(data), data.given.tolist(), strict=True))
+    assert found == {
+        "cat/train/1.png": TRAIN,
+        "cat/val/1.png": VAL,
+        "dog/test/1.png": TEST,
+        "dog/train/1.png": TRAIN,
+        "dog/val/1.png": VAL,
+    }
+    assert labels(data) == ["cat"] * 2 + ["dog"] * 3
+    assert data.notes[0] == "the splits are inside the classes: 'cat/train', 'cat/val'"
 
 
 def test_single_folders_are_gone_down_through_with_a_note(tmp_path):
@@ -273,7 +305,8 @@ def test_folders_of_the_same_names_are_noted_behind_a_folder_of_images(tmp_path)
     for place in ("amazon", "webcam"):
         plant(tmp_path, *classes(f"{place}/images", "mug", "pen"))
     assert open_data(tmp_path).notes == (
-        "the classes are 'amazon', 'webcam'; the folders 'mug', 'pen' inside each are not classes",
+        "the classes are 'amazon', 'webcam'; the folders 'mug', 'pen' inside them are not "
+        "classes (data.label_pattern='([^/]+)/[^/]+$' takes the last folder)",
     )
 
 

@@ -26,30 +26,29 @@ from torchloupe.data.sources.layout import (
     find_trees,
     is_unlabelled,
     note_alike,
-    rank_tables,
     refuse_parts_as_classes,
     tables_in,
     through_fillers,
 )
 from torchloupe.data.sources.listing import Listing
+from torchloupe.data.sources.masks import MaskFilter
+from torchloupe.data.sources.no_classes import no_images, refuse_listed
 from torchloupe.data.sources.source import (
     SPLIT_WORDS,
     Data,
     FileReader,
-    count_ignored,
     make_stamp,
     name_some,
     short_name,
 )
 from torchloupe.data.sources.spelling import note_joined, note_twins
+from torchloupe.data.sources.split_lists import read_split_list
 from torchloupe.data.sources.split_names import is_filler, read_split_name
 from torchloupe.data.sources.system_files import name_own_folder
 from torchloupe.data.sources.walk import Level, Walk, as_text
 from torchloupe.data.split import TRAIN
 from torchloupe.errors import DataError, printable
 from torchloupe.units import plural
-
-_PACKED = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
 
 
 def open_folder(path: Path, class_names: Sequence[str] = (), label_pattern: str = "auto") -> Data:
@@ -80,15 +79,15 @@ def open_folder(path: Path, class_names: Sequence[str] = (), label_pattern: str 
     if pattern is not None or (label_pattern == "auto" and reading.may_be_flat(layout)):
         reading.read_names(layout, pattern)
     if not len(reading.listing):
-        raise _no_images(path, reading)
+        raise no_images(path, reading.walk, reading.top, reading.loose, reading.tables)
     classes = reading.listing.classes
     ids, codes, parts, files, exact = reading.listing.table()
     used = np.flatnonzero(np.bincount(codes, minlength=len(classes)))
-    if len(used) == 1 and not layout.splits and not reading.is_by_name:
+    if len(used) == 1 and not layout.is_split and not reading.is_by_name:
         only = classes[used[0]]
         if len(Walk(os.path.join(root, only)).look().folders) > 1:  # noqa: PTH118
             return _enter_only(Path(root), only, class_names, reading)
-        _refuse_listed(Path(root), only, reading)
+        refuse_listed(path, Path(root), only, reading.top.folders)
     found = [as_text(classes[code]) for code in used]
     names, numbers = order_classes(found, class_names)
     lookup = np.zeros(len(classes), dtype=np.int64)
@@ -109,7 +108,8 @@ def open_folder(path: Path, class_names: Sequence[str] = (), label_pattern: str 
         notes=tuple(notes),
         stamp=make_stamp(ids, files),
     )
-    index.keep(data, files, exact, walk, below)
+    if not reading.has_lists:  # which may change and no folder with them
+        index.keep(data, files, exact, walk, below)
     return data
 
 
@@ -124,6 +124,8 @@ class _Reading:
         self.is_by_name = False  # classes come from file names
         self.loose: dict[str, int] = {}  # split folder to images outside any class folder
         self.tables: list[Path] = []  # beside these images
+        self.masks = MaskFilter(walk.root)
+        self.has_lists = False  # labels of a split come from a list
         self.notes = [f"the data are in {printable(below)}, the only folder there"] if below else []
 
     def read(self, layout: Layout) -> None:
@@ -135,15 +137,18 @@ class _Reading:
         known: set[str] = set()
         if train := [name for name, part in layout.splits.items() if part == TRAIN]:
             known = set(class_folders(scout, train[0]))
-        for folder, part in places:
+        for name, parts in layout.inner.items():
+            for split, part in parts.items():
+                self._list_class(name, f"{name}/{split}", part)
+        for folder, part in places if not layout.inner else ():
             prefix, level = folder, self.top
             if folder:
-                prefix, level = self._enter(folder, part, common)
+                prefix, level = self._enter(folder, part, common, known)
             if part != TRAIN and len(level.folders) == 1 and not level.loose:
                 inner = scout.look(prefix + level.folders[0])
                 if is_unlabelled(level.folders[0], inner, known):
                     self.walk.look(prefix + level.folders[0])  # counts and records what is there
-                    self._note_unlabelled(prefix + level.folders[0], inner.loose)
+                    self._read_loose(prefix, level.folders[0], inner.loose, part, known)
                     continue
             copies += self._read_level(prefix, level, part, is_split=bool(folder))
         for name in layout.beside:
@@ -172,10 +177,10 @@ class _Reading:
             self.notes = [*layout.notes, *notes]
             self.walk.take_over(scout, "", is_counted=pattern is not None)
 
-    def _enter(self, folder: str, part: int, common: str) -> tuple[str, Level]:
+    def _enter(self, folder: str, part: int, common: str, known: set[str]) -> tuple[str, Level]:
         """Where the class folders of a split are, and what else is there.
 
-        `common` is a folder that every split holds, and holds alone.
+        `common` is a folder that every split holds, and holds alone; `known` are train's classes.
         """
 
         def is_no_class(above: str, name: str) -> bool:
@@ -195,10 +200,22 @@ class _Reading:
                 what = f"{plural(level.loose, 'image')} in {prefix}"
                 self.notes.append(f"{what} outside any class folder")
             else:
-                self._note_unlabelled(prefix.rstrip("/"), level.loose)
+                self._read_loose(prefix, "", level.loose, part, known)
         return prefix, level
 
-    def _note_unlabelled(self, folder: str, count: int) -> None:
+    def _read_loose(self, prefix: str, inner: str, count: int, part: int, known: set[str]) -> None:
+        """Images of a split outside class folders, labelled by a list in `prefix` or not at all."""
+        tables = tables_in(Path(self.walk.root, prefix), Walk(self.walk.root).look(prefix))
+        listed, table = read_split_list(tables, count, known)
+        for name, label, facts in listed:
+            self.listing.start_class(label, part)
+            self.listing.add(prefix + name, facts)
+        if listed:
+            self.has_lists = True
+            what = f"{plural(count, 'image')} of {printable(prefix.rstrip('/'))}"
+            self.notes.append(f"the labels of {what} are those in {printable(table)}")
+            return
+        folder = (prefix + inner).rstrip("/")
         place = printable(os.path.join(self.walk.root, folder))  # noqa: PTH118
         have = "has no label and is" if count == 1 else "have no labels and are"
         labels = "labels it" if count == 1 else "labels them"
@@ -213,9 +230,7 @@ class _Reading:
         empty = []
         for name in level.folders:
             before = self.listing.count
-            self.listing.start_class(name, part)
-            for image, facts in self.walk.find_images(prefix + name):
-                self.listing.add(image, facts)
+            self._list_class(name, prefix + name, part)
             if self.listing.count > before:
                 ranges[name] = (before, self.listing.count)
             elif not any(f"{own}/".startswith(f"{prefix}{name}/") for own in self.walk.own):
@@ -228,16 +243,24 @@ class _Reading:
         if not is_split:
             direct = {name: tree.get(name, set()) for name, tree in trees.items()}
             refuse_parts_as_classes(Path(self.walk.root), direct, level)
+            masks = self.masks.folder_names
             self.notes += note_alike(
-                {name: through_fillers(name, tree) for name, tree in trees.items()}
+                {name: through_fillers(name, tree) - masks for name, tree in trees.items()}
             )
         if empty and len(self.listing):
             many = "hold no images and are not classes" if len(empty) > 1 else "holds no images"
             self.notes.append(f"{name_some(empty)} {many}")
         return [prefix + name for name in copies]
 
+    def _list_class(self, name: str, folder: str, part: int) -> None:
+        """List the images of one class below a folder, without masks."""
+        self.listing.start_class(name, part)
+        for image, facts in self.masks.pictures(folder, self.walk.find_images(folder)):
+            self.listing.add(image, facts)
+
     def _describe_rest(self, copies: Sequence[str]) -> None:
         """Notes on copies, on what torchloupe wrote, on loose images and on tables."""
+        self.notes += self.masks.notes()
         if copies:
             holds = "holds" if len(copies) == 1 else "hold"
             self.notes.append(f"{name_some(copies)} {holds} a copy of the whole set, not used")
@@ -287,47 +310,3 @@ def _enter_only(path: Path, only: str, class_names: Sequence[str], reading: _Rea
     rest = f"; not used: {name_some(unused)}" if unused else ""
     note = f"the data are in {printable(only)}/, the only folder with images{rest}"
     return replace(data, notes=(note, *data.notes))
-
-
-def _refuse_listed(path: Path, only: str, reading: _Reading) -> None:
-    """DataError where the one class found is a folder of images that a table lists."""
-    tables = rank_tables(tables_in(path, reading.top))
-    for beside in reading.top.folders if not tables else ():
-        if beside != only:
-            place = path / beside
-            tables += rank_tables(tables_in(place, Walk(os.fspath(place)).look()))
-    if tables:
-        raise DataError(
-            f"{printable(path)} has only one class folder, {name_some([only])}",
-            f"did you mean {name_some(tables)}?",
-        )
-
-
-def _no_images(path: Path, reading: _Reading) -> DataError:
-    shown, top, ignored = printable(path), reading.top, reading.walk.ignored
-    tables = rank_tables(tables_in(Path(reading.walk.root), top)) or sorted(reading.tables)
-    loose = top.loose + sum(reading.loose.values())
-    hint = "give a folder that holds one folder of images per class"
-    if tables:
-        hint = f"did you mean {name_some(tables)}?"
-    elif loose:
-        hint = (
-            "put the images of each class in a folder of its own, list them in a .csv, or say "
-            "where the class is in their names: data.label_pattern=REGEX"
-        )
-    elif packed := sorted(name for name in top.files if name.lower().endswith(_PACKED)):
-        hint = f"give the archive itself: {printable(path / packed[0])}"
-        if len(packed) > 1:
-            hint = f"unpack {name_some(packed)} and give the folder, or give one of them"
-    if loose:
-        where = f" in {name_some(reading.loose)}" if reading.loose else ""
-        return DataError(
-            f"{shown} holds {plural(loose, 'image')}{where} but no class folders", hint
-        )
-    if not top.folders and not top.files:
-        return DataError(f"{shown} is empty", hint)
-    if reading.walk.own:
-        own = name_some(reading.walk.own)
-        return DataError(f"{shown} holds no images beside what torchloupe wrote: {own}", hint)
-    passed = f" (passed over: {count_ignored(ignored)})" if ignored else ""
-    return DataError(f"{shown} holds no images{passed}", hint)

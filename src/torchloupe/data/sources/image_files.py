@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torchloupe.data.image.formats import IMAGE_SUFFIXES
+from torchloupe.data.sources.masks import is_mask_folder
 from torchloupe.data.sources.source import name_some
 from torchloupe.data.sources.split_names import is_filler, read_split_name
 from torchloupe.data.sources.system_files import is_system_name, name_own_folder
@@ -141,13 +142,17 @@ class ImageFiles:
 
     @cached_property
     def _listed(self) -> dict[str, list[str]]:
-        """Every image below the image folder, by its name without ending."""
+        """Every image below the image folder, by its name without ending; masks if no other."""
         listed: dict[str, list[str]] = {}
+        masks: dict[str, list[str]] = {}
         for number, path in enumerate(_walk(os.path.join(self.root, self._below))):  # noqa: PTH118
             if number >= _MOST_FILES:
                 break
-            listed.setdefault(_key(path.rpartition("/")[2], True), []).append(path)
-        return listed or (_list_beside(self.root) if self.folder == "auto" else {})
+            folders, _, name = path.rpartition("/")
+            found = masks if any(map(is_mask_folder, folders.split("/"))) else listed
+            found.setdefault(_key(name, True), []).append(path)
+        beside = _list_beside(self.root) if self.folder == "auto" and not listed else {}
+        return listed or beside or masks
 
     def _choose(
         self, matches: dict[int, list[_Match]], given: NDArray[np.int8] | None
@@ -256,7 +261,9 @@ def _list_beside(root: str) -> dict[str, list[str]]:
     places = [
         name
         for name in names
-        if is_filler(name) and next(_walk(os.path.join(above, name)), "")  # noqa: PTH118
+        if is_filler(name)
+        and name != os.path.basename(root)  # noqa: PTH119
+        and next(_walk(os.path.join(above, name)), "")  # noqa: PTH118
     ]
     listed: dict[str, list[str]] = {}
     if len(places) == 1:
@@ -303,19 +310,6 @@ def _walk(root: str) -> Iterator[str]:
                         yield f"{below}{entry.name}"
         except OSError:  # can't be read: what is in it is not found
             continue
-
-
-def holds_images(folder: str) -> bool:
-    """Whether a folder holds an image directly."""
-    try:
-        with os.scandir(folder) as entries:
-            return any(
-                os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122
-                for entry in entries
-                if not is_system_name(entry.name)
-            )
-    except OSError:
-        return False
 
 
 def _plain(name: str) -> str:

@@ -31,6 +31,7 @@ from torchloupe.data.sources.joined import join_splits, paths_of_splits
 from torchloupe.data.sources.known_roots import find_known_root
 from torchloupe.data.sources.missing import missing_path
 from torchloupe.data.sources.named import PREFIX, open_digits, open_torchvision
+from torchloupe.data.sources.no_classes import ARCHIVES, PICKLES, hint_for_foreign
 from torchloupe.data.sources.objects import open_code, open_object
 from torchloupe.data.sources.shard_sets import names_shards, open_local_shards, open_shard_set
 from torchloupe.data.sources.shards import find_shards
@@ -328,13 +329,12 @@ def _kind_of_file(path: Path) -> str:
     what = f"{ending} files are not read" if ending else "its name has no ending"
     if ending in IMAGE_SUFFIXES:
         what, hint = "it is a single image", "give the folder that holds one folder per class"
-    elif ending in (".pkl", ".pickle", ".joblib"):
-        what = "pickles can run code and are not read"
-        hint = "load it in a file of your own and give file.py:NAME"
-    elif ending in (".gz", ".xz", ".bz2", ".zst", ".7z", ".rar"):
-        what, hint = "such archives are not read", "unpack it and give the folder"
-    elif ending == ".mat":
-        hint = "write its labels into a .csv; sets of torchvision are read in their own folders"
     elif ending == ".py":
         what, hint = "which object in it is the data?", f"for example {printable(path)}:dataset"
+    elif foreign := hint_for_foreign(path.name):
+        hint = foreign
+        if ending in PICKLES:
+            what = "pickles can run code and are not read"
+        if ending in ARCHIVES:
+            what = "such archives are not read"
     raise DataError(f"{printable(path)} can't be opened as data: {what}", hint)

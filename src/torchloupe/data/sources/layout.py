@@ -5,10 +5,11 @@ and the folders disagree, or the reverse, nothing is guessed: the errors here na
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from torchloupe.data.sources.masks import IMAGE_FOLDERS, is_mask_folder
 from torchloupe.data.sources.records import RECORD_ENDINGS
 from torchloupe.data.sources.source import SPLIT_WORDS, name_some
 from torchloupe.data.sources.split_names import (
@@ -29,13 +30,7 @@ _NUMBERED = re.compile(
     r".*?(fold|split|part|batch|chunk|shard|subset|archive|images?|imgs?|cv|k)[-_. ]*\d+",
     re.IGNORECASE,
 )
-_IMAGES = frozenset(("image", "images", "img", "imgs", "photos", "pictures", "jpegimages"))
-_TARGETS = frozenset(
-    (
-        *("mask", "masks", "label", "labels", "annotation", "annotations", "segmentation"),
-        *("segmentations", "segmentationclass", "ground_truth", "groundtruth", "gt", "xmls"),
-    )
-)
+_OF_OTHER_USE = re.compile("submission|partition|split|bbox|bounding_box|landmark", re.IGNORECASE)
 
 
 @dataclass
@@ -45,11 +40,13 @@ class Layout:
     splits: dict[str, int] = field(default_factory=dict)  # folder to TRAIN, VAL or TEST
     beside: list[str] = field(default_factory=list)  # folders that are neither split nor class
     notes: list[str] = field(default_factory=list)
+    inner: dict[str, dict[str, int]] = field(default_factory=dict)  # class to split folders in it
 
     @property
     def is_split(self) -> bool:
         """Whether the folders give more than the training split."""
-        return any(part != TRAIN for part in self.splits.values())
+        inner = (part for parts in self.inner.values() for part in parts.values())
+        return any(part != TRAIN for part in (*self.splits.values(), *inner))
 
 
 def descend(
@@ -95,7 +92,7 @@ def find_layout(root: str, top: Level, scout: Walk) -> Layout:
                 f"{printable(root)} has {name_some(splits)} and no train folder",
                 "name the folder of training images 'train'",
             )
-        return Layout()
+        return _find_inner_splits(top, scout)
     if others and set(splits.values()) == {TRAIN}:
         # `test1` beside `train` is no class, whatever it is.
         if len(splits) == 1 and all(is_vague_name(name) or name in named for name in others):
@@ -115,6 +112,23 @@ def find_layout(root: str, top: Level, scout: Walk) -> Layout:
         read = ", ".join(f"'{printable(n)}' as {SPLIT_NAMES[p]}" for n, p in splits.items())
         layout.notes.append(f"folders are read as splits by their names: {read}")
     return layout
+
+
+def _find_inner_splits(top: Level, scout: Walk) -> Layout:
+    """The layout of classes that each hold train, val and test folders and nothing else."""
+    inner: dict[str, dict[str, int]] = {}
+    for name in top.folders:
+        level = scout.look(name)
+        parts = {split: read_split(split) for split in level.folders}
+        found = {split: part for split, part in parts.items() if part is not None}
+        is_one = not level.loose and TRAIN in found.values() and len(found) == len(parts)
+        if not is_one or len(set(found.values())) < len(found) or is_filler(name):
+            return Layout()
+        inner[name] = found
+    if len(inner) < 2:
+        return Layout()
+    first = [f"{name}/{split}" for name in list(inner)[:1] for split in inner[name]]
+    return Layout(inner=inner, notes=[f"the splits are inside the classes: {name_some(first)}"])
 
 
 def _accept_names(named: Mapping[str, SplitName]) -> list[str]:
@@ -187,9 +201,10 @@ def refuse_parts_as_classes(path: Path, children: Mapping[str, set[str]], top: L
     hint = "put the images of each class in a folder of its own, or list them in a .csv"
     if tables:
         hint = f"did you mean {name_some(rank_tables(tables))}?"
-    lower = {name.lower() for name in names}
-    if lower <= _IMAGES | _TARGETS and lower & _IMAGES and lower & _TARGETS:
-        raise DataError(f"{shown} holds {name_some(names)}, which are not classes", hint)
+    masks = [name for name in top.folders if is_mask_folder(name)]
+    images = [name for name in names if name.lower() in IMAGE_FOLDERS]
+    if images and set(names) - set(images) and set(names) <= {*images, *masks}:
+        raise images_beside(path, [*images, *masks], hint)
     trains = [name for name in names if (s := read_split_name(name)) and s.part == TRAIN]
     for name in trains:
         alike = [n for n in names if n != name and children[n] and children[n] <= children[name]]
@@ -199,7 +214,7 @@ def refuse_parts_as_classes(path: Path, children: Mapping[str, set[str]], top: L
                 f"{name_some(sorted(children[alike[0]]), 3)}",
                 "name each of them after its split: train, val or test",
             )
-    for name in names:
+    for name in names if not (images and masks) else ():
         parts = {read_split(inner) for inner in children[name]}
         if len(parts) > 1 and TRAIN in parts and None not in parts:
             inside = [f"{name}/{inner}" for inner in sorted(children[name])]
@@ -220,14 +235,25 @@ def refuse_parts_as_classes(path: Path, children: Mapping[str, set[str]], top: L
             raise DataError(f"{shown} holds {name_some(names, 3)}, which are not classes", hint)
 
 
+def images_beside(path: Path, folders: Sequence[str], hint: str) -> DataError:
+    """The error of a folder of images beside others of masks, boxes or lists."""
+    lists = (
+        [] if "did you mean" in hint else [t for name in folders for t in _lists_in(path / name)]
+    )
+    if lists:
+        hint = f"did you mean {name_some(rank_tables(lists))}?"
+    return DataError(f"{printable(path)} holds {name_some(folders)}, which are not classes", hint)
+
+
 def note_alike(children: Mapping[str, set[str]]) -> tuple[str, ...]:
-    """A note if every class folder holds folders of the same names: these may be the classes."""
+    """A note if every class folder holds several folders: these may be the classes."""
     found = list(children.values())
-    if len(found) < 2 or len(found[0]) < 2 or any(inner != found[0] for inner in found):
+    if len(found) < 2 or min(map(len, found)) < 2:
         return ()
+    inner = sorted(set().union(*found))
     return (
-        f"the classes are {name_some(sorted(children), 3)}; the folders "
-        f"{name_some(sorted(found[0]), 3)} inside each are not classes",
+        f"the classes are {name_some(sorted(children), 3)}; the folders {name_some(inner, 3)} "
+        "inside them are not classes (data.label_pattern='([^/]+)/[^/]+$' takes the last folder)",
     )
 
 
@@ -253,16 +279,18 @@ def tables_in(path: Path, top: Level) -> list[Path]:
     )
 
 
+def _lists_in(folder: Path) -> list[Path]:
+    return tables_in(folder, Walk(str(folder)).look())
+
+
 def rank_tables(tables: Iterable[Path]) -> list[Path]:
     """The tables that may hold training labels: one of `train`, else those of no other use."""
-    found = list(tables)
+    found = [table for table in tables if not _OF_OTHER_USE.search(table.stem)]
     splits = {table: read_split_name(table.stem) for table in found}
     train = [table for table, name in splits.items() if name is not None and name.part == TRAIN]
     if train:
         return train
-    return [
-        table for table in found if splits[table] is None and "submission" not in table.stem.lower()
-    ]
+    return [table for table in found if splits[table] is None]
 
 
 def find_trees(

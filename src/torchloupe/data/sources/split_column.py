@@ -42,7 +42,7 @@ def read_split_columns(
     """
     given, used = _read(found, texts, shown), found.names
     if given is None:
-        numbered = [name for name in found.doubtful if _is_numbered(texts[name], name)]
+        numbered = [name for name in found.doubtful if is_numbered(texts[name], name)]
         if len(numbered) == 1:
             given, used = _read_numbers(texts[numbered[0]]), (numbered[0],)
     notes = tuple(_note_unused(texts[name], name) for name in found.doubtful if name not in used)
@@ -66,7 +66,7 @@ def _read(found: SplitColumns, texts: Texts, shown: str) -> NDArray[np.int8] | N
         return _read_asked(found, texts[name], shown)
     if found.is_flags and (not found.is_asked_for or not len(find_unflagged(texts[name]))):
         return _read_flag_columns(found, texts, shown)
-    if _is_numbered(texts[name], name, is_sure=found.is_asked_for):
+    if is_numbered(texts[name], name, is_sure=found.is_asked_for):
         return _read_numbers(texts[name])
     return _read_words(texts[name], name, shown)
 
@@ -87,7 +87,7 @@ def _read_asked(found: SplitColumns, texts: NDArray[Any], shown: str) -> NDArray
     return given
 
 
-def _is_numbered(texts: NDArray[Any], name: str, is_sure: bool = False) -> bool:
+def is_numbered(texts: NDArray[Any], name: str, is_sure: bool = False) -> bool:
     """Whether cells count the splits: 0, 1 and 2, and, unless it is sure, most rows are of 0."""
     if plain_name(name) not in _NUMBERED:
         return False

@@ -26,15 +26,16 @@ from torchloupe.data.sources.column_roles import (
     read_flags,
 )
 from torchloupe.data.sources.columns import Table, as_texts
-from torchloupe.data.sources.image_files import ImageFiles, holds_images
+from torchloupe.data.sources.image_files import ImageFiles
 from torchloupe.data.sources.label_cells import Labels, read_label_cells, refuse_blank
 from torchloupe.data.sources.labels import compare_splits
 from torchloupe.data.sources.pixel_table import find_pixel_columns, label_candidates, open_pixels
 from torchloupe.data.sources.records import RECORD_ENDINGS
 from torchloupe.data.sources.source import Data, FileReader, make_stamp, name_some, short_name
-from torchloupe.data.sources.split_column import read_split_columns
+from torchloupe.data.sources.split_column import is_numbered, read_split_columns
 from torchloupe.data.sources.split_names import read_split, read_split_name
 from torchloupe.data.sources.text_lists import LIST_ENDINGS
+from torchloupe.data.sources.walk import holds_images
 from torchloupe.data.split import TRAIN
 from torchloupe.errors import DataError, UsageError, printable
 from torchloupe.units import plural
@@ -120,9 +121,10 @@ def _choose_labels(
     try:
         return choose_label_columns(table, asked, image, taken)
     except DataError:
-        if not doubtful:
+        free = [name for name in doubtful if not is_numbered(table.preview[name], name)]
+        if not free:
             raise
-        certain = [name for name in taken if name not in doubtful]
+        certain = [name for name in taken if name not in free]
         return choose_label_columns(table, asked, image, certain)
 
 

@@ -185,3 +185,16 @@ def _closes_a_loop(link: str, trail: tuple[str, ...]) -> bool:
     """Whether the link leads to a folder that one of `trail` is or lies in."""
     target = os.path.realpath(link)
     return any(Path(os.path.realpath(place)).is_relative_to(target) for place in trail)
+
+
+def holds_images(folder: str) -> bool:
+    """Whether a folder holds an image directly."""
+    try:
+        with os.scandir(folder) as entries:
+            return any(
+                os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122
+                for entry in entries
+                if not is_system_name(entry.name)
+            )
+    except OSError:
+        return False

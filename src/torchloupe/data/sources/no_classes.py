@@ -1,0 +1,92 @@
+"""The errors of a folder without class folders: what it holds, and what may be the data instead."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from torchloupe.data.sources.layout import images_beside, rank_tables, tables_in
+from torchloupe.data.sources.masks import IMAGE_FOLDERS, is_mask_folder
+from torchloupe.data.sources.source import count_ignored, name_some
+from torchloupe.data.sources.walk import Level, Walk
+from torchloupe.errors import DataError, printable
+from torchloupe.units import plural
+
+NO_CLASSES = (
+    "put the images of each class in a folder of its own, list them in a .csv, or say where the "
+    "class is in their names: data.label_pattern=REGEX"
+)
+PICKLES = (".pkl", ".pickle", ".joblib")
+ARCHIVES = (".gz", ".xz", ".bz2", ".zst", ".7z", ".rar")  # of kinds that are not read
+_PACKED = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
+
+
+def refuse_listed(path: Path, root: Path, only: str, folders: Sequence[str]) -> None:
+    """DataError where the one class found is a folder of images that something else labels.
+
+    The class is `only` among the `folders` of `root`, which was reached from `path`.
+    """
+    above = [root, *(place for place in root.parents if place.is_relative_to(path))]
+    beside = [root / name for name in folders if name != only]
+    for places in (above, beside):
+        levels = {place: Walk(str(place)).look() for place in places}
+        found = [table for place, level in levels.items() for table in tables_in(place, level)]
+        if tables := rank_tables(found):
+            raise DataError(
+                f"{printable(path)} has only one class folder, {name_some([only])}",
+                f"did you mean {name_some(tables)}?",
+            )
+    masks = [name for name in folders if is_mask_folder(name)]
+    if only.lower() in IMAGE_FOLDERS and masks:
+        raise images_beside(root, [only, *masks], NO_CLASSES)
+
+
+def no_images(
+    path: Path, walk: Walk, top: Level, outside: Mapping[str, int], beside: Iterable[Path]
+) -> DataError:
+    """What to say of a folder in which no class folder holds an image.
+
+    `top` is what `walk` found at its root, `outside` how many images lie in which split outside
+    class folders, `beside` the tables that stand there.
+    """
+    shown, ignored = printable(path), walk.ignored
+    found = rank_tables(tables_in(Path(walk.root), top)) or sorted(beside)
+    loose = top.loose + sum(outside.values())
+    hint = "give a folder that holds one folder of images per class"
+    if found:
+        hint = f"did you mean {name_some(found)}?"
+    elif loose:
+        hint = NO_CLASSES
+    elif packed := sorted(name for name in top.files if name.lower().endswith(_PACKED)):
+        hint = f"give the archive itself: {printable(path / packed[0])}"
+        if len(packed) > 1:
+            hint = f"unpack {name_some(packed)} and give the folder, or give one of them"
+    elif foreign := [hint for name in sorted(top.files) if (hint := hint_for_foreign(name))]:
+        hint = foreign[0]
+    if loose:
+        where = f" in {name_some(outside)}" if outside else ""
+        return DataError(
+            f"{shown} holds {plural(loose, 'image')}{where} but no class folders", hint
+        )
+    if not top.folders and not top.files:
+        return DataError(f"{shown} is empty", hint)
+    if walk.own:
+        return DataError(
+            f"{shown} holds no images beside what torchloupe wrote: {name_some(walk.own)}", hint
+        )
+    passed = f" (passed over: {count_ignored(ignored)})" if ignored else ""
+    return DataError(f"{shown} holds no images{passed}", hint)
+
+
+def hint_for_foreign(name: str) -> str:
+    """What to do about a file of another framework or program, by its ending; "" if unknown."""
+    ending = Path(name).suffix.lower()
+    if ending in (".tfrecord", ".tfrecords", ".mdb", ".lmdb", ".rec", ".beton", ".msgpack"):
+        return "read it by a Dataset of your own and give file.py:NAME"
+    if ending in (".xlsx", ".xls", ".ods"):
+        return "save the sheet as .csv and give that"
+    if ending in (".mat",):
+        return "write its labels into a .csv; sets of torchvision are read in their own folders"
+    if ending in PICKLES:
+        return "load it in a file of your own and give file.py:NAME"
+    if ending in ARCHIVES:
+        return "unpack it and give the folder"
+    return ""

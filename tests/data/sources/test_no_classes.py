@@ -1,0 +1,40 @@
+"""What is said of a folder without class folders."""
+
+import pytest
+from trees import fail, plant, write
+
+from torchloupe.data.sources.no_classes import hint_for_foreign
+
+
+@pytest.mark.parametrize(
+    ("name", "start"),
+    [
+        ("train-00000-of-00002.tfrecord", "read it by a Dataset of your own"),
+        ("data.mdb", "read it by a Dataset of your own"),
+        ("labels.xlsx", "save the sheet as .csv"),
+        ("imagelabels.mat", "write its labels into a .csv"),
+        ("a.pkl", "load it in a file of your own"),
+    ],
+)
+def test_files_of_other_programs_are_known(tmp_path, name, start):
+    plant(tmp_path, name)
+    assert fail(tmp_path).hint == hint_for_foreign(name)
+    assert fail(tmp_path / name).hint.startswith(start)
+
+
+def test_a_table_of_labels_is_named_and_none_of_splits_or_boxes(tmp_path):
+    plant(tmp_path, "img/img/1.jpg", "img/img/2.jpg")
+    for name, column in (("attributes", "label"), ("eval_partition", "partition"), ("bbox", "x")):
+        write(tmp_path, f"list_{name}.csv", f"image,{column}", "1.jpg,0", "2.jpg,1")
+    error = fail(tmp_path)
+    assert error.message == f"{tmp_path} has only one class folder, 'img'"
+    assert error.hint == f"did you mean '{tmp_path}/list_attributes.csv'?"
+
+
+def test_a_column_that_counts_the_splits_is_no_label(tmp_path):
+    plant(tmp_path, *(f"{k}.jpg" for k in range(6)))
+    rows = (f"{k}.jpg,{max(0, k - 3)}" for k in range(6))
+    error = fail(write(tmp_path, "list.csv", "image_id,partition", *rows))
+    assert error.message.endswith(
+        "has no column of labels: its columns are 'image_id', 'partition'"
+    )
