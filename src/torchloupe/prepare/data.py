@@ -83,13 +83,12 @@ def prepare_data(
     if data.kind == "stream":
         splits, fingerprint = Splits(NO_ROWS, NO_ROWS, NO_ROWS), data.samples.fingerprint()
     else:
-        fractions = (config.val_fraction, config.test_fraction)
         fold = (config.fold, config.folds) if config.fold else None
         splits, fingerprint = divide(
             data,
             pixels,
             sound,
-            fractions=fractions,
+            fractions=(config.val_fraction, config.test_fraction),
             seed=config.seed_of_split(seed),
             fold=fold,
             copies=config.copies,

@@ -27,6 +27,7 @@ QUIET_SECONDS = 60.0  # without a sign of life, after which a page is told so
 LAST_SECONDS = 5.0  # in which open pages fetch what came last, before the server ends
 POLL_SECONDS = 0.5
 _LOCKS = Path("/proc/locks")  # of Linux
+_LOOKS = 5  # at the list, until a lock that is not in it counts as released
 
 
 class GrowingEvents:
@@ -152,10 +153,19 @@ def is_locked(folder: Path) -> bool:
     except OSError:
         return False
     try:
-        lines = _LOCKS.read_text(encoding="utf-8").splitlines()
+        return any(inode in _list_locks() for _ in range(_LOOKS))
     except OSError:
         return True
-    return any(f":{inode}" in line.split()[5] for line in lines if len(line.split()) > 5)
+
+
+def _list_locks() -> set[int]:
+    """The inodes of the files that are locked on this machine, nearly all of them.
+
+    The system hands out its list a page at a time; where a lock is released meanwhile, a line of
+    the next page may be missing.
+    """
+    lines = [line.split() for line in _LOCKS.read_text(encoding="utf-8").splitlines()]
+    return {int(cells[5].rpartition(":")[2]) for cells in lines if len(cells) > 5}
 
 
 def open_server(live: LivePage, port: int = 0) -> ThreadingHTTPServer:
