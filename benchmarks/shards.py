@@ -26,7 +26,6 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests" / "data")]
 
 BATCH, LANES, MIXED = 64, 4, 2
-ROUNDS = 3  # turns of near and far
 
 
 def write_images(folder: Path, images: int, shards: int) -> None:
@@ -205,7 +204,7 @@ def start_server(folder: Path, delay: float, failing: float):
     return child, child.stdout.readline().strip()
 
 
-def stream(images: int, shards: int, ranks: int) -> None:
+def stream(images: int, shards: int, ranks: int, rounds: int) -> None:
     """The rows on streaming."""
     with tempfile.TemporaryDirectory(dir=os.environ.get("SHARDS_TMP")) as scratch:
         folder, cache = Path(scratch) / "set", Path(scratch) / "cache"
@@ -217,7 +216,7 @@ def stream(images: int, shards: int, ranks: int) -> None:
         say("set", f"{images:,} images, {len(files)} shards, {total / 1e6:.0f} MB, {ranks} ranks")
         limit = 0.75 * total / 1e9
         server, url = start_server(folder, 0.02, 0.01)
-        rates(str(folder), f"{url}/", cache, steps, ranks, limit, server.pid)
+        rates((str(folder), f"{url}/"), cache, steps, ranks, limit, server.pid, rounds)
         forget(cache)
         whole = {"steps": steps, "rows": True, "digests": True, "cache_gb": limit}
         far = run_ranks(f"{url}/", cache, ranks, **whole)
@@ -241,17 +240,26 @@ def stream(images: int, shards: int, ranks: int) -> None:
         say("server", f"{asked:,} requests, {failed} failed on purpose, {sent / 1e6:.0f} MB sent")
 
 
-def rates(near: str, far: str, cache: Path, steps: int, ranks: int, limit: float, server: int):
+def rates(
+    places: tuple[str, str],
+    cache: Path,
+    steps: int,
+    ranks: int,
+    limit: float,
+    server: int,
+    rounds: int,
+) -> None:
     """The rate on disk and over HTTP, in turns, with an empty cache; and what each costs."""
+    near, far = places
     found: dict[str, list[list[dict]]] = {"on disk": [], "over HTTP": []}
     served, case = 0.0, {"steps": steps, "cache_gb": limit}
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         found["on disk"].append(run_ranks(near, cache, ranks, **case))
         case["contract"] = found["on disk"][0][0]["contract"]  # as a resume has it
         forget(cache)
         before = processor_seconds(server)
         found["over HTTP"].append(run_ranks(far, cache, ranks, **case))
-        served += (processor_seconds(server) - before) / ROUNDS
+        served += (processor_seconds(server) - before) / rounds
     reached = {}
     for title, runs in found.items():
         each = [sum(one["rate"] for one in ranks) for ranks in runs]
@@ -267,7 +275,7 @@ def rates(near: str, far: str, cache: Path, steps: int, ranks: int, limit: float
     ratio = reached["over HTTP"] / reached["on disk"]
     say(
         "rate, HTTP by disk",
-        f"{np.median(ratio):.1%} ({ratio.min():.1%} to {ratio.max():.1%}, {ROUNDS} turns); "
+        f"{np.median(ratio):.1%} ({ratio.min():.1%} to {ratio.max():.1%}, {rounds} turns); "
         f"the server took {served / steps / BATCH * 1e6:.1f} us an image of the same cores",
     )
 
@@ -440,6 +448,7 @@ def main() -> None:
     options.add_argument("--images", type=int, default=20_000)
     options.add_argument("--shards", type=int, default=40)
     options.add_argument("--ranks", type=int, default=2)
+    options.add_argument("--rounds", type=int, default=3, help="turns of disk and HTTP")
     options.add_argument("--shuffle", action="store_true")
     options.add_argument("--scale", action="store_true")
     options.add_argument("--rank", help=argparse.SUPPRESS)
@@ -451,7 +460,7 @@ def main() -> None:
     elif asked.scale:
         scale()
     else:
-        stream(asked.images, asked.shards, asked.ranks)
+        stream(asked.images, asked.shards, asked.ranks, asked.rounds)
 
 
 if __name__ == "__main__":
