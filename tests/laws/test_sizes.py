@@ -14,7 +14,7 @@ MOST_FUNCTION_LINES = 60
 # Functions that are longer today, with their lines. This table can only shrink.
 LONG_FUNCTIONS: dict[str, int] = {}
 # What people set every day; and all that says how data are to be read.
-MOST_OF_ENTRY_POINTS = {"fit": 13, "cross_validate": 12, "sweep": 12, "open_data": 10}
+MOST_OF_ENTRY_POINTS = {"fit": 12, "cross_validate": 12, "sweep": 12, "open_data": 10}
 
 
 def test_files_are_short() -> None:

@@ -88,7 +88,12 @@ def test_fit_takes_a_run_or_its_folder_and_notes_what_it_learned_from(
 ) -> None:
     settings = {name: value for name, value in SETTINGS.items() if name != "model.name"}
     runs = [
-        loupe.fit(pairs, model="cnn", settings=settings, teacher=given, out=tmp_path / name)
+        loupe.fit(
+            pairs,
+            model="cnn",
+            settings={**settings, "distill.teacher": given},
+            out=tmp_path / name,
+        )
         for name, given in (("a", teacher), ("b", teacher.folder))
     ]
     assert facts(runs[0].folder) == facts(runs[1].folder)

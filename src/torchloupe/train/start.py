@@ -54,7 +54,6 @@ _NAMES = {
     "lr": "optimizer.lr",
     "seed": "train.seed",
     "device": "hardware.device",
-    "teacher": "distill.teacher",
 }
 
 
@@ -72,7 +71,6 @@ def fit(
     device: str | None = None,
     out: str | Path | None = None,
     settings: SettingsLike = None,
-    teacher: str | Path | Run | None = None,
 ) -> Run:
     """Train a classifier on `data` and return the finished Run.
 
@@ -84,17 +82,14 @@ def fit(
     `batch_size` is that of a step, over all ranks. `epochs` and `minutes` exclude each other.
     `settings` takes the dotted names of docs/settings.md; a recipe (`file.py:function`, a
     config.json, a mapping or a Config) stands there alone, or beside settings as "recipe"; a
-    torch scheduler (a class, partial, function of the optimizer or instance) as "schedule".
-
-    From a `teacher`, a run of the same classes, the answers are learned beside the labels.
+    torch scheduler (a class, partial, function of the optimizer or instance) as "schedule"; a Run
+    of the same classes as "distill.teacher", whose answers are learned beside the labels.
 
     Under torchrun every rank must call this. Progress goes to stderr.
     """
-    name = None if teacher is None else str(getattr(teacher, "folder", teacher))
-    given = (epochs, minutes, batch_size, lr, seed, device, name)
+    given = (epochs, minutes, batch_size, lr, seed, device)
     named = dict(zip(_NAMES, given, strict=True))
     typed, recipe, objects = sort_arguments(model, loss, optimizer, named, settings)
-    objects = replace(objects, teacher=teacher if isinstance(teacher, Run) else None)
     shown = data if isinstance(data, (str, Path)) else "the data"
     with (
         _display(f"reading {shown}") as listeners,
@@ -175,7 +170,10 @@ def sort_arguments(
         if is_compiled(model):
             typed.setdefault("hardware.compile", True)
         model = unwrap(model)
-    objects = UserObjects(schedule=schedule)
+    teacher = typed.get("distill.teacher")
+    objects = UserObjects(schedule=schedule, teacher=teacher if isinstance(teacher, Run) else None)
+    if isinstance(teacher, (Run, Path)):
+        typed["distill.teacher"] = str(getattr(teacher, "folder", teacher))
     if schedule is not None:
         typed["schedule.name"] = PYTHON_OBJECT
     for what, value in (("model", model), ("loss", loss), ("optimizer", optimizer)):

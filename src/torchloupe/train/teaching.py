@@ -39,7 +39,7 @@ from torchloupe.trained.outputs import laid_out, precision_of
 from torchloupe.trained.run import Run, open_run
 from torchloupe.units import format_bytes
 
-FORMAT = 1  # raised when the same teacher would give other answers
+FORMAT = 2  # raised when the same teacher would give other answers
 MOST_BYTES = 4 * 10**9  # of answers that are kept
 RECORD = "teacher.json"
 # Settings that decide which images are held out.
@@ -199,7 +199,8 @@ def open_answers(
         )
     content = session.run_data.pixels.content if session.run_data.pixels else None
     assert content is not None
-    hashed = hashlib.sha256(json.dumps(name_answers(teacher, config, views, weights)).encode())
+    named = name_answers(teacher, session, views, weights)
+    hashed = hashlib.sha256(json.dumps(named).encode())
     hashed.update(session.run_data.samples.keys[rows].tobytes())
     hashed.update(np.asarray(content)[rows].tobytes())
     cache = find_cache()
@@ -242,9 +243,11 @@ def count_views(config: Config) -> int:
     return max(1, min(config.distill.views, int(np.ceil(config.train.epochs))))
 
 
-def name_answers(teacher: Run, config: Config, views: int, weights: str) -> list[Any]:
+def name_answers(teacher: Run, session: Session, views: int, weights: str) -> list[Any]:
     """All that the answers depend on, besides the images."""
+    config = session.config
     return [
+        *(list(session.run_data.contract.class_names), session.place.device.type),
         *(FORMAT, weights, teacher.contract.to_json(), asdict(config.augment), views),
         *(config.train.seed, teacher.config.hardware.precision, torch.__version__),
         torch.get_num_threads(),
