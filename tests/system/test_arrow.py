@@ -48,6 +48,13 @@ def test_missing_numbers_are_refused():
         numbers_of(pa.chunked_array([pa.array([1.0, None])]))
 
 
+def test_booleans_are_refused():
+    with pytest.raises(ValueError, match="booleans"):
+        number_column(np.array([True, False]))
+    with pytest.raises(ValueError, match="booleans"):
+        numbers_of(pa.chunked_array([pa.array([True, False])]))
+
+
 def test_a_missing_file_raises_as_pyarrow_does(tmp_path):
     with pytest.raises(FileNotFoundError):
         read_table(tmp_path / "none.parquet")

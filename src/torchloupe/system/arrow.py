@@ -34,9 +34,14 @@ def lists_column(rows: Sequence[Sequence[str]]) -> pa.Array:
 
 
 def number_column(values: NDArray[Any]) -> pa.Array:
-    """A column of the numbers [N], or of lists of K numbers [N, K], in their own format."""
+    """A column of the numbers [N], or of lists of K numbers [N, K], in their own format.
+
+    ValueError for booleans, which Arrow packs into bits.
+    """
     flat = np.ascontiguousarray(values).reshape(-1)
     kind = pa.from_numpy_dtype(flat.dtype)
+    if pa.types.is_boolean(kind):
+        raise ValueError("a column of booleans is no column of numbers")
     column = pa.Array.from_buffers(kind, len(flat), [None, pa.py_buffer(flat)])
     if values.ndim == 1:
         return column
@@ -44,12 +49,15 @@ def number_column(values: NDArray[Any]) -> pa.Array:
 
 
 def numbers_of(column: pa.ChunkedArray) -> NDArray[Any]:
-    """The numbers of a column without missing ones [N]; of lists of them [N x K], one by one."""
+    """The numbers of a column without missing ones [N]; of lists of them [N x K], one by one.
+
+    ValueError for booleans and where a number is missing.
+    """
     parts = []
     for chunk in column.chunks:
         array = chunk if pa.types.is_primitive(chunk.type) else chunk.flatten()
-        if array.null_count:
-            raise ValueError("a column of numbers with missing values")
+        if array.null_count or pa.types.is_boolean(array.type):
+            raise ValueError("a column of booleans, or with missing values")
         dtype = array.type.to_pandas_dtype()
         found = np.frombuffer(array.buffers()[1], dtype) if len(array) else np.empty(0, dtype)
         parts.append(found[array.offset : array.offset + len(array)])
