@@ -50,7 +50,7 @@ def add_command(monkeypatch: pytest.MonkeyPatch, command: Callable[[], None]) ->
         (
             ["train", "digits", "--epoch", "3"],
             "loupe train has no option --epoch",
-            "did you mean '--epochs'?",
+            "did you mean '--epochs' or '--teacher'?",
         ),
         (
             ["predict", "run", "-weird.jpg"],

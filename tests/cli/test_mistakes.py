@@ -87,7 +87,8 @@ DATA_MISTAKES: list[tuple[Callable[[], None], int, str, str]] = [
         make_one_class,
         3,
         "there is only one class: 'cat'",
-        "add images of at least one other class",
+        "add images of another class, or say where the classes are: a folder for each, a table "
+        "that lists image and label, or data.label_pattern for those in file names",
     ),
     (
         make_text_as_images,

@@ -169,3 +169,10 @@ def test_a_score_of_single_images_has_an_interval():
     for name in ("auroc", "average_precision", "mcc"):
         assert np.nanstd(drawn[name]) > 0, name
     assert scores["auroc"] == pytest.approx(0.5, abs=0.1)
+
+
+def test_one_image_of_one_class_can_be_drawn():
+    answers = Answers(np.array([0]), np.array([0]), None, 1)
+    assert answers.strata.tolist() == [0]
+    answers = Answers(np.array([1]), np.array([0]), None, 2)
+    assert answers.strata.tolist() == [1]

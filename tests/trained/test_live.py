@@ -88,12 +88,15 @@ def training(tmp_path_factory):
     end = time.monotonic() + 120
     while not (run / "events.jsonl").exists() and time.monotonic() < end:
         time.sleep(0.1)
+    assert process.poll() is None
+    assert is_locked(run)
     yield process, run
     with suppress(ProcessLookupError):
         process.kill()
     process.wait()
 
 
+@pytest.mark.long
 def test_the_page_follows_a_training_and_ends_when_it_is_killed(training):
     process, run = training
     live = LivePage(run)

@@ -58,7 +58,7 @@ class Answers:
         order = np.argsort(counts, kind="stable")
         small = int((counts < FEWEST_OF_CLASS).sum())
         if small and counts[order[:small]].sum() == 1:
-            small += 1
+            small = min(small + 1, self.classes)
         group = np.arange(self.classes)
         group[order[:small]] = order[small - 1]
         return np.asarray(group[self.labels])

@@ -24,7 +24,7 @@ def strict(start: Callable[..., Served]) -> Served:
 
 
 def connect(server: Served) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", server.port), timeout=10)
+    return socket.create_connection(("127.0.0.1", server.port), timeout=60)
 
 
 def start_of(server: Served, *headers: str) -> bytes:
