@@ -183,12 +183,13 @@ def read_events(run: Path) -> list[dict[str, Any]]:
         text = (run / "events.jsonl").read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return []
-    events = []
-    for line in text.splitlines():
-        try:
-            event = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(event, dict):
-            events.append(event)
-    return events
+    return [event for line in text.splitlines() if (event := parse_event(line)) is not None]
+
+
+def parse_event(line: str | bytes) -> dict[str, Any] | None:
+    """The event in a line of events.jsonl; None for a line that holds none."""
+    try:
+        event = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return event if isinstance(event, dict) else None

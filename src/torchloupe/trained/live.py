@@ -4,7 +4,6 @@ A server on a loopback port reads what the training writes; the training knows n
 page asks once a second for new curves, and when the run is finished it shows the final page.
 """
 
-import json
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -15,6 +14,7 @@ from typing import Any
 
 from torchloupe.errors import CheckpointError
 from torchloupe.report.document import to_script
+from torchloupe.run.events import parse_event
 from torchloupe.run.json_files import read_json
 from torchloupe.trained.facts.curves import training_charts
 from torchloupe.trained.facts.page import Material, make_page
@@ -27,7 +27,6 @@ QUIET_SECONDS = 60.0  # without a sign of life, after which a page is told so
 LAST_SECONDS = 5.0  # in which open pages fetch what came last, before the server ends
 POLL_SECONDS = 0.5
 _LOCKS = Path("/proc/locks")  # of Linux
-_LOOKS = 5  # at the list, until a lock that is not in it counts as released
 
 
 class GrowingEvents:
@@ -52,10 +51,8 @@ class GrowingEvents:
             return self.events
         lines = content[: content.rfind(b"\n") + 1].splitlines(keepends=True)
         for line in lines:
-            with suppress(ValueError, RecursionError):
-                event = json.loads(line)
-                if isinstance(event, dict):
-                    self.events.append(event)
+            if (event := parse_event(line)) is not None:
+                self.events.append(event)
         if lines:
             self._end, self._last = self._end + sum(map(len, lines)), lines[-1]
         return self.events
@@ -153,19 +150,10 @@ def is_locked(folder: Path) -> bool:
     except OSError:
         return False
     try:
-        return any(inode in _list_locks() for _ in range(_LOOKS))
+        lines = [line.split() for line in _LOCKS.read_text(encoding="utf-8").splitlines()]
     except OSError:
         return True
-
-
-def _list_locks() -> set[int]:
-    """The inodes of the files that are locked on this machine, nearly all of them.
-
-    The system hands out its list a page at a time; where a lock is released meanwhile, a line of
-    the next page may be missing.
-    """
-    lines = [line.split() for line in _LOCKS.read_text(encoding="utf-8").splitlines()]
-    return {int(cells[5].rpartition(":")[2]) for cells in lines if len(cells) > 5}
+    return any(cells[5].rpartition(":")[2] == str(inode) for cells in lines if len(cells) > 5)
 
 
 def open_server(live: LivePage, port: int = 0) -> ThreadingHTTPServer:
