@@ -325,3 +325,9 @@ def test_list_in_a_folder_beside_the_images_is_named(tmp_path):
     assert error.message == f"{tmp_path} has only one class folder, 'images'"
     assert error.hint.startswith(f"did you mean '{tmp_path}"[:60])
     assert "README" not in error.hint
+
+
+def test_no_empty_list_of_tables_is_proposed(tmp_path):
+    plant(tmp_path, "images/1.png", "masks/1.png")
+    write(tmp_path, "list_eval_partition.csv", "image,partition", "1.png,0")
+    assert fail(tmp_path).hint.startswith("put the images of each class in a folder")

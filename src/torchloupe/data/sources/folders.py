@@ -148,7 +148,7 @@ class _Reading:
                 inner = scout.look(prefix + level.folders[0])
                 if is_unlabelled(level.folders[0], inner, known):
                     self.walk.look(prefix + level.folders[0])  # counts and records what is there
-                    self._read_loose(prefix, level.folders[0], inner.loose, part, known)
+                    self._read_loose(prefix, level, inner.loose, part, known)
                     continue
             copies += self._read_level(prefix, level, part, is_split=bool(folder))
         for name in layout.beside:
@@ -200,12 +200,17 @@ class _Reading:
                 what = f"{plural(level.loose, 'image')} in {prefix}"
                 self.notes.append(f"{what} outside any class folder")
             else:
-                self._read_loose(prefix, "", level.loose, part, known)
+                self._read_loose(prefix, level, level.loose, part, known)
         return prefix, level
 
-    def _read_loose(self, prefix: str, inner: str, count: int, part: int, known: set[str]) -> None:
-        """Images of a split outside class folders, labelled by a list in `prefix` or not at all."""
-        tables = tables_in(Path(self.walk.root, prefix), Walk(self.walk.root).look(prefix))
+    def _read_loose(
+        self, prefix: str, level: Level, count: int, part: int, known: set[str]
+    ) -> None:
+        """Images of a split outside class folders, labelled by a list in `prefix` or not at all.
+
+        They lie in `prefix`, whose `level` this is, or in the only folder there.
+        """
+        tables = tables_in(Path(self.walk.root, prefix), level)
         listed, table = read_split_list(tables, count, known)
         for name, label, facts in listed:
             self.listing.start_class(label, part)
@@ -215,7 +220,7 @@ class _Reading:
             what = f"{plural(count, 'image')} of {printable(prefix.rstrip('/'))}"
             self.notes.append(f"the labels of {what} are those in {printable(table)}")
             return
-        folder = (prefix + inner).rstrip("/")
+        folder = (prefix + "".join(level.folders)).rstrip("/")
         place = printable(os.path.join(self.walk.root, folder))  # noqa: PTH118
         have = "has no label and is" if count == 1 else "have no labels and are"
         labels = "labels it" if count == 1 else "labels them"

@@ -199,12 +199,12 @@ def refuse_parts_as_classes(path: Path, children: Mapping[str, set[str]], top: L
     shown, names = printable(path), sorted(children)
     tables = tables_in(path, top)
     hint = "put the images of each class in a folder of its own, or list them in a .csv"
-    if tables:
-        hint = f"did you mean {name_some(rank_tables(tables))}?"
+    if ranked := rank_tables(tables):
+        hint = f"did you mean {name_some(ranked)}?"
     masks = [name for name in top.folders if is_mask_folder(name)]
     images = [name for name in names if name.lower() in IMAGE_FOLDERS]
     if images and set(names) - set(images) and set(names) <= {*images, *masks}:
-        raise images_beside(path, [*images, *masks], hint)
+        raise images_beside(path, [*images, *masks], ranked, hint)
     trains = [name for name in names if (s := read_split_name(name)) and s.part == TRAIN]
     for name in trains:
         alike = [n for n in names if n != name and children[n] and children[n] <= children[name]]
@@ -235,13 +235,15 @@ def refuse_parts_as_classes(path: Path, children: Mapping[str, set[str]], top: L
             raise DataError(f"{shown} holds {name_some(names, 3)}, which are not classes", hint)
 
 
-def images_beside(path: Path, folders: Sequence[str], hint: str) -> DataError:
-    """The error of a folder of images beside others of masks, boxes or lists."""
-    lists = (
-        [] if "did you mean" in hint else [t for name in folders for t in _lists_in(path / name)]
-    )
-    if lists:
-        hint = f"did you mean {name_some(rank_tables(lists))}?"
+def images_beside(
+    path: Path, folders: Sequence[str], tables: Sequence[Path], hint: str
+) -> DataError:
+    """The error of a folder of images beside others of masks, boxes or lists.
+
+    The hint names the `tables`, else those in the `folders`; `hint` is for where there are none.
+    """
+    if lists := tables or rank_tables(t for name in folders for t in _lists_in(path / name)):
+        hint = f"did you mean {name_some(lists)}?"
     return DataError(f"{printable(path)} holds {name_some(folders)}, which are not classes", hint)
 
 

@@ -36,7 +36,7 @@ def refuse_listed(path: Path, root: Path, only: str, folders: Sequence[str]) -> 
             )
     masks = [name for name in folders if is_mask_folder(name)]
     if only.lower() in IMAGE_FOLDERS and masks:
-        raise images_beside(root, [only, *masks], NO_CLASSES)
+        raise images_beside(root, [only, *masks], (), NO_CLASSES)
 
 
 def no_images(
