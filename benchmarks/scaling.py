@@ -20,7 +20,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
-from shards import ROOT, resident, say
+from shards import ROOT, make_index, resident, say
 
 BATCH_OF_RANK, SHARDS, IMAGES = 32, 4_000, 1_000_000
 SHARD_BYTES, IMAGE_BYTES = 256e6, 99e3  # of the calculated sets: JPEGs of 500 x 375
@@ -30,19 +30,10 @@ AHEAD = 64  # batches whose shards a rank fetches
 def measure_table() -> tuple[float, float]:
     """Bytes and processor seconds a sample of what every rank holds of a set."""
     from torchloupe.data.feeds.shard_order import ShardOrder
-    from torchloupe.data.shards.index import Shard, ShardIndex, read_index, write_index
+    from torchloupe.data.shards.index import read_index, write_index
     from torchloupe.system.counter_rng import make_keys
 
-    number = np.arange(IMAGES) * SHARDS // IMAGES
-    names = [f"n{k % 1000:08d}/n{k:08d}.JPEG" for k in range(IMAGES)]
-    index = ShardIndex(
-        tuple(Shard(f"{k:06d}.tar", 10**8, "0" * 64, 0) for k in range(SHARDS)),
-        ("a", "b"),
-        np.array(names, dtype=np.dtypes.StringDType()),
-        number % 2,
-        np.column_stack([number, np.full(IMAGES, 512), np.full(IMAGES, 100)]),
-        np.arange(IMAGES, dtype=np.uint64),
-    )
+    index = make_index(IMAGES, SHARDS)
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "index"
         write_index(path, index)

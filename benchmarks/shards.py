@@ -369,16 +369,13 @@ def judge_orders(shards: int) -> None:
         )
 
 
-def scale() -> None:
-    """Memory and processor time of index and order, for a million samples; and of decoding."""
-    from torchloupe.data.feeds.shard_order import ShardOrder
-    from torchloupe.data.shards.index import Shard, ShardIndex, read_index, write_index
-    from torchloupe.system.counter_rng import make_keys
+def make_index(count: int, shards: int):
+    """The index of a made-up set of `count` samples with names such as ImageNet's."""
+    from torchloupe.data.shards.index import Shard, ShardIndex
 
-    count, shards = 1_000_000, 1_000
     names = [f"n{k % 1000:08d}/n{k:08d}.JPEG" for k in range(count)]
     number = np.arange(count) * shards // count
-    index = ShardIndex(
+    return ShardIndex(
         tuple(Shard(f"{k:06d}.tar", 10**8, "0" * 64, 0) for k in range(shards)),
         ("a", "b"),
         np.array(names, dtype=np.dtypes.StringDType()),
@@ -386,6 +383,16 @@ def scale() -> None:
         np.column_stack([number, np.full(count, 512), np.full(count, 100)]),
         np.arange(count, dtype=np.uint64),
     )
+
+
+def scale() -> None:
+    """Memory and processor time of index and order, for a million samples; and of decoding."""
+    from torchloupe.data.feeds.shard_order import ShardOrder
+    from torchloupe.data.shards.index import read_index, write_index
+    from torchloupe.system.counter_rng import make_keys
+
+    count = 1_000_000
+    index = make_index(count, 1_000)
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "index"
         write_index(path, index)

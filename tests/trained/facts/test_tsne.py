@@ -64,33 +64,33 @@ def test_with_all_points_for_neighbours_the_gradient_is_the_exact_one():
     assert float((found - wanted).norm() / wanted.norm()) < 0.01
 
 
-def test_the_interpolated_map_is_as_good_as_scikit_learns():
-    images = torch.from_numpy(load_digits().data[:500]).float()
+def digits(count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Images of digits, centred [N, D], and where a map of them begins [N, 2]."""
+    images = torch.from_numpy(load_digits().data[:count]).float()
     centred = images - images.mean(dim=0)
     kept = centred @ torch.linalg.svd(centred, full_matrices=False).Vh[:2].T
-    start = (1e-4 * kept / kept[:, 0].std()).contiguous()
-    places = place_many(centred, start, 15.0)
-    theirs = TSNE(perplexity=15, init=start.numpy(), max_iter=300, random_state=0, n_jobs=1)
+    return centred, (1e-4 * kept / kept[:, 0].std()).contiguous()
+
+
+def assert_as_good_as_scikit_learns(points, start, places, perplexity) -> None:
+    theirs = TSNE(perplexity=perplexity, init=start.numpy(), max_iter=300, random_state=0, n_jobs=1)
     own, other = (
-        trustworthiness(centred.numpy(), each, n_neighbors=10)
-        for each in (places.numpy(), theirs.fit_transform(centred.numpy()))
+        trustworthiness(points.numpy(), each, n_neighbors=10)
+        for each in (places.numpy(), theirs.fit_transform(points.numpy()))
     )
     assert own > other - 0.005
+
+
+def test_the_interpolated_map_is_as_good_as_scikit_learns():
+    centred, start = digits(500)
+    assert_as_good_as_scikit_learns(centred, start, place_many(centred, start, 15.0), 15)
 
 
 def test_the_map_of_real_images_is_as_good_as_scikit_learns():
-    images = torch.from_numpy(load_digits().data[:250]).float()
-    centred = images - images.mean(dim=0)
-    kept = centred @ torch.linalg.svd(centred, full_matrices=False).Vh[:2].T
-    start = (1e-4 * kept / kept[:, 0].std()).contiguous()
+    centred, start = digits(250)
     places = place_exactly(centred, start, 30.0)
     assert torch.equal(places, place_exactly(centred, start, 30.0))
-    theirs = TSNE(perplexity=30, init=start.numpy(), max_iter=300, random_state=0, n_jobs=1)
-    own, other = (
-        trustworthiness(centred.numpy(), each, n_neighbors=10)
-        for each in (places.numpy(), theirs.fit_transform(centred.numpy()))
-    )
-    assert own > other - 0.005
+    assert_as_good_as_scikit_learns(centred, start, places, 30)
 
 
 def test_equal_points_and_few_points_have_finite_places():

@@ -21,21 +21,28 @@ Ask = Callable[[Tensor], Tensor]  # logits [B, K] of images [B, C, H, W]
 AT_ONCE = 256  # images that the teacher answers at a time
 
 
-class KeptAnswers:
-    """The batches of `feed`, whose augmentations come again, with answers that are kept."""
+class _Taught:
+    """A feed around `feed`; the share of a rank may be changed after it was made."""
 
-    def __init__(self, feed: PixelFeed, rows: Rows, answers: NDArray[np.float32]) -> None:
-        """`answers` [V, N, K] are those for each view of the images at `rows` [N], sorted."""
-        feed.views = len(answers)
+    def __init__(self, feed: PixelFeed) -> None:
         self.feed = feed
         self.rank_share = feed.rank_share
-        self._rows = rows
-        self._answers = answers
 
     @property
     def steps_per_epoch(self) -> int:
         """How many batches an epoch has."""
         return self.feed.steps_per_epoch
+
+
+class KeptAnswers(_Taught):
+    """The batches of `feed`, whose augmentations come again, with answers that are kept."""
+
+    def __init__(self, feed: PixelFeed, rows: Rows, answers: NDArray[np.float32]) -> None:
+        """`answers` [V, N, K] are those for each view of the images at `rows` [N], sorted."""
+        feed.views = len(answers)
+        super().__init__(feed)
+        self._rows = rows
+        self._answers = answers
 
     def batches(self, start_step: int = 0) -> Iterator[Batch]:
         """The batches from `start_step` on, without end; where to start costs nothing."""
@@ -46,19 +53,13 @@ class KeptAnswers:
             yield replace(batch, taught=found.to(batch.images.device, non_blocking=True))
 
 
-class AskedAnswers:
+class AskedAnswers(_Taught):
     """The batches of `feed`; the teacher is asked about each, as `shown` shows it to it."""
 
     def __init__(self, feed: PixelFeed, shown: PixelFeed, ask: Ask) -> None:
-        self.feed = feed
-        self.rank_share = feed.rank_share
+        super().__init__(feed)
         self._shown = shown
         self._ask = ask
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """How many batches an epoch has."""
-        return self.feed.steps_per_epoch
 
     def batches(self, start_step: int = 0) -> Iterator[Batch]:
         """The batches from `start_step` on, without end; DataError if the two feeds differ."""
