@@ -10,8 +10,10 @@ counted for nobody. About 40 minutes for 5 repeats; `run.py --peers plain,ignite
 """
 
 import json
+import math
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -27,6 +29,7 @@ from turns import (
     ask_with_threads,
     describe,
     in_turns,
+    rounds_of,
     spread_of,
 )
 
@@ -37,23 +40,37 @@ from torchloupe.run.events import read_events
 WANTED = 0.904
 GOAL = 5.0
 OURS = "torchloupe"
-COMMAND = ("train", str(FOLDER), "--minutes", "0.13", "--quiet")  # and --seed, --out
+MINUTES = 0.13  # of torchloupe, its whole command
 BATCH = 32
 MOST_EPOCHS = 15
 
 
-def make_table(repeats: int = 5, *, quick: bool = False) -> Table:
-    """The table of all contenders; repeat k has seed k for everyone."""
-    wanted = 0.5 if quick else WANTED
+def make_table(
+    repeats: int = 5,
+    *,
+    quick: bool = False,
+    wanted: float = WANTED,
+    minutes: float = MINUTES,
+    known: Mapping[str, Case | Failure] | None = None,
+    until: float = math.inf,
+) -> Table:
+    """The table of all contenders; repeat k has seed k for everyone.
+
+    `known` has the peers' workers and threads where they were chosen before; `until` as in
+    `in_turns`.
+    """
+    wanted = 0.5 if quick else wanted
     fixed = {"wanted": wanted, "count": 2000 if quick else 60_000}
     table = Table(
         "accuracy",
         f"Seconds to {wanted:.1%} test accuracy on Fashion-MNIST, data preparation counted",
         ("", "seconds", "torchloupe is", "test accuracy", "epochs", "reached", "settings"),
     )
-    cases: dict[str, Case] = {OURS: {"contender": OURS}}
+    cases: dict[str, Case] = {OURS: {"contender": OURS, "minutes": minutes}}
     for peer in PEERS:
-        found = best_settings(peer, BATCH, 20 if quick else 150, quick=quick)
+        found = (known or {}).get(peer) or best_settings(
+            peer, BATCH, 20 if quick else 150, quick=quick
+        )
         if isinstance(found, Failure):
             table.add(peer, f"failed: {found.reason}", *[""] * 5)
         else:
@@ -65,7 +82,8 @@ def make_table(repeats: int = 5, *, quick: bool = False) -> Table:
         seeds[name] += 1
         return ask_with_threads(__file__, {**cases[name], **fixed, "seed": seeds[name]})
 
-    answers = in_turns({name: lambda name=name: ask_next(name) for name in cases}, repeats)
+    asked = {name: lambda name=name: ask_next(name) for name in cases}
+    answers = in_turns(asked, repeats, until=until)
     times = {
         name: spread_of(given, "seconds")
         for name, given in answers.items()
@@ -79,7 +97,7 @@ def make_table(repeats: int = 5, *, quick: bool = False) -> Table:
         said = describe({k: v for k, v in cases[name].items() if k in ("workers", "threads")})
         if name == OURS:
             within = spread_of(given, "training_seconds").show(1)
-            said = f"`loupe {' '.join(COMMAND)}`; its training alone {within} s"
+            said = f"`loupe {' '.join(command(minutes))}`; its training alone {within} s"
         table.add(
             name,
             times[name].show(1),
@@ -98,17 +116,24 @@ def make_table(repeats: int = 5, *, quick: bool = False) -> Table:
         lead = ratio(times[best], times[OURS])
         table.expect(f"against the best peer ({best})", f">= {GOAL}x", f"{lead:.1f}x", lead >= GOAL)
     table.notes.append(
-        f"n = {repeats}, seeds 0 and up, in turns; median (range). A peer that has not reached it "
-        f"after {MOST_EPOCHS} epochs is counted with the seconds it took until then"
+        f"n = {rounds_of(answers)}, seeds 0 and up, in turns; median (range). A peer that has not "
+        f"reached it after {MOST_EPOCHS} epochs is counted with the seconds it took until then"
     )
     table.notes.append(f"peers: CNN, Adam, batch {BATCH}, as in the loop that set the mark")
     return table
 
 
-def measure(contender: str, seed: int, wanted: float, count: int, workers: int = 0) -> Answer:
+def measure(
+    contender: str,
+    seed: int,
+    wanted: float,
+    count: int,
+    workers: int = 0,
+    minutes: float = MINUTES,
+) -> Answer:
     """Seconds, test accuracy and epochs of one run; of a peer, on the first `count` images."""
     if contender == OURS:
-        return measure_ours(seed)
+        return measure_ours(seed, minutes)
     images, labels = read_part("t10k")
     test_images, test_labels = normalise(images), torch.from_numpy(labels)
     history: list[float] = []
@@ -130,17 +155,22 @@ def measure(contender: str, seed: int, wanted: float, count: int, workers: int =
     return {"seconds": seconds, "accuracy": history[-1], "epochs": len(history)}
 
 
-def measure_ours(seed: int) -> Answer:
+def command(minutes: float) -> tuple[str, ...]:
+    """torchloupe's command, without --seed and --out."""
+    return ("train", str(FOLDER), "--minutes", f"{minutes:g}", "--quiet")
+
+
+def measure_ours(seed: int, minutes: float) -> Answer:
     """The command from its first to its last line, in this process."""
     import torchloupe.train.start  # noqa: F401 - importing is counted for nobody
 
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run"
         begin = time.perf_counter()
-        code = run_command([*COMMAND, "--seed", str(seed), "--out", str(out)])
+        code = run_command([*command(minutes), "--seed", str(seed), "--out", str(out)])
         seconds = time.perf_counter() - begin
         if code:
-            raise RuntimeError(f"loupe {' '.join(COMMAND)} ended with exit code {code}")
+            raise RuntimeError(f"loupe {' '.join(command(minutes))} ended with exit code {code}")
         metrics = json.loads((out / "metrics.json").read_text())
         epochs = max(event.get("epoch", 0.0) for event in read_events(out))
     return {

@@ -7,9 +7,10 @@ the number of workers and threads that is fastest for each of them, found out be
 torchloupe is `fit` over the same arrays. About 35 minutes for 5 repeats.
 """
 
+import math
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -27,6 +28,7 @@ from turns import (
     best_case,
     describe,
     in_turns,
+    rounds_of,
     spread_of,
 )
 
@@ -43,19 +45,33 @@ STEPS, WARM_UP = 300, 50
 EPOCH = 60_000  # images that torchloupe passes through: in a run of a second it measures nothing
 
 
-def make_table(repeats: int = 5, *, quick: bool = False, batches: tuple[int, ...] = ()) -> Table:
-    """The table of all contenders at every batch size."""
-    steps = 20 if quick else STEPS
+def make_table(
+    repeats: int = 5,
+    *,
+    quick: bool = False,
+    batches: tuple[int, ...] = (),
+    steps: int = STEPS,
+    known: Mapping[str, Case | Failure] | None = None,
+    until: float = math.inf,
+) -> Table:
+    """The table of all contenders at every batch size.
+
+    `known` has the peers' workers and threads where they were chosen before; `until` as in
+    `in_turns`.
+    """
+    steps = 20 if quick else steps
     table = Table(
         "images",
         "Images a second, training the CNN on Fashion-MNIST",
         ("", "batch", "images/s", "torchloupe is", "settings"),
     )
-    found = {peer: best_settings(peer, BATCHES[0], steps, quick=quick) for peer in PEERS}
+    found = dict(known or {})
+    for peer in [name for name in PEERS if name not in found]:
+        found[peer] = best_settings(peer, BATCHES[0], steps, quick=quick)
     for batch in batches or (BATCHES[:1] if quick else BATCHES):
-        _add_rows(table, batch, steps, repeats, found)
+        rounds = _add_rows(table, batch, steps, repeats, found, until)
     table.notes.append(
-        f"n = {repeats}, in turns, the last {steps} steps of a run after {WARM_UP} others; "
+        f"n = {rounds}, in turns, the last {steps} steps of a run after {WARM_UP} others; "
         "median (range)"
     )
     table.notes.append(
@@ -74,8 +90,14 @@ def make_table(repeats: int = 5, *, quick: bool = False, batches: tuple[int, ...
 
 
 def _add_rows(
-    table: Table, batch: int, steps: int, repeats: int, found: dict[str, Case | Failure]
-) -> None:
+    table: Table,
+    batch: int,
+    steps: int,
+    repeats: int,
+    found: dict[str, Case | Failure],
+    until: float,
+) -> int:
+    """Measure all contenders at one batch size; how often each was measured."""
     fixed = {"batch": batch, "steps": steps}
     cases: dict[str, Case] = {name: {"contender": name, **fixed} for name in (*PRECISIONS, LIMIT)}
     for peer, best in found.items():
@@ -84,7 +106,7 @@ def _add_rows(
         else:
             cases[peer] = {**best, **fixed}
     asked = {name: _asker(case) for name, case in cases.items()}
-    answers = in_turns(asked, repeats)
+    answers = in_turns(asked, repeats, until=until)
     rates = {
         name: spread_of(given, "images_per_second")
         for name, given in answers.items()
@@ -106,6 +128,7 @@ def _add_rows(
                 lead = ratio(rates[name], rates[best])
                 what = f"batch {batch}, {name} over the best peer ({best})"
                 table.expect(what, f">= {GOAL}x", f"{lead:.2f}x", lead >= GOAL)
+    return rounds_of(answers)
 
 
 def _asker(case: Case) -> Callable[[], Answer | Failure]:
@@ -130,7 +153,7 @@ def best_settings(peer: str, batch: int, steps: int, *, quick: bool = False) -> 
 def measure(contender: str, batch: int, steps: int, workers: int = 0) -> Answer:
     """Images a second of one contender, and which settings it chose itself."""
     count = batch * (steps + min(WARM_UP, steps) + 1)
-    if contender in PRECISIONS and steps >= STEPS:
+    if contender in PRECISIONS and steps > 2 * WARM_UP:
         count = max(count, EPOCH)
     images, labels = make_part(count)
     torch.manual_seed(0)

@@ -5,6 +5,7 @@ python benchmarks/run.py --only start,steps          # two of them
 python benchmarks/run.py --quick                     # does everything run? no figure counts
 python benchmarks/run.py --only folder --save        # written to benchmarks/results/ as well
 python benchmarks/run.py --only steps --peers lightning    # beside one peer, in a few minutes
+python benchmarks/run.py --fair 30                   # a short comparison with all peers: 30 minutes
 """
 
 import argparse
@@ -12,9 +13,11 @@ import os
 import shlex
 import sys
 from collections.abc import Callable
+from functools import partial
 
 import accuracy
 import exactness
+import fair
 import folder
 import heap
 import images
@@ -52,6 +55,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--repeats", type=int, default=5, help="of each measurement; 5 is least")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: only to see that it runs")
     parser.add_argument("--save", action="store_true", help="write each table to results/ as well")
+    parser.add_argument("--fair", type=float, metavar="MINUTES", help="a short one with all peers")
     chosen = parser.parse_args(arguments)
     names = chosen.only.split(",")
     if unknown := set(names) - TABLES.keys():
@@ -63,13 +67,20 @@ def main(arguments: list[str]) -> int:
         del PEERS[peer]  # here alone: each contender has a process of its own
     if chosen.save and (chosen.quick or chosen.repeats < 5):
         parser.error("--save needs 5 repeats or more, of the full sizes")
+    if chosen.fair and (chosen.save or chosen.quick or names != [*TABLES]):
+        parser.error("--fair has its own tables and sizes, and isn't saved")
+    made_by = (
+        fair.tables(chosen.fair)
+        if chosen.fair
+        else {n: partial(TABLES[n], chosen.repeats, quick=chosen.quick) for n in names}
+    )
     print(f"{describe_hardware()}. {describe_versions()}.\n", flush=True)
     code = 0
-    for name in names:
+    for name, make_table in made_by.items():
         say(f"== {name}")
         load = os.getloadavg()[0]
         try:
-            table = TABLES[name](chosen.repeats, quick=chosen.quick)
+            table = make_table()
         except Exception as error:  # one table that fails must not cost those after it
             say(f"{name} failed: {type(error).__name__}: {error}")
             code = 1

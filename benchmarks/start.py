@@ -3,13 +3,16 @@
     python benchmarks/start.py
 
 Each is a fresh process, timed from outside, in turns with an interpreter that does nothing. The
-peers' imports stand beside it. Under a minute for 5 repeats of torchloupe, a few with peers.
+peers' imports stand beside it. Bytecode is kept, as it is wherever pip has installed a package; the
+first process of each kind makes it. Under a minute for 5 repeats of torchloupe, a few with peers.
 """
 
 import importlib.util
+import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
 from table import Table
@@ -21,6 +24,7 @@ OURS = {
     "import torchloupe": ("-c", "import torchloupe"),
     "loupe --help": ("-m", "torchloupe", "--help"),
     "loupe train --help": ("-m", "torchloupe", "train", "--help"),
+    "import typer, which the command needs": ("-c", "import typer"),
 }
 PEERS = {
     f"import {name}": ("-c", f"import {name}")
@@ -41,10 +45,13 @@ def make_table(repeats: int = 5, *, quick: bool = False) -> Table:
     table = Table(
         "start", "Starting, beyond the interpreter's own start", ("", "ms", "whole process, ms")
     )
-    cases = {
-        name: lambda name=name: measure(commands[name], 2 if quick else TRIES) for name in commands
-    }
-    for name, answers in in_turns(cases, repeats).items():
+    with tempfile.TemporaryDirectory() as bytecode:
+        cases = {
+            name: lambda name=name: measure(commands[name], 2 if quick else TRIES, bytecode)
+            for name in commands
+        }
+        measured = in_turns(cases, repeats)
+    for name, answers in measured.items():
         if isinstance(answers, Failure):
             table.add(name, f"failed: {answers.reason}", "")
             continue
@@ -66,23 +73,28 @@ def is_installed(statement: str) -> bool:
     return importlib.util.find_spec(package) is not None
 
 
-def measure(command: tuple[str, ...], tries: int = TRIES) -> Answer | Failure:
-    """Seconds of the fastest process, and of what it took beyond the fastest that does nothing."""
+def measure(command: tuple[str, ...], tries: int, bytecode: str) -> Answer | Failure:
+    """Seconds of the fastest process, and of what it took beyond the fastest that does nothing.
+
+    `bytecode` is a folder for it.
+    """
+    kept = {"PYTHONPYCACHEPREFIX": bytecode, "PYTHONDONTWRITEBYTECODE": ""}
     whole, bare = [], []
     for _ in range(tries):
-        bare.append(time_process(NOTHING))
+        bare.append(time_process(NOTHING, kept))
         try:
-            whole.append(time_process(command))
+            whole.append(time_process(command, kept))
         except subprocess.CalledProcessError as error:
             return Failure(f"exit code {error.returncode}")
     return {"whole": min(whole), "beyond": min(whole) - min(bare), "bare": statistics.median(bare)}
 
 
-def time_process(command: tuple[str, ...]) -> float:
+def time_process(command: tuple[str, ...], variables: dict[str, str]) -> float:
     """Seconds from starting an interpreter with these arguments to its end."""
     begin = time.perf_counter()
     subprocess.run(
         [sys.executable, *command],
+        env={**os.environ, **variables},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         check=True,

@@ -6,10 +6,12 @@ hooks or imports touch another's figures; turns make a busy moment of the machin
 """
 
 import json
+import math
 import os
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,16 +87,23 @@ def ask(script: str, case: Case, *, threads: int = 0, seconds: float = 3600) -> 
 
 
 def in_turns(
-    cases: Mapping[str, Callable[[], Answer | Failure]], repeats: int
+    cases: Mapping[str, Callable[[], Answer | Failure]], repeats: int, *, until: float = math.inf
 ) -> dict[str, list[Answer] | Failure]:
     """The answers of each case, asked `repeats` times in turns.
 
-    Every round begins with another case. One that fails is not asked again.
+    Every round begins with another case. One that fails is not asked again. After the first, no
+    round begins that would end later than `until` (of time.monotonic) if it took as long as the
+    one before.
     """
     names = list(cases)
     answers: dict[str, list[Answer]] = {name: [] for name in names}
     failures: dict[str, Failure] = {}
+    lasted = 0.0
     for number in range(repeats):
+        begin = time.monotonic()
+        if number and begin + lasted > until:
+            say(f"the time is up after {number} of {repeats} rounds")
+            break
         first = number % len(names)
         for name in (*names[first:], *names[:first]):
             if name in failures:
@@ -106,6 +115,7 @@ def in_turns(
                 say(f"  {name} failed: {found.reason}")
             else:
                 answers[name].append(found)
+        lasted = time.monotonic() - begin
     return {name: failures.get(name, answers[name]) for name in names}
 
 
@@ -145,6 +155,13 @@ def run_loupe(*words: object) -> Answer | Failure:
         return Failure(done.stderr.strip() or f"exit code {done.returncode}")
     found: Answer = json.loads(done.stdout)
     return found
+
+
+def rounds_of(answers: Mapping[str, Sequence[Answer] | Failure]) -> int:
+    """How many rounds `in_turns` made."""
+    return max(
+        (len(given) for given in answers.values() if not isinstance(given, Failure)), default=0
+    )
 
 
 def spread_of(answers: Sequence[Answer], key: str) -> Spread:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -206,6 +207,36 @@ def test_simulated_ranks_read_every_image_once(
 
 def test_ranks_that_meet_at_a_store_are_timed(benchmarks: None) -> None:
     assert import_module("scaling").measure_meeting(4) > 0
+
+
+def test_no_round_begins_that_would_not_end_in_time(benchmarks: None) -> None:
+    turns = import_module("turns")
+    cases = {"slow": lambda: time.sleep(0.2) or {"n": 1}, "bad": lambda: turns.Failure("no")}
+    begin = time.monotonic()
+    found = turns.in_turns(cases, 50, until=begin + 1.1)
+    assert 1 <= turns.rounds_of(found) <= 5
+    assert turns.rounds_of(turns.in_turns(cases, 3, until=begin)) == 1
+    assert turns.rounds_of(turns.in_turns(cases, 3)) == 3
+
+
+def test_the_fair_comparison_chooses_workers_once(
+    benchmarks: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fair = import_module("fair")
+    asked: list[str] = []
+    given: list[dict[str, object]] = []
+    monkeypatch.setattr(
+        fair.images, "best_settings", lambda peer, *_: asked.append(peer) or {"workers": 1}
+    )
+    for module in (fair.images, fair.accuracy):
+        monkeypatch.setattr(module, "make_table", lambda repeats, **rest: given.append(rest))
+    tables = fair.tables(30)
+    assert list(tables) == ["start", "steps", "images", "accuracy"]
+    tables["images"]()
+    tables["accuracy"]()
+    assert asked == list(fair.PEERS)
+    assert given[0]["known"] == given[1]["known"] == {peer: {"workers": 1} for peer in asked}
+    assert given[0]["until"] < given[1]["until"]
 
 
 def test_versions_are_pinned_without_addresses() -> None:
