@@ -166,3 +166,13 @@ def an_epsilon_that_outweighs_every_gradient() -> Case:
 def a_momentum_that_never_fades() -> Case:
     model = Net()
     return case(model, optimizer=torch.optim.SGD(model.parameters(), 0.1, momentum=1.0))
+
+
+@planted("loss-ignores-labels", "loss")
+def labels_sorted_without_their_images() -> Case:
+    return case(Net(), lambda out, y: F.cross_entropy(out, y.sort().values))
+
+
+@planted("loss-rewards-wrong-answers", "loss")
+def labels_from_the_other_end_of_the_batch() -> Case:
+    return case(Net(), lambda out, y: F.cross_entropy(out, y.flip(0)))

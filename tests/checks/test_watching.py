@@ -192,6 +192,16 @@ def the_step_outside_the_loop_over_batches(model: Any, optimizer: Any, data: Any
         optimizer.step()
 
 
+@mistake("backward-twice")
+def a_graph_that_is_kept_and_used_again(model: Any, optimizer: Any, data: Any) -> None:
+    for x, y in data:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward(retain_graph=True)
+        loss.backward()
+        optimizer.step()
+
+
 @mistake("batchnorm-of-few-images")
 def two_images_at_a_time(model: Any, optimizer: Any, data: Any) -> None:
     for x, y in data:

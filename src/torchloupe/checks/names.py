@@ -151,6 +151,7 @@ LOOP: Mapping[str, tuple[str, str]] = {
     "gradients-not-cleared": ("gradients of the step before are still there", HOOKS),
     "step-never-called": ("there are backwards and no step", HOOKS),
     "step-without-gradient": ("the optimizer steps without a gradient to follow", HOOKS),
+    "backward-twice": ("gradients of several backwards of one forward add up", HOOKS),
     "backward-without-step": ("gradients are cleared before a step used them", HOOKS),
     "batchnorm-of-few-images": ("BatchNorm is trained on one or two images at a time", HOOKS),
     "non-finite-gradients": ("gradients are NaN or infinite", HOOKS),

@@ -27,6 +27,7 @@ class Pull:
     right: float  # at the right answers
     wrong: float  # at the others
     value: float  # the loss there
+    is_swapped: bool  # the images are drawn to each other's labels
 
 
 def what_it_takes(subject: Subject, outputs: Tensor) -> str:
@@ -111,7 +112,18 @@ def pull_of(subject: Subject, outputs: Tensor) -> Pull | None:
     truth = truth_of(subject.labels, given)
     right = float((gradient * truth).sum() / truth.sum().clamp_min(1))
     wrong = float((gradient * (1 - truth)).sum() / (1 - truth).sum().clamp_min(1))
-    return Pull(float(gradient.abs().max()), right, wrong, float(value.detach()))
+    largest = float(gradient.abs().max())
+    return Pull(largest, right, wrong, float(value.detach()), _is_swapped(gradient, truth))
+
+
+def _is_swapped(gradient: Tensor, truth: Tensor) -> bool:
+    """Whether the classes that a loss draws images to are their labels, most on another image."""
+    if gradient.ndim != 2 or gradient.shape[1] < 2 or not bool((truth.sum(dim=1) == 1).all()):
+        return False
+    drawn, labels = gradient.argmin(dim=1), truth.argmax(dim=1)
+    is_same_mix = torch.equal(drawn.bincount(minlength=2), labels.bincount(minlength=2))
+    right = float((drawn == labels).float().mean())
+    return is_same_mix and right < 0.5 and (right > 0 or gradient.shape[1] > 2)
 
 
 def judge_loss(subject: Subject, outputs: Tensor) -> list[Verdict]:
@@ -145,14 +157,19 @@ def _no_gradient(more: str) -> Verdict:
 
 
 def _judge_pull(pull: Pull) -> list[Verdict]:
-    if _pulls_away(pull):
+    if _pulls_away(pull) or pull.is_swapped:
         return [
             Verdict(
                 "loss-rewards-wrong-answers",
                 "error",
-                seen=f"raising the output of the right class raises the loss (gradient "
+                seen="the loss draws images to the labels of other images of the batch"
+                if pull.is_swapped
+                else f"raising the output of the right class raises the loss (gradient "
                 f"{pull.right:+.2g} there, {pull.wrong:+.2g} elsewhere)",
-                remedy="change its sign: the loss must fall when the right output rises",
+                remedy="hand over outputs and labels in the same order: shuffle or sort neither "
+                "without the other"
+                if pull.is_swapped
+                else "change its sign: the loss must fall when the right output rises",
                 where="loss",
                 why="training makes the answers worse",
                 numbers={"right": pull.right, "wrong": pull.wrong},

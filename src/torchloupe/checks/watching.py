@@ -72,6 +72,8 @@ class Watch:
         self.in_eval_mode = self.evaluated_training = self.early_schedule = 0
         self.same_batch, self.looked_batches, self.tiny_batches = 0, 0, 0
         self.wasted = 0  # backwards whose gradients were cleared before a step
+        self.doubled = 0  # steps with more backwards than forwards
+        self._step_forwards = self._step_backwards = 0
         self.low_steps, self.peak_rate = 0, 0.0
         self.scheduler: Any = None
         self._scheduler_began = self._searches = 0
@@ -102,9 +104,7 @@ class Watch:
 
     def _hook(self) -> list[Any]:
         handles: list[Any] = [self.model.register_forward_pre_hook(self._on_forward)]
-        for probe in self.probes:
-            handle = probe.register_hook(self._on_gradient(probe))  # type: ignore[no-untyped-call]
-            handles.append(handle)
+        handles += [p.register_hook(self._on_gradient(p)) for p in self.probes]  # type: ignore[no-untyped-call]
         handles.append(self.optimizer.register_step_pre_hook(self._on_step))
         handles.append(self.optimizer.register_step_post_hook(self._after_step))
         return handles
@@ -120,6 +120,7 @@ class Watch:
         if not self.steps and not self._rates:
             self._rates = [float(group["lr"]) for group in self.optimizer.param_groups]
         self._is_new_forward = True
+        self._step_forwards += 1
         image = next((each for each in inputs if isinstance(each, Tensor) and each.ndim), None)
         if image is None or self.looked_batches >= LOOKS:
             return
@@ -134,6 +135,7 @@ class Watch:
 
     def _on_gradient(self, parameter: Tensor) -> Any:
         def look(_gradient: Tensor) -> None:
+            self._step_backwards += parameter is self.probes[0]
             if parameter is self.probes[0] or not self._has_backward:
                 self.backwards += 1
                 if self._has_stepped and self.steps <= LOOKS:
@@ -164,6 +166,8 @@ class Watch:
             self.zeroed += not any(bool(gradient.any()) for gradient in gradients[-PROBES:])
             finite = all(bool(torch.isfinite(gradient).all()) for gradient in gradients[-PROBES:])
             self.infinite += not finite
+        self.doubled += 0 < self._step_forwards < self._step_backwards
+        self._step_forwards = self._step_backwards = 0
         self.in_eval_mode += self.minds_mode and not self.model.training
         self._has_backward = self._is_pending = False
 
@@ -228,8 +232,13 @@ def _judge_steps(watch: Watch) -> list[Verdict]:
                 "one such step makes all weights NaN",
             )
         )
+    return [*found, *_judge_backwards(watch), *_judge_weights(watch)]
+
+
+def _judge_backwards(watch: Watch) -> list[Verdict]:
     wasted, backwards = watch.wasted, min(watch.backwards, 3 * LOOKS)
-    if steps and wasted >= FEWEST and wasted > 0.6 * backwards:
+    found = []
+    if watch.steps and wasted >= FEWEST and wasted > 0.6 * backwards:
         found.append(
             _say(
                 "backward-without-step",
@@ -238,7 +247,17 @@ def _judge_steps(watch: Watch) -> list[Verdict]:
                 "all other batches are read and never learned from",
             )
         )
-    return [*found, *_judge_weights(watch)]
+    if watch.doubled >= FEWEST and watch.doubled > 0.6 * watch.steps:
+        found.append(
+            _say(
+                "backward-twice",
+                f"{watch.doubled} of {watch.steps} steps had more backwards than forwards",
+                "call backward() once, on the sum of all losses, without retain_graph",
+                "the gradients of the backwards add up",
+                "note",
+            )
+        )
+    return found
 
 
 def _judge_weights(watch: Watch) -> list[Verdict]:
