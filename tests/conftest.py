@@ -1,9 +1,11 @@
 """Fixtures that several modules ask for, and what the processes of pytest-xdist need."""
 
+import compileall
 import os
 import random
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +14,26 @@ import pytest
 _WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 if _WORKERS > 1:
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // _WORKERS)))
+
+
+# Rooms whose files take longest: first, so that no process is left with one of them at the end.
+_LONGEST = ("studies", "deploy", "train", "trained", "faults", "laws", "prepare", "checks", "cli")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile the package once: where Python keeps no bytecode, each process of a test would."""
+    if not hasattr(config, "workerinput"):
+        compileall.compile_dir(Path(__file__).parents[1] / "src", quiet=2)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order the tests by the time that their rooms take."""
+
+    def place(item: pytest.Item) -> int:
+        room = item.path.parent.relative_to(Path(__file__).parent).parts[:1]
+        return _LONGEST.index(room[0]) if room and room[0] in _LONGEST else len(_LONGEST)
+
+    items.sort(key=place)
 
 
 def _seed() -> None:
