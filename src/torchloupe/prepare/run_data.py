@@ -19,6 +19,7 @@ from torchloupe.data.feeds.feed import Batch, PixelFeed, PixelScan
 from torchloupe.data.feeds.loader import LoaderFeed, LoaderScan
 from torchloupe.data.feeds.rank_share import WHOLE, RankShare
 from torchloupe.data.feeds.shard_feed import ShardFeed, ShardScan
+from torchloupe.data.feeds.shard_turns import ORDER
 from torchloupe.data.feeds.stream import Stream
 from torchloupe.data.pack.pixels import Pixels
 from torchloupe.data.pack.streamed import StreamedPixels
@@ -175,6 +176,9 @@ class PackedData(RunData):
 
 class ShardedData(PackedData):
     """Tar shards, here or far away, that are read and decoded each time."""
+
+    def facts(self) -> dict[str, Any]:
+        return {**super().facts(), "order": ORDER}
 
     def _open_feed(
         self, batch_total: int, seed: int, augment: Augment, device: torch.device

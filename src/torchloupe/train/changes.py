@@ -18,7 +18,7 @@ from torchloupe.data.sources.source import name_some
 from torchloupe.errors import CheckpointError, DataError, UsageError, printable
 from torchloupe.prepare.data import prepare_data, streams
 from torchloupe.prepare.objects import UserObjects
-from torchloupe.prepare.run_data import RunData
+from torchloupe.prepare.run_data import RunData, ShardedData
 from torchloupe.recipes.choice import PRETRAINED
 from torchloupe.run.data_record import DataChange, DataRecord
 from torchloupe.run.places import SET_ASIDE, create_run
@@ -53,6 +53,22 @@ def refuse_fixed_settings(before: Config, after: Config) -> None:
                 for name in wrong
             ),
             "leave them as they were, or start a new run with `loupe train`",
+        )
+
+
+def refuse_other_order(before: Mapping[str, Any], run_data: RunData) -> None:
+    """UsageError if this version would visit streamed shards in another order than the run did.
+
+    `before` is the run's environment.json. Samples of the epoch would be doubled and left out.
+    """
+    if not isinstance(run_data, ShardedData):
+        return
+    known, now = (before.get("data") or {}).get("order", 1), run_data.facts()["order"]
+    if known != now:
+        raise UsageError(
+            f"the run visits its shards in order {printable(known)}, and this version of "
+            f"torchloupe knows {now}",
+            "go on with the version that began it, or start a new run with `loupe train`",
         )
 
 

@@ -27,7 +27,12 @@ from torchloupe.run.ledger import Ledger
 from torchloupe.run.listener import Listener
 from torchloupe.run.places import SET_ASIDE
 from torchloupe.system.environment import describe_environment
-from torchloupe.train.changes import describe_machine, describe_settings, remember_data
+from torchloupe.train.changes import (
+    describe_machine,
+    describe_settings,
+    refuse_other_order,
+    remember_data,
+)
 from torchloupe.train.head_stage import describe_stages, run_head_stage
 from torchloupe.train.loop import train as run_loop
 from torchloupe.train.outcome import write_results
@@ -195,6 +200,7 @@ def restore_state(run: RunFolder, session: Session, previous: PreviousRun) -> li
     """
     state, config, world = session.state, session.config, session.parallel.world
     was = read_json(run.path / "environment.json")
+    refuse_other_order(was, session.run_data)
     notes = describe_machine(was, describe_environment(session.place.device, {}, world.size))
     notes += describe_settings(previous.config, config)
     if previous.changes:

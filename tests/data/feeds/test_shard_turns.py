@@ -1,0 +1,145 @@
+"""The order of the shards: each once an epoch, at a time that tells nothing of other epochs."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from torchloupe.data.feeds.shard_turns import EPOCHS_TOGETHER, ShardTurns
+from torchloupe.errors import UsageError
+from torchloupe.system.counter_rng import make_keys
+
+
+def make_turns(sizes, layout=(8, 4), seed=0):
+    sizes = np.asarray(sizes, dtype=np.int64)
+    return ShardTurns(sizes, make_keys(f"{k}.tar" for k in range(len(sizes))), seed, layout)
+
+
+def mean_times(turns, epoch, shards):
+    """When the samples of each shard are visited, on average, from -0.5 to 0.5."""
+    layout = turns.lay_out(turns.order(epoch))
+    length = layout.sizes.sum() / turns.lanes
+    middle = (layout.begin + layout.span / 2) / length - layout.lane - 0.5
+    found = np.zeros(shards)
+    np.add.at(found, layout.shard, middle * layout.sizes)
+    return found / np.bincount(layout.shard, layout.sizes, shards)
+
+
+def correlate(one, other):
+    """Of the positions of single samples, which vary by 1/12 in all, in shards of one size."""
+    return (one * other).mean() * 12
+
+
+@pytest.mark.parametrize("shards", [1, 2, 7, 40, 83])
+@pytest.mark.parametrize("layout", [(1, 1), (8, 4), (7, 2), (200, 3)])
+def test_every_shard_with_samples_has_one_turn(shards, layout):
+    sizes = np.random.default_rng(shards).integers(0, 30, shards)
+    sizes[0] = 11
+    turns = make_turns(sizes, layout)
+    for epoch in (0, 1, EPOCHS_TOGETHER - 1, EPOCHS_TOGETHER):
+        order = turns.order(epoch)
+        assert np.array_equal(np.sort(order), np.flatnonzero(sizes))
+        layout_of = turns.lay_out(order)
+        assert np.array_equal(np.bincount(layout_of.shard, layout_of.sizes, shards), sizes)
+        assert layout_of.begin.min() >= 0
+        assert (layout_of.begin + layout_of.span).max() <= sizes.sum()
+
+
+def test_the_turns_of_an_epoch_need_none_before_them():
+    walked = make_turns([100] * 60)
+    orders = [walked.order(epoch) for epoch in range(2 * EPOCHS_TOGETHER + 2)]
+    for epoch in (0, 5, EPOCHS_TOGETHER - 1, EPOCHS_TOGETHER, 2 * EPOCHS_TOGETHER + 1):
+        assert np.array_equal(make_turns([100] * 60).order(epoch), orders[epoch])
+    assert len({order.tobytes() for order in orders}) == len(orders)
+    assert not np.array_equal(make_turns([100] * 60, seed=1).order(0), orders[0])
+
+
+def test_turns_depend_on_names_and_not_on_where_shards_are_listed():
+    listed, keys = np.random.default_rng(0).permutation(50), make_keys(map(str, range(50)))
+    sizes = np.arange(100, 150)
+    one = ShardTurns(sizes, keys, 0, (4, 2))
+    other = ShardTurns(sizes[listed], keys[listed], 0, (4, 2))
+    for epoch in (0, 3):
+        assert np.array_equal(listed[other.order(epoch)], one.order(epoch))
+
+
+def test_times_of_epochs_that_follow_each_other_are_not_correlated():
+    shards = 400
+    turns = make_turns([250] * shards)
+    times = [mean_times(turns, epoch, shards) for epoch in range(2 * EPOCHS_TOGETHER + 4)]
+    pairs = [correlate(one, other) for one, other in pairwise(times)]
+    together = [
+        correlate(times[one], times[other])
+        for one in range(EPOCHS_TOGETHER)
+        for other in range(one)
+    ]
+    chance = 1 / np.sqrt(250 * shards)  # of a full shuffle; as many draws as shards have 0.05
+    assert np.std(pairs) < chance
+    assert np.std(together) < chance
+    assert np.mean([correlate(time, time) for time in times]) > 0.8  # each shard has its time
+
+
+def test_each_shard_is_early_in_some_epochs_and_late_in_others():
+    shards = 160
+    turns = make_turns([50] * shards)
+    times = np.stack([mean_times(turns, epoch, shards) for epoch in range(64)])
+    assert np.abs(times.mean(axis=0)).max() < 5 * np.sqrt(1 / 12 / 64)
+    assert times.std(axis=0).min() > 0.15
+
+
+def test_turns_are_the_same_on_every_machine():
+    turns = make_turns([30, 31, 29, 30, 33, 0, 30, 28, 30, 30, 31, 30] * 2, (2, 2), seed=7)
+    assert turns.order(2).tolist() == [
+        11,
+        13,
+        15,
+        23,
+        12,
+        7,
+        21,
+        2,
+        16,
+        18,
+        3,
+        19,
+        6,
+        14,
+        20,
+        10,
+        0,
+        9,
+        22,
+        1,
+        4,
+        8,
+    ]
+    assert turns.order(EPOCHS_TOGETHER - 1).tolist() == [
+        13,
+        8,
+        9,
+        6,
+        3,
+        15,
+        18,
+        23,
+        7,
+        0,
+        21,
+        11,
+        16,
+        14,
+        2,
+        20,
+        4,
+        1,
+        19,
+        12,
+        10,
+        22,
+    ]
+
+
+def test_layouts_of_nothing_are_refused():
+    for layout in ((0, 1), (1, 0)):
+        with pytest.raises(UsageError, match=r"data\.lanes"):
+            make_turns([5, 5], layout)
