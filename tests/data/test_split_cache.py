@@ -6,6 +6,9 @@ from pictures import encode, noise
 
 from torchloupe.config.schema import DataConfig
 from torchloupe.data import split_cache
+from torchloupe.data.shards.sharding import plan_shards, write_shards
+from torchloupe.data.sources import open_data
+from torchloupe.data.split import split_samples
 from torchloupe.prepare.data import prepare_data
 from torchloupe.system import cache
 
@@ -113,3 +116,15 @@ def test_division_without_copies_is_kept_apart(photos, monkeypatch):
     assert any(note.endswith("train has one of each") for note in once[1])
     monkeypatch.setattr(cache, "LARGE", 100)
     assert (show(photos), show(photos, copies="once")) == (every, once)
+
+
+def test_division_of_streamed_shards_is_kept_too(tmp_path, worked_out):
+    pixels = np.random.default_rng(0).integers(0, 255, (60, 6, 5, 3), dtype=np.uint8)
+    data = open_data((pixels, np.arange(60) % 3))
+    write_shards(data, plan_shards(data, split_samples(data.samples), 30_000, 0), tmp_path / "set")
+    first = show(tmp_path / "set", pack="stream")
+    assert show(tmp_path / "set", pack="stream") == first
+    assert worked_out["split_samples"] == 1
+    assert [path.name.partition("-")[2] for path in kept(tmp_path)] == ["split.kept"]
+    show(tmp_path / "set", pack="stream", copies="once")
+    assert worked_out["split_samples"] == 2

@@ -76,12 +76,9 @@ class _Handler(BaseHTTPRequestHandler):
         if fails:  # half of what was promised, and then the connection ends
             end = start + (end - start) // 2
             self.close_connection = True
-        with path.open("rb") as file:
-            file.seek(start)
-            left = end - start
-            while left > 0 and (part := file.read(min(left, 2**20))):
-                self.wfile.write(part)
-                left -= len(part)
+        if end > start:
+            with path.open("rb") as file:  # by the system, which takes the least processor time
+                self.connection.sendfile(file, start, end - start)
         with server.lock:
             server.bytes_sent += end - start
         return None

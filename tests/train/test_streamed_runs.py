@@ -1,6 +1,7 @@
 """Runs on streamed shards: resumed to the last bit, the same from far away, refused if changed."""
 
 import hashlib
+import json
 import shutil
 
 import numpy as np
@@ -12,6 +13,8 @@ from torchloupe.data.shards.sharding import plan_shards, write_shards
 from torchloupe.data.sources import open_data
 from torchloupe.data.split import split_samples
 from torchloupe.errors import DataError, Terminated, UsageError
+from torchloupe.prepare.measured import RESUME_IMAGES
+from torchloupe.prepare.objects import UserObjects
 from torchloupe.run import checkpoint
 from torchloupe.run.events import read_events
 from torchloupe.train.start import continue_run, train
@@ -75,12 +78,53 @@ def test_a_run_on_far_shards_is_stopped_twice_in_an_epoch_and_bit_equal(near, fo
     assert run.metrics["test"]["count"] == 60
 
 
+class Looks:
+    """A listener that notes what a server was asked before the first step of a run."""
+
+    def __init__(self, server):
+        self.server, self.asked = server, None
+
+    def start(self, facts):
+        """All is ready for the first batch."""
+        self.asked = list(self.server.asked)
+
+    def record(self, event):
+        """Nothing is noted."""
+
+    def close(self):
+        """Nothing is held."""
+
+
+def test_a_resume_asks_for_the_index_once_and_for_a_few_images(folder, tmp_path):
+    with serving(folder) as server, pytest.raises(Terminated):
+        train(f"{server.url}/", SETTINGS, out=tmp_path / "run", listeners=[StopAt(2)])
+    with serving(folder) as server:  # at another address, so that nothing of it is kept here
+        looks, moved = Looks(server), UserObjects(f"{server.url}/")
+        with pytest.raises(Terminated):
+            continue_run(tmp_path / "run", {}, moved, listeners=[looks, StopAt(3)])
+    index = [kind for kind, path in looks.asked if path == "/index.safetensors"]
+    images = [path for _, path in looks.asked if path.endswith(".tar")]
+    assert index == ["HEAD", "GET"]
+    assert len(images) <= RESUME_IMAGES  # to try the model; the contract has all else
+    assert len(looks.asked) == len(index) + len(images)
+
+
 def test_a_resume_refuses_another_order(near, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(near, copy, symlinks=True)
     for name, value in (("data.lanes", 4), ("data.mixed_shards", 1), ("data.pack", "disk")):
         with pytest.raises(UsageError, match=f"a started run can't change {name}"):
             continue_run(copy, {name: value})
+
+
+def test_a_resume_refuses_a_run_of_a_version_with_another_order(near, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(near, copy, symlinks=True)
+    environment = json.loads((copy / "environment.json").read_text())
+    environment["data"].pop("order")  # as the first version left it
+    (copy / "environment.json").write_text(json.dumps(environment))
+    with pytest.raises(UsageError, match="visits its shards in order 1, and this version"):
+        continue_run(copy, {"train.epochs": 3})
 
 
 def test_a_resume_names_a_shard_that_changed_or_is_gone(folder, tmp_path):

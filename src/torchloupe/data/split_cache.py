@@ -1,17 +1,18 @@
 """Cached results of images and labels: split, fingerprint, mean and standard deviation.
 
-For a large set they are stored beside the pixels of its pack, under a hash of their inputs:
-computing them takes seconds.
+For a large set they are stored beside the pixels of its pack, or where what is known of shards is,
+under a hash of their inputs: computing them takes seconds.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from torchloupe.data.pack.pixels import Pixels, statistics
-from torchloupe.data.pack.streamed import STATISTICS_IMAGES, StreamedPixels
+from torchloupe.data.pack.streamed import StreamedPixels, statistics_of_some
 from torchloupe.data.sources.source import Data, make_stamp
 from torchloupe.data.split import SPLIT_NAMES, Splits, split_samples
 from torchloupe.system import cache
@@ -66,8 +67,7 @@ def divide(
 def find_statistics(pixels: Pixels, rows: Rows) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """`statistics` of the images at `rows`; of some of them where each has to be read anew."""
     if isinstance(pixels, StreamedPixels):
-        drawn = np.argsort(pixels.content[rows], kind="stable")  # as good as at random
-        rows = pixels.sound_among(rows[drawn[:STATISTICS_IMAGES]])
+        return statistics_of_some(pixels, rows)
 
     def make() -> Kept:
         mean, std = statistics(pixels, rows)
@@ -82,8 +82,13 @@ def find_statistics(pixels: Pixels, rows: Rows) -> tuple[tuple[float, ...], tupl
 def _recall(
     pixels: Pixels | None, name: str, facts: Sequence[Any], make: Callable[[], Kept]
 ) -> Kept:
-    """What follows from `facts`: kept beside the pixels of a large pack, else made."""
-    path, key = None, ""
+    """What follows from `facts`: kept for large sets, beside their pack or as shards' facts are."""
+    path, key, place = None, "", cache.find_cache()
     if pixels is not None and pixels.pack is not None and len(pixels) >= cache.LARGE:
         path, key = pixels.pack.folder / name, make_stamp(FORMAT, *facts)
+    if isinstance(pixels, StreamedPixels) and len(pixels) >= cache.LARGE and place is not None:
+        key = make_stamp(FORMAT, *facts)
+        path = place / "shards" / "indexes" / f"{key[:16]}-{name}"
+        with suppress(OSError):  # then it can't be kept, and is made each time
+            path.parent.mkdir(parents=True, exist_ok=True)
     return remember(path, key, make)

@@ -22,9 +22,9 @@ from torchloupe.data.pack.streamed import open_streamed
 from torchloupe.data.shards.addresses import is_url
 from torchloupe.data.shards.store import ShardStore
 from torchloupe.data.sources import Data, open_data
+from torchloupe.data.sources.far_shards import limit_store
 from torchloupe.data.sources.kinds import unfit_options
 from torchloupe.data.sources.shard_reader import require_shards
-from torchloupe.data.sources.shard_sets import limit_store
 from torchloupe.data.sources.source import count_ignored
 from torchloupe.data.split import TEST, Splits, refuse_untrainable
 from torchloupe.data.split_cache import divide, find_statistics

@@ -37,6 +37,7 @@ from torchloupe.run.events import Chosen
 from torchloupe.speed.choice import choose_speed, repeat_batch
 
 FORMAT_IMAGES = 8  # that number formats are compared on
+RESUME_IMAGES = 8  # that are read at a resume, where nothing is measured: see prepare/spare
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,8 @@ def measure(
     """
     settings = settle(open_settings, run_data, {})
     share = -(-settings.config.train.batch_total // ranks)
-    batch = next(iter(run_data.scan_rows(run_data.some_rows(share), device)))
+    looked_at = run_data.some_rows(share if is_new else min(share, RESUME_IMAGES))
+    batch = next(iter(run_data.scan_rows(looked_at, device)))
     trial = repeat_batch(batch, share)
     model = build_model(settings.config, objects, facts_of(run_data)).to(device)
     found = choose_network(settings, facts_of(run_data), began, model, loss, trial)

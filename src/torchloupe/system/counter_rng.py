@@ -28,7 +28,12 @@ def make_key(text: str | bytes) -> int:
 
 def make_keys(texts: Iterable[str]) -> Keys:
     """`make_key` of each text, as an array [N]."""
-    return np.fromiter((make_key(str(text)) for text in texts), dtype=np.uint64)
+    blake2b = hashlib.blake2b
+    digests = [
+        blake2b(str(text).encode("utf-8", "surrogateescape"), digest_size=8).digest()
+        for text in texts
+    ]
+    return np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64)
 
 
 def hash_parts(*parts: int | Keys) -> Keys:

@@ -92,6 +92,19 @@ def test_scans_give_each_image_of_a_split_once(folder):
         assert rows.tolist() == data.rows(split).tolist()
 
 
+def test_a_glance_at_a_few_images_fetches_no_shard(folder):
+    with serving(folder, delay=0.005) as server:
+        data = prepare_data(f"{server.url}/", STREAM)
+        reader, before = data.pixels.reader, len(server.asked)
+        rows = data.some_rows(8)
+        batch = next(iter(data.scan_rows(rows, CPU)))
+        assert np.array_equal(batch.rows, rows)
+        assert 0 < len(server.asked) - before <= 8
+        assert not reader.store.here()
+        list(data.scan("val"))  # a whole split is another matter
+        assert reader.store.here()
+
+
 def test_a_small_cache_gives_the_same_batches(folder, tmp_path):
     wanted = take(prepare_data(folder, STREAM).feed(32), 20)
     with serving(folder) as server:

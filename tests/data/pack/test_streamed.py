@@ -7,13 +7,17 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from web_server import serving
 
 from torchloupe.config.schema import DataConfig
 from torchloupe.data.augmentation.augment import Augment
 from torchloupe.data.feeds.rank_share import RankShare
+from torchloupe.data.pack import streamed as module
 from torchloupe.data.pack.set_aside import UnreadableError
+from torchloupe.data.pack.streamed import draw_neighbours
 from torchloupe.errors import DataError
 from torchloupe.prepare.data import prepare_data
+from torchloupe.system.counter_rng import make_keys
 
 BAD = (13, 57)
 STREAM = DataConfig(
@@ -106,3 +110,34 @@ def test_asked_for_by_itself_a_bad_image_is_an_error(folder):
 def test_only_shards_can_be_streamed():
     with pytest.raises(DataError, match="only tar shards can be streamed"):
         prepare_data("digits", STREAM)
+
+
+def test_statistics_come_from_neighbours_and_are_the_same_from_far_away(folder, monkeypatch):
+    monkeypatch.setattr(module, "STATISTICS_IMAGES", 32)
+    monkeypatch.setattr(module, "NEIGHBOURS", 8)
+    near = prepare_data(folder, STREAM)
+    rows = draw_neighbours(
+        near.splits.train, near.pixels.reader.places, near.pixels.content, most=32
+    )
+    sound = np.setdiff1d(rows, BAD)
+    pixels = near.pixels.gather(sound).numpy().astype(np.float64) / 255
+    assert np.allclose(near.contract.mean, pixels.mean((0, 1, 2)), atol=1e-6)
+    assert np.allclose(near.contract.std, pixels.std((0, 1, 2)), atol=1e-6)
+    assert set(BAD) & set(rows.tolist()) == {image.row for image in near.pixels.bad}
+    with serving(folder) as server:
+        far = prepare_data(f"{server.url}/{{part-0,part-1,part-2,part-3}}.tar", STREAM)
+    assert (far.contract.mean, far.contract.std) == (near.contract.mean, near.contract.std)
+
+
+def test_neighbours_are_drawn_by_content_and_lie_side_by_side():
+    places = np.array([[shard, 512 * number, 100] for shard in range(30) for number in range(40)])
+    content = make_keys(map(str, range(1200)))
+    listed = np.random.default_rng(0).permutation(1200)
+    rows = draw_neighbours(listed, places, content, 256)
+    assert len(np.unique(rows)) == len(rows) == 256
+    groups = rows.reshape(-1, 16)
+    assert (np.diff(groups, axis=1) == 1).all()
+    assert len(np.unique(places[rows, 0])) > 8
+    assert np.array_equal(draw_neighbours(np.arange(1200), places, content, 256), rows)
+    assert np.array_equal(draw_neighbours(listed[:50], places, content, 64), listed[:50])
+    assert len(draw_neighbours(listed, places, content, 3)) == 3

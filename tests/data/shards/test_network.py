@@ -1,5 +1,8 @@
 """Requests over a real server that is slow, fails on purpose, or does not know ranges."""
 
+from itertools import chain, repeat
+from types import SimpleNamespace
+
 import pytest
 from web_server import serving
 
@@ -26,6 +29,17 @@ def test_failed_requests_are_repeated_until_every_byte_is_there(tmp_path, conten
             assert network.read(address, start, start + 777) == content[start : start + 777]
         assert server.failures > 5
         assert network.repeats > 5  # fsspec asks in another way by itself, once
+
+
+def test_a_server_in_trouble_has_not_lost_the_file(tmp_path, content, monkeypatch):
+    monkeypatch.setattr(module, "FIRST_PAUSE_SECONDS", 0.01)
+    with serving(tmp_path, failing=0.5) as server:
+        draws = chain((0.0, 0.9) * 4, repeat(0.9))  # 503 four times, and then no more
+        server.drawn = SimpleNamespace(random=draws.__next__)
+        network = open_network(server.url)
+        assert network.facts(f"{server.url}/a.tar").size == len(content)
+        assert server.failures == 4
+        assert network.repeats == 2  # fsspec asks in two ways each time
 
 
 def test_a_server_without_ranges_still_gives_pieces(tmp_path, content):

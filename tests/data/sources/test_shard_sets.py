@@ -57,27 +57,6 @@ def test_a_set_is_the_same_from_a_folder_braces_and_a_url(whole):
         assert not [path for kind, path in server.asked[before:] if kind == "GET"]  # kept
 
 
-def test_foreign_shards_are_read_once_and_then_known(foreign):
-    near = open_data(foreign)
-    with serving(foreign, failing=0.05) as server:
-        far = open_data(f"{server.url}/{{000..003}}.tar")
-        assert facts(far)[:3] == facts(near)[:3]
-        assert [far.reader.read(row) for row in range(20)] == [b"image %d" % k for k in range(20)]
-        server.failing, before = 0, len(server.asked)
-        again = open_data(f"{server.url}/{{000..003}}.tar")
-        assert not [
-            path for kind, path in server.asked[before:] if (kind, path[-4:]) == ("GET", ".tar")
-        ]
-        assert facts(again) == facts(far)
-
-
-def test_foreign_shards_that_changed_are_read_again(foreign):
-    with serving(foreign) as server:
-        open_data(f"{server.url}/{{000..003}}.tar")
-        put(foreign / "002.tar", pairs(10, 15, ("cow", "dog")))
-        assert "cow" in open_data(f"{server.url}/{{000..003}}.tar").samples.class_names
-
-
 def test_a_set_without_a_web_server_goes_through_fsspec(foreign):
     import fsspec
 

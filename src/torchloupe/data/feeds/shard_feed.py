@@ -26,6 +26,8 @@ from torchloupe.system.counter_rng import make_keys
 BATCHES_AHEAD = 4  # that are decoded before they are needed
 FIRST_AHEAD, FURTHEST_AHEAD = 64, 4096  # batches whose shards are fetched
 REVIEW_BATCHES = 4  # after so many at least it is said which shards come next
+REVIEWED_PART = 4  # of what is looked ahead: it is said again after a quarter of it
+MOST_UNSAID = 64  # batches after which it is said again in any case
 
 Rows = NDArray[np.int64]
 
@@ -62,7 +64,7 @@ class ShardFeed(PixelFeed):
         coming: deque[tuple[int, BatchShare, Callable[[], Decoded]]] = deque()
         step = start_step
         while True:
-            if (step - start_step) % wanted.every == 0:
+            if wanted.is_far and (step - start_step) % wanted.every == 0:
                 later = islice(self.shares(step), wanted.ahead)
                 wanted.say([share.rows for _, share in later])
             while len(coming) <= BATCHES_AHEAD:
@@ -94,7 +96,11 @@ class ShardScan(PixelScan):
         self._streamed = pixels
 
     def __iter__(self) -> Iterator[Batch]:
-        wanted = Wanted(self._streamed, self._streamed.reader.places[:, 0])
+        reader = self._streamed.reader
+        wanted = Wanted(self._streamed, reader.places[:, 0])
+        is_glance = reader.is_glance(self.rows)
+        if is_glance:
+            reader.warm(self.rows)
         pieces = [
             self.rows[start : start + self._batch]
             for start in range(0, len(self.rows), self._batch)
@@ -102,7 +108,7 @@ class ShardScan(PixelScan):
         coming: deque[tuple[Rows, Callable[[], Decoded]]] = deque()
         begun = 0
         for number in range(len(pieces)):
-            if number % wanted.every == 0:
+            if wanted.is_far and not is_glance and number % wanted.every == 0:
                 wanted.say(pieces[number : number + wanted.ahead])
             while begun < len(pieces) and len(coming) <= BATCHES_AHEAD:
                 coming.append((pieces[begun], self._streamed.begin(pieces[begun])))
@@ -128,9 +134,14 @@ class Wanted:
         self._reviews = 0
 
     @property
+    def is_far(self) -> bool:
+        """Whether there is a cache to tell."""
+        return self._store is not None
+
+    @property
     def every(self) -> int:
         """After how many batches it is said again which shards come next."""
-        return max(REVIEW_BATCHES, self.ahead // 16)
+        return min(MOST_UNSAID, max(REVIEW_BATCHES, self.ahead // REVIEWED_PART))
 
     def say(self, batches: list[Rows]) -> None:
         """Ask for the shards of these batches, in the order in which they are needed."""

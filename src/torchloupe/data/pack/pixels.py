@@ -4,7 +4,7 @@ Images that can't be decoded are listed with the reason and never returned.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -208,15 +208,32 @@ def statistics(
     """
     if not len(rows):
         raise DataError("there are no images to take the mean of", "give at least one")
-    contract, channels = pixels.contract, pixels.contract.channels
+    row_bytes = bytes_of_image(pixels.contract)
+    rows = np.sort(rows)[:: max(1, -(-len(rows) // most_in_statistics(pixels.contract)))]
+    step = rows_per_chunk(row_bytes)
+    pieces = (rows[start : start + step] for start in range(0, len(rows), step))
+    return statistics_of(pixels.contract, map(pixels.gather, pieces))
+
+
+def most_in_statistics(contract: Contract) -> int:
+    """How many images statistics are taken from, at most."""
+    return max(1, STATISTICS_BYTES // bytes_of_image(contract))
+
+
+def bytes_of_image(contract: Contract) -> int:
+    """Bytes of the pixels of an image."""
+    return math.prod(contract.size) * contract.channels * (4 if contract.is_float else 1)
+
+
+def statistics_of(
+    contract: Contract, batches: Iterable[Tensor]
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """`statistics` of all images in `batches`, each [B, H, W, C]."""
+    channels = contract.channels
     counts = torch.zeros(channels, 256, dtype=torch.int64)
     sums, squares, total = np.zeros(channels), np.zeros(channels), 0
-    row_bytes = math.prod(contract.size) * channels * (4 if contract.is_float else 1)
-    most = max(1, STATISTICS_BYTES // row_bytes)
-    rows = np.sort(rows)[:: max(1, -(-len(rows) // most))]
-    step = rows_per_chunk(row_bytes)
-    for start in range(0, len(rows), step):
-        chunk = pixels.gather(rows[start : start + step]).reshape(-1, channels)
+    for images in batches:
+        chunk = images.reshape(-1, channels)
         total += len(chunk)
         for c in range(channels):
             if contract.is_float:
@@ -225,6 +242,8 @@ def statistics(
                 squares[c] += float(values.square().sum())
             else:
                 counts[c] += torch.bincount(chunk[:, c], minlength=256)
+    if not total:
+        raise DataError("none of the images looked at can be read", "check the files")
     if not contract.is_float:
         value = np.arange(256)
         sums, squares = counts.numpy() @ value, counts.numpy() @ value**2

@@ -5,7 +5,7 @@ be decoded is found when its turn comes, named, and left out.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -17,7 +17,7 @@ from torch import Tensor
 from torchloupe.data.contract import Contract
 from torchloupe.data.image.formats import ImageError
 from torchloupe.data.pack.decoding import HUNG_SECONDS, BadImage, no_sign_of_life, thread_count
-from torchloupe.data.pack.pixels import Pixels
+from torchloupe.data.pack.pixels import Pixels, most_in_statistics, statistics_of
 from torchloupe.data.pack.set_aside import UnreadableError
 from torchloupe.data.sources.shard_reader import ShardReader, require_shards
 from torchloupe.data.sources.source import Data
@@ -26,9 +26,9 @@ from torchloupe.system.cache import Kept, find_cache, remember
 from torchloupe.system.counter_rng import Keys, make_key
 
 STATISTICS_IMAGES = 2_048  # that mean and standard deviation are taken from
+NEIGHBOURS = 16  # of them lie side by side in a shard, so that one request fetches them
 FAR_THREADS = 16  # that decode where some images come over the network one by one
-LOOKED_AT_ONCE = 256  # images that are decoded only to see whether they can be
-ROWS_AT_ONCE = 8  # images of one task
+ROWS_AT_ONCE = 8  # images of one task; of those far away, each is one
 SILENT_SECONDS = 8 * HUNG_SECONDS  # for images from far away, whose requests are repeated first
 
 Rows = NDArray[np.int64]
@@ -61,10 +61,11 @@ class StreamedPixels(Pixels):
             )
         return torch.from_numpy(images)
 
-    def sound_among(self, rows: Rows) -> Rows:
-        """Those of `rows` that can be decoded."""
-        pieces = [rows[at : at + LOOKED_AT_ONCE] for at in range(0, len(rows), LOOKED_AT_ONCE)]
-        return np.concatenate([piece[self.begin(piece)()[1]] for piece in pieces])
+    def sound_batches(self, rows: Rows) -> Iterator[Tensor]:
+        """The images at `rows` that can be decoded, in batches [B, H, W, C]."""
+        for some in self.reader.portions(rows):
+            images, is_sound = self.begin(some)()
+            yield torch.from_numpy(images[is_sound])
 
     def begin(self, rows: Rows) -> Callable[[], Decoded]:
         """Begin to decode; what is returned waits for the images and gives them."""
@@ -74,8 +75,9 @@ class StreamedPixels(Pixels):
         tasks = []
         for far in (False, True):  # those that wait for the network don't keep the cores waiting
             places = np.flatnonzero(is_here ^ far)
-            for at in range(0, len(places), ROWS_AT_ONCE):
-                some = places[at : at + ROWS_AT_ONCE]
+            count = 1 if far else ROWS_AT_ONCE
+            for at in range(0, len(places), count):
+                some = places[at : at + count]
                 task = self._threads(far).submit(self._decode, rows, some, images, is_sound)
                 tasks.append((task, int(rows[some[0]])))
 
@@ -123,6 +125,29 @@ class StreamedPixels(Pixels):
             self.bad = tuple(self._found[row] for row in sorted(self._found))
         if len(self.bad) > self._bad_fraction * len(self):
             raise UnreadableError(self.bad, len(self), self._bad_fraction)
+
+
+def statistics_of_some(
+    pixels: StreamedPixels, rows: Rows
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """`statistics` of some of the images at `rows`, since each has to be read anew."""
+    most = min(STATISTICS_IMAGES, most_in_statistics(pixels.contract))
+    some = draw_neighbours(rows, pixels.reader.places, pixels.content, most)
+    return statistics_of(pixels.contract, pixels.sound_batches(some))
+
+
+def draw_neighbours(rows: Rows, places: NDArray[np.int64], content: Keys, most: int) -> Rows:
+    """Up to `most` of `rows`, NEIGHBOURS at a time that follow each other in their shards.
+
+    Which ones depends on the content of the images, as good as at random.
+    """
+    if len(rows) <= most:
+        return rows
+    side = min(NEIGHBOURS, most)
+    in_turn = rows[np.lexsort((places[rows, 1], places[rows, 0]))]
+    groups = in_turn[: len(in_turn) // side * side].reshape(-1, side)
+    drawn = np.argsort(content[groups[:, 0]], kind="stable")[: most // side]
+    return groups[np.sort(drawn)].ravel()
 
 
 def open_streamed(data: Data, contract: Contract, bad_fraction: float = 0.01) -> StreamedPixels:

@@ -19,6 +19,7 @@ from torchloupe.errors import DataError, LoupeError, ResourceError, UsageError, 
 
 T = TypeVar("T")
 
+WEB = ("http", "https")  # protocols of servers that list nothing
 TRIES = 7
 ASKERS = 16  # files that are asked for at a time
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 10.0
@@ -47,7 +48,7 @@ class Network:
 
     def facts(self, address: str) -> Facts:
         """Size and tag; DataError if there is no such file."""
-        found = self._try(address, lambda: self._system.info(address))
+        found = self._try(address, lambda: self._ask(address))
         tag = next(
             (
                 found[name]
@@ -57,6 +58,14 @@ class Network:
             "",
         )
         return Facts(int(found.get("size") or 0), str(tag))
+
+    def _ask(self, address: str) -> Any:
+        try:
+            return self._system.info(address)
+        except FileNotFoundError as error:
+            if self.protocol in WEB and error.__cause__ is not None:
+                raise error.__cause__ from None  # fsspec says so of whatever went wrong
+            raise
 
     def facts_of(self, addresses: Sequence[str]) -> list[Facts]:
         """The facts of several files, asked for at once."""
@@ -172,7 +181,7 @@ def _open_system(protocol: str) -> Any:
     import fsspec
 
     options: dict[str, Any] = {}
-    if protocol in ("http", "https"):
+    if protocol in WEB:
         import aiohttp
 
         limits = aiohttp.ClientTimeout(

@@ -53,6 +53,10 @@ class ShardStore:
         """How large a shard is, on average."""
         return sum(shard.bytes for shard in self._shards) / max(1, len(self._shards))
 
+    def bytes_of(self, number: int) -> int:
+        """How large a shard is."""
+        return self._shards[number].bytes
+
     def want(self, numbers: Sequence[int]) -> None:
         """Fetch the shards with these numbers, the first ones first, and let the others go.
 
@@ -67,14 +71,14 @@ class ShardStore:
             kept.append(number)
         with self._condition:
             now = time.monotonic()
-            if kept == list(self._wanted) and now - self._touched < TOUCH_SECONDS:
-                return
+            is_new = set(kept) != set(self._wanted) or now - self._touched >= TOUCH_SECONDS
             self._began = min(self._began, now)
             self._wanted = {number: self._wanted.get(number, now) for number in kept}
             if set(kept) - set(self._here) and not self._is_closed:
                 self._start_fetchers()
             self._condition.notify_all()
-        self._tidy()
+        if is_new:
+            self._tidy()
 
     def find(self, number: int) -> Path | None:
         """The file of a shard if it is here, or will be very soon; else None.

@@ -23,14 +23,9 @@ from torchloupe.data.shards.addresses import (
 from torchloupe.data.shards.index import Shard, ShardIndex, read_index
 from torchloupe.data.shards.network import open_network
 from torchloupe.data.shards.store import ShardStore
+from torchloupe.data.sources.far_shards import FarFolders, cache_folder, cache_limit
 from torchloupe.data.sources.shard_reader import ShardReader
-from torchloupe.data.sources.shard_sets import (
-    cache_folder,
-    cache_limit,
-    fetch_index_beside,
-    list_addresses,
-    require_size,
-)
+from torchloupe.data.sources.shard_sets import require_size
 from torchloupe.data.sources.shards import ShardListing, find_shards
 from torchloupe.data.sources.source import Data, stamp_file
 from torchloupe.data.split import TRAIN
@@ -127,12 +122,13 @@ def _part(index: ShardIndex | None, names: Sequence[str]) -> ShardIndex | None:
 
 def _open_far(texts: Sequence[str]) -> ShardInputs:
     network = open_network(texts[0])
+    folders = FarFolders(network)
     addresses = sorted(
-        (address for text in texts for address in list_addresses(text, network)), key=name_of
+        (address for text in texts for address in folders.list_addresses(text)), key=name_of
     )
     refuse_twins(addresses)
     names = [name_of(address) for address in addresses]
-    index = _part(fetch_index_beside(addresses, network), names)
+    index = _part(folders.index_beside(addresses), names)
     if index is not None:
         shards = index.shards
         stamps = [f"{shard.bytes} {shard.sha256}" for shard in shards]

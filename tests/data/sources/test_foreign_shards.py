@@ -1,0 +1,45 @@
+"""Shards that others wrote, without an index: read once, known from then on, and followed."""
+
+import pytest
+from tar_files import pairs, put
+from web_server import serving
+
+from torchloupe.data.sources import open_data
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def foreign(tmp_path):
+    for number in range(4):
+        put(tmp_path / "foreign" / f"{number:03d}.tar", pairs(number * 5, number * 5 + 5))
+    return tmp_path / "foreign"
+
+
+def facts(data):
+    samples = data.samples
+    return samples.ids.tolist(), samples.labels.tolist(), samples.class_names, data.stamp
+
+
+def test_foreign_shards_are_read_once_and_then_known(foreign):
+    near = open_data(foreign)
+    with serving(foreign, failing=0.05) as server:
+        far = open_data(f"{server.url}/{{000..003}}.tar")
+        assert facts(far)[:3] == facts(near)[:3]
+        assert [far.reader.read(row) for row in range(20)] == [b"image %d" % k for k in range(20)]
+        server.failing, before = 0, len(server.asked)
+        again = open_data(f"{server.url}/{{000..003}}.tar")
+        assert not [
+            path for kind, path in server.asked[before:] if (kind, path[-4:]) == ("GET", ".tar")
+        ]
+        assert facts(again) == facts(far)
+
+
+def test_foreign_shards_that_changed_are_read_again(foreign):
+    with serving(foreign) as server:
+        open_data(f"{server.url}/{{000..003}}.tar")
+        put(foreign / "002.tar", pairs(10, 15, ("cow", "dog")))
+        assert "cow" in open_data(f"{server.url}/{{000..003}}.tar").samples.class_names
