@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests" / "data")]
 
 BATCH, LANES, MIXED = 64, 4, 2
+EPOCHS = 34  # whose orders are compared
 
 
 def write_images(folder: Path, images: int, shards: int) -> None:
@@ -204,12 +205,13 @@ def start_server(folder: Path, delay: float, failing: float):
     return child, child.stdout.readline().strip()
 
 
-def stream(images: int, shards: int, ranks: int, rounds: int) -> None:
+def stream(images: int, shards: int, ranks: int, rounds: int, kept: str) -> None:
     """The rows on streaming."""
     with tempfile.TemporaryDirectory(dir=os.environ.get("SHARDS_TMP")) as scratch:
-        folder, cache = Path(scratch) / "set", Path(scratch) / "cache"
+        folder, cache = Path(kept or Path(scratch) / "set"), Path(scratch) / "cache"
         cache.mkdir()
-        write_images(folder, images, shards)
+        if not folder.exists():
+            write_images(folder, images, shards)
         files = list(folder.glob("*.tar"))
         total = sum(path.stat().st_size for path in files)
         steps = -(-images // BATCH)
@@ -338,23 +340,26 @@ def judge_orders(shards: int) -> None:
         "sorted by class": place * classes // count,
     }
     orders = {"full shuffle": Order(place, keys, BATCH, 0)}
-    for lanes, mixed in ((8, 1), (8, 4), (8, shards // 8)):
+    for lanes, mixed in ((8, 1), (8, 4), (32, 1), (8, shards // 8)):
         layout = (lanes, mixed)
         orders[f"{lanes} lanes x {mixed} shards"] = ShardOrder(
             place, keys, BATCH, 0, shard_of, shard_keys, layout
         )
     say(
         f"{shards} shards",
-        "correlation of positions between epochs: mean, spread | chi2 of the classes of a "
-        "batch per degree of freedom (1 is chance): " + " | ".join(labels),
+        "correlation of positions: spread between an epoch and the next, and between any two of "
+        "16 | chi2 of the classes of a batch per degree of freedom (1 is chance): "
+        + " | ".join(labels)
+        + " | of two samples of a batch, how often they are within 1 % in the next epoch",
     )
     for name, order in orders.items():
         found = []
-        for epoch in range(11):
+        for epoch in range(EPOCHS):
             position = np.empty(count)
             position[order.epoch_rows(epoch)] = place
             found.append(position)
-        pairs = [np.corrcoef(found[k], found[k + 1])[0, 1] for k in range(10)]
+        near = [correlate(found[k], found[k + 1]) for k in range(EPOCHS - 1)]
+        any_two = [correlate(found[k], found[j]) for k in range(16) for j in range(k)]
         mixes = []
         for label in labels.values():
             rows = order.epoch_rows(0)
@@ -364,9 +369,29 @@ def judge_orders(shards: int) -> None:
             mixes.append(((counts - expected) ** 2 / expected).sum(1).mean() / (classes - 1))
         say(
             name,
-            f"{np.mean(pairs):+.4f}, {np.std(pairs):.4f} | "
-            + " | ".join(f"{mix:.3f}" for mix in mixes),
+            f"{np.mean(near):+.4f}, {rms(near):.4f}, {rms(any_two):.4f} | "
+            + " | ".join(f"{mix:.3f}" for mix in mixes)
+            + f" | {meet_again(order, found[1]):.1%}",
         )
+
+
+def correlate(one: np.ndarray, other: np.ndarray) -> float:
+    """Of two lists of positions."""
+    return float(np.corrcoef(one, other)[0, 1])
+
+
+def rms(numbers: list[float]) -> float:
+    """The root of the mean square: how far from 0 they are."""
+    return float(np.sqrt(np.square(numbers).mean()))
+
+
+def meet_again(order, position: np.ndarray) -> float:
+    """Of two samples in one batch of the first epoch, how often `position` has them within 1 %."""
+    rows = order.epoch_rows(0)
+    whole = len(rows) // BATCH * BATCH
+    later = position[rows[:whole]].reshape(-1, BATCH)[::5]
+    gaps = np.abs(later[:, :, None] - later[:, None, :])
+    return float(((gaps <= len(rows) / 100).sum() - later.size) / (gaps.size - later.size))
 
 
 def make_index(count: int, shards: int):
@@ -456,6 +481,7 @@ def main() -> None:
     options.add_argument("--shards", type=int, default=40)
     options.add_argument("--ranks", type=int, default=2)
     options.add_argument("--rounds", type=int, default=3, help="turns of disk and HTTP")
+    options.add_argument("--set", default="", help="folder that the set stays in for other runs")
     options.add_argument("--shuffle", action="store_true")
     options.add_argument("--scale", action="store_true")
     options.add_argument("--rank", help=argparse.SUPPRESS)
@@ -467,7 +493,7 @@ def main() -> None:
     elif asked.scale:
         scale()
     else:
-        stream(asked.images, asked.shards, asked.ranks, asked.rounds)
+        stream(asked.images, asked.shards, asked.ranks, asked.rounds, asked.set)
 
 
 if __name__ == "__main__":
