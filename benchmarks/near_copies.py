@@ -3,8 +3,8 @@
     python benchmarks/near_copies.py [--count 5000] [--copies 200] [PICTURE...]
 
 Tiles that don't overlap are cut from the photographs of Debian's plasma-workspace-wallpapers, or
-from the pictures that are named, plain tiles left out; a copy is a tile resized, encoded at quality 30, cropped by 5 %, brightened
-or mirrored. Every pair that was not planted counts as false.
+from the pictures that are named, plain tiles left out; a copy is a tile resized, encoded at
+quality 30, cropped by 5 %, brightened or mirrored. Every pair that was not planted counts as false.
 """
 
 import argparse
