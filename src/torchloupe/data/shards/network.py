@@ -24,6 +24,7 @@ TRIES = 7
 ASKERS = 16  # files that are asked for at a time
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 10.0
 CONNECT_SECONDS, SILENCE_SECONDS = 10, 20  # for a connection; without a byte on it
+READ_AHEAD_BYTES = 4 * 2**20  # that may wait in a connection; with less it is stopped all the time
 CALL_SECONDS = 120  # for one piece, whatever the protocol does about its own timeouts
 
 _lock = threading.Lock()
@@ -187,7 +188,7 @@ def _open_system(protocol: str) -> Any:
         limits = aiohttp.ClientTimeout(
             total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENCE_SECONDS
         )
-        options = {"client_kwargs": {"timeout": limits}}
+        options = {"client_kwargs": {"timeout": limits, "read_bufsize": READ_AHEAD_BYTES}}
     elif protocol == "s3":
         options["config_kwargs"] = {
             "connect_timeout": CONNECT_SECONDS,
