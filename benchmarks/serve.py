@@ -4,11 +4,11 @@
 
 Photographs of 500x375 pixels are sent as base64 in JSON, by as many clients at once, each over a
 connection that stays open; decoding is in the path. Without RUN the head of the installed backbone
-is fitted to them first. `loupe` serves that run, `loupe-onnx` and `loupe-openvino` its exports.
-Servers run one at a time, in turns, in processes of their own; the clients are one process on the
-same machine. The peers are in servers/peers.py and need `pip install fastapi litserve`; those that
-are not installed are left out. Where the machine has other work, the processor time of a request
-says more than the requests per second.
+is fitted to them first. `loupe` serves that run, `loupe-workers` in a process a core, `loupe-onnx`
+and `loupe-openvino` its exports. Servers run one at a time, in turns, in processes of their own;
+the clients are one process on the same machine. The peers are in servers/peers.py and need
+`pip install fastapi litserve`; those that are not installed are left out. Where the machine has
+other work, the processor time of a request says more than the requests per second.
 """
 
 import argparse
@@ -31,6 +31,7 @@ from photographs import make_photographs
 from turns import say
 
 import torchloupe as loupe
+from torchloupe.system.limits import usable_cores
 
 COUNT = 1500
 WARM_SECONDS = 2.0
@@ -60,11 +61,12 @@ class Load:
         return 1000 * ranked[min(len(ranked) - 1, int(share * len(ranked)))]
 
 
-def make_request(image: bytes, *, is_raw: bool = False) -> bytes:
+def make_request(image: bytes, *, is_raw: bool = False, token: str = "") -> bytes:
     """A POST of one image, as it goes over the wire."""
     body = image if is_raw else json.dumps({"image": base64.b64encode(image).decode()}).encode()
     kind = "image/jpeg" if is_raw else "application/json"
     head = f"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {kind}\r\n"
+    head += f"Authorization: Bearer {token}\r\n" if token else ""
     return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
@@ -124,12 +126,13 @@ async def press(port: int, requests: list[bytes], clients: int, seconds: float, 
     return load
 
 
-def start_server(name: str, run: Path, port: int) -> subprocess.Popen[bytes]:
+def start_server(name: str, run: Path, port: int, token: str = "none") -> subprocess.Popen[bytes]:
     """A server that is ready for requests."""
     here = Path(__file__).parent
     if name.startswith("loupe"):
-        words = ["-m", "torchloupe", "serve", str(run), "--port", str(port), "--token", "none"]
+        words = ["-m", "torchloupe", "serve", str(run), "--port", str(port), "--token", token]
         words += [] if name in EXPORTS else ["--device", "cpu"]
+        words += ["--workers", str(usable_cores())] if name == "loupe-workers" else []
     else:
         words = [str(here / "servers" / "peers.py"), name, str(run), str(port)]
     quiet = None if os.environ.get("SHOW") else subprocess.DEVNULL
@@ -214,7 +217,7 @@ def main() -> None:
     asked = parser.parse_args()
     photographs = make_photographs(COUNT)
     images = [path.read_bytes() for path in sorted(photographs.glob("*/*.jpg"))[:200]]
-    names = ["loupe", *EXPORTS]
+    names = ["loupe", "loupe-workers", *EXPORTS]
     names += [name for name, module in PEERS.items() if importlib.util.find_spec(module)]
     names = [name for name in names if not asked.only or name in asked.only.split(",")]
     found: dict[str, list[dict[int, Load]]] = {name: [] for name in names}

@@ -79,7 +79,6 @@ HELD_ELSEWHERE = {
     "deploy.serving.bodies": ("deploy/serving/test_service.py", "bodies sent to a live server"),
     "deploy.serving.counts": ("deploy/serving/test_service.py", "metrics of a live server"),
     "deploy.serving.files": ("deploy/serving/test_server.py", "files that the command writes"),
-    "deploy.serving.limits": ("deploy/serving/test_service.py", "what a live server refuses"),
     "deploy.serving.openapi": ("deploy/serving/test_service.py", "routes of a live server"),
     "cli.eject": ("deploy/ejection/test_page.py", "prints what is tested there"),
     "deploy.ejection.augmentation": ("deploy/ejection/test_page.py", "files with augmentation"),

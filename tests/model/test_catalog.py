@@ -1,11 +1,13 @@
 """Names become networks: the zoo, one's own code, and what is refused."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
 
 from torchloupe.errors import UsageError
-from torchloupe.model.catalog import make_model, model_names, without_weights
+from torchloupe.model.catalog import find_arguments, make_model, model_names, without_weights
 from torchloupe.model.zoo import CNN, Net, ResidualNet
 
 FACTS = {"in_channels": 1, "classes": 4, "image_size": (12, 12)}
@@ -182,3 +184,41 @@ def test_own_class_annotated_with_names_for_type_checkers(tmp_path):
     )
     model = make_model(f"{tmp_path}/typed.py:Typed", **FACTS)
     assert (model.in_features, model.out_features) == (12, 4)
+
+
+class Handed(nn.Module):
+    """A network that only a function which hands its arguments on makes."""
+
+    def __init__(self, depth: int, num_classes: int = 1000) -> None:
+        super().__init__()
+        self.head = nn.Linear(depth, num_classes)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.head(images.flatten(1)[:, :2])  # type: ignore[no-any-return]
+
+
+def hand_on(**kwargs: object) -> Handed:
+    return Handed(2, **kwargs)  # type: ignore[arg-type]
+
+
+def hand_on_wrongly(**kwargs: object) -> Handed:
+    return Handed("two", **kwargs)  # type: ignore[arg-type]
+
+
+def hand_nothing_on(**kwargs: object) -> nn.Module:
+    if kwargs:
+        raise TypeError("takes nothing")
+    return nn.Flatten()
+
+
+def test_a_function_that_hands_its_arguments_on_is_given_the_number_of_classes() -> None:
+    facts: dict[str, Any] = {"in_channels": 1, "classes": 7, "image_size": (4, 4)}
+    made = make_model(hand_on, **facts)
+    assert isinstance(made, Handed)
+    assert made.head.out_features == 7
+    assert find_arguments(hand_on, **facts) == {"num_classes": 7}
+    own = make_model(hand_on, **facts, options={"num_classes": 3})
+    assert own.head.out_features == 3  # type: ignore[union-attr]
+    assert find_arguments(hand_nothing_on, **facts) == {}
+    with pytest.raises(UsageError, match="can't be made with no arguments"):
+        make_model(hand_on_wrongly, **facts)

@@ -71,7 +71,9 @@ def test_names_with_two_meanings_are_settled_by_default_and_neighbours():
     assert first_reading(lambda num_classes, out_features=128: 0) == {"num_classes": 4}
     assert first_reading(lambda n_class, in_features=512: 0) == {"n_class": 4}
     assert first_reading(lambda n_class, height=None: 0) == {"n_class": 4}
-    assert first_reading(lambda *channels, **classes: 0) == {}
+    assert first_reading(lambda *channels: 0) == {}
+    assert first_reading(lambda n_class, **more: 0) == {"n_class": 4}
+    assert first_reading(lambda *channels, **classes: 0) == {"num_classes": 4}
 
 
 class Flat(nn.Module):

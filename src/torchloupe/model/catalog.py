@@ -153,7 +153,8 @@ def _first_that_runs(
 ) -> tuple[Any, dict[str, Any], Exception | None]:
     """What `factory` makes of the first arguments with which the model takes the images.
 
-    Where none does, what it made first; and the error where it made nothing at all.
+    Where none does, what it made first; and the error where it made nothing at all, with the
+    fewest arguments: others were only tried.
     """
     found: list[tuple[Any, dict[str, Any], None]] = []
     failures: list[tuple[None, dict[str, Any], Exception]] = []
@@ -168,7 +169,7 @@ def _first_that_runs(
         if len(readings) == 1 or _runs(made, input_shape):
             return made, arguments, None
         found.append((made, arguments, None))
-    return found[0] if found else failures[0]
+    return found[0] if found else min(failures, key=lambda failure: len(failure[1]))
 
 
 def _runs(model: Any, input_shape: tuple[int, ...]) -> bool:

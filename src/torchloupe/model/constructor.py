@@ -47,6 +47,7 @@ _POSSIBLE: Mapping[str, tuple[str, ...]] = {
     ),
     "width": ("width",),
 }  # fmt: skip
+_HANDED_ON = ("num_classes", "classes")
 _USUAL_CHANNELS = (1, 3)
 _LEFT_OUT = object()  # the constructor's own default
 
@@ -58,11 +59,13 @@ def name_arguments(
 
     `facts` has in_channels, classes, image_size (height, width) and input_shape. There is more
     than one reading where a size may be a pair or one side, or the number of values in an image;
-    a trial forward decides between them.
+    a trial forward decides between them. A function that only hands `**kwargs` on is first tried
+    with the usual names of the classes: what it calls may know them.
     """
     readings: list[dict[str, Any]] = [{}]
+    known = {parameter.name: _fact_of(parameter, parameters) for parameter in parameters}
     for parameter in parameters:
-        fact = _fact_of(parameter, parameters)
+        fact = known[parameter.name]
         values = _values_of(fact, parameter, facts) if fact else []
         if values:
             readings = [
@@ -70,6 +73,10 @@ def name_arguments(
                 for value in values
                 for reading in readings
             ]
+    hands_on = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+    if hands_on and "classes" not in known.values():
+        named = [{**r, name: facts["classes"]} for name in _HANDED_ON for r in readings]
+        return [*named, *readings]
     return readings
 
 

@@ -9,13 +9,12 @@ from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 from servers import TOKEN, Served, encode
 
 import torchloupe as loupe
 from torchloupe.deploy.serving.application import make_application
 from torchloupe.deploy.serving.limits import Limits
-from torchloupe.deploy.serving.server import ServerOptions, bind, configure, warm_up
+from torchloupe.deploy.serving.server import ServerOptions, bind, make_server, warm_up
 from torchloupe.deploy.serving.service import Service
 from torchloupe.trained.run import Run
 
@@ -37,17 +36,15 @@ def digit() -> bytes:
 @pytest.fixture(scope="session")
 def start(run: Run) -> Iterator[Callable[..., Served]]:
     """Starts servers within `limits`; what they serve may be given. All end with the session."""
-    ends = []
+    ends, warmed = [], warm_up(run)
 
     def begin(limits: Limits | None = None, served: Any = None) -> Served:
         limits = limits or Limits()
-        if served is None:
-            warm_up(run)
-        service, log = Service(served or run, limits), io.StringIO()
+        service, log = Service(served or warmed, limits), io.StringIO()
         listening = bind("127.0.0.1", 0)
         application = make_application(service, host="127.0.0.1", token=TOKEN, log=log)
         options = ServerOptions(str(Path()), limits=limits)
-        server = uvicorn.Server(configure(options, application))
+        server = make_server(options, application)
         thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
         thread.start()
         port = listening.getsockname()[1]

@@ -68,3 +68,25 @@ def test_an_answer_that_nobody_waits_for_is_left_out() -> None:
 
     assert asyncio.run(leave()) == 8
     assert sizes == [1]
+
+
+def test_images_of_another_address_need_not_wait_behind_many() -> None:
+    seen: list[int] = []
+
+    def note(pixels: NDArray[Any]) -> NDArray[np.float32]:
+        seen.extend(int(image[0, 0, 0]) for image in pixels)
+        return sums(pixels)
+
+    async def ask() -> None:
+        batches = Batches(note, most=2, wait_seconds=0.0)
+        sent = [("many", value) for value in (1, 2, 3, 4, 5)] + [("few", 9)]
+        images = [(np.full((2, 2, 1), v, dtype=np.uint8), address) for address, v in sent]
+        rows = [asyncio.create_task(batches.classify(*one)) for one in images]
+        await asyncio.sleep(0)
+        running = asyncio.create_task(batches.run())
+        assert [float((await row)[0]) for row in rows] == [4, 8, 12, 16, 20, 36]
+        running.cancel()
+        batches.close()
+
+    asyncio.run(ask())
+    assert seen == [1, 9, 2, 3, 4, 5]

@@ -13,6 +13,7 @@ from servers import TOKEN, Served
 from torchloupe.deploy.serving.connections import Doorkeeper
 from torchloupe.deploy.serving.guard import LINGER_BYTES
 from torchloupe.deploy.serving.limits import Limits
+from torchloupe.deploy.serving.server import AT_ONCE, BACKLOG, ServerOptions, bind, make_server
 
 TIMES = Limits(header_seconds=0.5, body_seconds=0.5, connections=20, body_bytes=100_000)
 
@@ -57,7 +58,7 @@ def test_a_body_that_comes_too_slowly_is_given_up(strict: Served) -> None:
     with connect(strict) as slow:
         slow.sendall(start_of(strict, "Content-Length: 1000") + b"x" * 10)
         assert status_of(read_all(slow)).startswith("HTTP/1.1 408")
-    assert strict.service.load.body_bytes == 0
+    assert strict.service.load.body_bytes.total == 0
 
 
 @pytest.mark.parametrize(
@@ -90,7 +91,7 @@ def test_endless_chunks_are_cut(strict: Served) -> None:
                 endless.sendall(b"186a0\r\n" + b"x" * 100_000 + b"\r\n")
                 sent += 100_000
         assert sent < 20 * LINGER_BYTES
-    assert strict.service.load.body_bytes == 0
+    assert strict.service.load.body_bytes.total == 0
     assert strict.client.get("/healthz").status_code == 200
 
 
@@ -123,26 +124,52 @@ def test_idle_connections_make_room_for_others(
         assert read_all(one) == b""  # closed by then, as are those that nothing comes from
 
 
-def test_a_request_that_waits_to_be_read_is_not_closed_as_idle() -> None:
-    async def take_three() -> list[bool]:
-        door = Doorkeeper(Limits(connections=3))
-        pairs = [socket.socketpair() for _ in range(4)]
-        loop, taken = asyncio.get_running_loop(), []
-        for number, (near, far) in enumerate(pairs):
+def enter_all(addresses: str, most: int, *, is_first_heard: bool = False) -> list[bool]:
+    """Which connections stay, of one for each letter, whose address it is."""
+
+    async def take() -> list[bool]:
+        door = Doorkeeper(Limits(connections=most))
+        loop, taken, far_ends = asyncio.get_running_loop(), [], []
+        for number, letter in enumerate(addresses):
+            near, far = socket.socketpair()
             near.setblocking(False)
-            if number == 0:
+            if number == 0 and is_first_heard:
                 far.sendall(b"GET / HTTP/1.1\r\n")
             transport, _ = await loop.connect_accepted_socket(Unread, near)
-            taken.append(Taken(transport))
+            taken.append(Taken(transport, f"127.0.0.{ord(letter)}"))
+            far_ends.append(far)
             door.enter(taken[-1])
-        open_still = [one in door.idle and not one.transport.is_closing() for one in taken]
-        for one, (_, far) in zip(taken, pairs, strict=True):
+        stays = [not one.transport.is_closing() for one in taken]
+        for one, far in zip(taken, far_ends, strict=True):
             one.transport.abort()
             far.close()
+            door.leave(one)
+        assert (door.total, door.idle, dict(door.counts)) == (0, {}, {})
         await asyncio.sleep(0)
-        return open_still
+        return stays
 
-    assert asyncio.run(take_three()) == [True, False, True, True]
+    return asyncio.run(take())
+
+
+def test_a_request_that_waits_to_be_read_is_not_closed_as_idle() -> None:
+    assert enter_all("aaaa", 3, is_first_heard=True) == [True, False, True, True]
+
+
+def test_the_address_with_most_connections_makes_room() -> None:
+    assert enter_all("habbbbb", 4) == [True, True, False, False, False, True, True]
+    assert enter_all("bbbh", 3) == [False, True, True, True]
+
+
+def test_few_connections_are_taken_before_others_are_served(start: Callable[..., Served]) -> None:
+    options = ServerOptions(".")
+    with bind("127.0.0.1", 0) as listening:
+        settings = make_server(options, None).config
+        assert settings.backlog == AT_ONCE < BACKLOG
+        server = start()
+        crowd = [connect(server) for _ in range(5 * AT_ONCE)]
+        assert server.client.get("/healthz").status_code == 200
+        for one in (*crowd, listening):
+            one.close()
 
 
 class Unread(asyncio.Protocol):
@@ -156,5 +183,6 @@ class Unread(asyncio.Protocol):
 class Taken:
     """A connection as the doorkeeper sees it."""
 
-    def __init__(self, transport: asyncio.Transport) -> None:
+    def __init__(self, transport: asyncio.Transport, host: str) -> None:
         self.transport = transport
+        transport._extra["peername"] = (host, 1)  # type: ignore[attr-defined]

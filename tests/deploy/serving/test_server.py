@@ -13,8 +13,10 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+import torch
 from children import Child, run_python, wait_until
 from servers import TOKEN, Served
+from torch import nn
 
 from torchloupe.cli import main
 from torchloupe.deploy.artefact.opened import open_export
@@ -75,11 +77,16 @@ def test_a_run_on_the_cpu_is_served_with_a_word_on_exports(run: Run, exported: P
     assert advise(ServerOptions(str(exported))) == ""
 
 
-def test_small_batches_of_a_served_run_have_the_bits_of_its_predictions(run: Run) -> None:
+def test_small_batches_of_a_run_that_is_not_folded_have_the_bits_of_its_predictions(
+    run: Run,
+) -> None:
     warmed = open_run(run.folder, device="cpu")
-    warm_up(warmed)
+    torch.manual_seed(0)
+    layers = (nn.Flatten(), nn.Linear(64, 100), nn.ReLU(), nn.Linear(100, 10))
+    warmed.model = nn.Sequential(*layers).eval()
     pixels = np.random.default_rng(0).integers(0, 256, (37, 8, 8, 1), dtype=np.uint8)
-    wanted = run.probabilities(pixels)
+    wanted = warmed.probabilities(pixels)
+    assert warm_up(warmed) is warmed
     for count in (1, 2, 3, 8, 11, 19, 37):
         assert np.array_equal(warmed.probabilities(pixels[:count]), wanted[:count]), count
 

@@ -15,9 +15,12 @@ from starlette.routing import Route
 from torchloupe.data.image.formats import ImageError
 from torchloupe.deploy.serving.bodies import receive_body, take_apart
 from torchloupe.deploy.serving.guard import Guard, known_hosts
-from torchloupe.deploy.serving.limits import RefusalError
+from torchloupe.deploy.serving.limits import RefusalError, too_busy
 from torchloupe.deploy.serving.openapi import describe_api
 from torchloupe.deploy.serving.service import Service
+from torchloupe.deploy.serving.turns import address_of
+
+_SMALL_BODY = 2**18  # bytes that are taken apart sooner than another thread is asked
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -74,7 +77,7 @@ def _predict(service: Service) -> Endpoint:
         top = _read_top(request, service)
         async with _images_of(request, service) as (images, is_single):
             request.scope["state"]["images"] = len(images)
-            answers = await service.predict(images, top)
+            answers = await service.predict(images, top, _address_of(request))
         if is_single:
             return JSONResponse(answers[0], status_code=422 if "error" in answers[0] else 200)
         return JSONResponse({"predictions": answers})
@@ -90,7 +93,7 @@ def _look(service: Service) -> Endpoint:
                 raise RefusalError(400, "look takes one image", "send one image as the raw body")
             request.scope["state"]["images"] = 1
             try:
-                return JSONResponse(await service.look(images[0]))
+                return JSONResponse(await service.look(images[0], _address_of(request)))
             except ImageError as error:
                 return JSONResponse({"error": error.message}, status_code=422)
 
@@ -100,17 +103,24 @@ def _look(service: Service) -> Endpoint:
 @contextlib.asynccontextmanager
 async def _images_of(request: Request, service: Service) -> AsyncIterator[tuple[list[bytes], bool]]:
     """The encoded images of a request, and whether it is a single one; their bytes count inside."""
-    load = service.load
-    if load.images >= service.limits.waiting:
-        load.add_images(1)  # raises: not even the body is received
+    load, address = service.load, _address_of(request)
+    if not load.images.has_room(1, address):
+        raise too_busy()  # not even the body is received
     if request.headers.get("content-type", "").lower().startswith("multipart/"):
         raise RefusalError(415, "forms are not read", "send the image as the raw body")
-    body = await receive_body(request, load)
+    body = await receive_body(request, load, address)
     try:
         kind = request.headers.get("content-type", "")
-        yield await service.in_pool(take_apart, body, kind, service.limits)
+        if len(body) < _SMALL_BODY:
+            yield take_apart(body, kind, service.limits)
+        else:
+            yield await service.in_pool(take_apart, body, kind, service.limits)
     finally:
-        load.body_bytes -= len(body)
+        load.body_bytes.give_back(len(body), address)
+
+
+def _address_of(request: Request) -> str:
+    return address_of(request.client.host if request.client else "")
 
 
 def _read_top(request: Request, service: Service) -> int:
@@ -155,9 +165,9 @@ def _health(service: Service) -> Endpoint:
 
 
 def _readiness(service: Service) -> Endpoint:
-    async def readiness(_: Request) -> Response:
-        """Whether it takes more images."""
-        is_full = service.load.images >= service.limits.waiting
+    async def readiness(request: Request) -> Response:
+        """Whether it takes more images from who asks."""
+        is_full = not service.load.images.has_room(1, _address_of(request))
         if service.load.is_draining or is_full:
             return JSONResponse({"status": "busy" if is_full else "draining"}, status_code=503)
         return JSONResponse({"status": "ready"})

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from torchloupe.deploy.serving.turns import FairQueue
+
 Classify = Callable[[NDArray[Any]], NDArray[np.float32]]
 Waiting = tuple[NDArray[Any], "asyncio.Future[NDArray[np.float32]]"]
 
@@ -36,7 +38,7 @@ class Batches:
         self._most = most
         self._wait_seconds = wait_seconds
         self._count = count
-        self._queue: asyncio.Queue[Waiting] = asyncio.Queue()
+        self._queue: FairQueue[Waiting] = FairQueue()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
 
     @property
@@ -44,10 +46,10 @@ class Batches:
         """How many images wait for the model."""
         return self._queue.qsize()
 
-    async def classify(self, pixels: NDArray[Any]) -> NDArray[np.float32]:
-        """The row [K] of one image [H, W, C]."""
+    async def classify(self, pixels: NDArray[Any], address: str = "") -> NDArray[np.float32]:
+        """The row [K] of one image [H, W, C]; images of one `address` take turns with others."""
         future = asyncio.get_running_loop().create_future()
-        self._queue.put_nowait((pixels, future))
+        self._queue.put_nowait((address, (pixels, future)))
         row: NDArray[np.float32] = await future
         return row
 
@@ -68,17 +70,17 @@ class Batches:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def _gather(self) -> list[Waiting]:
-        batch = [await self._queue.get()]
+        batch = [(await self._queue.get())[1]]
         loop = asyncio.get_running_loop()
         end = loop.time() + self._wait_seconds
         while len(batch) < self._most:
             if not self._queue.empty():
-                batch.append(self._queue.get_nowait())
+                batch.append(self._queue.get_nowait()[1])
             elif self.expected == 0 or (left := end - loop.time()) <= 0:
                 break
             else:
                 try:
-                    batch.append(await asyncio.wait_for(self._queue.get(), left))
+                    batch.append((await asyncio.wait_for(self._queue.get(), left))[1])
                 except TimeoutError:
                     break
         return batch

@@ -17,8 +17,8 @@ _RAW = ("application/octet-stream", "application/x-www-form-urlencoded")  # the 
 _JSON = 'send {"images": ["BASE64", ...]}, or one image as the raw body'
 
 
-async def receive_body(request: Request, load: Load) -> bytes:
-    """The whole body; its bytes count as held until `release_body`. Raises RefusalError."""
+async def receive_body(request: Request, load: Load, address: str) -> bytes:
+    """The whole body; its bytes are taken from the share of `address`. Raises RefusalError."""
     limits = load.limits
     said = request.headers.get("content-length", "0")
     if not said.isdigit() or int(said) > limits.body_bytes:
@@ -30,16 +30,16 @@ async def receive_body(request: Request, load: Load) -> bytes:
             async for part in request.stream():
                 if size + len(part) > limits.body_bytes:
                     raise _too_large(limits)
-                load.add_bytes(len(part))
+                load.body_bytes.take(len(part), address)
                 size += len(part)
                 parts.append(part)
     except TimeoutError:
-        load.body_bytes -= size
+        load.body_bytes.give_back(size, address)
         raise RefusalError(
             408, f"the body took more than {limits.body_seconds:g} s", headers=_CLOSE
         ) from None
     except (RefusalError, ClientDisconnect):
-        load.body_bytes -= size
+        load.body_bytes.give_back(size, address)
         raise
     return b"".join(parts)
 

@@ -2,53 +2,88 @@
 
 import asyncio
 import select
+from collections import Counter
+from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from torchloupe.deploy.serving.limits import Limits
+from torchloupe.deploy.serving.turns import address_of
 
 _LOOKED_AT = 32  # idle connections that may have sent something, before one of them is closed
 
 
 class Doorkeeper:
-    """The connections of one worker that have no request in progress, the oldest first."""
+    """The connections of one worker by address, and which have no request in progress."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self.idle: dict[Any, None] = {}
-        self.count = 0
+        self.idle: dict[str, dict[Any, None]] = {}  # of each address, the oldest first
+        self.counts: Counter[str] = Counter()
+        self.total = 0
 
     def enter(self, connection: Any) -> None:
-        """A new connection; where there are too many the one that is idle longest is closed.
+        """A new connection; where there are too many, an idle one makes room.
 
-        Many are taken at once before any of them is read: one whose request has arrived is not
-        idle, and is passed over.
+        That is the oldest of the address that has the most connections, so that who has few
+        keeps them. Many are taken at once before any of them is read: one whose request has
+        arrived is not idle, and is passed over.
         """
-        self.count += 1
-        self.idle[connection] = None
-        if self.count > self.limits.connections:
-            oldest = list(islice(self.idle, _LOOKED_AT))
-            chosen = next((one for one in oldest if not _has_sent(one)), oldest[0])
-            del self.idle[chosen]
+        address = _whose(connection)
+        self.total += 1
+        self.counts[address] += 1
+        self.rest(connection)
+        if self.total > self.limits.connections:
+            most = max(self.idle, key=self.counts.__getitem__)
+            chosen = _longest_silent(list(islice(self.idle[most], _LOOKED_AT)))
+            self.work(chosen)
             chosen.transport.abort()
 
     def leave(self, connection: Any) -> None:
         """It was closed."""
-        self.count -= 1
-        self.idle.pop(connection, None)
+        address = _whose(connection)
+        self.work(connection)
+        self.total -= 1
+        self.counts[address] -= 1
+        if not self.counts[address]:
+            del self.counts[address]
+
+    def work(self, connection: Any) -> None:
+        """It has a request in progress: it is not idle."""
+        address = _whose(connection)
+        idle = self.idle.get(address, {})
+        idle.pop(connection, None)
+        if not idle:
+            self.idle.pop(address, None)
+
+    def rest(self, connection: Any) -> None:
+        """It is idle from now on."""
+        self.idle.setdefault(_whose(connection), {})[connection] = None
 
 
-def _has_sent(connection: Any) -> bool:
-    """Whether something has arrived that was not read yet."""
-    place = connection.transport.get_extra_info("socket").fileno()
-    if place < 0:
-        return False  # it is closed
-    poll = select.poll()
-    poll.register(place, select.POLLIN | select.POLLRDHUP)
-    found = dict(poll.poll(0)).get(place, 0)
-    return bool(found & select.POLLIN) and not found & (select.POLLRDHUP | select.POLLHUP)
+def _whose(connection: Any) -> str:
+    """The address at the other end."""
+    place = connection.transport.get_extra_info("peername")
+    return address_of(place[0]) if isinstance(place, tuple) and place else ""
+
+
+def _longest_silent(connections: Sequence[Any]) -> Any:
+    """The first that nothing has arrived from that was not read yet, or the first of all."""
+    poll, places = select.poll(), []
+    for connection in connections:
+        place = connection.transport.get_extra_info("socket").fileno()
+        if place < 0:
+            return connection  # it is closed
+        poll.register(place, select.POLLIN | select.POLLRDHUP)
+        places.append(place)
+    heard = dict(poll.poll(0))
+    for connection, place in zip(connections, places, strict=True):
+        events = heard.get(place, 0)
+        if not events & select.POLLIN or events & (select.POLLRDHUP | select.POLLHUP):
+            return connection
+    return connections[0]
 
 
 def make_protocol(limits: Limits) -> type[H11Protocol]:
@@ -74,14 +109,14 @@ def make_protocol(limits: Limits) -> type[H11Protocol]:
             super().data_received(data)
             if self._is_busy():
                 self._stop_waiting()
-                door.idle.pop(self, None)
+                door.work(self)
             elif self._deadline is None:
                 self._await_headers()
 
         def on_response_complete(self) -> None:
             super().on_response_complete()
             if not self._is_busy() and not self.transport.is_closing():
-                door.idle[self] = None
+                door.rest(self)
                 self._stop_waiting()
 
         def _is_busy(self) -> bool:

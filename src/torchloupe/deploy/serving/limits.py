@@ -1,7 +1,8 @@
 """What a server accepts: sizes, counts and times; and how it refuses what is beyond them."""
 
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 MEBIBYTE = 2**20
 
@@ -21,7 +22,8 @@ class Limits:
     drain_seconds: float = 25.0  # for requests in flight, after SIGTERM
     connections: int = 1000  # open at a time; of more the one that is idle longest is closed
     header_bytes: int = 32 * 1024  # of all headers of a request
-    batch: int = 64  # images classified at once
+    batch: int = 64  # images classified at once on a GPU
+    batch_on_cpu: int = 16  # and on a CPU, where more gain nothing and others wait for them
     batch_seconds: float = 0.005  # a batch waits so long for images that are being decoded
 
 
@@ -43,25 +45,43 @@ def too_busy() -> RefusalError:
     return RefusalError(503, "the server is busy", "try again in a second", {"Retry-After": "1"})
 
 
-@dataclass
+class Share:
+    """A quantity of which one address never holds more than is free.
+
+    So there is always room for others: alone it has half, beside another a third (Choudhury and
+    Hahne, Dynamic queue length thresholds, IEEE/ACM Transactions on Networking 6, 1998).
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.total = 0
+        self._held: Counter[str] = Counter()
+
+    def has_room(self, count: int, address: str) -> bool:
+        """Whether this address may have `count` more."""
+        return self._held[address] + count <= self.most - self.total - count
+
+    def take(self, count: int, address: str) -> None:
+        """Take it; RefusalError where there is no room."""
+        if not self.has_room(count, address):
+            raise too_busy()
+        self.total += count
+        self._held[address] += count
+
+    def give_back(self, count: int, address: str) -> None:
+        """Give back what was taken."""
+        self.total -= count
+        self._held[address] -= count
+        if not self._held[address]:
+            del self._held[address]
+
+
 class Load:
     """What a worker is working on now."""
 
-    limits: Limits
-    images: int = 0
-    body_bytes: int = 0
-    connections: int = 0
-    is_draining: bool = False
-    started: float = field(default=0.0)
-
-    def add_images(self, count: int) -> None:
-        """Take in images, or refuse them."""
-        if self.images + count > self.limits.waiting:
-            raise too_busy()
-        self.images += count
-
-    def add_bytes(self, count: int) -> None:
-        """Take in a piece of a body, or refuse it."""
-        if self.body_bytes + count > self.limits.held_bytes:
-            raise too_busy()
-        self.body_bytes += count
+    def __init__(self, limits: Limits, started: float = 0.0) -> None:
+        self.limits = limits
+        self.images = Share(limits.waiting)
+        self.body_bytes = Share(limits.held_bytes)
+        self.is_draining = False
+        self.started = started

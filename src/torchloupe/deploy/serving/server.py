@@ -23,22 +23,19 @@ from torchloupe.deploy.artefact.folder import is_export
 from torchloupe.deploy.artefact.opened import open_trained
 from torchloupe.deploy.serving.application import make_application
 from torchloupe.deploy.serving.connections import make_protocol
+from torchloupe.deploy.serving.folded import fold_run, make_trial_pixels
 from torchloupe.deploy.serving.guard import Guard, is_loopback
 from torchloupe.deploy.serving.limits import Limits
 from torchloupe.deploy.serving.service import Served, Service
 from torchloupe.errors import LoupeError, ResourceError, UsageError, printable
-from torchloupe.evaluation.inference import (
-    BATCH_MULTIPLE,
-    LARGE_IMAGE,
-    eval_mode,
-    find_equal_sizes,
-)
+from torchloupe.evaluation.inference import LARGE_IMAGE, eval_mode, find_equal_sizes
 from torchloupe.hardware.device import choose_device
 from torchloupe.trained.outputs import laid_out, precision_of
 from torchloupe.trained.run import Run
 
 NO_TOKEN = "none"  # says that no token is wanted
 BACKLOG = 1024  # connections that wait to be taken
+AT_ONCE = 8  # of them are taken before the server does something else
 _RESTART_SECONDS = 1.0
 _FAILED = 6  # exit code of a worker that can't open the run
 _SPARE_FILES = 100  # descriptors of a process besides its connections
@@ -87,7 +84,7 @@ def serve(options: ServerOptions, say: Any = None) -> None:
     listening = bind(options.host, options.port)
     try:
         if options.workers == 1:
-            server = uvicorn.Server(configure(options, make_worker(options)))
+            server = make_server(options, make_worker(options))
             _say_address(options, listening, say)
             server.run(sockets=[listening])
         else:
@@ -131,7 +128,7 @@ def run_worker(options: ServerOptions, listening: socket.socket) -> None:
     except LoupeError as error:
         print(f"error: {error.message}\nhint: {error.hint}", file=sys.stderr, flush=True)
         sys.exit(_FAILED)
-    uvicorn.Server(configure(options, application)).run(sockets=[listening])
+    make_server(options, application).run(sockets=[listening])
 
 
 def make_worker(options: ServerOptions) -> Guard:
@@ -141,35 +138,51 @@ def make_worker(options: ServerOptions) -> Guard:
     served: Served = open_trained(
         options.run, model=options.model, trust_code=options.trust_code, device=options.device
     )
-    warm_up(served)
-    service = Service(served, _within_files(options.limits))
+    service = Service(warm_up(served), _within_files(options.limits))
     return make_application(service, host=options.host, token=options.token)
 
 
-def warm_up(served: Served) -> None:
-    """One forward, so that the first request need not wait for what happens once.
+def warm_up(served: Served) -> Served:
+    """What is served, warmed up: so that the first request need not wait for what happens once.
 
-    For a run also trials of which small batches give the bits of large ones, so that a lone
-    image need not be computed 16 times.
+    Of a run on a CPU that is its network with BatchNorms folded, where it has some; of any run
+    also trials of which small batches give the bits of large ones, so that a lone image need not
+    be computed 16 times.
     """
     contract = served.contract
-    random = torch.Generator().manual_seed(0)
-    shape = (BATCH_MULTIPLE, *contract.size, contract.channels)
-    noise = torch.randint(0, 256, shape, dtype=torch.uint8, generator=random)
-    pixels = noise / 255 if contract.is_float else noise
-    served.probabilities(pixels[:1].numpy())
-    if isinstance(served, Run) and math.prod(shape[1:]) < LARGE_IMAGE:
+    if isinstance(served, Run):
+        folded = fold_run(served)
+        if folded is not None:
+            return folded
+    pixels = make_trial_pixels(contract)
+    served.probabilities(pixels[:1])
+    if isinstance(served, Run) and math.prod(pixels.shape[1:]) < LARGE_IMAGE:
         precision = precision_of(served.config, served.device)
         with eval_mode(served.model), laid_out(served.model, served.config):
-            images = contract.normalise(pixels.to(served.device))
+            images = contract.normalise(torch.from_numpy(pixels).to(served.device))
             served.equal_sizes = find_equal_sizes(served.model, images, precision)
+    return served
 
 
-def configure(options: ServerOptions, application: Any) -> uvicorn.Config:
-    """uvicorn's settings for one worker."""
+class _Server(uvicorn.Server):
+    """uvicorn's, in whose settings `backlog` is how many connections are taken at once.
+
+    asyncio takes it for the length of the system's queue too, which stays BACKLOG.
+    """
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start to take connections."""
+        await super().startup(sockets)
+        for listening in sockets or ():
+            listening.listen(BACKLOG)
+
+
+def make_server(options: ServerOptions, application: Any) -> uvicorn.Server:
+    """The server of one worker, for sockets that listen already."""
     limits = _within_files(options.limits)
-    return uvicorn.Config(
+    settings = uvicorn.Config(
         application,
+        loop="asyncio",  # of which AT_ONCE is true, whatever else is installed
         http=make_protocol(limits),
         ws="none",
         lifespan="on",
@@ -181,8 +194,9 @@ def configure(options: ServerOptions, application: Any) -> uvicorn.Config:
         timeout_keep_alive=10,
         timeout_graceful_shutdown=round(limits.drain_seconds),
         h11_max_incomplete_event_size=limits.header_bytes,
-        backlog=BACKLOG,
+        backlog=AT_ONCE,
     )
+    return _Server(settings)
 
 
 def bind(host: str, port: int) -> socket.socket:

@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import io
-import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,8 +17,10 @@ from torchloupe.data.image.formats import ImageError, inspect
 from torchloupe.deploy.serving.batches import Batches
 from torchloupe.deploy.serving.counts import Counts
 from torchloupe.deploy.serving.limits import Limits, Load, RefusalError
+from torchloupe.deploy.serving.turns import Turns
 from torchloupe.report.colours import enlarge, lay_over
 from torchloupe.report.look import Look
+from torchloupe.system.limits import usable_cores
 
 _LOOK_SIDE = 448  # pixels
 
@@ -46,10 +47,12 @@ class Service:
         self.limits = limits
         self.counts = Counts()
         self.load = Load(limits, started=time.monotonic())
-        self.pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="decode")
+        threads = usable_cores()
+        self.pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+        self.decoding = Turns(2 * threads)  # so many that no thread waits for the next image
         self.batches = Batches(
             served.probabilities,
-            most=limits.batch,
+            most=limits.batch_on_cpu if _is_on_cpu(served) else limits.batch,
             wait_seconds=limits.batch_seconds,
             count=self.counts.batches.add,
         )
@@ -58,37 +61,46 @@ class Service:
         """What a function returns, called in a thread of the pool."""
         return await asyncio.get_running_loop().run_in_executor(self.pool, function, *arguments)
 
-    async def predict(self, images: Sequence[bytes], top: int) -> list[dict[str, Any]]:
-        """An answer for each encoded image, or the reason why it has none. Raises RefusalError."""
+    async def predict(
+        self, images: Sequence[bytes], top: int, address: str
+    ) -> list[dict[str, Any]]:
+        """An answer for each encoded image, or the reason why it has none. Raises RefusalError.
+
+        Images of one `address` take turns with those of others.
+        """
         try:
-            self.load.add_images(len(images))
-        except Exception:
+            self.load.images.take(len(images), address)
+        except RefusalError:
             self.counts.images["refused"] += len(images)
             raise
         try:
-            return list(await asyncio.gather(*(self._predict_one(i, top) for i in images)))
+            if len(images) == 1:
+                return [await self._predict_one(images[0], top, address)]
+            each = (self._predict_one(image, top, address) for image in images)
+            return list(await asyncio.gather(*each))
         finally:
-            self.load.images -= len(images)
+            self.load.images.give_back(len(images), address)
 
-    async def _predict_one(self, image: bytes, top: int) -> dict[str, Any]:
-        self.batches.expected += 1
+    async def _predict_one(self, image: bytes, top: int, address: str) -> dict[str, Any]:
         try:
-            pixels = await self._decode(image)
+            async with self.decoding.take(address):
+                pixels = await self._decode(image)
         except ImageError as error:
             self.counts.images["unreadable"] += 1
             return {"error": error.message}
-        finally:
-            self.batches.expected -= 1
-        row = await self.batches.classify(pixels)
+        row = await self.batches.classify(pixels, address)
         self.counts.images["classified"] += 1
         return self._describe(row, top)
 
     async def _decode(self, image: bytes) -> NDArray[Any]:
+        self.batches.expected += 1
         try:
             async with asyncio.timeout(self.limits.decode_seconds):
                 pixels: NDArray[Any] = await self.in_pool(self._read, image)
         except TimeoutError:
             raise ImageError(f"it takes more than {self.limits.decode_seconds:g} s") from None
+        finally:
+            self.batches.expected -= 1
         return pixels
 
     def _read(self, image: bytes) -> NDArray[Any]:
@@ -118,26 +130,27 @@ class Service:
         """Whether it can be asked where the model looked: an exported graph has no layers."""
         return hasattr(self.served, "look")
 
-    async def look(self, image: bytes) -> dict[str, Any]:
+    async def look(self, image: bytes, address: str) -> dict[str, Any]:
         """Where the model sees its most likely class, as a PNG in base64. Raises ImageError."""
         if not self.can_look:
             raise RefusalError(
                 501, "an exported model can't say where it looked", "serve the run for that"
             )
-        self.load.add_images(1)
+        self.load.images.take(1, address)
         try:
-            await self._decode(image)
+            async with self.decoding.take(address):
+                await self._decode(image)
             seen: Look = await self.batches.alone(lambda: self.served.look(image))  # type: ignore[attr-defined]
             return await self.in_pool(_draw, seen)  # type: ignore[no-any-return]
         finally:
-            self.load.images -= 1
+            self.load.images.give_back(1, address)
 
     def gauges(self) -> dict[str, float]:
         """What is so right now, for /metrics."""
         return {
-            "images_in_flight": self.load.images,
+            "images_in_flight": self.load.images.total,
             "images_waiting": self.batches.waiting,
-            "body_bytes": self.load.body_bytes,
+            "body_bytes": self.load.body_bytes.total,
             "uptime_seconds": time.monotonic() - self.load.started,
         }
 
@@ -145,6 +158,11 @@ class Service:
         """End the threads."""
         self.pool.shutdown(wait=False, cancel_futures=True)
         self.batches.close()
+
+
+def _is_on_cpu(served: Served) -> bool:
+    """A run says its device; exports and folded runs are computed on the CPU."""
+    return getattr(getattr(served, "device", None), "type", "cpu") == "cpu"
 
 
 def _draw(seen: Look) -> dict[str, Any]:
