@@ -9,8 +9,10 @@ images is calculated, and the tables say so.
 """
 
 import argparse
+import multiprocessing
 import os
 import resource
+import socket
 import subprocess
 import sys
 import tempfile
@@ -18,6 +20,7 @@ import threading
 import time
 from datetime import timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from shards import ROOT, make_index, resident, say
@@ -25,6 +28,7 @@ from shards import ROOT, make_index, resident, say
 BATCH_OF_RANK, SHARDS, IMAGES = 32, 4_000, 1_000_000
 SHARD_BYTES, IMAGE_BYTES = 256e6, 99e3  # of the calculated sets: JPEGs of 500 x 375
 AHEAD = 64  # batches whose shards a rank fetches
+GATHERED = 2**27  # bytes of the tensor that ranks gather
 
 
 def measure_table() -> tuple[float, float]:
@@ -96,22 +100,134 @@ def measure_meeting(ranks: int) -> float:
     return time.perf_counter() - clock
 
 
-def measure_checkpoint() -> float:
-    """Processor seconds a gigabyte of a checkpoint, written and hashed, median of 3."""
+class Costs(NamedTuple):
+    """Seconds that a gigabyte of a checkpoint takes, by the clock."""
+
+    snapshot: float  # copied, so that later steps can't change it
+    build: float  # put in files in memory, with their SHA-256
+    disk: float  # written and flushed
+
+
+def measure_checkpoint() -> Costs:
+    """What a checkpoint costs rank 0, median of 3."""
     import torch
 
-    from torchloupe.run.checkpoint import write_checkpoint
+    from torchloupe.run.checkpoint import to_cpu, write_checkpoint
 
     weights = {str(k): torch.randn(2**20) for k in range(64)}
     size, found = 4 * 64 * 2**20, []
-    with tempfile.TemporaryDirectory() as scratch:
+    blob = os.urandom(size)
+    with tempfile.TemporaryDirectory(dir=os.environ.get("SHARDS_TMP")) as scratch:
         for step in range(3):
-            clock = time.process_time()
-            write_checkpoint(Path(scratch), step, {"model": weights, "state": {"step": step}})
-            found.append(time.process_time() - clock)
-    each = float(np.median(found)) / size * 1e9
-    say("checkpoint", f"{each:.2f} s of processor time a GB, SHA-256 included, the disk not")
-    return each
+            clocks = [time.perf_counter()]
+            copied = to_cpu(weights)
+            clocks.append(time.perf_counter())
+            write_checkpoint(Path(scratch), step, {"model": copied, "state": {"step": step}})
+            clocks.append(time.perf_counter())
+            with (Path(scratch) / "blob").open("wb") as file:
+                file.write(blob)
+                file.flush()
+                os.fsync(file.fileno())
+            clocks.append(time.perf_counter())
+            found.append(np.diff(clocks) / size * 1e9)
+    snapshot, written, disk = np.median(found, axis=0).tolist()
+    say(
+        "checkpoint",
+        f"a GB: copied in {snapshot:.2f} s, written with its SHA-256 in {written:.2f} s, of which "
+        f"the disk takes about {disk:.2f} s",
+    )
+    return Costs(snapshot, max(0.0, written - disk), disk)
+
+
+def gather_as_one_of(ranks: int, rank: int, port: int, answers) -> None:
+    """One rank: what gathering sharded tensors takes, as a checkpoint of FSDP2 gathers them."""
+    import torch
+    import torch.distributed as dist
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor import Shard, distribute_tensor
+
+    from torchloupe.distributed.parallel import whole
+
+    torch.set_num_threads(1)
+    dist.init_process_group(
+        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=ranks
+    )
+    mesh = init_device_mesh("cpu", (ranks,))
+    found = []
+    for count, rounds in ((GATHERED // 4, 3), (ranks, 20)):
+        sharded = distribute_tensor(torch.zeros(count), mesh, [Shard(0)])
+        whole(sharded)
+        took = []
+        for _ in range(rounds):
+            dist.barrier()
+            clock = time.perf_counter()
+            whole(sharded)
+            took.append(time.perf_counter() - clock)
+        found.append(float(np.median(took)))
+    if rank == 0:
+        answers.put(found)
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def measure_gather() -> tuple[float, float, float]:
+    """Seconds a GB that a rank receives; of a tensor: seconds, and seconds more for each rank."""
+    context = multiprocessing.get_context("spawn")
+    sizes, latencies, rates = (2, 4, 8), [], []
+    for ranks in sizes:
+        answers = context.SimpleQueue()
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        children = [
+            context.Process(target=gather_as_one_of, args=(ranks, rank, port, answers))
+            for rank in range(ranks)
+        ]
+        for child in children:
+            child.start()
+        large, small = answers.get()
+        for child in children:
+            child.join()
+        received = GATHERED * (ranks - 1) / ranks
+        share = min(1, (os.cpu_count() or 1) / ranks)  # as if each rank had a core of its own
+        rates.append((large - small) / received * 1e9 * share)
+        latencies.append(small * share)
+        say(
+            f"gathering, {ranks} ranks",
+            f"{GATHERED / 1e6:.0f} MB in {large:.3f} s, a small tensor in {small * 1e3:.2f} ms, "
+            f"all ranks on {os.cpu_count()} cores",
+        )
+    more, once = np.polyfit(sizes, latencies, 1).tolist()
+    return float(np.median(rates)), max(0.0, once), max(0.0, more)
+
+
+def calculate_checkpoints(
+    asked: list[int], costs: Costs, gather: tuple[float, float, float]
+) -> None:
+    """How long training stands still for a checkpoint, and when it is on disk."""
+    each, once, more = gather
+    print(
+        "\ncalculated: a checkpoint with Adam, 12 bytes a parameter; training stands still while "
+        "it is gathered and copied, and rank 0 then writes it beside training"
+    )
+    for millions, tensors in ((25, 161), (100, 300), (1000, 500)):
+        size = 12e6 * millions / 1e9
+        writing = size * (costs.build + costs.disk)
+        say(
+            f"{millions}M parameters, ddp",
+            f"{size:.1f} GB: still for {words(size * costs.snapshot)}, on disk {words(writing)} "
+            "later, for any number of ranks",
+        )
+        pauses = [
+            size * each * (n - 1) / n + 3 * tensors * (once + more * n) + size * costs.snapshot
+            for n in asked
+            if n > 1
+        ]
+        listed = ", ".join(
+            f"{n:,}: {words(pause)}"
+            for n, pause in zip([n for n in asked if n > 1], pauses, strict=True)
+        )
+        say(f"{millions}M parameters, fsdp", f"still, by ranks: {listed}")
 
 
 def simulate_reading(ranks: int, lanes: int) -> tuple[float, float, bool]:
@@ -143,6 +259,8 @@ def simulate_reading(ranks: int, lanes: int) -> tuple[float, float, bool]:
 
 def words(seconds: float) -> str:
     """A duration as people say it."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
@@ -154,7 +272,7 @@ def main() -> None:
     os.environ["TORCH_CPP_LOG_LEVEL"] = "ERROR"  # a line for each name that has no address
     print("measured")
     table_bytes, table_seconds = measure_table()
-    start, checkpoint = measure_start(), measure_checkpoint()
+    start, checkpoint, gather = measure_start(), measure_checkpoint(), measure_gather()
     meetings = {ranks: measure_meeting(ranks) for ranks in asked}
     print(
         f"\nsimulated: {IMAGES:,} images, {SHARDS:,} shards, {BATCH_OF_RANK} images a rank a step"
@@ -176,10 +294,7 @@ def main() -> None:
         starts = [start + meetings[n] + table_seconds * images for n in asked]
         listed = ", ".join(f"{n:,}: {words(one)}" for n, one in zip(asked, starts, strict=True))
         say(f"10^{power} images", f"{shards:,.0f} shards, {memory / 1e9:.2f} GB; {listed}")
-    print("\ncalculated: a checkpoint with Adam (12 bytes a parameter), for any number of ranks")
-    for millions in (25, 100, 1000):
-        size = 12e6 * millions
-        say(f"{millions}M parameters", f"{size / 1e9:.1f} GB, {words(size / 1e9 * checkpoint)}")
+    calculate_checkpoints(asked, checkpoint, gather)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ and normalises its part of every batch, as training does, without a model.
 """
 
 import argparse
+import ctypes
 import hashlib
 import json
 import os
@@ -101,7 +102,7 @@ def read_rank(case: dict) -> dict:
         if case["digests"]:
             digests.append(hashlib.sha256(batch.images.numpy().tobytes()).hexdigest()[:16])
         if number % 20 == 0:
-            memory.append(resident())
+            memory.append((resident(), in_use()))
             held = max(held, cached_bytes())
     seconds, spent = time.perf_counter() - clock, time.process_time() - spent
     read = sum(map(len, rows[case["warm"] :]))
@@ -137,6 +138,24 @@ def resident() -> int:
     """Bytes of memory that this process has now."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+class _Heap(ctypes.Structure):
+    """What glibc's mallinfo2 gives."""
+
+    _names = (
+        *("arena", "ordblks", "smblks", "hblks", "hblkhd"),
+        *("usmblks", "fsmblks", "used", "free", "top"),
+    )
+    _fields_ = tuple((name, ctypes.c_size_t) for name in _names)
+
+
+def in_use() -> int:
+    """Bytes of the C library's heap that are in use, without the freed blocks that it keeps."""
+    ask = ctypes.CDLL(None).mallinfo2
+    ask.restype = _Heap
+    found = ask()
+    return found.used + found.hblkhd
 
 
 def cached_bytes() -> int:
@@ -228,11 +247,13 @@ def stream(images: int, shards: int, ranks: int, rounds: int, kept: str) -> None
         for number, one in enumerate(far):
             memory = np.array(one["memory"][1:]) / 1e6
             half = len(memory) // 2
-            say(
-                f"memory of rank {number}",
-                f"{memory[:half].mean():.0f} MB in the first half, {memory[half:].mean():.0f} MB "
-                f"in the second, {memory.max():.0f} MB at most",
-            )
+            for column, what in enumerate(("memory", "heap in use")):
+                seen = memory[:, column]
+                say(
+                    f"{what}, rank {number}",
+                    f"{seen[:half].mean():.0f} MB in the first half, {seen[half:].mean():.0f} MB "
+                    f"in the second, {seen.max():.0f} MB at most",
+                )
         held = max(one["held"] for one in far)
         say("cache", f"{held / 1e6:.0f} MB at most, of {limit * 1e3:.0f} MB allowed")
         say("repeated requests", f"{sum(one['repeats'] for one in far)}")

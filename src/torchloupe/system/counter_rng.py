@@ -10,12 +10,14 @@ by tests/system/test_counter_rng.py: changing them changes every run ever made.
 import hashlib
 from collections.abc import Iterable
 from functools import lru_cache
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
 Keys = NDArray[np.uint64]
 
+_TEXTS_AT_ONCE = 65_536  # whose digests are in memory as objects
 _BLOCK = 512  # steps whose seeds are made at once
 _GAMMA, _MIX_1, _MIX_2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 
@@ -28,12 +30,14 @@ def make_key(text: str | bytes) -> int:
 
 def make_keys(texts: Iterable[str]) -> Keys:
     """`make_key` of each text, as an array [N]."""
-    blake2b = hashlib.blake2b
-    digests = [
-        blake2b(str(text).encode("utf-8", "surrogateescape"), digest_size=8).digest()
-        for text in texts
-    ]
-    return np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64)
+    left, found = iter(texts), [np.zeros(0, dtype=np.uint64)]
+    while some := [_digest(str(text)) for text in islice(left, _TEXTS_AT_ONCE)]:
+        found.append(np.frombuffer(b"".join(some), dtype="<u8").astype(np.uint64))
+    return np.concatenate(found)
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).digest()
 
 
 def hash_parts(*parts: int | Keys) -> Keys:
