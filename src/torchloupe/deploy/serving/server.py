@@ -242,6 +242,6 @@ def advise(options: ServerOptions) -> str:
     if is_export(options.run) or choose_device(options.device or "auto").device.type != "cpu":
         return ""
     return (
-        "\nnote: PyTorch computes it on the CPU; an export took less than half the processor time: "
+        "\nnote: PyTorch computes it on the CPU; an export took two thirds of the time: "
         f"loupe export {options.run} --to openvino, and serve that folder"
     )
