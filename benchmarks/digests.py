@@ -4,7 +4,8 @@
     python benchmarks/digests.py --compare before.json
 
 Each run is a process of its own, in one thread and fp32, so that two revisions can be compared on
-one machine; another machine or another torch gives other digests. What is hashed: the arrays of
+one machine; what a profile of the machine would decide is given. Another machine or another torch
+gives other digests. What is hashed: the arrays of
 every checkpoint that was kept, events.jsonl and metrics.json without times, memory and notes.
 """
 
@@ -123,7 +124,14 @@ def make_runs(folder: Path) -> dict[str, dict[str, str]]:
         f"digits with {name}": ["digits", "--model", name, *short]
         for name in ("net", "cnn", "residual")
     }
-    runs["digits by the recipe"] = ["digits", *short, "--set", "augment.rotate_degrees=8"]
+    measured = ["--set", "model.options.width=16", "--set", "optimizer.name=muon"]
+    runs["digits by the recipe"] = [
+        "digits",
+        *short,
+        *measured,
+        "--set",
+        "augment.rotate_degrees=8",
+    ]
     runs["pictures with a head"] = [pictures, "--strategy", "head", *PINNED]
     runs["pictures finetuned"] = [pictures, "--strategy", "finetune", "--epochs", "1", *PINNED]
     runs["folds"] = ["digits", "--model", "net", "--folds", "2", *short]
