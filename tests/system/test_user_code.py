@@ -9,6 +9,7 @@ import pytest
 
 from torchloupe.errors import DataError, UsageError
 from torchloupe.system.user_code import (
+    Carried,
     is_from_named_code,
     is_object_spec,
     load_object,
@@ -244,3 +245,21 @@ def test_error_is_from_named_code_only_where_it_passed_through_some(tmp_path):
     assert not is_from_named_code(other)
     assert where_raised(own) == f"{path}, line 8"
     assert where_raised(other).startswith(f"{__file__}, line ")
+
+
+def test_a_carried_object_needs_its_own_file_alone(tmp_path):
+    spoilt = write(tmp_path, "spoilt.py", "class Spoilt:\n    side = 1\n")
+    gone = write(tmp_path, "gone.py", "class Gone:\n    side = 2\n")
+    own = write(tmp_path, "own.py", "class Own:\n    side = 3\n")
+    objects = [
+        load_object(f"{path}:{path.stem.title()}", "model")() for path in (spoilt, gone, own)
+    ]
+    carried = [pickle.dumps(Carried(each)) for each in objects]
+    for each in objects:
+        del sys.modules[type(each).__module__]  # as in another process
+    spoilt.write_text("raise RuntimeError('this was run')\n")
+    gone.unlink()
+    assert pickle.loads(carried[2]).value.side == 3
+    for one in carried[:2]:
+        with pytest.raises(UsageError, match=r"spoilt\.py"):
+            pickle.loads(one)

@@ -72,9 +72,18 @@ class Carried:
 
 
 def _unpack(files: list[str], pickled: bytes) -> Carried:
+    failure: LoupeError | None = None
     for file in files:
-        _load_file(Path(file), file, "code")
-    return Carried(pickle.loads(pickled))
+        try:
+            _load_file(Path(file), file, "code")
+        except LoupeError as error:  # it matters only where the object comes from that file
+            failure = failure or error
+    try:
+        return Carried(pickle.loads(pickled))
+    except (AttributeError, ImportError):
+        if failure is None:
+            raise
+        raise failure from None
 
 
 def where_raised(error: BaseException, folders: Iterable[Path] = (Path("/"),)) -> str:
