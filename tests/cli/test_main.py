@@ -239,7 +239,11 @@ def test_run_names_the_run_to_resume_when_it_was_stopped(
         os.kill(os.getpid(), number)
 
     add_command(monkeypatch, stop)
-    assert main.run(["probe"]) == code
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background
+    try:
+        assert main.run(["probe"]) == code
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert capsys.readouterr().err == (
         f"error: {error}\n"
         "hint: loupe resume 'runs/my photos-001' continues from its last checkpoint\n"
