@@ -21,3 +21,16 @@ def pairs(start, stop, classes=("cat", "dog")):
     for k in range(start, stop):
         yield f"{k:05d}.jpg", b"image %d" % k
         yield f"{k:05d}.cls", classes[k % len(classes)].encode()
+
+
+def put_foreign(folder):
+    """Four shards of five pairs each, without an index."""
+    for number in range(4):
+        put(folder / f"{number:03d}.tar", pairs(number * 5, number * 5 + 5))
+    return folder
+
+
+def facts(data):
+    """What two ways to open one set have to agree on."""
+    samples = data.samples
+    return samples.ids.tolist(), samples.labels.tolist(), samples.class_names, data.stamp

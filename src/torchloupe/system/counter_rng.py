@@ -24,8 +24,7 @@ _GAMMA, _MIX_1, _MIX_2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB13311
 
 def make_key(text: str | bytes) -> int:
     """64 bits that stand for `text` (BLAKE2b), the same on every machine."""
-    data = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
-    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
+    return int.from_bytes(_digest(text), "little")
 
 
 def make_keys(texts: Iterable[str]) -> Keys:
@@ -36,8 +35,9 @@ def make_keys(texts: Iterable[str]) -> Keys:
     return np.concatenate(found)
 
 
-def _digest(text: str) -> bytes:
-    return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).digest()
+def _digest(text: str | bytes) -> bytes:
+    data = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
+    return hashlib.blake2b(data, digest_size=8).digest()
 
 
 def hash_parts(*parts: int | Keys) -> Keys:

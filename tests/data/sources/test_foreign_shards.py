@@ -1,7 +1,7 @@
 """Shards that others wrote, without an index: read once, known from then on, and followed."""
 
 import pytest
-from tar_files import pairs, put
+from tar_files import facts, pairs, put, put_foreign
 from web_server import serving
 
 from torchloupe.data.sources import open_data
@@ -14,14 +14,7 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def foreign(tmp_path):
-    for number in range(4):
-        put(tmp_path / "foreign" / f"{number:03d}.tar", pairs(number * 5, number * 5 + 5))
-    return tmp_path / "foreign"
-
-
-def facts(data):
-    samples = data.samples
-    return samples.ids.tolist(), samples.labels.tolist(), samples.class_names, data.stamp
+    return put_foreign(tmp_path / "foreign")
 
 
 def test_foreign_shards_are_read_once_and_then_known(foreign):

@@ -4,7 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
-from tar_files import pairs, put
+from tar_files import facts, pairs, put, put_foreign
 from web_server import serving
 
 from torchloupe.data.shards.sharding import plan_shards, write_shards
@@ -29,14 +29,7 @@ def whole(tmp_path_factory):
 
 @pytest.fixture
 def foreign(tmp_path):
-    for number in range(4):
-        put(tmp_path / "foreign" / f"{number:03d}.tar", pairs(number * 5, number * 5 + 5))
-    return tmp_path / "foreign"
-
-
-def facts(data):
-    samples = data.samples
-    return samples.ids.tolist(), samples.labels.tolist(), samples.class_names, data.stamp
+    return put_foreign(tmp_path / "foreign")
 
 
 def test_a_set_is_the_same_from_a_folder_braces_and_a_url(whole):
