@@ -64,26 +64,29 @@ class Carried:
         self.value = value
 
     def __reduce__(self) -> tuple[Any, ...]:
-        modules = list(sys.modules.values())
-        files = [
-            str(m.__file__) for m in modules if "__loupe_state__" in getattr(m, "__dict__", ())
-        ]
+        files = {
+            name: str(module.__file__)
+            for name, module in list(sys.modules.items())
+            if "__loupe_state__" in getattr(module, "__dict__", ())
+        }
         return _unpack, (files, pickle.dumps(self.value))
 
 
-def _unpack(files: list[str], pickled: bytes) -> Carried:
-    failure: LoupeError | None = None
-    for file in files:
+def _unpack(files: dict[str, str], pickled: bytes) -> Carried:
+    """The object again; `files` maps the name of each module of user code to its file."""
+    failures: dict[str, LoupeError] = {}
+    for name, file in files.items():
         try:
             _load_file(Path(file), file, "code")
         except LoupeError as error:  # it matters only where the object comes from that file
-            failure = failure or error
+            failures[name] = error
     try:
         return Carried(pickle.loads(pickled))
-    except (AttributeError, ImportError):
-        if failure is None:
-            raise
-        raise failure from None
+    except ModuleNotFoundError as error:
+        for name, failure in failures.items():
+            if f"{name}.".startswith(f"{error.name}."):  # the module or a package around it
+                raise failure from None
+        raise
 
 
 def where_raised(error: BaseException, folders: Iterable[Path] = (Path("/"),)) -> str:
