@@ -3,11 +3,13 @@
 import compileall
 import os
 import random
+import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 # Workers of pytest-xdist share the cores, and so do the processes that tests start: threads of
 # several of them on one core wait for each other. torch reads this when it is first imported.
@@ -51,6 +53,27 @@ def _session_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("session-cache")))
         yield
+
+
+@pytest.fixture(scope="session")
+def make_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """`make_once(name, make)`: a folder filled by `make(folder)` in the first process that asks.
+
+    All others of this run of pytest use it too, so tests must leave it as it is.
+    """
+    own = tmp_path_factory.getbasetemp()
+    place = own.parent if _WORKERS > 1 else own
+
+    def once(name: str, make: Callable[[Path], object]) -> Path:
+        with FileLock(place / f"{name}.lock"):
+            if not (place / f"{name}.made").exists():
+                shutil.rmtree(place / name, ignore_errors=True)
+                (place / name).mkdir()
+                make(place / name)
+                (place / f"{name}.made").touch()
+        return place / name
+
+    return once
 
 
 @pytest.fixture(scope="module")

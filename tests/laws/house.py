@@ -81,9 +81,32 @@ def floor_of(top: str) -> int:
     raise KeyError(top)
 
 
+@cache
+def parsed_tests() -> tuple[tuple[Path, ast.Module], ...]:
+    """Every file of tests, parsed."""
+    paths = sorted(TESTS.rglob("test_*.py"))
+    return tuple((path, ast.parse(path.read_text(encoding="utf-8"))) for path in paths)
+
+
+@cache
+def module_names() -> frozenset[str]:
+    """The names of all modules of the package."""
+    return frozenset(module.name for module in modules())
+
+
+def name_of(node: ast.expr) -> str:
+    """`a.b.c` for such an expression; other parts are left out (`f(x).b` is ".b").
+
+    ast.unparse says more and takes a hundred times as long.
+    """
+    if isinstance(node, ast.Attribute):
+        return f"{name_of(node.value)}.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else ""
+
+
 def imports_of(module: Module) -> Iterator[tuple[str, int]]:
     """(module of the package that is imported, line), wherever in the file it stands."""
-    names = {other.name for other in modules()}
+    names = module_names()
     for node in ast.walk(module.tree):
         if isinstance(node, ast.Import):
             targets = [alias.name for alias in node.names]

@@ -1,7 +1,7 @@
 """Every error says what is wrong and one thing to do; whole texts are in tests/cli."""
 
 import ast
-from collections.abc import Iterator
+from functools import cache
 
 import house
 
@@ -20,12 +20,15 @@ PLAIN = {
 }
 
 
-def raised() -> Iterator[tuple[str, ast.Call]]:
+@cache
+def raised() -> tuple[tuple[str, ast.Call], ...]:
     """(place, call) of every error that is made in a raise statement."""
-    for module in house.modules():
-        for node in ast.walk(module.tree):
-            if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
-                yield f"{module.name}:{node.lineno}", node.exc
+    return tuple(
+        (f"{module.name}:{node.lineno}", node.exc)
+        for module in house.modules()
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call)
+    )
 
 
 def own_kinds() -> set[str]:
@@ -34,7 +37,7 @@ def own_kinds() -> set[str]:
         node.name
         for module in house.modules()
         for node in house.classes_of(module.tree)
-        if any(ast.unparse(b).endswith(("Error", "Exception")) for b in node.bases)
+        if any(house.name_of(b).endswith(("Error", "Exception")) for b in node.bases)
     }
 
 
@@ -42,7 +45,7 @@ def test_errors_for_people_have_a_hint() -> None:
     wrong = [
         place
         for place, call in raised()
-        if ast.unparse(call.func) in KINDS and len(call.args) + len(call.keywords) < 2
+        if house.name_of(call.func) in KINDS and len(call.args) + len(call.keywords) < 2
     ]
     assert not wrong
 
@@ -53,7 +56,7 @@ def test_nothing_else_is_raised_for_people() -> None:
     wrong = [
         f"{place} {ast.unparse(call.func)}"
         for place, call in raised()
-        if ast.unparse(call.func).rpartition(".")[2] not in known
+        if house.name_of(call.func).rpartition(".")[2] not in known
         and ast.unparse(call.func) not in PLAIN
     ]
     assert not wrong
@@ -62,7 +65,7 @@ def test_nothing_else_is_raised_for_people() -> None:
 def test_messages_begin_in_lower_case_and_end_without_a_stop() -> None:
     wrong = []
     for place, call in raised():
-        if ast.unparse(call.func) not in KINDS:
+        if house.name_of(call.func) not in KINDS:
             continue
         for text in call.args[:2]:
             parts = text.values if isinstance(text, ast.JoinedStr) else [text]

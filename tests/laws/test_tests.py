@@ -8,8 +8,6 @@ from functools import cache
 import house
 import pytest
 
-FILES = sorted(house.TESTS.rglob("test_*.py"))
-
 
 def cases_of(tree: ast.Module) -> Iterator[ast.FunctionDef]:
     """The test functions of a file."""
@@ -130,7 +128,7 @@ def can_fail(function: Function, checkers: set[str]) -> bool:
         if isinstance(node, ast.Assert) and not isinstance(node.test, ast.Constant):
             return True
         if isinstance(node, ast.Call):
-            name = ast.unparse(node.func)
+            name = house.name_of(node.func)
             if FAILING_CALL.search(name) or name in checkers:
                 return True
     return False
@@ -168,18 +166,15 @@ def imported_checkers(tree: ast.Module) -> set[str]:
     return found
 
 
-def idle_tests(text: str) -> list[str]:
+def idle_tests(tree: ast.Module) -> list[str]:
     """Names of the tests of a file that can't fail but by an error."""
-    tree = ast.parse(text)
     checkers = checkers_of(tree, imported_checkers(tree))
     return [function.name for function in cases_of(tree) if not can_fail(function, checkers)]
 
 
 def test_every_test_can_fail() -> None:
     idle = [
-        f"{path.name}::{name}"
-        for path in FILES
-        for name in idle_tests(path.read_text(encoding="utf-8"))
+        f"{path.name}::{name}" for path, tree in house.parsed_tests() for name in idle_tests(tree)
     ]
     assert not idle
 
@@ -199,13 +194,12 @@ def test_every_test_can_fail() -> None:
     ],
 )
 def test_idle_tests_are_found(text: str, idle: list[str]) -> None:
-    assert idle_tests(text) == idle
+    assert idle_tests(ast.parse(text)) == idle
 
 
 def test_no_test_is_defined_twice_in_a_file() -> None:
     twice = []
-    for path in FILES:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+    for path, tree in house.parsed_tests():
         names = [function.name for function in cases_of(tree)]
         twice += [f"{path.name}::{name}" for name in set(names) if names.count(name) > 1]
     assert not twice
@@ -213,8 +207,7 @@ def test_no_test_is_defined_twice_in_a_file() -> None:
 
 def test_tests_are_plain_functions_without_mocks() -> None:
     wrong = []
-    for path in FILES:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+    for path, tree in house.parsed_tests():
         wrong += [
             f"{path.name}: class {n.name}"
             for n in house.classes_of(tree)
@@ -250,14 +243,14 @@ def test_every_module_has_a_test_file() -> None:
 
 def test_skipped_tests_give_their_reason() -> None:
     wrong = []
-    for path in FILES:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            is_skip = isinstance(node, ast.Call) and ast.unparse(node.func).endswith(
-                ("mark.skip", "mark.skipif", "mark.xfail", "pytest.skip")
-            )
-            if is_skip and not (
+    for path, tree in house.parsed_tests():
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Call):
+                continue
+            name = house.name_of(node.func)
+            if name.endswith(("mark.skip", "mark.skipif", "mark.xfail", "pytest.skip")) and not (
                 [k for k in node.keywords if k.arg == "reason"]
-                or (ast.unparse(node.func) == "pytest.skip" and node.args)
+                or (name == "pytest.skip" and node.args)
             ):
                 wrong.append(f"{path.name}:{node.lineno}")
     assert not wrong

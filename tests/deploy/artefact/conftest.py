@@ -1,5 +1,6 @@
 """Two runs of a minute's training and their exports, shared by all tests of this folder."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,8 @@ from torchloupe.trained.run import Run, open_run
 SIZE = (24, 32)
 
 
-@pytest.fixture(scope="session")
-def photo_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A small colour network, trained on files of odd sizes, cropped and resized."""
-    place = tmp_path_factory.mktemp("photos")
+def train(place: Path) -> None:
+    """Fit it in place/run, to images in place/data."""
     rng = np.random.default_rng(0)
     for number, tint in enumerate(((200, 60, 40), (40, 180, 90), (60, 80, 220))):
         folder = place / "data" / f"class {number}"
@@ -29,10 +28,16 @@ def photo_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
             picture.save(folder / f"{image}.{ending}")
     settings = {"data.size": "24x32", "data.fit": "crop", "hardware.precision": "fp32"}
     loupe.fit(place / "data", model="cnn", epochs=2, out=place / "run", settings=settings, seed=0)
-    return open_run(place / "run", device="cpu")
 
 
 @pytest.fixture(scope="session")
-def photo_export(photo_run: Run) -> Path:
+def photo_run(make_once: Callable[..., Path]) -> Run:
+    """A small colour network, trained on files of odd sizes, cropped and resized."""
+    return open_run(make_once("photo-run", train) / "run", device="cpu")
+
+
+@pytest.fixture(scope="session")
+def photo_export(photo_run: Run, make_once: Callable[..., Path]) -> Path:
     """Its export to ONNX, with the resize in the graph."""
-    return export_run(photo_run)
+    make_once("photo-export", lambda _: export_run(photo_run))
+    return photo_run.folder / "export"

@@ -77,7 +77,7 @@ def test_lengths_that_lie_are_refused(
 ) -> None:
     with connect(strict) as liar:
         liar.sendall(start_of(strict, *headers) + body)
-        answer = status_of(read_all(liar))
+        answer = status_of(liar.recv(65536))  # it may stay open, for another request
         assert answer.startswith((f"HTTP/1.1 {status}" if status else "HTTP/1.1 4", "HTTP/1.1 501"))
     assert strict.client.get("/healthz").status_code == 200
 
