@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from torchloupe.system.limits import usable_cores
+
 # Workers of pytest-xdist share the cores, and so do the processes that tests start: threads of
 # several of them on one core wait for each other. torch reads this when it is first imported.
 _WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
@@ -20,6 +22,11 @@ if _WORKERS > 1:
 
 # Rooms whose files take longest: first, so that no process is left with one of them at the end.
 _LONGEST = ("studies", "deploy", "train", "trained", "faults", "laws", "prepare", "checks", "cli")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than cores, since tests also wait; each takes 2 GB, so at most six."""
+    return min(usable_cores() + 1, 6)
 
 
 def pytest_configure(config: pytest.Config) -> None:

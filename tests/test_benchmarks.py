@@ -73,6 +73,7 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.long
 def test_every_benchmark_can_be_imported() -> None:
     """Those that need minutes or peers aren't run by any test; their names are checked at least."""
     names = [path.stem for path in sorted(BENCHMARKS.glob("*.py"))]
@@ -81,6 +82,7 @@ def test_every_benchmark_can_be_imported() -> None:
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
 
 
+@pytest.mark.long
 def test_steps_times_the_loop_and_a_bare_one() -> None:
     found = measure("steps.py", contender="torchloupe", steps=40)
     assert found["whole"] > 0
@@ -88,17 +90,20 @@ def test_steps_times_the_loop_and_a_bare_one() -> None:
     assert found["beyond"] == pytest.approx(found["whole"] - found["bare"])
 
 
+@pytest.mark.long
 def test_images_gives_a_rate() -> None:
     found = measure("images.py", contender="torchloupe", batch=8, steps=4)
     assert found["images_per_second"] > 0
     assert "precision=" in found["settings"]
 
 
+@pytest.mark.long
 def test_folder_gives_a_rate(photographs: Path) -> None:
     what = "torchloupe, first pass into the pack"
     assert measure("folder.py", what=what, root=str(photographs))["images_per_second"] > 0
 
 
+@pytest.mark.long
 @linux
 def test_large_counts_seconds_and_bytes(tmp_path: Path, photographs: Path) -> None:
     found = measure_memory("large.py", root=str(photographs), cache=str(tmp_path))
@@ -107,6 +112,7 @@ def test_large_counts_seconds_and_bytes(tmp_path: Path, photographs: Path) -> No
     assert 0 <= found["index_bytes"] < found["peak_bytes"]
 
 
+@pytest.mark.long
 @linux
 def test_memory_is_flat_below_a_cap(photographs: Path) -> None:
     found = measure_memory("memory.py", root=str(photographs), cap_bytes=200 * 10**6, epochs=3)
@@ -246,6 +252,7 @@ def test_versions_are_pinned_without_addresses() -> None:
     assert all("==" in pin and "/" not in pin and "@" not in pin for pin in pins)
 
 
+@pytest.mark.long
 def test_signals_are_timed_with_and_without() -> None:
     done = run_python([str(BENCHMARKS / "signals.py"), "--rounds", "1", "--steps", "2"])
     assert done.returncode == 0, done.stderr
@@ -266,6 +273,7 @@ def test_first_pass_over_large_photographs_is_measured(tmp_path: Path) -> None:
     assert 0 < found["busy"] < 1.5
 
 
+@pytest.mark.long
 @linux
 def test_machine_times_what_comes_before_the_first_step(benchmarks: None, tmp_path: Path) -> None:
     machine = import_module("machine")

@@ -35,6 +35,7 @@ def told_by(page: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
     return told
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", NAMES)
 def test_page_fails_first_and_is_mended_last(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -118,6 +118,7 @@ def test_far_shards_and_ranks_give_the_same_files(whole, run, shards, tmp_path):
     assert json.loads(found["predictions.json"]) == json.loads(whole["predictions.json"])
 
 
+@pytest.mark.long
 def test_a_prediction_that_is_killed_three_times_ends_with_the_same_files(
     whole, run, shards, tmp_path
 ):

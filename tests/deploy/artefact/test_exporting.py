@@ -81,6 +81,7 @@ def test_safetensors_are_the_weights_of_the_checkpoint(photo_run: Run, tmp_path:
     assert not (folder / "predict.py").exists()
 
 
+@pytest.mark.long
 def test_pt2_is_proved_and_predicts_as_the_run(photo_run: Run, tmp_path: Path) -> None:
     folder = export_run(photo_run, to="pt2", out=tmp_path / "pt2", files=12)
     facts = json.loads((folder / "export.json").read_text())

@@ -32,7 +32,8 @@ def test_price_above_the_limit_is_refused() -> None:
         refuse_price(price, 1.4, "int8")
 
 
-@pytest.mark.parametrize("precision", ["int8", pytest.param("fp16", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("precision", ["int8", "fp16"])
 def test_fewer_bits_are_written_and_priced(precision: str, photo_run: Run, tmp_path: Path) -> None:
     folder = export_run(photo_run, precision=precision, out=tmp_path / "less", max_drop=100)
     facts = json.loads((folder / "export.json").read_text())

@@ -79,6 +79,7 @@ def test_a_sweep_stopped_by_a_signal_goes_on_to_the_same_end(whole, tmp_path):
     assert resume_sweep(folder, tell=said.append).best.name == whole[0].best.name  # nothing is left
 
 
+@pytest.mark.long
 def test_a_sweep_killed_at_any_moment_goes_on_to_the_same_end(whole, tmp_path):
     folder, said = tmp_path / "sweep", tmp_path / "said"
     settings = [word for name, value in SETTINGS.items() for word in ("--set", f"{name}={value}")]
