@@ -25,9 +25,9 @@ def mean_times(turns, epoch, shards):
     return found / np.bincount(layout.shard, layout.sizes, shards)
 
 
-def correlate(one, other):
-    """Of the positions of single samples, which vary by 1/12 in all, in shards of one size."""
-    return (one * other).mean() * 12
+def correlate(one, other, sizes):
+    """Of the positions of single samples, which vary by 1/12 in all."""
+    return (one * other * sizes).sum() / sizes.sum() * 12
 
 
 @pytest.mark.parametrize("shards", [1, 2, 7, 40, 83])
@@ -63,20 +63,30 @@ def test_turns_depend_on_names_and_not_on_where_shards_are_listed():
         assert np.array_equal(listed[other.order(epoch)], one.order(epoch))
 
 
-def test_times_of_epochs_that_follow_each_other_are_not_correlated():
-    shards = 400
-    turns = make_turns([250] * shards)
+@pytest.mark.parametrize(
+    ("shards", "varying", "chances"), [(400, 0, 1), (64, 0, 1), (100, 40, 1), (64, 300, 1.5)]
+)
+def test_times_of_epochs_that_follow_each_other_are_not_correlated(shards, varying, chances):
+    sizes = np.full(shards, 100_000 // shards)
+    sizes += np.random.default_rng(1).integers(-varying, varying + 1, shards)
+    turns = make_turns(sizes)
     times = [mean_times(turns, epoch, shards) for epoch in range(2 * EPOCHS_TOGETHER + 4)]
-    pairs = [correlate(one, other) for one, other in pairwise(times)]
+    pairs = [correlate(one, other, sizes) for one, other in pairwise(times)]
     together = [
-        correlate(times[one], times[other])
+        correlate(times[one], times[other], sizes)
         for one in range(EPOCHS_TOGETHER)
         for other in range(one)
     ]
-    chance = 1 / np.sqrt(250 * shards)  # of a full shuffle; as many draws as shards have 0.05
-    assert np.std(pairs) < chance
-    assert np.std(together) < chance
-    assert np.mean([correlate(time, time) for time in times]) > 0.8  # each shard has its time
+    chance = 1 / np.sqrt(sizes.sum())  # of a full shuffle; as many draws as shards have 0.05
+    assert np.std(pairs) < chances * chance
+    assert np.std(together) < chances * chance
+    assert np.mean([correlate(time, time, sizes) for time in times]) > 0.3  # shards have times
+
+
+def test_where_all_shards_are_in_use_anyway_all_are_mixed():
+    turns = make_turns([250] * 40)
+    assert np.abs(mean_times(turns, 1, 40)).max() < 1e-9
+    assert np.abs(mean_times(make_turns([250] * 41), 1, 41)).max() > 0.1
 
 
 def test_each_shard_is_early_in_some_epochs_and_late_in_others():
@@ -91,49 +101,49 @@ def test_turns_are_the_same_on_every_machine():
     turns = make_turns([30, 31, 29, 30, 33, 0, 30, 28, 30, 30, 31, 30] * 2, (2, 2), seed=7)
     assert turns.order(2).tolist() == [
         11,
-        13,
+        0,
         15,
-        23,
+        10,
         12,
         7,
-        21,
+        18,
         2,
         16,
-        18,
         3,
-        19,
-        6,
+        8,
         14,
+        6,
+        19,
+        23,
         20,
-        10,
-        0,
+        13,
         9,
         22,
         1,
         4,
-        8,
+        21,
     ]
     assert turns.order(EPOCHS_TOGETHER - 1).tolist() == [
-        13,
-        8,
-        9,
-        6,
-        3,
-        15,
-        18,
-        23,
-        7,
-        0,
-        21,
-        11,
         16,
-        14,
-        2,
-        20,
-        4,
-        1,
-        19,
+        8,
+        6,
         12,
+        11,
+        23,
+        20,
+        9,
+        7,
+        13,
+        18,
+        0,
+        1,
+        14,
+        21,
+        3,
+        4,
+        15,
+        2,
+        19,
         10,
         22,
     ]

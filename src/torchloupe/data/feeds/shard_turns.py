@@ -2,7 +2,8 @@
 
 Samples of one shard come near each other in every epoch. By chance alone their positions in two
 epochs would be correlated as those of as many draws as there are shards, not samples. So the times
-that are drawn for the shards are freed of what they share with those of other epochs.
+that are drawn for the shards are freed of what they share with those of other epochs: first by
+projection, which few shards allow for few epochs only, then by exchanging shards two by two.
 
 All sums are of integers: the order is the same on every machine, to the last bit.
 """
@@ -15,11 +16,14 @@ from numpy.typing import NDArray
 from torchloupe.errors import UsageError
 from torchloupe.system.counter_rng import Keys, hash_parts, uniform
 
-ORDER = 2  # raised when a run would visit the same shards in another order
-SHARD_TIME, SHARD_LANE = 0x5A4D0, 0x5A4D3  # tell these draws apart
+ORDER = 3  # raised when a run would visit the same shards in another order
+SHARD_TIME, SHARD_LANE, SHARD_PAIR = 0x5A4D0, 0x5A4D3, 0x5A4D4  # tell these draws apart
 EPOCHS_TOGETHER = 16  # that are freed of each other; of the next ones, the first is too
-SHARDS_FOR_EACH = 16  # so many shards at least for each epoch that an order is freed of
+SHARDS_FOR_EACH = 16  # so many shards at least for each epoch that is projected away
 ROUNDS = 16
+PASSES, EXCHANGES = 4, 12
+PAIRS = 256  # that are drawn each time; the best is exchanged
+ALIKE, NEAR = 32, 8  # pairs differ by 1/32 of a shard, or lie within an eighth of all, by size
 UNIT = 2**15  # parts of an epoch that mean times are counted in
 LARGEST_WEIGHT = 2**10  # of the largest shard
 
@@ -61,7 +65,10 @@ class ShardTurns:
                 f"data.lanes is {layout[0]} and data.mixed_shards is {layout[1]}",
                 "give 1 or more for both",
             )
+        if self.lanes * (self.mixed + 1) >= len(self._used):  # all are in use at a time anyway
+            self.mixed = len(self._used)
         own = sizes[self._used]
+        self._by_size = np.lexsort((self._keys, own))
         self._weights = np.maximum(1, own * LARGEST_WEIGHT // own.max())
         self._starts = lane_starts(self._count, self.lanes)
         self._known: tuple[int, tuple[tuple[Rows, Rows], ...]] = (-1, ())
@@ -77,7 +84,6 @@ class ShardTurns:
             others = [means for _, means in known]
             if len(known) == EPOCHS_TOGETHER - 1:
                 others.append(self._draw(first + EPOCHS_TOGETHER, [])[1])
-            others = others[-max(1, len(self._used) // SHARDS_FOR_EACH) :]
             known = (*known, self._draw(first + len(known), others))
         self._known = (first, known)
         return self._used[known[place][0]]
@@ -101,16 +107,67 @@ class ShardTurns:
         """An order of the used shards, and the mean time of each, in it; freed of `others`."""
         times = uniform(self._seed, epoch, self._keys, SHARD_TIME)
         best, order, means = -1, self._used, self._used
+        some = others[-max(1, len(self._used) // SHARDS_FOR_EACH) :]
         for _ in range(ROUNDS if others else 1):
             now = self._deal(times, epoch)
             mean = self._mean_times(now)
-            shared = [self._product(mean, other) for other in others]
+            shared = [self._product(mean, other) for other in some]
             most = max(map(abs, shared[-2:]), default=0)  # those that come before and after
             if best < 0 or most < best:
                 best, order, means = most, now, mean
-            for part, other in zip(shared, others, strict=True):
+            for part, other in zip(shared, some, strict=True):
                 times = times - part / (self._product(other, other) or 1) * (other / UNIT)
-        return order, means
+        return self._exchange(order, means, others, epoch) if others else (order, means)
+
+    def _exchange(
+        self, order: Rows, means: Rows, others: list[Rows], epoch: int
+    ) -> tuple[Rows, Rows]:
+        """`order` with shards exchanged two by two, so that less is shared with all `others`.
+
+        Two of one size change their times with their places, and others move little: what an
+        exchange does is estimated so, and the best of each pass is judged by its real times.
+        """
+        weighed = self._weights * np.stack(others)
+        weighed[-2:] *= 2  # those that come before and after
+        shift = 12 + len(order).bit_length()  # so that no sum of squares overflows
+
+        def cost(shared: Rows) -> Rows:
+            return np.asarray(np.square(shared >> shift).sum(axis=0), dtype=np.int64)
+
+        least, kept = int(cost(weighed @ means)), (order, means)
+        for turn in range(PASSES):
+            order, means = order.copy(), means.copy()
+            place = np.argsort(order, kind="stable")
+            shared = weighed @ means
+            for number in range(EXCHANGES):
+                draw = turn * EXCHANGES + number
+                one, other = self._draw_pairs(epoch, draw)
+                change = (means[other] - means[one]) * (weighed[:, one] - weighed[:, other])
+                costs = cost(shared[:, None] + change)
+                chosen = int(costs.argmin())
+                if costs[chosen] >= cost(shared):
+                    continue
+                pair = np.array([one[chosen], other[chosen]])
+                shared = shared + change[:, chosen]
+                means[pair], place[pair] = means[pair[::-1]], place[pair[::-1]]
+                order[place[pair]] = pair
+            means = self._mean_times(order)
+            if (now := int(cost(weighed @ means))) < least:
+                least, kept = now, (order, means)
+        return kept
+
+    def _draw_pairs(self, epoch: int, draw: int) -> tuple[Rows, Rows]:
+        """Pairs of used shards of about one size, by their numbers among these."""
+        count = len(self._used)
+        sizes = self._sizes[self._used[self._by_size]]
+        numbers = np.arange(PAIRS, dtype=np.uint64)
+        drawn = hash_parts(self._seed, SHARD_PAIR, epoch, draw, numbers)
+        one = (drawn % np.uint64(count)).astype(np.int64)
+        apart = 1 + ((drawn >> np.uint64(32)) % np.uint64(count)).astype(np.int64)
+        other = (one + apart) % count
+        is_alike = abs(sizes[other] - sizes[one]) * ALIKE <= sizes.mean()
+        near = np.minimum(one + 1 + apart % (1 + count // NEAR), count - 1)
+        return self._by_size[one], self._by_size[np.where(is_alike, other, near)]
 
     def _deal(self, times: Times, epoch: int) -> Rows:
         """The order in which shards are laid end to end, so that each comes at about its time."""
