@@ -234,10 +234,13 @@ def predict_shards(
         if find_part(out, part_name(inputs, number), part_key(opened, inputs, number, asked))
         is None
     ]
-    for done, number in enumerate(own):
-        later = [other for other in missing if other >= number]
-        inputs.want(later[:3])
-        parts.append(predict_part(opened, inputs, number, asked, out))
-        if progress is not None:
-            progress(done + 1, len(own))
+    try:
+        for done, number in enumerate(own):
+            later = [other for other in missing if other >= number]
+            inputs.want(later[:3])
+            parts.append(predict_part(opened, inputs, number, asked, out))
+            if progress is not None:
+                progress(done + 1, len(own))
+    finally:
+        inputs.leave()
     return parts

@@ -122,9 +122,9 @@ def test_it_looks_further_ahead_where_shards_come_late(folder, monkeypatch):
     monkeypatch.setattr("torchloupe.data.shards.store.HURRY_SECONDS", 0.0)
     asked, old = [], ShardStore.want
 
-    def want(self, numbers):
+    def want(self, numbers, reader=None):
         asked.append(len(numbers))
-        old(self, numbers)
+        old(self, numbers, reader)
 
     monkeypatch.setattr(ShardStore, "want", want)
     with serving(folder, delay=0.05) as server:

@@ -82,6 +82,12 @@ def test_few_shards_are_in_use_at_a_time():
         assert len(np.unique(shard_of[window])) <= 4 * (3 + 2)
 
 
+def test_it_knows_how_many_batches_a_shard_lasts():
+    order = make_order(count=4000, shards=80, batch=50, layout=(4, 3))
+    assert order.batches_of_a_shard == 4  # 50 samples, of which a batch takes 12 or 13
+    assert make_order(count=10, shards=10, batch=50, layout=(4, 3)).batches_of_a_shard == 1
+
+
 def test_mixing_all_shards_is_as_good_as_a_full_shuffle():
     mixed = make_order(count=4000, shards=8, layout=(1, 8))
     whole = Order(np.arange(4000), make_keys(str(k) for k in range(4000)), 32, 0)

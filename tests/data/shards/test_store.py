@@ -54,8 +54,56 @@ def test_wanted_shards_come_whole_and_the_disk_stays_bounded(shards, tmp_path):
             store.want(range(first, 8))
             assert wait_for(store, first).read_bytes() == bytes([first]) * SIZE
             assert held(tmp_path) <= 3 * SIZE
-        store.close()
+        store.leave()
     assert store.find(0) is None
+
+
+def test_what_nobody_needs_any_more_is_not_fetched_on(shards, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "PIECE_BYTES", 1000)
+    folder, found = shards
+    with serving(folder, delay=0.1) as server:
+        store = open_store(server, found, tmp_path)
+        store.want(range(8), "feed")
+        while not server.asked:
+            time.sleep(0.01)
+        store.leave("feed")
+        store.leave("feed")  # of one that is gone already, this is no error
+        for thread in threading.enumerate():
+            if thread.name == "shards":
+                thread.join(20)
+        assert store.here() == []
+        assert not list((tmp_path / "cache").glob("*.part"))
+        monkeypatch.setattr(module, "PIECE_BYTES", SIZE)
+        store.want([3], "feed")
+        assert wait_for(store, 3).stat().st_size == SIZE
+
+
+def test_the_shards_of_a_reader_come_back_when_another_is_done(shards, tmp_path):
+    folder, found = shards
+    with serving(folder) as server:
+        store = open_store(server, found, tmp_path, limit=2 * SIZE)
+        store.want([0, 1], "feed")
+        wait_for(store, 0), wait_for(store, 1)
+        store.want([2, 3], "scan")
+        wait_for(store, 2), wait_for(store, 3)
+        assert sorted(store.here()) == [2, 3]
+        store.leave("scan")
+        wait_for(store, 0), wait_for(store, 1)
+        assert sorted(store.here()) == [0, 1]
+        assert held(tmp_path) <= 2 * SIZE
+
+
+def test_a_shard_that_nobody_asked_for_is_used_while_it_is_here(shards, tmp_path):
+    folder, found = shards
+    with serving(folder) as server:
+        store = open_store(server, found, tmp_path)
+        store.want([0])
+        wait_for(store, 0)
+        store.want([1])
+        wait_for(store, 1)
+        assert store.find(0) is not None
+        assert store.find(2) is None
+        assert [path for _, path in server.asked] == ["/0.tar", "/1.tar"]
 
 
 def test_what_is_there_is_not_fetched_again_and_threads_share_a_fetch(shards, tmp_path):

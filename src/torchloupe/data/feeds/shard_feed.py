@@ -1,8 +1,8 @@
 """Batches of shards: decoded some batches ahead, with the shards fetched before they are needed.
 
-How far ahead shards are fetched follows the network: twice as far each time that one was not there
-when it was needed. Memory holds a few batches, the disk the shards in use, whatever the size of
-the set.
+Shards are fetched as far ahead as one lasts, so that each lane has its next one, and twice as far
+each time that one was not there when it was needed. Memory holds a few batches, the disk the shards
+in use, whatever the size of the set.
 """
 
 from collections import deque
@@ -24,7 +24,7 @@ from torchloupe.data.samples import Samples
 from torchloupe.system.counter_rng import make_keys
 
 BATCHES_AHEAD = 4  # that are decoded before they are needed
-FIRST_AHEAD, FURTHEST_AHEAD = 64, 4096  # batches whose shards are fetched
+FIRST_AHEAD, FURTHEST_AHEAD = 64, 4096  # batches at least, and at most, whose shards are fetched
 REVIEW_BATCHES = 4  # after so many at least it is said which shards come next
 REVIEWED_PART = 4  # of what is looked ahead: it is said again after a quarter of it
 MOST_UNSAID = 64  # batches after which it is said again in any case
@@ -52,15 +52,19 @@ class ShardFeed(PixelFeed):
         self._streamed = pixels
         self._shard_of = reader.places[:, 0]
         names = [address.rpartition("/")[2] for address in reader.shards]
-        self.order = ShardOrder(
+        made = ShardOrder(
             rows, samples.keys, batch_total, seed, self._shard_of, make_keys(names), (lanes, mixed)
         )
+        self.order, self._lasts = made, made.batches_of_a_shard
 
     def batches(self, start_step: int = 0) -> Iterator[Batch]:
         """The batches from `start_step` on, without end; where to start costs nothing."""
+        with Wanted(self._streamed, self._shard_of, self._lasts) as wanted:
+            yield from self._batches_from(start_step, wanted)
+
+    def _batches_from(self, start_step: int, wanted: "Wanted") -> Iterator[Batch]:
         decoded = self._streamed
         steps = self.shares(start_step)
-        wanted = Wanted(decoded, self._shard_of)
         coming: deque[tuple[int, BatchShare, Callable[[], Decoded]]] = deque()
         step = start_step
         while True:
@@ -97,7 +101,11 @@ class ShardScan(PixelScan):
 
     def __iter__(self) -> Iterator[Batch]:
         reader = self._streamed.reader
-        wanted = Wanted(self._streamed, reader.places[:, 0])
+        with Wanted(self._streamed, reader.places[:, 0]) as wanted:
+            yield from self._batches(wanted)
+
+    def _batches(self, wanted: "Wanted") -> Iterator[Batch]:
+        reader = self._streamed.reader
         is_glance = reader.is_glance(self.rows)
         if is_glance:
             reader.warm(self.rows)
@@ -124,14 +132,25 @@ class ShardScan(PixelScan):
 
 
 class Wanted:
-    """Tells the cache which shards come next, and looks further ahead if one came too late."""
+    """Tells the cache which shards come next, and looks further ahead if one came too late.
 
-    def __init__(self, pixels: StreamedPixels, shard_of: Rows) -> None:
-        self.ahead = FIRST_AHEAD
+    When its context ends, the cache is told that none is needed any more.
+    """
+
+    def __init__(self, pixels: StreamedPixels, shard_of: Rows, lasts: int = 0) -> None:
+        """`lasts` is how many batches a shard lasts."""
+        self.ahead = min(max(FIRST_AHEAD, lasts), FURTHEST_AHEAD)
         self._store = pixels.reader.store
         self._shard_of = shard_of
         self._late = 0 if self._store is None else self._store.late
         self._reviews = 0
+
+    def __enter__(self) -> "Wanted":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._store is not None:
+            self._store.leave(self)
 
     @property
     def is_far(self) -> bool:
@@ -150,7 +169,7 @@ class Wanted:
         self._reviews += 1
         shards = self._shard_of[np.concatenate(batches)]
         numbers, first = np.unique(shards, return_index=True)
-        self._store.want(numbers[np.argsort(first)].tolist())
+        self._store.want(numbers[np.argsort(first)].tolist(), self)
         if self._store.late > self._late and self._reviews > 2:  # at the start all are late
             self.ahead = min(2 * self.ahead, FURTHEST_AHEAD)
         self._late = self._store.late

@@ -44,6 +44,12 @@ class ShardOrder(Order):
         self._turns = ShardTurns(sizes, shard_keys, seed, layout)
         self._kept: dict[int, Rows] = {}
 
+    @property
+    def batches_of_a_shard(self) -> int:
+        """How many batches pass until every lane has come to its next shard, about."""
+        mean = len(self.rows) / max(1, len(np.unique(self._shard_of)))
+        return int(np.ceil(mean * self._turns.lanes / self.batch_total))
+
     def epoch_rows(self, epoch: int) -> Rows:
         """All rows in the order in which `epoch` visits them."""
         found = self._kept.get(epoch)

@@ -24,6 +24,10 @@ AGED_SECONDS = 60.0  # unused for so long, another process's shard may be remove
 SPARE_BYTES = 2 * 10**9  # of the disk that stay free
 
 
+class UnwantedError(ResourceError):
+    """A shard whose fetching was ended, since nobody needs it any more."""
+
+
 class Cellar:
     """Whole shards in one folder."""
 
@@ -35,17 +39,24 @@ class Cellar:
         """Where a shard lies, once it is fetched."""
         return self.folder / f"{make_key(address):016x}-{shard.bytes}.tar"
 
+    def find(self, shard: Shard, address: str) -> Path | None:
+        """A shard's file, if it is there."""
+        path = self.path(shard, address)
+        if not _is_whole(path, shard):
+            return None
+        with suppress(OSError):
+            os.utime(path)
+        return path
+
     def fetch(
         self, shard: Shard, address: str, network: Network, is_over: Callable[[], bool]
     ) -> tuple[Path, bool]:
         """A shard's file, and whether it was fetched now; another process may have done it.
 
-        DataError for one that is not what the index says; ResourceError once `is_over()`.
+        DataError for one that is not what the index says; UnwantedError once `is_over()`.
         """
         path = self.path(shard, address)
-        if _is_whole(path, shard):
-            with suppress(OSError):
-                os.utime(path)
+        if self.find(shard, address) is not None:
             return path, False
         lock = FileLock(path.with_suffix(".lock"))
         while True:
@@ -55,6 +66,8 @@ class Cellar:
             except Timeout:
                 if _is_whole(path, shard):
                     return path, False
+                if is_over():
+                    raise UnwantedError(f"{printable(address)} is no longer wanted", "") from None
         try:
             if _is_whole(path, shard):
                 return path, False
@@ -65,22 +78,26 @@ class Cellar:
             with suppress(OSError):
                 path.with_suffix(".lock").unlink()
 
-    def make_room(self, keep: Collection[Path], own: Collection[Path], limit_bytes: int) -> None:
-        """Remove the least used files until no more than `limit_bytes` are held.
+    def make_room(
+        self, keep: Collection[Path], own: Collection[Path], limit_bytes: int
+    ) -> set[Path]:
+        """Remove the least used files until no more than `limit_bytes` are held; those removed.
 
         Not those in `keep`, nor what other processes used lately; those in `own` are ours.
         """
         files = list_shards(self.folder)
-        total = sum(size for _, size, _ in files)
+        total, removed = sum(size for _, size, _ in files), set()
         now = time.time()
         for path, size, used in sorted(files, key=lambda file: file[2]):
             if total <= limit_bytes:
-                return
+                break
             if path in keep or (path not in own and now - used < AGED_SECONDS):
                 continue
             with suppress(OSError):
                 path.unlink()
+            removed.add(path)
             total -= size
+        return removed
 
 
 def _download(
@@ -92,7 +109,7 @@ def _download(
         with part.open("wb") as file:
             for start in range(0, shard.bytes, PIECE_BYTES):
                 if is_over():
-                    raise ResourceError(f"{printable(address)} is no longer wanted", "")
+                    raise UnwantedError(f"{printable(address)} is no longer wanted", "")
                 piece = network.read(address, start, min(start + PIECE_BYTES, shard.bytes))
                 digest.update(piece)
                 file.write(piece)

@@ -1,18 +1,19 @@
 """A bounded cache of whole shards on this machine: fetched ahead, verified, and let go.
 
-It is told which shards will be needed next, in order, and keeps the first of them that fit. A
-shard is there only once its size and SHA-256 are those of the index. Several ranks of a machine
-share one folder; each shard is fetched by one of them.
+Whoever reads says which shards it needs next, in order, and when it needs none any more. The first
+of them that fit are kept; once nobody needs any, nothing is fetched. A shard is there only once its
+size and SHA-256 are those of the index. Several ranks of a machine share one folder; each shard
+is fetched by one of them.
 """
 
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from torchloupe.data.shards.cellar import Cellar
+from torchloupe.data.shards.cellar import Cellar, UnwantedError
 from torchloupe.data.shards.index import Shard
 from torchloupe.data.shards.network import Network, open_network
 from torchloupe.errors import LoupeError, ResourceError, printable
@@ -39,6 +40,7 @@ class ShardStore:
         self.network: Network = open_network(addresses[0])
         self._cellar = Cellar(folder)
         self._condition = threading.Condition()
+        self._asked: dict[object, tuple[int, ...]] = {}  # by each reader, the latest one last
         self._wanted: dict[int, float] = {}  # and since when
         self._began = float("inf")
         self._here: dict[int, Path] = {}
@@ -46,7 +48,6 @@ class ShardStore:
         self._failed: dict[int, LoupeError] = {}
         self._threads: list[threading.Thread] = []
         self._touched = 0.0
-        self._is_closed = False
 
     @property
     def mean_bytes(self) -> float:
@@ -57,24 +58,41 @@ class ShardStore:
         """How large a shard is."""
         return self._shards[number].bytes
 
-    def want(self, numbers: Sequence[int]) -> None:
-        """Fetch the shards with these numbers, the first ones first, and let the others go.
+    def want(self, numbers: Sequence[int], reader: object = None) -> None:
+        """Fetch the shards with these numbers, the first ones first, for `reader`.
 
-        As many are kept as fit; images of the rest are read one by one.
+        They replace what the same reader wanted before, and go before those of others, which read
+        on when it is done (`leave`). As many are kept as fit; images of the rest are read one by
+        one.
         """
+        with self._condition:
+            self._asked.pop(reader, None)
+            self._asked[reader] = tuple(numbers)
+        self._choose()
+
+    def leave(self, reader: object = None) -> None:
+        """`reader` needs no shard any more. What is here stays for the next run."""
+        with self._condition:
+            if self._asked.pop(reader, None) is None:
+                return
+        self._choose()
+
+    def _choose(self) -> None:
+        """Keep what is wanted now, as far as it fits, and let the rest go."""
         kept: list[int] = []
         room = self.limit_bytes
-        for number in dict.fromkeys(numbers):
-            room -= self._shards[number].bytes
-            if room < 0:
-                break
-            kept.append(number)
         with self._condition:
+            asked = [number for one in reversed(list(self._asked.values())) for number in one]
+            for number in dict.fromkeys(asked):
+                room -= self._shards[number].bytes
+                if room < 0:
+                    break
+                kept.append(number)
             now = time.monotonic()
             is_new = set(kept) != set(self._wanted) or now - self._touched >= TOUCH_SECONDS
             self._began = min(self._began, now)
             self._wanted = {number: self._wanted.get(number, now) for number in kept}
-            if set(kept) - set(self._here) and not self._is_closed:
+            if set(kept) - set(self._here):
                 self._start_fetchers()
             self._condition.notify_all()
         if is_new:
@@ -98,9 +116,16 @@ class ShardStore:
                     is_late, self.late = True, self.late + 1
                 left = deadline - time.monotonic()
                 if left <= 0 or (number not in self._wanted and number not in self._busy):
-                    return None
+                    return self._find_kept(number)
                 self._condition.wait(left)
             return self._here[number]
+
+    def _find_kept(self, number: int) -> Path | None:
+        """The file of a shard that nobody asked for, where it is still here from before."""
+        path = self._cellar.find(self._shards[number], self._addresses[number])
+        if path is not None:
+            self._here[number] = path
+        return path
 
     def fetch(self, number: int) -> Path:
         """The file of a shard, fetched now if it is not here."""
@@ -138,12 +163,6 @@ class ShardStore:
                 self._start_fetchers()
                 self._condition.notify_all()
 
-    def close(self) -> None:
-        """Fetch nothing more; what is here stays for the next run."""
-        with self._condition:
-            self._is_closed = True
-            self._condition.notify_all()
-
     def address(self, number: int) -> str:
         """Where a shard comes from."""
         return self._addresses[number]
@@ -164,16 +183,18 @@ class ShardStore:
         while True:
             with self._condition:
                 number = self._next()
-                if number is None or self._is_closed:
+                if number is None:
                     return
                 self._busy.add(number)
+            path: Path | None = None
+            failure: LoupeError | None = None
             try:
-                path: Path | None = self._fetch(number)
-                failure: LoupeError | None = None
+                path = self._fetch(number, lambda: not self._asked)
+            except UnwantedError:
+                pass  # it is fetched again if it is wanted again
             except LoupeError as error:
-                path, failure = None, error
+                failure = error
             except BaseException as error:
-                path = None
                 failure = ResourceError(
                     f"{printable(self._addresses[number])} can't be fetched: {printable(error)}",
                     "see whether the cache folder can be written to",
@@ -193,10 +214,13 @@ class ShardStore:
             return number
         return None
 
-    def _fetch(self, number: int) -> Path:
-        """Fetch a shard, or find it fetched by another process or run."""
+    def _fetch(self, number: int, is_over: Callable[[], bool] = lambda: False) -> Path:
+        """Fetch a shard, or find it fetched by another process or run.
+
+        UnwantedError once `is_over()`.
+        """
         path, is_new = self._cellar.fetch(
-            self._shards[number], self._addresses[number], self.network, lambda: self._is_closed
+            self._shards[number], self._addresses[number], self.network, is_over
         )
         if is_new:
             with self._condition:
@@ -208,10 +232,14 @@ class ShardStore:
         self._touched = time.monotonic()
         with self._condition:
             paths = {number: self.path(number) for number in (*self._wanted, *self._busy)}
-            gone = [number for number in self._here if number not in paths]
-            own = {self._here.pop(number) for number in gone}
+            own = {path for number, path in self._here.items() if number not in paths}
             missing = sum(self._shards[n].bytes for n in self._wanted if n not in self._here)
-        self._cellar.make_room(set(paths.values()), own, max(0, self.limit_bytes - missing))
+        room = max(0, self.limit_bytes - missing)
+        removed = self._cellar.make_room(set(paths.values()), own, room)
+        with self._condition:
+            for number, path in list(self._here.items()):
+                if path in removed:
+                    del self._here[number]
         for path in paths.values():
             with suppress(OSError):
                 os.utime(path)

@@ -49,6 +49,11 @@ class ShardInputs:
         if self.store is not None:
             self.store.want(numbers)
 
+    def leave(self) -> None:
+        """None is needed any more: what is being fetched is left."""
+        if self.store is not None:
+            self.store.leave()
+
     def open(self, number: int) -> Data:
         """The images of a shard, in the order in which they lie in it; labels are passed over."""
         address = self.addresses[number]
