@@ -3,8 +3,18 @@
 import numpy as np
 import pytest
 
-from torchloupe.data.shards.index import Shard, ShardIndex, read_index, write_index
+from torchloupe.data.shards import index as module
+from torchloupe.data.shards.index import (
+    Shard,
+    ShardIndex,
+    join_names,
+    read_index,
+    split_names,
+    write_index,
+)
 from torchloupe.errors import DataError
+from torchloupe.system.cache import Kept, write_kept
+from torchloupe.system.counter_rng import make_keys
 
 
 def make_index(**changes):
@@ -37,6 +47,28 @@ def test_an_index_comes_back_as_it_was_written(tmp_path):
     assert same(found, index)
     assert not found.is_checked
     assert found.total_bytes == 9000
+    assert np.array_equal(found.keys, make_keys(index.ids))
+    assert np.array_equal(found.take_shards(["b.tar"]).keys, make_keys(["y/3.jpg"]))
+
+
+def test_an_index_without_the_keys_of_its_names_is_read(tmp_path):
+    kept = make_index().to_kept()
+    arrays = {name: array for name, array in kept.arrays.items() if name != "keys"}
+    write_kept(tmp_path / "i", Kept(kept.facts, arrays))
+    found = read_index(tmp_path / "i")
+    assert same(found, make_index())
+    assert found.keys is None
+    assert found.take_shards(["b.tar"]).keys is None
+
+
+@pytest.mark.parametrize("at_once", [2, 65_536])
+@pytest.mark.parametrize("more", [[], ["ü.jpg"], ["a\0"], ["x" * 2000], ["", "bc", ""]])
+def test_names_come_apart_as_they_were_joined(monkeypatch, at_once, more):
+    monkeypatch.setattr(module, "NAMES_AT_ONCE", at_once)
+    names = ["a/1.jpg", "b/longer/12.jpeg", "c", *more]
+    found = split_names(*join_names(np.array(names, dtype=np.dtypes.StringDType())))
+    assert found.tolist() == names
+    assert not len(split_names(*join_names(np.array([], dtype=np.dtypes.StringDType()))))
 
 
 def test_a_flipped_bit_in_an_index_is_noticed(tmp_path):
@@ -57,6 +89,8 @@ def test_a_flipped_bit_in_an_index_is_noticed(tmp_path):
         {"places": np.array([[0, -1, 100], [0, 512, 90], [1, 512, 80]])},
         {"labels": np.array([0, 2, 0])},
         {"labels": np.array([0, 1])},
+        {"keys": np.array([1, 2, 3], dtype=np.uint64)},
+        {"keys": make_keys(["x/1.jpg", "x/ü.jpg"])},
     ],
 )
 def test_an_index_that_contradicts_itself_is_refused(tmp_path, changes):

@@ -1,8 +1,8 @@
 """The index of a set of shards: what is in each, where, and what it must hash to.
 
 It is one file beside the shards, and holds its own SHA-256. With it no shard has to be read to
-know the samples: names, labels, offsets and sizes, a 64-bit key of each image's bytes, and the
-size and SHA-256 of each shard.
+know the samples: names and their keys, labels, offsets and sizes, a 64-bit key of each image's
+bytes, and the size and SHA-256 of each shard.
 """
 
 from collections.abc import Sequence
@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 
 from torchloupe.errors import DataError, printable
 from torchloupe.system.cache import Kept, read_kept, write_kept
-from torchloupe.system.counter_rng import Keys
+from torchloupe.system.counter_rng import Keys, make_keys
 
 FORMAT = 1
+NAMES_AT_ONCE, WIDEST = 65_536, 1024  # names that are cut apart together, and bytes of each
+COMPARED = 16  # names whose keys are made again to see whether those of the index fit
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,8 @@ class ShardIndex:
     """N samples in some shards, in the order in which they lie there.
 
     `places` [N, 3] are the number of the shard, offset and size in bytes. `labels` are [N] int64,
-    or [N, K] float32 of 0 and 1. `content` [N] are 64-bit keys of the encoded images.
+    or [N, K] float32 of 0 and 1. `content` [N] are 64-bit keys of the encoded images, `keys` [N]
+    those of the ids, which an index of before has not.
     """
 
     shards: tuple[Shard, ...]
@@ -45,6 +48,7 @@ class ShardIndex:
     places: NDArray[np.int64]
     content: Keys
     is_checked: bool = False  # every image was decoded when the shards were written
+    keys: Keys | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -69,6 +73,7 @@ class ShardIndex:
             "labels": self.labels,
             "places": self.places,
             "content": self.content,
+            "keys": make_keys(self.ids) if self.keys is None else self.keys,
         }
         return Kept(facts, arrays)
 
@@ -88,6 +93,7 @@ class ShardIndex:
             arrays["places"].astype(np.int64),
             arrays["content"].astype(np.uint64),
             bool(facts["is_checked"]),
+            arrays["keys"].astype(np.uint64) if "keys" in arrays else None,
         )
         index.require_consistent()
         return index
@@ -96,6 +102,10 @@ class ShardIndex:
         """ValueError if an image lies outside its shard, or a label is no class."""
         count = len(self.ids)
         lengths = {len(self.labels), len(self.places), len(self.content)}
+        if self.keys is not None:
+            lengths.add(len(self.keys))
+            if not np.array_equal(self.keys[:COMPARED], make_keys(self.ids[:COMPARED])):
+                raise ValueError("its keys are not those of its names")
         if lengths != {count} or self.places.shape != (count, 3):
             raise ValueError("its arrays differ in length")
         if not count:
@@ -132,6 +142,7 @@ class ShardIndex:
             places,
             self.content[rows],
             self.is_checked,
+            None if self.keys is None else self.keys[rows],
         )
 
 
@@ -164,10 +175,25 @@ def split_names(lengths: NDArray[Any], text: NDArray[Any]) -> NDArray[Any]:
     ends = np.cumsum(lengths.astype(np.int64))
     if len(ends) and (lengths.min() < 0 or ends[-1] != len(text)):
         raise ValueError("its names are cut")
-    whole = text.astype(np.uint8).tobytes()
-    starts = ends - lengths
-    names = [
-        whole[start:end].decode("utf-8", "replace")
-        for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
+    starts, plain = ends - lengths, text.astype(np.uint8, copy=False)
+    names = np.empty(len(ends), dtype=np.dtypes.StringDType())
+    for first in range(0, len(ends), NAMES_AT_ONCE):
+        some = slice(first, first + NAMES_AT_ONCE)
+        begin, end = int(starts[some][0]), int(ends[some][-1])
+        names[some] = _cut(lengths[some], plain[begin:end])
+    return names
+
+
+def _cut(lengths: NDArray[Any], text: NDArray[np.uint8]) -> NDArray[Any]:
+    """Names that lie one after the other in `text`; of plain ASCII all are cut at once."""
+    width = max(1, int(lengths.max()))
+    if width <= WIDEST and not len(text[(text == 0) | (text > 127)]):
+        table = np.zeros((len(lengths), width), dtype=np.uint8)
+        table[np.arange(width) < lengths[:, None]] = text
+        return table.view(f"S{width}").ravel().astype(np.dtypes.StringDType())
+    whole, ends = text.tobytes(), np.cumsum(lengths.astype(np.int64))
+    found = [
+        whole[end - length : end].decode("utf-8", "replace")
+        for length, end in zip(lengths.tolist(), ends.tolist(), strict=True)
     ]
-    return np.array(names, dtype=np.dtypes.StringDType())
+    return np.array(found, dtype=np.dtypes.StringDType())

@@ -147,7 +147,7 @@ def _make_data(
     return Data(
         name=short_name(name),
         kind="shards",
-        samples=Samples(index.ids, labels, names),
+        samples=Samples(index.ids, labels, names, known_keys=index.keys),
         given=parts if is_given else None,
         reader=ShardReader(addresses, index.places, index.content, store),
         ignored=dict((ignored or Counter()).most_common()),
