@@ -5,6 +5,7 @@ Hosts are network namespaces of this machine; skipped where they can't be made.
 
 import signal
 import time
+from pathlib import Path
 
 import pytest
 from hosts import connected
@@ -113,6 +114,29 @@ def test_a_lost_host_restarts_the_other_and_the_run_goes_on_bit_equal(
         again = hosts[1].torchrun(words, tmp_path / "said-again", *options)
         check_finished([first, again], tmp_path)
     assert any("resumed from step-" in event.get("note", "") for event in read_events(run))
+    assert losses(run) == losses(undisturbed)
+    assert compare_runs(undisturbed, run).is_none
+
+
+def test_hosts_without_a_shared_disk_go_on_with_what_rank_0_has(model, undisturbed, tmp_path):
+    options = ("--nnodes", "2", "--max-restarts", "3")
+    words = train_words(Path("run"), model, *SETTINGS, seconds=0.25)
+    places = [tmp_path / "one", tmp_path / "two"]
+    for place in places:
+        place.mkdir()
+    run = places[0] / "run"
+    with connected(2) as hosts:
+        first, second = (
+            host.torchrun(words, tmp_path / f"said-{n}", *options, folder=places[n])
+            for n, host in enumerate(hosts)
+        )
+        wait_until(lambda: last_step(run) >= 12, "12 steps")
+        kill(hosts[1])
+        second.wait()
+        said = tmp_path / "said-again"
+        again = hosts[1].torchrun(words, said, *options, folder=places[1])
+        check_finished([first, again], tmp_path)
+    assert not (places[1] / "run").exists()
     assert losses(run) == losses(undisturbed)
     assert compare_runs(undisturbed, run).is_none
 

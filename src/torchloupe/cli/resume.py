@@ -82,12 +82,11 @@ def resume(
         go_on(run, asked, trust_code=trust_code, quiet=quiet, as_json=as_json)
         return
     with results_only(quiet=quiet) as line:
-        from torchloupe.config.settings import read_settings
-        from torchloupe.run.places import find_run
         from torchloupe.system.compiler import leave_out_compiler
+        from torchloupe.train.going_on import read_begun
         from torchloupe.train.start import continue_run
 
-        before = read_settings(find_run(Path(run)) / "config.json")
+        before, _ = read_begun(Path(run))
         config = before.changed(typed, "typed").config
         if not config.hardware.compile:
             leave_out_compiler()

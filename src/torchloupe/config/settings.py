@@ -78,10 +78,10 @@ class Settings:
         return json.dumps({"format": FORMAT, "settings": settings}, indent=1)
 
 
-def read_settings(path: Path) -> Settings:
-    """The settings in a `config.json`; UsageError for a file that is none."""
+def read_settings(path: Path, text: str | None = None) -> Settings:
+    """The settings in a `config.json`, or in its `text`; UsageError for a file that is none."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8") if text is None else text)
         settings = content["settings"]
         version = content["format"]
         values = {name: entry["value"] for name, entry in settings.items()}

@@ -199,7 +199,9 @@ def restore_state(run: RunFolder, session: Session, previous: PreviousRun) -> li
     A run that was killed before its first checkpoint begins again.
     """
     state, config, world = session.state, session.config, session.parallel.world
-    was = read_json(run.path / "environment.json")
+    with world.others_told():
+        read = read_json(run.path / "environment.json") if world.leads else None
+    was = world.first(read)
     refuse_other_order(was, session.run_data)
     notes = describe_machine(was, describe_environment(session.place.device, {}, world.size))
     notes += describe_settings(previous.config, config)

@@ -27,7 +27,7 @@ from torchloupe.prepare.objects import NO_OBJECTS, UserObjects
 from torchloupe.prepare.session import Session, join_ranks, prepare_session, refuse_missing_ranks
 from torchloupe.recipes.choice import load_recipe
 from torchloupe.run.listener import Listener
-from torchloupe.run.places import create_run, find_run
+from torchloupe.run.places import create_run
 from torchloupe.system.user_code import PYTHON_OBJECT
 from torchloupe.train.changes import (
     list_unreadable,
@@ -37,9 +37,9 @@ from torchloupe.train.changes import (
     refuse_untrusted,
 )
 from torchloupe.train.execution import PreviousRun, run_session
-from torchloupe.train.going_on import has_begun
+from torchloupe.train.going_on import has_begun, read_begun
 from torchloupe.train.teaching import with_teacher
-from torchloupe.trained.run import Run, read_contract
+from torchloupe.trained.run import Run
 
 LossLike = str | type[nn.Module] | Callable[[Tensor, Tensor], Tensor]
 OptimizerLike = str | type[torch.optim.Optimizer] | Callable[..., torch.optim.Optimizer]
@@ -292,8 +292,8 @@ def continue_run(
     A budget in minutes counts from `began` or from now, after what was trained before.
     """
     began = time.perf_counter() if began is None else began
-    path = find_run(Path(folder))
-    before = read_settings(path / "config.json")
+    path = Path(folder)
+    before, contract = read_begun(path)
     settings = settings_to_resume(before, typed, model_name)
     config = settings.config
     refuse_untrusted(
@@ -304,12 +304,14 @@ def continue_run(
         asked={*typed, "model.name"} if model_name else set(typed),
     )
     refuse_fixed_settings(before.config, config)
-    contract = read_contract(path)
     named = config.data.source if objects.source is None else objects.source
     source = open_source(config.data, named)
     objects = replace(objects, source=source)
     with process_settings_kept(), join_ranks(config) as world:
-        refuse_new_names(path, config, source, contract, accept=accept_new_data)
+        with world.others_told():
+            if world.leads:
+                refuse_new_names(path, config, source, contract, accept=accept_new_data)
+        world.first(True)
         session = prepare_session(settings, objects, listeners, contract, world, began)
         session = with_teacher(session, objects, listeners, path, trust_code=trust_code)
         changes = (
