@@ -112,7 +112,8 @@ def measure_checkpoint() -> Costs:
     """What a checkpoint costs rank 0, median of 3."""
     import torch
 
-    from torchloupe.run.checkpoint import to_cpu, write_checkpoint
+    from torchloupe.distributed.parallel import snapshot
+    from torchloupe.run.checkpoint import write_checkpoint
 
     weights = {str(k): torch.randn(2**20) for k in range(64)}
     size, found = 4 * 64 * 2**20, []
@@ -120,7 +121,7 @@ def measure_checkpoint() -> Costs:
     with tempfile.TemporaryDirectory(dir=os.environ.get("SHARDS_TMP")) as scratch:
         for step in range(3):
             clocks = [time.perf_counter()]
-            copied = to_cpu(weights)
+            copied = snapshot(weights)
             clocks.append(time.perf_counter())
             write_checkpoint(Path(scratch), step, {"model": copied, "state": {"step": step}})
             clocks.append(time.perf_counter())

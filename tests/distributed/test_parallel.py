@@ -15,6 +15,7 @@ from torchloupe.distributed.parallel import (
     Shards,
     make_parallel,
     shard_like,
+    snapshot,
     whole,
 )
 from torchloupe.distributed.world import ALONE, World, join
@@ -74,6 +75,11 @@ def test_tensors_that_are_whole_stay_as_they_are() -> None:
     assert whole(tree) == tree
     assert whole(tree)["a"][0] is tensor
     assert shard_like(tensor, torch.zeros(2)) is tensor
+    taken = snapshot(tree)
+    tensor.zero_()
+    assert taken["a"][0].tolist() == [1, 1]
+    assert (taken["a"][1], taken["b"]) == (3, {"c": "text"})
+    assert snapshot(tree, keeps=False) == {"a": [None, 3], "b": {"c": "text"}}
 
 
 def train_on_ranks(folder: Path) -> None:
@@ -92,6 +98,9 @@ def train_on_ranks(folder: Path) -> None:
             total = parallel.share(loss.detach().clone())
             gradients = whole({name: p.grad for name, p in model.named_parameters()})
             plain = parallel.gather_model()
+            taken = snapshot(model.state_dict(), keeps=world.leads)
+            for name, tensor in plain.state_dict().items():
+                assert torch.equal(taken[name], tensor) if world.leads else taken[name] is None
             if world.leads:
                 found = {"loss": total, "gradients": gradients, "model": plain.state_dict()}
                 torch.save(found, folder / f"{kind}.pt")

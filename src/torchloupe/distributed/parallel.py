@@ -248,6 +248,25 @@ def whole(tree: Any) -> Any:
     return tree
 
 
+def snapshot(tree: Any, keeps: bool = True) -> Any:
+    """A copy of `tree` on the CPU that later steps can't change, sharded tensors gathered.
+
+    They are gathered one at a time, so that no GPU holds more than one of them as a whole. Every
+    rank must call this if the model is sharded; one that `keeps` none gets None for each tensor.
+    """
+    if is_sharded(tree):
+        full, local = tree.full_tensor(), tree.to_local()
+        is_own = full.data_ptr() != local.data_ptr()  # of one rank alone there is nothing to gather
+        return full.detach().to("cpu", copy=not is_own) if keeps else None
+    if isinstance(tree, Tensor):
+        return tree.detach().to("cpu", copy=True) if keeps else None
+    if isinstance(tree, Mapping):
+        return {key: snapshot(value, keeps) for key, value in tree.items()}
+    if isinstance(tree, (list, tuple)):
+        return [snapshot(item, keeps) for item in tree]
+    return tree
+
+
 def shard_like(tensor: Tensor, like: Tensor) -> Tensor:
     """`tensor` sharded over the ranks like `like`; itself if `like` is not sharded."""
     if not is_sharded(like) or tensor.shape != like.shape:

@@ -243,17 +243,6 @@ def _damaged(path: Path, what: str) -> CheckpointError:
     )
 
 
-def to_cpu(tree: Any) -> Any:
-    """A copy of `tree` on the CPU that later steps can't change."""
-    if isinstance(tree, Tensor):
-        return tree.detach().to("cpu", copy=True)
-    if isinstance(tree, Mapping):
-        return {key: to_cpu(value) for key, value in tree.items()}
-    if isinstance(tree, (list, tuple)):
-        return [to_cpu(item) for item in tree]
-    return tree
-
-
 def hash_tensors(tree: Any) -> str:
     """SHA-256 over every tensor's name, dtype, shape and bytes in `tree`, and its plain values."""
     tensors: dict[str, Tensor] = {}

@@ -12,11 +12,13 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
+from torchloupe.distributed.parallel import snapshot
 from torchloupe.errors import (
     Interrupted,
     LoupeError,
@@ -165,11 +167,10 @@ class RunFolder:
         """
         self.finish_saving()
         start = time.perf_counter()
-        trees = state.trees()
+        trees = state.trees(partial(snapshot, keeps=self.writes))
         if not self.writes:
             self.requests.forget_save()
             return
-        trees = checkpoint.to_cpu(trees)
         is_best = state.best_step == state.step and state.best_value is not None
         writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         self._writing = writer.submit(

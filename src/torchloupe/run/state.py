@@ -4,7 +4,7 @@ The loop changes a State; checkpoints hold one. What can be derived from the set
 data (sample order, augmentation, the schedule's position) is not in it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import NoneType
 from typing import Any, NamedTuple, Protocol
@@ -133,15 +133,16 @@ class State:
             for name in self.infinite:
                 kept[name].copy_(live[name])
 
-    def trees(self) -> dict[str, Any]:
+    def trees(self, read: Callable[[Any], Any] = whole) -> dict[str, Any]:
         """The state as trees of tensors and plain values, for a checkpoint.
 
-        Tensors are the live ones, not copies. Every rank must call this.
+        `read` is given each part that has tensors: with `whole` they are the live ones, not
+        copies. Every rank must call this.
         """
         weights = self.model.state_dict()
         trees = {
-            "model": whole(weights),
-            "optimizer": whole(self.optimizer.state_dict()),
+            "model": read(weights),
+            "optimizer": read(self.optimizer.state_dict()),
             "state": {
                 "versions": versions_of(weights),
                 **{name: getattr(self, name) for name in _FACTS},
@@ -152,7 +153,7 @@ class State:
             },
         }
         if self.average is not None:
-            trees["average"] = whole(self.average.state_dict())
+            trees["average"] = read(self.average.state_dict())
         return trees
 
     def load(self, trees: Mapping[str, Any]) -> None:
