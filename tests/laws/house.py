@@ -33,6 +33,7 @@ EXTRAS = {
     *("onnx", "onnxscript", "onnxruntime", "openvino"),
     *("optuna", "psycopg", "sqlalchemy", "sqlalchemy.pool"),
     *("aiohttp",),
+    *("ray", "ray.exceptions", "ray.util"),
 }
 
 # What takes 0.1 to 1 second to import, and that the start of a training doesn't need.

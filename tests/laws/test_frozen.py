@@ -33,8 +33,8 @@ OPTIONS = {
         *("--image", "--claim", "--print", "--traceback"),
     ],
     "predict": [
-        *("RUN", "IMAGES...", "--format", "--top", "--out", "--views", "--raw", "--device"),
-        *("--model", "--trust-code", "--traceback"),
+        *("RUN", "IMAGES...", "--format", "--top", "--out", "--views", "--raw", "--ranks"),
+        *("--on", "--device", "--model", "--trust-code", "--traceback"),
     ],
     "eval": [
         *("RUN", "[DATA]", "--threshold", "--views", "--device", "--model", "--trust-code"),

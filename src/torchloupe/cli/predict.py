@@ -26,6 +26,7 @@ _SHOWN_FAILURES = 10
 
 
 def predict(
+    context: typer.Context,
     run: RunFolder,
     images: Annotated[
         list[str],
@@ -53,6 +54,19 @@ def predict(
         bool,
         typer.Option("--raw", help="Confidences as the model gives them: not calibrated."),
     ] = False,
+    ranks: Annotated[
+        int | None,
+        typer.Option(
+            "--ranks",
+            metavar="N",
+            parser=count,
+            help="Shards: N processes share them, each with a GPU of its own where there are GPUs.",
+        ),
+    ] = None,
+    on: Annotated[
+        str | None,
+        typer.Option("--on", metavar="ray", help="Shards: share them among a Ray cluster."),
+    ] = None,
     device: Device = None,
     model: RunModel = None,
     trust_code: TrustCode = False,
@@ -70,12 +84,9 @@ def predict(
     loupe predict runs/photos-001 -- -odd-name.jpg
 
     Tar shards, here or at URLs, give a Parquet file for each shard in the folder --out, any number
-    of images long. Files that are there are left, so that a prediction that was stopped goes on;
-    under torchrun the ranks share the shards.
+    of images long. Files that are there are left, so that a prediction that was stopped goes on.
 
-    loupe predict runs/photos-001 's3://bucket/{000..999}.tar' --out labels/
-
-    torchrun --nproc-per-node 8 -m torchloupe predict runs/photos-001 shards/ --out labels/
+    loupe predict runs/photos-001 's3://bucket/{000..999}.tar' --out labels/ --ranks 4
     """
     if names_shards(images):
         if format_ not in (None, "parquet") or Path(out or "").suffix[1:].lower() in FORMATS:
@@ -83,12 +94,15 @@ def predict(
                 "predictions for shards are a Parquet file for each shard",
                 "give a folder: --out FOLDER, and leave --format out",
             )
-        from torchloupe.cli.predict_shards import predict_all
-        from torchloupe.trained.bulk import Asked
-
         options = {"model": model, "trust_code": trust_code, "device": device}
-        predict_all(run, images, out, Asked(top, raw, views), **options)
+        words = context.find_root().obj["words"]
+        predict_sharded(run, images, out, (top, raw, views), options, (ranks, on, words))
         return
+    if ranks is not None or on is not None:
+        raise UsageError(
+            "--ranks and --on share tar shards among processes, and these are no shards",
+            "leave them out, or write shards of the images with `loupe shard`",
+        )
     kind = choose_format(format_, out)
     if kind == "parquet" and out is None and sys.stdout.isatty():
         raise UsageError("parquet can't be printed on a terminal", "add --out FILE.parquet")
@@ -108,6 +122,38 @@ def predict(
         sys.stdout.buffer.write(content)  # UTF-8, whatever the encoding of the terminal
         sys.stdout.buffer.flush()
     refuse_failures(predictions)
+
+
+def predict_sharded(
+    run: str,
+    shards: Sequence[str],
+    out: str | None,
+    asked: tuple[int, bool, str],
+    options: dict[str, Any],
+    spread: tuple[int | None, str | None, Sequence[str]],
+) -> None:
+    """Label shards in this process, or in others: `spread` is (ranks, on, words of the command)."""
+    from torchloupe.distributed.rank import find_rank
+
+    ranks, on, words = spread
+    if out is None:
+        raise UsageError(
+            "predictions for shards are files, one for each shard, and no folder was given",
+            "add --out FOLDER (or a URL)",
+        )
+    if on not in (None, "ray"):
+        raise UsageError(f"--on takes ray, got {printable(on)!r}", "leave it out for this machine")
+    from torchloupe.cli.predict_shards import predict_all, predict_all_on_ray
+    from torchloupe.trained.bulk import Asked
+
+    if on == "ray":
+        predict_all_on_ray(run, shards, out, Asked(*asked), ranks, options)
+    elif (ranks or 1) > 1 and find_rank() is None:
+        from torchloupe.distributed.launch import launch
+
+        launch(ranks or 1, words)
+    else:
+        predict_all(run, shards, out, Asked(*asked), **options)
 
 
 def names_shards(images: Sequence[str]) -> bool:

@@ -1,4 +1,7 @@
-"""`loupe predict RUN SHARDS --out DIR`: a Parquet file for each shard, by any number of ranks."""
+"""`loupe predict RUN SHARDS --out DIR`: a Parquet file for each shard, by any number of ranks.
+
+Ranks are processes of this machine (`--ranks`), of torchrun, or of a Ray cluster (`--on ray`).
+"""
 
 import sys
 import time
@@ -10,7 +13,8 @@ from torchloupe.data.sources.shard_inputs import ShardInputs, open_inputs
 from torchloupe.deploy.artefact.opened import open_trained
 from torchloupe.display.terminal import make_display
 from torchloupe.distributed.rank import find_rank
-from torchloupe.errors import DataError, UsageError, printable
+from torchloupe.errors import DataError, printable
+from torchloupe.hardware.device import choose_device
 from torchloupe.run.events import Progress
 from torchloupe.system.limits import usable_cores
 from torchloupe.trained.bulk import (
@@ -27,20 +31,18 @@ _SHOWN_FAILURES = 10
 
 
 def predict_all(
-    run: str, shards: Sequence[str], out: str | None, asked: Asked, **options: Any
+    run: str, shards: Sequence[str], out: str, asked: Asked, device: str | None, **options: Any
 ) -> None:
     """Label the images of shards; under torchrun every rank calls this and does its part.
 
     `options` are those of `open_trained`. DataError if images can't be read, once all are done.
     """
-    if out is None:
-        raise UsageError(
-            "predictions for shards are files, one for each shard, and no folder was given",
-            "add --out FOLDER (or a URL)",
-        )
     launched = find_rank()
     ranks = (launched.rank, launched.size) if launched else (0, 1)
     with results_only() as line:
+        if launched is not None:  # each has a GPU of its own
+            device = str(choose_device(device or "auto", launched).device)
+        options["device"] = device
         line.say(f"opening {run}")
         opened = open_trained(run, views=asked.views, **options)
         inputs = open_inputs(shards)
@@ -62,6 +64,42 @@ def predict_all(
             display.close()
         whole = summarise(opened, inputs, asked, box)
     _tell(parts, whole, seconds, decoding, out, ranks)
+    if whole is not None or ranks[1] == 1:  # else torchrun would end the ranks that are still busy
+        _refuse_failures(parts, whole, out)
+
+
+def predict_all_on_ray(
+    run: str,
+    shards: Sequence[str],
+    out: str,
+    asked: Asked,
+    workers: int | None,
+    options: dict[str, Any],
+) -> None:
+    """As `predict_all`, by `workers` processes of a Ray cluster."""
+    from torchloupe.cli.predict_ray import predict_on_ray
+
+    with results_only() as line:
+        line.say(f"opening {run}")
+        inputs, box, display = open_inputs(shards), Outbox(out), make_display(quiet=False)
+        try:
+            began = time.perf_counter()
+            parts = predict_on_ray(
+                run,
+                shards,
+                out,
+                asked,
+                workers,
+                options,
+                lambda done, total: display.record(Progress("predict", done, total)),
+            )
+            seconds = time.perf_counter() - began
+        finally:
+            display.close()
+        opened = open_trained(run, views=asked.views, **options)
+        decoding = _time_decoding(opened, inputs, parts, (0, 1))
+        whole = summarise(opened, inputs, asked, box)
+    _tell(parts, whole, seconds, decoding, out, (0, 1))
     _refuse_failures(parts, whole, out)
 
 
@@ -94,6 +132,9 @@ def _tell(
         rate = f"{new / max(seconds, 1e-9):,.0f} images/s"
         cores = plural(usable_cores(), "thread")
         rows.append(["rate", f"{rate}; decoding alone {decoding:,.0f} images/s with {cores}"])
+    bad = sum(part.bad for part in parts)
+    if bad and whole is None:
+        rows.append(["unreadable", f"{plural(bad, 'image')}, with the reason in their rows"])
     if whole is not None:
         total = f"{plural(whole['images'], 'image')} in {plural(len(whole['parts']), 'file')}"
         rows.append(["in all", total])
