@@ -70,7 +70,10 @@ def read_rank(case: dict) -> dict:
     from torchloupe.data.contract import Contract
     from torchloupe.data.feeds.rank_share import RankShare
     from torchloupe.prepare.data import prepare_data
+    from torchloupe.system.heap import keep_freed_blocks
 
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    keep_freed_blocks()  # as every run does
     torch.set_num_threads(1)
     config = DataConfig(
         pack="stream",
@@ -122,6 +125,12 @@ def read_rank(case: dict) -> dict:
         "cpu": spent,
         "fetching": fetching_seconds(),
     }
+
+
+def end_with_parent() -> None:
+    """End this rank when the process that started it is gone, however it ended."""
+    os.read(0, 1)  # the parent holds the other end, and writes nothing
+    os._exit(1)
 
 
 def fetching_seconds() -> float:
@@ -181,7 +190,7 @@ def run_ranks(source: str, cache: Path, ranks: int, **case) -> list[dict]:
         "contract": "",
         **case,
     }
-    children = []
+    children, (seen, held) = [], os.pipe()
     for rank in range(ranks):
         text = json.dumps({**facts, "source": source, "rank": rank, "ranks": ranks})
         environment = {**os.environ, "XDG_CACHE_HOME": str(cache)}
@@ -193,13 +202,16 @@ def run_ranks(source: str, cache: Path, ranks: int, **case) -> list[dict]:
             "MASTER_ADDR": "localhost",
         }
         command = [sys.executable, __file__, "--rank", text]
-        children.append(subprocess.Popen(command, stdout=subprocess.PIPE, env=environment))
+        child = subprocess.Popen(command, stdin=seen, stdout=subprocess.PIPE, env=environment)
+        children.append(child)
+    os.close(seen)
     answers = []
     for child in children:
         found, _ = child.communicate()
         if child.returncode:
             raise SystemExit(f"a rank ended with {child.returncode}")
         answers.append(json.loads(found.decode().strip().splitlines()[-1]))
+    os.close(held)
     return answers
 
 
@@ -341,7 +353,7 @@ def resume(url: str, cache: Path, steps: int, whole: list[dict]) -> None:
 
 def shuffle() -> None:
     """Correlation of positions between epochs, and the class mix of batches."""
-    for shards in (40, 400):
+    for shards in (40, 64, 400):
         judge_orders(shards)
 
 
@@ -361,10 +373,12 @@ def judge_orders(shards: int) -> None:
         "sorted by class": place * classes // count,
     }
     orders = {"full shuffle": Order(place, keys, BATCH, 0)}
-    for lanes, mixed in ((8, 1), (8, 4), (32, 1), (8, shards // 8)):
-        layout = (lanes, mixed)
-        orders[f"{lanes} lanes x {mixed} shards"] = ShardOrder(
-            place, keys, BATCH, 0, shard_of, shard_keys, layout
+    for lanes, mixed in ((8, 1), (8, 2), (8, 4), (8, 8), (8, 16), (32, 1), (8, shards // 8)):
+        in_use = min(shards, lanes * (mixed + 1))
+        if in_use == shards and (lanes, mixed) != (8, shards // 8):
+            continue  # where all are in use, all are mixed
+        orders[f"{lanes} lanes x {mixed} shards, {in_use} in use"] = ShardOrder(
+            place, keys, BATCH, 0, shard_of, shard_keys, (lanes, mixed)
         )
     say(
         f"{shards} shards",
