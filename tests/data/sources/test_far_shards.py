@@ -1,5 +1,7 @@
 """Far sets as they are opened: every request that is made, and failures that mean nothing."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from web_server import serving
@@ -41,6 +43,13 @@ def test_the_index_is_asked_for_once_and_fetched_once(folder):
         before = len(server.asked)
         open_inputs([f"{server.url}/"])
         assert server.asked[before:] == [ASKED]
+
+
+def test_those_who_open_a_set_at_one_moment_fetch_its_index_once(folder):
+    with serving(folder, delay=0.05) as server, ThreadPoolExecutor(6) as pool:
+        stamps = {one.stamp for one in pool.map(open_data, [f"{server.url}/"] * 6)}
+        assert len(stamps) == 1
+        assert server.asked.count(FETCHED) == 1
 
 
 def test_an_index_that_was_damaged_where_it_is_kept_is_fetched_again(folder, cache):

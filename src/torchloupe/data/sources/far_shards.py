@@ -8,6 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from torchloupe.data.shards.addresses import (
     INDEX_NAME,
     expand,
@@ -89,11 +91,12 @@ def fetch_index(address: str, network: Network) -> ShardIndex | None:
     except DataError:
         return None
     path = index_file(f"{address} {facts.size} {facts.tag}", ".safetensors")
-    if facts.tag and path.is_file():
-        with suppress(DataError):
-            return read_index(path, address)
-    replace_file(path, network.read(address))
-    return read_index(path, address)
+    with FileLock(path.with_suffix(".lock")):  # ranks that begin together fetch it once
+        if facts.tag and path.is_file():
+            with suppress(DataError):
+                return read_index(path, address)
+        replace_file(path, network.read(address))
+        return read_index(path, address)
 
 
 def cache_folder() -> Path:
