@@ -79,15 +79,9 @@ class ShardStore:
 
     def _choose(self) -> None:
         """Keep what is wanted now, as far as it fits, and let the rest go."""
-        kept: list[int] = []
-        room = self.limit_bytes
         with self._condition:
             asked = [number for one in reversed(list(self._asked.values())) for number in one]
-            for number in dict.fromkeys(asked):
-                room -= self._shards[number].bytes
-                if room < 0:
-                    break
-                kept.append(number)
+            kept = first_fitting(asked, self._shards, self.limit_bytes)
             now = time.monotonic()
             is_new = set(kept) != set(self._wanted) or now - self._touched >= TOUCH_SECONDS
             self._began = min(self._began, now)
@@ -190,15 +184,8 @@ class ShardStore:
             failure: LoupeError | None = None
             try:
                 path = self._fetch(number, lambda: not self._asked)
-            except UnwantedError:
-                pass  # it is fetched again if it is wanted again
-            except LoupeError as error:
-                failure = error
             except BaseException as error:
-                failure = ResourceError(
-                    f"{printable(self._addresses[number])} can't be fetched: {printable(error)}",
-                    "see whether the cache folder can be written to",
-                )
+                failure = explain(error, self._addresses[number])
             with self._condition:
                 self._busy.discard(number)
                 if path is not None:
@@ -243,3 +230,26 @@ class ShardStore:
         for path in paths.values():
             with suppress(OSError):
                 os.utime(path)
+
+
+def first_fitting(numbers: Sequence[int], shards: Sequence[Shard], limit_bytes: int) -> list[int]:
+    """The first of `numbers`, each once, that take no more than `limit_bytes` together."""
+    kept = []
+    for number in dict.fromkeys(numbers):
+        limit_bytes -= shards[number].bytes
+        if limit_bytes < 0:
+            break
+        kept.append(number)
+    return kept
+
+
+def explain(error: BaseException, address: str) -> LoupeError | None:
+    """What whoever needs the shard is told; None for one that is fetched when it is wanted again."""
+    if isinstance(error, UnwantedError):
+        return None
+    if isinstance(error, LoupeError):
+        return error
+    return ResourceError(
+        f"{printable(address)} can't be fetched: {printable(error)}",
+        "see whether the cache folder can be written to",
+    )
