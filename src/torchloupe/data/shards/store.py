@@ -61,9 +61,8 @@ class ShardStore:
     def want(self, numbers: Sequence[int], reader: object = None) -> None:
         """Fetch the shards with these numbers, the first ones first, for `reader`.
 
-        They replace what the same reader wanted before, and go before those of others, which read
-        on when it is done (`leave`). As many are kept as fit; images of the rest are read one by
-        one.
+        They replace what it wanted before, and go before those of others until it is done
+        (`leave`). As many are kept as fit; images of the rest are read one by one.
         """
         with self._condition:
             self._asked.pop(reader, None)
@@ -73,9 +72,9 @@ class ShardStore:
     def leave(self, reader: object = None) -> None:
         """`reader` needs no shard any more. What is here stays for the next run."""
         with self._condition:
-            if self._asked.pop(reader, None) is None:
-                return
-        self._choose()
+            was_there = self._asked.pop(reader, None) is not None
+        if was_there:
+            self._choose()
 
     def _choose(self) -> None:
         """Keep what is wanted now, as far as it fits, and let the rest go."""
@@ -195,11 +194,8 @@ class ShardStore:
                 self._condition.notify_all()
 
     def _next(self) -> int | None:
-        for number in self._wanted:
-            if number in self._here or number in self._busy or number in self._failed:
-                continue
-            return number
-        return None
+        begun = {*self._here, *self._busy, *self._failed}
+        return next((number for number in self._wanted if number not in begun), None)
 
     def _fetch(self, number: int, is_over: Callable[[], bool] = lambda: False) -> Path:
         """Fetch a shard, or find it fetched by another process or run.
@@ -224,9 +220,7 @@ class ShardStore:
         room = max(0, self.limit_bytes - missing)
         removed = self._cellar.make_room(set(paths.values()), own, room)
         with self._condition:
-            for number, path in list(self._here.items()):
-                if path in removed:
-                    del self._here[number]
+            self._here = {k: path for k, path in self._here.items() if path not in removed}
         for path in paths.values():
             with suppress(OSError):
                 os.utime(path)
@@ -244,7 +238,7 @@ def first_fitting(numbers: Sequence[int], shards: Sequence[Shard], limit_bytes: 
 
 
 def explain(error: BaseException, address: str) -> LoupeError | None:
-    """What whoever needs the shard is told; None for one that is fetched when it is wanted again."""
+    """What whoever needs the shard is told; None if it is fetched when it is wanted again."""
     if isinstance(error, UnwantedError):
         return None
     if isinstance(error, LoupeError):
