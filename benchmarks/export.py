@@ -186,7 +186,10 @@ def main() -> int:
         with tempfile.TemporaryDirectory(prefix="loupe-export-") as folder:
             return measure_photographs(Path(folder))
     failed = 0
-    print("run | images | of the data | same class | by predict.py | in the graph | seconds")
+    print(
+        "run | images | of the data | same class | by predict.py | in the graph | logits, of what "
+        "images change | does that tell | seconds"
+    )
     with tempfile.TemporaryDirectory(prefix="loupe-export-") as folder:
         rows = list(cases(Path(folder), quick=asked.quick))
         for number, (name, options) in enumerate(rows):
@@ -197,11 +200,13 @@ def main() -> int:
                 failed += 1
                 print(f"{name} | {found['error']}", flush=True)
                 continue
-            inside = found["largest_in_graph"]
+            inside, logits = found["largest_in_graph"], found["logits"]
+            share = logits["largest"] / max(logits["spread"], 1e-30)
             print(
                 f"{name} | {found['compared']:,} | {found['files']:,} | "
                 f"{100 * found['agreement']:.2f} % | {found['largest_difference']:.1e} | "
-                f"{'-' if inside is None else f'{inside:.1e}'} | {found['seconds']:.0f}",
+                f"{'-' if inside is None else f'{inside:.1e}'} | {share:.1e} | "
+                f"{'yes' if found['tells'] else 'no'} | {found['seconds']:.0f}",
                 flush=True,
             )
             failed += not found["holds"]

@@ -154,7 +154,7 @@ class Run:
         source = [images, *more] if more else images
         check_views(views)
         contract = replace(self.contract, temperature=1.0, threshold=None) if raw else self.contract
-        found = predict_images(source, contract, partial(self._logits, views=views), top)
+        found = predict_images(source, contract, partial(self.logits, views=views), top)
         return found[0] if is_one else found
 
     def look(
@@ -213,10 +213,22 @@ class Run:
     def probabilities(self, pixels: NDArray[Any], *, raw: bool = False) -> NDArray[np.float32]:
         """Class probabilities [B, K] for decoded images [B, H, W, C]; `raw` as in `predict`."""
         temperature = 1.0 if raw else self.contract.temperature
-        logits = torch.from_numpy(self._logits(pixels))
+        logits = torch.from_numpy(self.logits(pixels))
         found: NDArray[np.float32] = to_probabilities(
             logits, self.contract.multi_label, temperature
         ).numpy()
+        return found
+
+    def logits(self, pixels: NDArray[Any], views: str = "one") -> NDArray[np.float32]:
+        """Logits [B, K] for decoded images [B, H, W, C], not divided by the temperature."""
+        precision = precision_of(self.config, self.device)
+        with eval_mode(self.model), laid_out(self.model, self.config):
+            images = self.contract.normalise(torch.from_numpy(pixels).to(self.device))
+            found: NDArray[np.float32] = (
+                forward_views(self.model, images, views, precision, sizes=self.equal_sizes)
+                .cpu()
+                .numpy()
+            )
         return found
 
     def evaluate(
@@ -247,18 +259,6 @@ class Run:
         """
         folder: Path = torchloupe.export_run(self, **options)
         return folder
-
-    def _logits(self, pixels: NDArray[Any], views: str = "one") -> NDArray[np.float32]:
-        """Logits [B, K] for decoded images [B, H, W, C]."""
-        precision = precision_of(self.config, self.device)
-        with eval_mode(self.model), laid_out(self.model, self.config):
-            images = self.contract.normalise(torch.from_numpy(pixels).to(self.device))
-            found: NDArray[np.float32] = (
-                forward_views(self.model, images, views, precision, sizes=self.equal_sizes)
-                .cpu()
-                .numpy()
-            )
-        return found
 
 
 def write_page(

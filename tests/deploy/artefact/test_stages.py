@@ -2,23 +2,18 @@
 
 import json
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import onnx
 import pytest
-from onnx import numpy_helper
+from mismatches import Plant, evidence_of, heat_by, scale_of
 
-from torchloupe.deploy.artefact.corpus import make_odd_files
-from torchloupe.deploy.artefact.evidence import Evidence, in_fp32
+from torchloupe.deploy.artefact.evidence import in_fp32
 from torchloupe.deploy.artefact.exporting import prove
 from torchloupe.deploy.artefact.resize_graph import ExactResize
 from torchloupe.errors import CheckpointError
 from torchloupe.trained.run import Run
-
-Plant = Callable[[Path], None]
 
 
 def edit(old: str, new: str) -> Plant:
@@ -33,28 +28,6 @@ def edit(old: str, new: str) -> Plant:
     return plant
 
 
-def scale_of(scope: str, by: float) -> Plant:
-    """The constants that the first node of a module takes, multiplied."""
-
-    def plant(folder: Path) -> None:
-        path = folder / "model.onnx"
-        model = onnx.load(path)
-        values = {value.name: value for value in model.graph.initializer}
-        for node in model.graph.node:
-            scopes = "".join(item.value for item in node.metadata_props)
-            taken = [name for name in node.input if name in values]
-            if f"'{scope}'" in scopes and taken:
-                for name in taken:
-                    changed = numpy_helper.to_array(values[name]) * np.float32(by)
-                    values[name].CopyFrom(numpy_helper.from_array(changed, name))
-                break
-        else:
-            raise AssertionError(scope)
-        onnx.save(model, path)
-
-    return plant
-
-
 def permute_classes(folder: Path) -> None:
     """Class names in another order than the outputs."""
     path = folder / "model.onnx"
@@ -64,20 +37,6 @@ def permute_classes(folder: Path) -> None:
             content = json.loads(item.value)
             content["class_names"] = content["class_names"][1:] + content["class_names"][:1]
             item.value = json.dumps(content)
-    onnx.save(model, path)
-
-
-def heat(folder: Path) -> None:
-    """Probabilities of logits that were multiplied on the way."""
-    path = folder / "model.onnx"
-    model = onnx.load(path)
-    (last,) = [node for node in model.graph.node if node.op_type == "Softmax"]
-    model.graph.initializer.append(numpy_helper.from_array(np.float32(3.0), "heat"))
-    place = list(model.graph.node).index(last)
-    model.graph.node.insert(
-        place, onnx.helper.make_node("Mul", [last.input[0], "heat"], ["heated"], "heating")
-    )
-    last.input[0] = "heated"
     onnx.save(model, path)
 
 
@@ -104,15 +63,8 @@ PLANTS: dict[str, tuple[Plant, str]] = {
     "wrong scale of the pixels": (scale_of("normalise", 0.9), "normalise"),
     "a layer's weights": (scale_of("network.3", 1.5), "layer"),
     "classes permuted": (permute_classes, "class names"),
-    "another temperature": (heat, "probabilities"),
+    "another temperature": (heat_by(3.0), "probabilities"),
 }
-
-
-def evidence_of(run: Run) -> Evidence:
-    """Odd images that show every one of the mismatches."""
-    wanted = ("turn 6.jpg", "cmyk.jpg", "clear palette.png", "large.jpg", "tall.png", "wide.jpg")
-    files = dict(make_odd_files())
-    return Evidence([(name, files[name]) for name in wanted], 0, None, ())
 
 
 @pytest.mark.parametrize("name", PLANTS)

@@ -29,7 +29,7 @@ from torchloupe.deploy.artefact.folder import (
     refuse_foreign,
 )
 from torchloupe.deploy.artefact.graph import is_resized_inside
-from torchloupe.deploy.artefact.parity import FP32_TOLERANCE, Parity, measure
+from torchloupe.deploy.artefact.parity import Parity, Tolerance, measure
 from torchloupe.deploy.artefact.quantised import Price, find_price, quantise, refuse_price
 from torchloupe.deploy.artefact.sessions import open_session, require
 from torchloupe.deploy.artefact.stages import name_stage
@@ -42,11 +42,15 @@ from torchloupe.trained.run import Run, open_run
 PRECISIONS = ("fp32", "fp16", "int8")
 INPUTS = ("any", "fixed")
 FILES = 1000  # of the validation split that are compared
+NO_PROOF = (
+    "the run gives all compared images nearly the same logits: that the artefact does so too says "
+    "little about what it makes of others"
+)
 MAX_DROP = 0.5  # percentage points of accuracy that fewer bits may cost
-TOLERANCES = {  # of a probability, and the least fraction of equal classes
-    "fp32": (FP32_TOLERANCE, 1.0),
-    "fp16": (0.05, 0.98),
-    "int8": (1.0, 0.0),  # judged by its accuracy alone
+TOLERANCES = {
+    "fp32": Tolerance(),
+    "fp16": Tolerance(0.05, 0.98, 0.05),
+    "int8": Tolerance(1.0, 0.0, 1e6),  # judged by its accuracy alone
 }
 
 
@@ -154,6 +158,8 @@ def _write(
         return _without(facts, "contract")
     write_predict(place, order.to)
     parity = prove(place, run, evidence, facts)
+    if not parity.tells:
+        facts["notes"].append(NO_PROOF)
     if order.precision != "fp32":
         facts |= {"precision": order.precision, "parity_fp32": parity.as_dict()}
         price = _reduce(place, run, evidence, facts)
@@ -188,16 +194,15 @@ def _facts(run: Run, order: Order, evidence: Evidence) -> dict[str, Any]:
 
 def prove(place: Path, run: Run, evidence: Evidence, facts: Mapping[str, Any]) -> Parity:
     """The parity of the artefact in `place`; CheckpointError with image and stage if it is bad."""
-    tolerance, least = TOLERANCES[facts["precision"]]
+    tolerance = TOLERANCES[facts["precision"]]
     parity = measure(
         place,
         evidence.cases,
         run.contract,
-        run.probabilities,
+        run.logits,
         real=evidence.real,
         facts=facts,
         tolerance=tolerance,
-        least_agreement=least,
     )
     if parity.holds:
         return parity
@@ -210,7 +215,9 @@ def prove(place: Path, run: Run, evidence: Evidence, facts: Mapping[str, Any]) -
     raise CheckpointError(
         f"the artefact differs from the run: {100 * parity.agreement:.2f} % of {parity.compared:,} "
         f"images have the same class, the largest difference of a probability is {gap:.1e} "
-        f"(allowed {tolerance:.0e}), at {printable(name)}; they part at the stage {stage}",
+        f"(allowed {tolerance.probability:.0e}) and of a logit {parity.logits.largest:.1e} (images "
+        f"change it by {parity.logits.spread:.1e}), at {printable(name)}; they part at the stage "
+        f"{stage}",
         "no artefact was written; --to safetensors exports the weights without a graph",
     )
 

@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from torchloupe.data.contract import Contract
 from torchloupe.deploy.artefact.fresh import Said, ask
 from torchloupe.errors import CheckpointError, DataError, printable
+from torchloupe.evaluation.agreement import LogitGap, find_gap
+from torchloupe.evaluation.inference import to_probabilities
 from torchloupe.trained.prediction import PREDICT_BATCH
 
 FP32_TOLERANCE = 1e-4  # of a probability
@@ -21,11 +24,22 @@ Classify = Callable[[NDArray[Any]], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
+class Tolerance:
+    """How far an artefact may be from its run: probabilities, the fraction of equal classes, and
+    logits as a share of what images change in them."""
+
+    probability: float = FP32_TOLERANCE
+    agreement: float = 1.0
+    logits: float = 1e-3
+
+
+@dataclass(frozen=True)
 class Parity:
     """How the artefact agrees with the run.
 
     `compared` images, of which `files` are real ones; `refused` could not be read by the run and
-    were left out. Differences are of probabilities: as predict.py resizes, and in the graph.
+    were left out. Differences are of probabilities: as predict.py resizes, and in the graph;
+    `logits` has the larger one of both.
     """
 
     compared: int
@@ -35,8 +49,8 @@ class Parity:
     ties: int
     largest_difference: float
     largest_in_graph: float | None
-    tolerance: float
-    least_agreement: float
+    logits: LogitGap
+    tolerance: Tolerance
     worst: str
     worst_row: int
     torch_free: bool
@@ -49,12 +63,22 @@ class Parity:
     @property
     def holds(self) -> bool:
         """Whether all is within the tolerance."""
-        largest = max(self.largest_difference, self.largest_in_graph or 0.0)
-        return largest <= self.tolerance and self.agreement >= self.least_agreement
+        largest, allowed = (
+            max(self.largest_difference, self.largest_in_graph or 0.0),
+            self.tolerance,
+        )
+        is_close = largest <= allowed.probability and self.logits.is_within(allowed.logits)
+        return is_close and self.agreement >= allowed.agreement
+
+    @property
+    def tells(self) -> bool:
+        """Whether the run's logits differ between images: if not, any graph agrees with them."""
+        return self.logits.tells(self.tolerance.logits)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for export.json."""
-        return {**asdict(self), "agreement": self.agreement, "holds": self.holds}
+        own = {"agreement": self.agreement, "holds": self.holds, "tells": self.tells}
+        return {**asdict(self), **own}
 
 
 def measure(
@@ -65,15 +89,16 @@ def measure(
     *,
     real: int,
     facts: Mapping[str, Any],
-    tolerance: float = FP32_TOLERANCE,
-    least_agreement: float = 1.0,
+    tolerance: Tolerance = Tolerance(),
 ) -> Parity:
-    """Compare the artefact in `folder` with `classify`, the run on decoded pixels, for all cases.
+    """Compare the artefact in `folder` with `classify`, the run's logits [B, K] of decoded pixels,
+    for all cases.
 
     The first `real` cases are real files. Raises CheckpointError where the artefact can't read
     what the run reads, and where torch or torchloupe were loaded.
     """
-    wanted = _ask_run(cases, contract, classify)
+    logits = _ask_run(cases, contract, classify)
+    wanted = {number: _shares(row, contract) for number, row in logits.items()}
     if not wanted:
         raise CheckpointError("there is no image to prove the artefact on", "give image files")
     allowed = ("torch",) if facts["to"] == "pt2" else ()
@@ -95,7 +120,7 @@ def measure(
         if len(rows) > 2:
             inside.append(_largest(rows[2], row))
     numbers = list(wanted)
-    worst = _worst(numbers, differences, said, wanted, contract)
+    worst = _worst(numbers, said, wanted, logits, contract)
     return Parity(
         compared=len(wanted),
         files=sum(number < real for number in wanted),
@@ -104,8 +129,8 @@ def measure(
         ties=int(ties),
         largest_difference=float(max(differences)),
         largest_in_graph=float(max(inside)) if inside else None,
+        logits=_gap_of(said, logits),
         tolerance=tolerance,
-        least_agreement=least_agreement,
         worst=cases[worst][0],
         worst_row=worst,
         torch_free=not said.loaded,
@@ -115,7 +140,7 @@ def measure(
 def _ask_run(
     cases: Sequence[Case], contract: Contract, classify: Classify
 ) -> dict[int, NDArray[np.float32]]:
-    """The probabilities of each case that the run can read, by its number."""
+    """The logits of each case that the run can read, by its number."""
     wanted: dict[int, NDArray[np.float32]] = {}
     for start in range(0, len(cases), PREDICT_BATCH):
         decoded: dict[int, NDArray[Any]] = {}
@@ -134,24 +159,51 @@ def _largest(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
     return float(gap) if np.isfinite(gap) else float("inf")
 
 
+def _shares(logits: NDArray[np.float32], contract: Contract) -> NDArray[np.float32]:
+    """The probabilities [K] of logits [K], as the run gives them."""
+    row = torch.from_numpy(logits)[None]
+    shares = to_probabilities(row, contract.multi_label, contract.temperature)
+    found: NDArray[np.float32] = shares[0].numpy()
+    return found
+
+
+def _gap_of(said: Said, logits: Mapping[int, NDArray[np.float32]]) -> LogitGap:
+    """The gap of the artefact's logits, of whichever resize is worse, to the run's."""
+    wanted = np.stack(list(logits.values()))
+    gaps = []
+    for place in (1, 3):
+        rows = {n: said.rows[n][place] for n in logits if len(said.rows[n]) > place}
+        if rows:
+            found = np.stack([rows.get(n, logits[n]) for n in logits])
+            gaps.append(find_gap(found, wanted))
+    return max(gaps, key=lambda gap: gap.largest)
+
+
 def _worst(
     numbers: Sequence[int],
-    differences: Sequence[float],
     said: Said,
     wanted: Mapping[int, NDArray[np.float32]],
+    logits: Mapping[int, NDArray[np.float32]],
     contract: Contract,
 ) -> int:
-    """The image that differs most, one of another class before all others."""
+    """The image that differs most: of another class first, then by probabilities or by logits,
+    each as a share of what it is at most."""
+    gaps = {
+        n: tuple(
+            min(max(_largest(row, right[n]) for row in said.rows[n][kind::2]), 1e30)
+            for kind, right in enumerate((wanted, logits))
+        )
+        for n in numbers
+    }
+    most = [max(*(gap[kind] for gap in gaps.values()), 1e-30) for kind in (0, 1)]
 
-    def badness(place: int) -> tuple[bool, float]:
-        number = numbers[place]
-        rows = said.rows[number]
-        inside = _largest(rows[2], wanted[number]) if len(rows) > 2 else 0.0
+    def badness(number: int) -> tuple[bool, float]:
+        share, score = gaps[number]
         label = _label(wanted[number], contract.class_names, multi_label=contract.multi_label)
-        gap = max(differences[place], inside)
-        return said.labels[number] != label and gap > TIE, gap
+        is_other = said.labels[number] != label and share > TIE
+        return is_other, share / most[0] + score / most[1]
 
-    return numbers[max(range(len(numbers)), key=badness)]
+    return max(numbers, key=badness)
 
 
 def _label(row: NDArray[np.float32], names: Sequence[str], *, multi_label: bool) -> str:
