@@ -13,6 +13,7 @@ from servers import TOKEN, Served, encode
 
 import torchloupe as loupe
 from torchloupe.deploy.serving.application import make_application
+from torchloupe.deploy.serving.folded import fold_run
 from torchloupe.deploy.serving.limits import Limits
 from torchloupe.deploy.serving.server import ServerOptions, bind, make_server, warm_up
 from torchloupe.deploy.serving.service import Service
@@ -36,7 +37,7 @@ def digit() -> bytes:
 @pytest.fixture(scope="session")
 def start(run: Run) -> Iterator[Callable[..., Served]]:
     """Starts servers within `limits`; what they serve may be given. All end with the session."""
-    ends, warmed = [], warm_up(run)
+    ends, warmed = [], fold_run(run) or warm_up(run)
 
     def begin(limits: Limits | None = None, served: Any = None) -> Served:
         limits = limits or Limits()

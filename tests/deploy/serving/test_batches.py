@@ -1,6 +1,7 @@
 """Batches of what comes at the same time, and errors that stay with the image that has them."""
 
 import asyncio
+import threading
 from typing import Any
 
 import numpy as np
@@ -90,3 +91,70 @@ def test_images_of_another_address_need_not_wait_behind_many() -> None:
 
     asyncio.run(ask())
     assert seen == [1, 9, 2, 3, 4, 5]
+
+
+def test_where_several_clients_wait_a_batch_is_one_turn_of_each() -> None:
+    seen: list[list[int]] = []
+
+    def note(pixels: NDArray[Any]) -> NDArray[np.float32]:
+        seen.append([int(image[0, 0, 0]) for image in pixels])
+        return sums(pixels)
+
+    async def ask() -> None:
+        clients = ["many", "few"]
+        batches = Batches(note, most=16, wait_seconds=0.0, addresses=lambda: len(clients))
+        sent = [("many", value) for value in range(1, 8)] + [("few", 9)]
+        images = [(np.full((2, 2, 1), v, dtype=np.uint8), address) for address, v in sent]
+        rows = [asyncio.create_task(batches.classify(*one)) for one in images]
+        await asyncio.sleep(0)
+        running = asyncio.create_task(batches.run())
+        await rows[-1]
+        clients.pop()
+        await asyncio.gather(*rows)
+        running.cancel()
+        batches.close()
+
+    asyncio.run(ask())
+    assert seen[0] == [1, 9]
+    assert [value for batch in seen for value in batch] == [1, 9, 2, 3, 4, 5, 6, 7]
+    assert max(map(len, seen)) > 2  # one client alone has large batches
+
+
+def test_two_threads_work_at_once_and_share_what_waits() -> None:
+    both, sizes = threading.Barrier(2, timeout=30), []
+
+    def meet(pixels: NDArray[Any]) -> NDArray[np.float32]:
+        both.wait()  # no batch ends before another one is in progress
+        return sums(pixels)
+
+    async def ask() -> list[float]:
+        batches = Batches(meet, most=16, wait_seconds=0.0, threads=2, count=sizes.append)
+        images = [np.full((2, 2, 1), value, dtype=np.uint8) for value in range(8)]
+        running = asyncio.create_task(batches.run())
+        await asyncio.sleep(0)  # both wait
+        rows = await asyncio.gather(*map(batches.classify, images))
+        running.cancel()
+        batches.close()
+        return [float(row[0]) for row in rows]
+
+    assert asyncio.run(ask()) == [4.0 * value for value in range(8)]
+    assert sizes == [4, 4]
+
+
+def test_what_goes_alone_meets_no_other_of_its_kind() -> None:
+    inside: list[int] = []
+
+    def look() -> int:
+        inside.append(1)
+        most = len(inside)
+        threading.Event().wait(0.02)
+        inside.pop()
+        return most
+
+    async def ask() -> list[int]:
+        batches = Batches(sums, most=16, wait_seconds=0.0, threads=2)
+        found = await asyncio.gather(*(batches.alone(look) for _ in range(4)))
+        batches.close()
+        return found
+
+    assert asyncio.run(ask()) == [1, 1, 1, 1]

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 import torchloupe as loupe
 from torchloupe.deploy.serving.folded import CLOSE, FoldedRun, fold_run, make_trial_pixels
-from torchloupe.deploy.serving.server import warm_up
 from torchloupe.trained.outputs import precision_of
 from torchloupe.trained.run import Run, open_run
 
@@ -65,8 +64,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.fixture(scope="module")
 def folded(run: Run) -> FoldedRun:
-    found = warm_up(opened(run.folder))
-    assert isinstance(found, FoldedRun)
+    found = fold_run(opened(run.folder))
+    assert found is not None
     return found
 
 

@@ -1,24 +1,28 @@
 """A run as a server computes it on a CPU: the same function of an image in fewer operations.
 
-BatchNorms are folded into the convolutions before them, weights are in channels_last, and images
-go through the network a few at a time, so that they stay in the CPU's caches. Probabilities differ
-from those of `loupe predict` by rounding, at most CLOSE; this is tried before a run is so served.
+Convolutions are fused with their padding, BatchNorm and activation, or at least with the BatchNorm,
+and images go through the network a few at a time, so that they stay in the CPU's caches.
+Probabilities differ from those of `loupe predict` by rounding, at most CLOSE; this is tried, on
+logits too, before a run is so served.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import fx, nn
+from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from torchloupe.data.contract import Contract
+from torchloupe.evaluation.agreement import find_gap
 from torchloupe.evaluation.inference import (
     BATCH_MULTIPLE,
     LARGE_IMAGE,
     eval_mode,
+    fill_rows,
     find_equal_sizes,
     forward,
     to_probabilities,
@@ -26,15 +30,22 @@ from torchloupe.evaluation.inference import (
 from torchloupe.hardware.layout import crashes_in_channels_last
 from torchloupe.hardware.precision import Precision
 from torchloupe.model.folding import fold_norms
+from torchloupe.model.fusing import FusedConvolution, fuse_convolutions
 from torchloupe.report.look import Look
 from torchloupe.trained.outputs import precision_of
 from torchloupe.trained.run import Run
 
 CLOSE = 1e-5  # largest difference of a probability from that of `loupe predict`
+LOGITS_CLOSE = 1e-3  # of logits, as a share of what images change in them
+KNOWN = ("torch.", "torchloupe.", "torchvision.", "timm.")  # take one path for all images
+Fold = Callable[[nn.Module, Tensor], nn.Module]
 
 
 class FoldedRun:
-    """What `fold_run` makes of a run: its classes, its probabilities, and where it looks."""
+    """What `fold_run` makes of a run: its classes, its probabilities, and where it looks.
+
+    Several threads may ask for probabilities at once.
+    """
 
     def __init__(self, run: Run, network: nn.Module, sizes: tuple[int, ...]) -> None:
         self.run = run
@@ -51,16 +62,23 @@ class FoldedRun:
     def probabilities(self, pixels: NDArray[Any]) -> NDArray[np.float32]:
         """Class probabilities [B, K] of decoded images [B, H, W, C]; alone or with others an image
         gets the same bits."""
+        shares = to_probabilities(
+            torch.from_numpy(self.logits(pixels)),
+            self.contract.multi_label,
+            self.contract.temperature,
+        )
+        rows: NDArray[np.float32] = shares.numpy()
+        return rows
+
+    def logits(self, pixels: NDArray[Any]) -> NDArray[np.float32]:
+        """Logits [B, K] of decoded images [B, H, W, C], not divided by the temperature."""
         found = []
         with eval_mode(self._network):
             for start in range(0, len(pixels), BATCH_MULTIPLE):
                 piece = torch.from_numpy(pixels[start : start + BATCH_MULTIPLE])
                 images = self.contract.normalise(piece)
                 found.append(forward(self._network, images, self._precision, sizes=self._sizes))
-        shares = to_probabilities(
-            torch.cat(found), self.contract.multi_label, self.contract.temperature
-        )
-        rows: NDArray[np.float32] = shares.numpy()
+        rows: NDArray[np.float32] = torch.cat(found).numpy()
         return rows
 
     def look(self, image: Any) -> Look:
@@ -69,9 +87,9 @@ class FoldedRun:
 
 
 def fold_run(run: Run) -> FoldedRun | None:
-    """The run with its BatchNorms folded; None where that is not possible or not the same.
+    """The run with its convolutions fused; None where that is not possible or not the same.
 
-    On a CPU and in float32 only: elsewhere folding gains little, or rounding more than CLOSE.
+    On a CPU and in float32 only: elsewhere it gains little, or rounding is more than CLOSE.
     """
     contract = run.contract
     is_large = math.prod((*contract.size, contract.channels)) >= LARGE_IMAGE
@@ -79,16 +97,23 @@ def fold_run(run: Run) -> FoldedRun | None:
         return None
     if is_large or not _has_one_path(run) or crashes_in_channels_last(run.model):
         return None
-    pixels = make_trial_pixels(contract)
-    images = contract.normalise(torch.from_numpy(pixels))
+    return _fold_by(fuse_convolutions, run) or _fold_by(fold_norms, run)
+
+
+def _fold_by(fold: Fold, run: Run) -> FoldedRun | None:
+    """What one way makes of the run; None where it makes nothing, or not the same."""
+    pixels = make_trial_pixels(run.contract)
+    images = run.contract.normalise(torch.from_numpy(pixels))
+    precision = Precision("fp32", run.device)
     try:
-        network = fold_norms(run.model, images).to(memory_format=torch.channels_last)
-        if _count_norms(network) == _count_norms(run.model):
+        network = fold(run.model, images).to(memory_format=torch.channels_last)
+        if _count_layers(network) == _count_layers(run.model):
             return None
+        fill_rows(network)  # for good: a context would meet that of another thread
         with eval_mode(network):
-            sizes = find_equal_sizes(network, images, Precision("fp32", run.device))
+            sizes = find_equal_sizes(network, images, precision)
         folded = FoldedRun(run, network, sizes)
-        is_same = _are_close(folded.probabilities(pixels), run.probabilities(pixels))
+        is_same = _are_close(folded, run, pixels)
     except Exception:  # code that needs contiguous images, or can't be copied: it stays as it is
         return None
     return folded if is_same else None
@@ -112,7 +137,7 @@ def _has_one_path(run: Run) -> bool:
 
     Of own code that is known if torch.fx can trace it: it can't where values decide.
     """
-    if type(run.model).__module__.startswith(("torchloupe.", "torchvision.", "timm.")):
+    if all(f"{type(module).__module__}.".startswith(KNOWN) for module in run.model.modules()):
         return True
     try:
         fx.symbolic_trace(run.model)
@@ -121,10 +146,18 @@ def _has_one_path(run: Run) -> bool:
     return True
 
 
-def _count_norms(network: nn.Module) -> int:
-    return sum(isinstance(module, _BatchNorm) for module in network.modules())
+def _count_layers(network: nn.Module) -> tuple[int, int]:
+    """How many BatchNorms and how many fused convolutions there are."""
+    kinds = (_BatchNorm, FusedConvolution)
+    norms, fused = (sum(isinstance(m, kind) for m in network.modules()) for kind in kinds)
+    return norms, fused
 
 
-def _are_close(found: NDArray[np.float32], wanted: NDArray[np.float32]) -> bool:
+def _are_close(folded: FoldedRun, run: Run, pixels: NDArray[Any]) -> bool:
+    """Whether both say the same of these images, and would not say it of any others."""
+    found, wanted = folded.probabilities(pixels), run.probabilities(pixels)
     is_same_class = np.array_equal(found.argmax(axis=1), wanted.argmax(axis=1))
-    return is_same_class and float(np.abs(found - wanted).max()) <= CLOSE
+    if not is_same_class or not float(np.abs(found - wanted).max()) <= CLOSE:
+        return False
+    gap = find_gap(folded.logits(pixels), run.logits(pixels))
+    return gap.is_within(LOGITS_CLOSE) and gap.tells(LOGITS_CLOSE)

@@ -12,6 +12,8 @@ class Limits:
     """Bounds of one worker; memory stays below about `held_bytes` and a few decoded images."""
 
     body_bytes: int = 32 * MEBIBYTE  # of a request
+    body_at_once: int = MEBIBYTE  # of a body, read as fast as it comes; the rest ...
+    body_bytes_per_second: int = 16 * MEBIBYTE  # ... no faster than this
     images: int = 64  # in a request
     pixels: int = 50 * 10**6  # of an image, before it is resized
     waiting: int = 256  # images that are decoded, wait or are classified
@@ -21,6 +23,7 @@ class Limits:
     decode_seconds: float = 10.0  # for an image to be decoded, its wait for a thread included
     drain_seconds: float = 25.0  # for requests in flight, after SIGTERM
     connections: int = 1000  # open at a time; of more the one that is idle longest is closed
+    refusals_per_second: float = 50.0  # of an address; beyond them it waits unread for its turn
     header_bytes: int = 32 * 1024  # of all headers of a request
     batch: int = 64  # images classified at once on a GPU
     batch_on_cpu: int = 16  # and on a CPU, where more gain nothing and others wait for them
@@ -56,6 +59,11 @@ class Share:
         self.most = most
         self.total = 0
         self._held: Counter[str] = Counter()
+
+    @property
+    def addresses(self) -> int:
+        """How many hold some of it."""
+        return len(self._held)
 
     def has_room(self, count: int, address: str) -> bool:
         """Whether this address may have `count` more."""

@@ -7,7 +7,6 @@ where one died.
 import math
 import multiprocessing
 import multiprocessing.connection
-import os
 import resource
 import secrets
 import socket
@@ -36,6 +35,8 @@ from torchloupe.trained.run import Run
 NO_TOKEN = "none"  # says that no token is wanted
 BACKLOG = 1024  # connections that wait to be taken
 AT_ONCE = 8  # of them are taken before the server does something else
+MODEL_THREADS = 4  # at most, each with its share of the cores: a lone image still has a quarter
+SWITCH_SECONDS = 0.001  # so long a thread may hold the interpreter while others wait for it
 _RESTART_SECONDS = 1.0
 _FAILED = 6  # exit code of a worker that can't open the run
 _SPARE_FILES = 100  # descriptors of a process besides its connections
@@ -81,6 +82,7 @@ def serve(options: ServerOptions, say: Any = None) -> None:
     is taken.
     """
     options = settle(options)
+    sys.setswitchinterval(SWITCH_SECONDS)
     listening = bind(options.host, options.port)
     try:
         if options.workers == 1:
@@ -123,6 +125,7 @@ def run_workers(options: ServerOptions, listening: socket.socket) -> None:
 
 def run_worker(options: ServerOptions, listening: socket.socket) -> None:
     """One of several workers, in a process of its own."""
+    sys.setswitchinterval(SWITCH_SECONDS)
     try:
         application = make_worker(options)
     except LoupeError as error:
@@ -133,27 +136,29 @@ def run_worker(options: ServerOptions, listening: socket.socket) -> None:
 
 def make_worker(options: ServerOptions) -> Guard:
     """The application of a worker: the run or export opened, and warmed up by one batch."""
-    if options.workers > 1:
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // options.workers))
+    cores = max(1, torch.get_num_threads() // options.workers)
     served: Served = open_trained(
         options.run, model=options.model, trust_code=options.trust_code, device=options.device
     )
-    service = Service(warm_up(served), _within_files(options.limits))
+    threads = min(cores, MODEL_THREADS)
+    torch.set_num_threads(max(1, cores // threads))
+    folded = fold_run(served) if isinstance(served, Run) else None
+    if folded is None:
+        threads = 1
+        torch.set_num_threads(cores)
+    service = Service(folded or warm_up(served), _within_files(options.limits), threads)
+    if folded is not None:
+        service.batches.warm_up(make_trial_pixels(folded.contract))
     return make_application(service, host=options.host, token=options.token)
 
 
 def warm_up(served: Served) -> Served:
     """What is served, warmed up: so that the first request need not wait for what happens once.
 
-    Of a run on a CPU that is its network with BatchNorms folded, where it has some; of any run
-    also trials of which small batches give the bits of large ones, so that a lone image need not
-    be computed 16 times.
+    Of a run also trials of which small batches give the bits of large ones, so that a lone image
+    need not be computed 16 times.
     """
     contract = served.contract
-    if isinstance(served, Run):
-        folded = fold_run(served)
-        if folded is not None:
-            return folded
     pixels = make_trial_pixels(contract)
     served.probabilities(pixels[:1])
     if isinstance(served, Run) and math.prod(pixels.shape[1:]) < LARGE_IMAGE:

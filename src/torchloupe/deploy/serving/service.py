@@ -40,9 +40,9 @@ class Served(Protocol):
 
 
 class Service:
-    """One worker's model, threads and counts."""
+    """One worker's model, threads and counts; so many `model_threads` use the model at once."""
 
-    def __init__(self, served: Served, limits: Limits) -> None:
+    def __init__(self, served: Served, limits: Limits, model_threads: int = 1) -> None:
         self.served = served
         self.limits = limits
         self.counts = Counts()
@@ -50,11 +50,14 @@ class Service:
         threads = usable_cores()
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
         self.decoding = Turns(2 * threads)  # so many that no thread waits for the next image
+        is_on_cpu = _is_on_cpu(served)
         self.batches = Batches(
             served.probabilities,
-            most=limits.batch_on_cpu if _is_on_cpu(served) else limits.batch,
+            most=limits.batch_on_cpu if is_on_cpu else limits.batch,
             wait_seconds=limits.batch_seconds,
+            threads=model_threads,
             count=self.counts.batches.add,
+            addresses=lambda: self.load.images.addresses if is_on_cpu else 1,
         )
 
     async def in_pool(self, function: Any, *arguments: Any) -> Any:
