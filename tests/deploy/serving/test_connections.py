@@ -10,6 +10,7 @@ import httpx
 import pytest
 from servers import TOKEN, Served
 
+from torchloupe.deploy.serving import connections
 from torchloupe.deploy.serving.connections import Doorkeeper
 from torchloupe.deploy.serving.guard import LINGER_BYTES
 from torchloupe.deploy.serving.limits import Limits
@@ -158,6 +159,48 @@ def test_a_request_that_waits_to_be_read_is_not_closed_as_idle() -> None:
 def test_the_address_with_most_connections_makes_room() -> None:
     assert enter_all("habbbbb", 4) == [True, True, False, False, False, True, True]
     assert enter_all("bbbh", 3) == [False, True, True, True]
+
+
+def ask_without_token(server: Served, connection: socket.socket) -> bytes:
+    """The answer to a request that is refused."""
+    connection.sendall(f"GET /classes HTTP/1.1\r\nHost: {server.host}\r\n\r\n".encode())
+    return read_all(connection)
+
+
+def test_refusals_of_an_address_come_at_a_pace_and_others_are_served(
+    start: Callable[..., Served], digit: bytes
+) -> None:
+    server = start(Limits(refusals_per_second=5))
+    begin = time.monotonic()
+    for _ in range(8):
+        with connect_from("127.0.0.2", server) as refused:
+            assert status_of(ask_without_token(server, refused)).startswith("HTTP/1.1 401")
+    # Five at once; then each connection and each refusal takes a turn of 0.2 s.
+    assert time.monotonic() - begin > 0.3
+    assert server.client.post("/predict", content=digit).status_code == 200
+
+
+def test_who_would_wait_too_long_is_turned_away_unread(
+    start: Callable[..., Served], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "HELD_SECONDS", 0.5)
+    server = start(Limits(refusals_per_second=0.2))
+    answers = []
+    for _ in range(20):  # on a slow machine a turn may be due before the next one comes
+        with connect_from("127.0.0.2", server) as refused:
+            answers.append(ask_without_token(server, refused))
+        if status_of(answers[-1]).startswith("HTTP/1.1 503"):
+            break
+    assert status_of(answers[0]).startswith("HTTP/1.1 401")
+    assert b"Retry-After: 1\r\n" in answers[-1]
+
+
+def connect_from(address: str, server: Served) -> socket.socket:
+    """A connection from another address of this machine."""
+    try:
+        return socket.create_connection(("127.0.0.1", server.port), 60, (address, 0))
+    except OSError:
+        pytest.skip(f"this machine has no {address}")
 
 
 def test_few_connections_are_taken_before_others_are_served(start: Callable[..., Served]) -> None:

@@ -33,6 +33,8 @@ async def receive_body(request: Request, load: Load, address: str) -> bytes:
                 load.body_bytes.take(len(part), address)
                 size += len(part)
                 parts.append(part)
+                if size > limits.body_at_once:  # more of it must not keep others waiting
+                    await asyncio.sleep(len(part) / limits.body_bytes_per_second)
     except TimeoutError:
         load.body_bytes.give_back(size, address)
         raise RefusalError(

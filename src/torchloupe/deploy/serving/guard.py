@@ -23,8 +23,9 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 OPEN = frozenset({"/", "/page.js", "/page.css", "/healthz", "/readyz"})  # without the token
-LINGER_SECONDS = 2.0  # in which the rest of a refused body is read, ...
-LINGER_BYTES = 64 * 2**20  # ... and how much of it
+LINGER_SECONDS = 5.0  # in which the rest of a refused body is read, ...
+LINGER_BYTES = 30 * 2**20  # ... and how much of it, ...
+LINGER_AT_ONCE = 2**20  # ... of which this much as fast as it comes
 _HEADERS = (
     (
         "content-security-policy",
@@ -83,7 +84,7 @@ class Guard:
         async def send_guarded(message: MutableMapping[str, Any]) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status = scope["state"]["status"] = message["status"]
                 own = [(name.encode(), value.encode()) for name, value in _HEADERS]
                 message["headers"] = [*message.get("headers", ()), *own]
             elif body.is_open and not message.get("more_body"):
@@ -190,12 +191,15 @@ class _IncomingBody:
         return message
 
     async def discard(self) -> None:
-        """Read to the end of the body, within bounds."""
+        """Read to the end of the body, within bounds, and no faster than needed for that."""
         size = 0
         with suppress(TimeoutError):
             async with asyncio.timeout(LINGER_SECONDS):
                 while self.is_open and size < LINGER_BYTES:
-                    size += len((await self()).get("body", b""))
+                    count = len((await self()).get("body", b""))
+                    size += count
+                    if size > LINGER_AT_ONCE:
+                        await asyncio.sleep(count * LINGER_SECONDS / LINGER_BYTES)
 
 
 async def _answer(send: Send, status: int, error: str, hint: str) -> None:
