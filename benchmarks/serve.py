@@ -14,6 +14,7 @@ other work, the processor time of a request says more than the requests per seco
 import argparse
 import asyncio
 import base64
+import contextlib
 import importlib.util
 import json
 import os
@@ -36,6 +37,7 @@ from torchloupe.system.limits import usable_cores
 COUNT = 1500
 WARM_SECONDS = 2.0
 EXPORTS = {"loupe-onnx": "onnx", "loupe-openvino": "openvino"}
+WATCHERS: dict[int, subprocess.Popen[bytes]] = {}  # by the process group that each looks after
 PEERS = {"fastapi": "fastapi", "litserve": "litserve", "litserve-same": "litserve"}
 
 
@@ -139,9 +141,11 @@ def start_server(name: str, run: Path, port: int, token: str = "none") -> subpro
     server = subprocess.Popen(
         [sys.executable, *words], stdout=quiet, stderr=quiet, start_new_session=True
     )
+    watch(server)
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         if server.poll() is not None:
+            end(server)
             raise RuntimeError(f"{name} ended with {server.returncode}; SHOW=1 shows what it said")
         if is_ready(port, "/readyz" if name.startswith("loupe") else "/health"):
             return server
@@ -161,13 +165,28 @@ def is_ready(port: int, path: str) -> bool:
 
 
 def end(server: subprocess.Popen[bytes]) -> None:
-    """End a server and the processes that it started."""
-    os.killpg(server.pid, signal.SIGTERM)
-    try:
+    """End a server and the processes that it started, also those that outlive it."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(server.pid, signal.SIGTERM)
+    with contextlib.suppress(subprocess.TimeoutExpired):
         server.wait(30)
-    except subprocess.TimeoutExpired:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(server.pid, signal.SIGKILL)
-        server.wait()
+    server.wait()
+    if watcher := WATCHERS.pop(server.pid, None):
+        watcher.kill()
+        watcher.wait()
+
+
+def watch(server: subprocess.Popen[bytes]) -> None:
+    """Have the server and its processes killed when this process ends, however it does."""
+    words = f"cat > /dev/null; kill -9 -{server.pid}"  # its input ends with this process
+    WATCHERS[server.pid] = subprocess.Popen(
+        ["sh", "-c", words],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
 
 
 def find_port() -> int:
