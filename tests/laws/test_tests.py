@@ -63,7 +63,6 @@ HELD_ELSEWHERE = {
     "deploy.artefact.evidence": ("deploy/artefact/test_exporting.py", "files that are compared"),
     "deploy.artefact.fresh": ("deploy/artefact/test_stages.py", "artefacts tried by a process"),
     "deploy.artefact.graph": ("deploy/artefact/test_exporting.py", "graphs as they are written"),
-    "deploy.artefact.parity": ("deploy/artefact/test_stages.py", "artefacts that differ"),
     "deploy.artefact.sessions": ("deploy/artefact/test_opened.py", "models in their libraries"),
     "deploy.artefact.writers": ("deploy/artefact/test_exporting.py", "kinds that are written"),
     "cli.tell": ("train/test_told.py", "running trainings are told there"),
