@@ -93,7 +93,6 @@ HELD_ELSEWHERE = {
     "trained.prediction_rows": ("cli/test_predict.py", "rows in each of the formats"),
     "data.shards.cellar": ("data/shards/test_store.py", "what a store fetches and removes"),
     "data.feeds.items": ("data/feeds/test_loader.py", "items as they come through the loader"),
-    "data.pack.decoding": ("data/pack/test_format.py", "packs as they are decoded and written"),
     "data.pack.location": ("data/pack/test_pixels.py", "where pixels go, by room"),
     "data.sources.archives": ("data/sources/test_arrays.py", "arrays in files of every kind"),
     "data.sources.labels": ("data/sources/test_tables.py", "labels as tables give them"),

@@ -6,12 +6,18 @@ import shutil
 import numpy as np
 import pytest
 
+from torchloupe.data.pack import decoding
 from torchloupe.data.pack import format as pack_module
 from torchloupe.data.pack.decoding import BadImage, Chunk
 from torchloupe.data.pack.format import FILES, PackError, PackWriter, disk_bytes, read_pack
 from torchloupe.errors import ResourceError
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (1200, 4, 4, 1), np.uint8)
+
+
+@pytest.fixture(autouse=True)
+def chunks_of_512(monkeypatch):
+    monkeypatch.setattr(decoding, "CHUNKS", 2)
 
 
 def begin(folder, chunks=3):

@@ -85,7 +85,7 @@ from torchloupe.data.pack import decoding
 from torchloupe.data.contract_choice import choose_contract
 from torchloupe.data.pack.pixels import open_pixels
 from torchloupe.data.sources import open_data
-decoding.CHUNK_ROWS = 2
+decoding.CHUNKS = 4  # of two images each
 data = open_data(sys.argv[1])
 reader = data.reader
 class Slow:
@@ -125,7 +125,7 @@ def test_build_that_was_killed_goes_on_and_ends_in_the_same_bytes(tmp_path, data
         finished = journals[0].read_bytes().splitlines() if journals else []
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    monkeypatch.setattr(decoding, "CHUNK_ROWS", 2)
+    monkeypatch.setattr(decoding, "CHUNKS", 4)
     contract, said, read = choose_contract(data), [], []
 
     class Watched:
@@ -189,7 +189,7 @@ def test_disk_that_fills_up_while_a_pack_is_written_leads_to_memory(tmp_path, da
 
 
 def test_interrupted_build_keeps_what_is_finished(tmp_path, data, monkeypatch):
-    monkeypatch.setattr(decoding, "CHUNK_ROWS", 2)
+    monkeypatch.setattr(decoding, "CHUNKS", 4)
     contract = choose_contract(data)
 
     def interrupt(done, total):
@@ -240,11 +240,11 @@ def test_large_pack_that_is_damaged_stops_the_work_and_is_built_again(tmp_path, 
     flip(packs_in(tmp_path / "cache")[0] / "pixels.bin")
     pixels = open_pixels(data, contract, cache_folder=tmp_path / "cache")
     assert pixels.notes == ()
-    with pytest.raises(ResourceError, match=r"is damaged: images from 0 on") as caught:
+    with pytest.raises(ResourceError, match=r"is damaged: images from 7 on") as caught:
         pixels.gather(np.arange(8))
     assert "the pack is then built again" in caught.value.hint
     pixels = open_pixels(data, contract, cache_folder=tmp_path / "cache")
-    assert "was damaged and is built again: images from 0 on" in pixels.notes[0]
+    assert "was damaged and is built again: images from 7 on" in pixels.notes[0]
     assert (pixels.gather(np.arange(8)) == before).all()
 
 
@@ -277,7 +277,7 @@ def test_pack_that_is_there_needs_no_room_and_one_begun_only_the_rest(tmp_path, 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="signals")
 def test_build_that_is_killed_again_and_again_ends_in_the_same_bytes(tmp_path, data, monkeypatch):
-    monkeypatch.setattr(decoding, "CHUNK_ROWS", 2)
+    monkeypatch.setattr(decoding, "CHUNKS", 4)
     straight = open_pixels(data, choose_contract(data), cache_folder=tmp_path / "other")
     for delay in np.random.default_rng(0).uniform(0, 0.2, 20):
         process = build(tmp_path, 0.1)

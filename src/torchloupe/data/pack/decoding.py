@@ -27,6 +27,7 @@ HUNG_SECONDS = 25.0  # without a single image
 POLL_SECONDS = 0.1
 CHUNK_BYTES = 8 * 2**20
 CHUNK_ROWS = 512
+CHUNKS = 128  # at least, in a set of as many images: what remains for one core at the end is little
 
 Progress = Callable[[int, int], None]
 _KINDS = (  # words in a reason, and the kind that they stand for
@@ -79,9 +80,12 @@ def thread_count() -> int:
     return min(MAX_THREADS, usable_cores())
 
 
-def rows_per_chunk(row_bytes: int) -> int:
-    """How many images are decoded and written at a time: a power of two."""
-    most = max(1, min(CHUNK_ROWS, CHUNK_BYTES // max(1, row_bytes)))
+def rows_per_chunk(row_bytes: int, count: int = CHUNKS * CHUNK_ROWS) -> int:
+    """How many of `count` images are decoded and written at a time: a power of two.
+
+    It depends on the set alone, never on the machine, so that any machine continues a pack.
+    """
+    most = max(1, min(CHUNK_ROWS, CHUNK_BYTES // max(1, row_bytes), count // CHUNKS))
     return 1 << (most.bit_length() - 1)
 
 
@@ -112,7 +116,7 @@ class Decoding:
         self.shape = (len(data.samples), *contract.size, contract.channels)
         self.row_bytes = int(np.prod(self.shape[1:])) * np.dtype(contract.dtype).itemsize
         self.total_bytes = self.row_bytes * len(data.samples)
-        self.chunk_rows = rows_per_chunk(self.row_bytes)
+        self.chunk_rows = rows_per_chunk(self.row_bytes, self.shape[0])
         self.announce = announce or (lambda _: None)
         self._progress = progress
         self._stop = threading.Event()

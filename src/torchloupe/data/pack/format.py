@@ -91,7 +91,7 @@ class PackWriter:
         self.shape = shape
         self.dtype = np.dtype(dtype)
         self.row_bytes = int(np.prod(shape[1:])) * self.dtype.itemsize
-        self.chunk_rows = rows_per_chunk(self.row_bytes)
+        self.chunk_rows = rows_per_chunk(self.row_bytes, shape[0])
         self.block_rows = min(self.chunk_rows, rows_per_block(self.row_bytes))
         self._digests: dict[int, bytes] = {}
         self.kept: tuple[Chunk, ...] = ()
