@@ -128,8 +128,8 @@ class ShardTurns:
         exchange does is estimated so, and the best of each pass is judged by its real times.
         """
         weighed = self._weights * np.stack(others)
-        weighed[-2:] *= 2  # those that come before and after
-        shift = 12 + len(order).bit_length()  # so that no sum of squares overflows
+        weighed[-2:] *= 3  # those that come before and after
+        shift = 14 + len(order).bit_length()  # so that no sum of squares overflows
 
         def cost(shared: Rows) -> Rows:
             return np.asarray(np.square(shared >> shift).sum(axis=0), dtype=np.int64)
@@ -182,7 +182,7 @@ class ShardTurns:
         """The mean time of the samples of each used shard, from the middle of the epoch on."""
         layout = self.lay_out(self._used[order])
         lengths = np.diff(self._starts, append=self._count)[layout.lane]
-        middle = (layout.begin - self._starts[layout.lane] + layout.span / 2) / lengths - 0.5
+        middle = (mean_places(layout) - self._starts[layout.lane]) / lengths - 0.5
         parts = np.rint(UNIT * middle).astype(np.int64) * layout.sizes
         place = np.empty(len(self._sizes), dtype=np.int64)
         place[self._used] = np.arange(len(self._used))
@@ -200,3 +200,25 @@ def lane_starts(count: int, lanes: int) -> Rows:
     length, more = divmod(count, lanes)
     numbers = np.arange(lanes)
     return np.asarray(numbers * length + np.minimum(numbers, more), dtype=np.int64)
+
+
+def mean_places(layout: Layout) -> Times:
+    """The mean place [P] of the samples of each piece among all, laid end to end by their times.
+
+    Near the ends of a lane more pieces overlap than elsewhere, so that places are not times. How
+    many samples come before a time is a sum of ramps, one for each piece; here is its mean over
+    the time of each piece.
+    """
+    ends = layout.begin + layout.span
+    times = np.concatenate([layout.begin, ends])
+    order = np.argsort(times, kind="stable")
+    times, steps = times[order], np.diff(times[order], append=times[order[-1]])
+    rate = layout.sizes / layout.span
+    slope = np.cumsum(np.concatenate([rate, -rate])[order])
+    before = np.concatenate([[0.0], np.cumsum(slope * steps)])[:-1]
+    area = np.concatenate([[0.0], np.cumsum((before + slope * steps / 2) * steps)])[:-1]
+    place = np.empty(len(order), dtype=np.int64)
+    place[order] = np.arange(len(order))
+    first, last = np.split(place, 2)
+    found: Times = (area[last] - area[first]) / layout.span
+    return found

@@ -137,7 +137,7 @@ class Network:
                 if failed == TRIES:
                     raise ResourceError(
                         f"{printable(address)} can't be read: {describe(error)}, {TRIES} times",
-                        "check the network, and then `loupe resume RUN`",
+                        "check the network and say it again; `loupe resume RUN` continues a run that began",
                     ) from None
                 self.repeats += 1
                 time.sleep(_drawn.uniform(pause / 2, pause))
