@@ -137,7 +137,7 @@ class Network:
                 if failed == TRIES:
                     raise ResourceError(
                         f"{printable(address)} can't be read: {describe(error)}, {TRIES} times",
-                        "check the network and say it again; `loupe resume RUN` continues a run that began",
+                        "check the network; `loupe resume RUN` continues a run that has begun",
                     ) from None
                 self.repeats += 1
                 time.sleep(_drawn.uniform(pause / 2, pause))
