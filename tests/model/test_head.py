@@ -6,7 +6,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from torchloupe.model.head import balanced_weights, fit_head
+from torchloupe.model.head import balanced_weights, find_scale, fit_head
 from torchloupe.system.counter_rng import make_keys
 
 
@@ -25,13 +25,13 @@ def test_head_is_the_logistic_regression_of_its_penalty(count, width, monkeypatc
     features, labels, keys = blobs(count=count, width=width, spread=3.0)
     features = 3 * features * torch.arange(1, width + 1) + 7  # scales and offsets differ
     head = fit_head(features, labels, keys, classes=3)
-    rows = features.flatten(0, 1).numpy()
+    rows = features.mean(dim=1).numpy()
     standard = StandardScaler().fit(rows)
     strength = 1 / (head.penalty * len(rows))
     same = LogisticRegression(C=strength, tol=1e-8, max_iter=5000)
-    same.fit(standard.transform(rows), labels.repeat_interleave(2).numpy())
-    ours = features[:, 0] @ head.weight.T + head.bias
-    theirs = same.decision_function(standard.transform(features[:, 0].numpy()))
+    same.fit(standard.transform(rows), labels.numpy())
+    ours = features.mean(dim=1) @ head.weight.T + head.bias
+    theirs = same.decision_function(standard.transform(rows))
     difference = (ours - ours.mean(1, keepdim=True)).numpy() - theirs
     assert np.abs(difference).max() < 0.01
     assert head.accuracy is not None
@@ -115,3 +115,23 @@ def test_rounding_of_a_nearly_constant_feature_is_not_made_a_feature():
     features[..., 3] = 0.25 + 1e-5 * noise
     head = fit_head(features, labels, keys, classes=3)
     assert 1e-5 * float(head.weight[:, 3].abs().max()) < 0.05  # of a logit; 0.6 without a floor
+
+
+def test_features_of_a_large_part_weigh_less_and_the_sum_is_as_without_parts():
+    features, labels, keys = blobs(width=20)
+    values = features.mean(dim=1)
+    _, plain = find_scale(values)
+    _, scale = find_scale(values, (4, 16))
+    ratio = scale / plain
+    assert torch.allclose(ratio[0] / ratio[-1], torch.tensor(16**0.25 / 4**0.25))
+    assert ratio.square().mean() == pytest.approx(1)
+    one = fit_head(features, labels, keys, classes=3)
+    other = fit_head(features, labels, keys, classes=3, parts=(4, 16))
+    shares = [head.weight[:, :4].norm() / head.weight[:, 4:].norm() for head in (one, other)]
+    assert shares[1] > 1.1 * shares[0]
+
+
+def test_images_that_are_one_and_the_same_share_a_fold_and_choose_no_penalty_by_a_copy():
+    features, labels, keys = blobs()
+    head = fit_head(features, labels, np.full_like(keys, keys[0]), classes=3)
+    assert torch.isfinite(head.weight).all()

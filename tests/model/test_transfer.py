@@ -32,6 +32,31 @@ def test_transfer_gives_a_logit_a_class_from_features_of_five_depths(lite):
     assert torch.allclose(features.square().sum(1), torch.full((2,), 5.0), atol=1e-5)
 
 
+def test_features_of_inner_channels_come_before_the_deepest(lite):
+    wide = make(options={"inner": True}).eval()
+    wide.body.load_state_dict(lite.body.state_dict())  # the same names, in the same order
+    assert list(wide.body.state_dict()) == list(lite.body.state_dict())
+    assert wide.body.parts == (40, 80, 112, 192, 240, 480, 672, 1152, 1152, 1280)
+    assert lite.body.parts == (40, 80, 112, 192, 1280)
+    with torch.inference_mode():
+        seen, same = wide.body(images()), lite.body(images())
+        inner = []
+        projection = lite.body.blocks[3][-1].conv_pwl
+        handle = projection.register_forward_pre_hook(lambda _, given: inner.append(given[0]))
+        lite.body(images())
+        handle.remove()
+    assert torch.equal(seen[:, :424], same[:, :424])
+    assert torch.equal(seen[:, -1280:], same[:, -1280:])
+    wanted = nn.functional.normalize(inner[0].mean(dim=(2, 3)))
+    assert torch.allclose(seen[:, 424 + 240 : 424 + 240 + 480], wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize(("spec", "inner"), [(LITE, 2), ("timm:resnet10t", True)])
+def test_inner_channels_are_the_installed_backbones(spec, inner):
+    with pytest.raises(UsageError, match=r"model.options.inner is .*: true, for timm:tf_eff"):
+        make(spec, options={"inner": inner})
+
+
 def test_transfer_with_two_views_takes_an_image_and_its_mirror_image_alike():
     model = make(options={"views": 2}).eval()
     with torch.inference_mode():
@@ -98,9 +123,12 @@ def test_network_without_a_linear_last_layer_is_refused():
         make("torchvision:squeezenet1_1", size=64)
 
 
-@pytest.mark.parametrize("spec", [LITE, "torchvision:resnet18", "torchvision:densenet121"])
-def test_folded_norms_change_no_output(spec):
-    body = make(spec, size=64).body.eval()
+@pytest.mark.parametrize(
+    ("spec", "options"),
+    [(LITE, {"inner": True}), ("torchvision:resnet18", {}), ("torchvision:densenet121", {})],
+)
+def test_folded_norms_change_no_output(spec, options):
+    body = make(spec, size=64, options=options).body.eval()
     for norm in (m for m in body.modules() if isinstance(m, nn.BatchNorm2d)):
         norm.running_mean.normal_(0, 0.1, generator=torch.Generator().manual_seed(1))
         norm.running_var.uniform_(0.5, 2, generator=torch.Generator().manual_seed(2))

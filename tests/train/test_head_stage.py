@@ -98,7 +98,7 @@ def test_settings_say_where_each_came_from(head):
     flat = json.dumps(found)
     assert "timm:tf_efficientnet_lite0" in flat
     assert head.config.train.strategy == "head"
-    assert head.config.model.options == {"views": 2}
+    assert head.config.model.options == {"views": 2, "inner": True}
 
 
 def test_run_is_opened_and_predicts_as_any_other(head, tmp_path):

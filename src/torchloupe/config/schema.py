@@ -11,6 +11,8 @@ from typing import Any
 
 from torchloupe.errors import UsageError, did_you_mean, printable
 
+INSTALLED = "timm:tf_efficientnet_lite0"  # the backbone whose weights come with torchloupe
+
 
 @dataclass(frozen=True)
 class DataConfig:

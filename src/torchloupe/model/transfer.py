@@ -12,11 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from torchloupe.config.schema import INSTALLED
 from torchloupe.errors import UsageError, printable
 from torchloupe.model.catalog import ZOO, make_model, without_weights
 
-LITE = "timm:tf_efficientnet_lite0"  # the backbone whose weights are installed with torchloupe
+LITE = INSTALLED
 LITE_TAPS = (2, 3, 4, 5)  # the blocks whose outputs are features too (docs/LOG.md)
+INNER_TAPS = (2, 3, 4, 5, 6)  # those whose inner channels can be features, before the projection
 DEPTH_DECAY = 0.7  # factor of the learning rate from each group of layers to the one before
 
 
@@ -64,10 +66,12 @@ class LiteBody(nn.Module):
     """timm's EfficientNet-Lite without its last layer; its features come from five depths.
 
     Global averages after the blocks LITE_TAPS and at the end, each scaled to unit length: the
-    last blocks are specific to ImageNet's classes, earlier ones are more general.
+    last blocks are specific to ImageNet's classes, earlier ones are more general. With `inner`,
+    those of the channels before the last projection of INNER_TAPS too, three times as many.
+    `parts` are the sizes of these groups; the last is the deepest.
     """
 
-    def __init__(self, network: Any) -> None:
+    def __init__(self, network: Any, *, inner: bool = False) -> None:
         super().__init__()
         self.conv_stem: nn.Module = network.conv_stem
         self.bn1: nn.Module = network.bn1
@@ -75,16 +79,52 @@ class LiteBody(nn.Module):
         self.conv_head: nn.Module = network.conv_head
         self.deepest: int = network.num_features  # how many of the features, the last, are deepest
         self.bn2: nn.Module = network.bn2
+        self.opened = INNER_TAPS if inner else ()
+        parts = [self.blocks[number][-1].conv_pwl.out_channels for number in LITE_TAPS]
+        for number in self.opened:
+            self.blocks[number][-1] = OpenBlock(self.blocks[number][-1])
+            parts.append(self.blocks[number][-1].conv_pwl.in_channels)
+        self.parts: tuple[int, ...] = (*parts, self.deepest)
 
     def forward(self, images: Tensor) -> Tensor:
         x = self.bn1(self.conv_stem(images))
-        parts = []
+        parts, opened = [], []
         for number, block in enumerate(self.blocks):
             x = block(x)
+            if number in self.opened:
+                x, inner = x
+                opened.append(inner)
             if number in LITE_TAPS:
-                parts.append(x)
-        parts.append(self.bn2(self.conv_head(x)))
-        return torch.cat([F.normalize(part.mean(dim=(2, 3))) for part in parts], dim=1)
+                parts.append(x.mean(dim=(2, 3)))
+        deepest = self.bn2(self.conv_head(x)).mean(dim=(2, 3))
+        return torch.cat([F.normalize(part) for part in (*parts, *opened, deepest)], dim=1)
+
+
+class OpenBlock(nn.Module):
+    """timm's inverted residual block; it gives the averages of its inner channels [B, E] too.
+
+    For blocks without squeeze-and-excitation, as EfficientNet-Lite has them. Layers keep their
+    names, and with them weights their place.
+    """
+
+    conv_pw: nn.Module
+    bn1: nn.Module
+    conv_dw: nn.Module
+    bn2: nn.Module
+    conv_pwl: nn.Module
+    bn3: nn.Module
+
+    def __init__(self, block: Any) -> None:
+        super().__init__()
+        self.has_skip = bool(block.has_skip)
+        for name, layer in block.named_children():
+            if not isinstance(layer, nn.Identity):
+                self.add_module(name, layer)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        inner = self.bn2(self.conv_dw(self.bn1(self.conv_pw(x))))
+        out = self.bn3(self.conv_pwl(inner))
+        return out + x if self.has_skip else out, inner.mean(dim=(2, 3))
 
 
 class PlainBody(nn.Module):
@@ -109,20 +149,26 @@ def make_transfer(
 ) -> Transfer:
     """The network `spec` (as `make_model` takes it) with a new head; its weights are random.
 
-    `options.views` is Transfer's own; all else goes to the network. UsageError for one without a
-    linear last layer.
+    `options.views` is Transfer's own, and `inner` LiteBody's; all else goes to the network.
+    UsageError for one without a linear last layer.
     """
     own = without_weights(options or {})
-    views = own.pop("views", 1)
+    views, inner = own.pop("views", 1), own.pop("inner", False)
     if views not in (1, 2):
         raise UsageError(
             f"model.options.views is {printable(views)}; an image has 1 or 2 views",
             "2 adds the mirror image",
         )
+    if inner not in (False, True) or (inner and spec != LITE):
+        raise UsageError(
+            f"model.options.inner is {printable(inner)}: true, for {LITE} only, makes features of "
+            "inner channels too",
+            "leave model.options.inner out",
+        )
     network = make_model(
         spec, in_channels=in_channels, classes=classes, image_size=image_size, options=own
     )
-    body = make_body(network, spec)
+    body = LiteBody(network, inner=bool(inner)) if spec == LITE else make_body(network)
     features = _count_features(body, in_channels, image_size)
     return Transfer(body, features, classes, int(views))
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from torchloupe.config.schema import AugmentConfig, Config
+from torchloupe.config.schema import INSTALLED, AugmentConfig, Config
 from torchloupe.config.settings import Settings
 from torchloupe.config.text import change
 from torchloupe.errors import UsageError, printable
@@ -20,6 +20,7 @@ from torchloupe.system.user_code import load_object
 HAS_FUSED = ("adam", "adamw", "sgd", "adagrad")  # optimizers of torch with a fused implementation
 SMALL_BATCH_PIXELS = 64 * 16 * 16  # pixels; smaller batches are faster in one thread
 PRETRAINED = ("head", "finetune")
+MOST_INNER = 10_000  # training images; with more, features of inner channels take gigabytes
 FINETUNE_IMAGES = 2400  # seen in training, where neither epochs nor minutes were given
 UNEVEN = 5  # ratio of class sizes from which on a note is given
 LARGE_SET_IMAGES = 20_000  # training images; as many are varied enough without rotation and scaling
@@ -93,7 +94,7 @@ def fill_in(settings: Settings, facts: Facts) -> Settings:
             "give 1 or more, or leave it out to have it chosen",
         )
     is_pretrained = config.train.strategy in PRETRAINED
-    chosen = _from_pretrained(config, facts) if is_pretrained else _from_scratch(config, facts)
+    chosen = _from_pretrained(settings, facts) if is_pretrained else _from_scratch(config, facts)
     if settings.is_open("optimizer.name"):
         optimizer = chosen.get("optimizer.name", config.optimizer.name)
     else:
@@ -142,8 +143,9 @@ def _optimization(config: Config, facts: Facts) -> dict[str, Any]:
     return values
 
 
-def _from_pretrained(config: Config, facts: Facts) -> dict[str, Any]:
+def _from_pretrained(settings: Settings, facts: Facts) -> dict[str, Any]:
     """For a pretrained backbone, finetuned gently after its head was fitted (docs/LOG.md)."""
+    config = settings.config
     values: dict[str, Any] = {
         "loss.name": "binary" if facts.multi_label else "cross_entropy",
         "train.batch_total": min(32, choose_batch(facts)),
@@ -157,9 +159,16 @@ def _from_pretrained(config: Config, facts: Facts) -> dict[str, Any]:
     if config.train.strategy == "finetune" and is_open:
         values |= {"train.epochs": choose_finetune_epochs(facts), "train.patience": 3}
     if config.augment.policy == "auto":
-        values |= {"augment.flip": True, "augment.resized_crop": 0.5}
-    if "views" not in config.model.options and values.get("augment.flip", config.augment.flip):
-        values["model.options"] = {**config.model.options, "views": 2}
+        flip = not why_not_mirrored(facts.channels, facts.class_names)
+        values |= {"augment.flip": flip, "augment.resized_crop": 0.5}
+    is_open = settings.is_open("augment.flip")
+    own: dict[str, Any] = {}
+    if values.get("augment.flip", False) if is_open else config.augment.flip:
+        own["views"] = 2
+    if config.model.name == INSTALLED and facts.train_count <= MOST_INNER:
+        own["inner"] = True
+    if own:
+        values["model.options"] = {**own, **config.model.options}
     return values
 
 

@@ -74,6 +74,7 @@ def solve_head(
             run_data.samples.keys[rows],
             classes=classes,
             class_weights=class_weights(config, run_data),
+            parts=getattr(model.body, "parts", ()),
         )
     seconds = time.perf_counter() - start
     rate = views * len(features.rows) / max(features.seconds, 1e-9)

@@ -22,7 +22,7 @@ from torchloupe.errors import UsageError, printable
 from torchloupe.model import zoo
 from torchloupe.model.catalog import ZOO, find_arguments, is_library_model, without_weights
 from torchloupe.model.head import USUAL_PENALTY
-from torchloupe.model.transfer import DEPTH_DECAY, LITE, LITE_TAPS, make_transfer
+from torchloupe.model.transfer import DEPTH_DECAY, INNER_TAPS, LITE, LITE_TAPS, make_transfer
 from torchloupe.prepare.features import count_views
 from torchloupe.recipes.choice import PRETRAINED
 from torchloupe.system.user_code import load_object
@@ -88,7 +88,8 @@ def _call_library(facts: Facts, spec: str) -> str:
     """The call that makes a network of timm or torchvision."""
     library, _, name = spec.partition(":")
     options, size = dict(facts.config.model.options), facts.contract.size
-    options.pop("views", None)
+    for own in ("views", "inner"):
+        options.pop(own, None)
     if library == "timm":
         arguments: dict[str, Any] = {"num_classes": None, "in_chans": None, **options}
         timm = importlib.import_module("timm")
@@ -176,13 +177,16 @@ def _describe_transfer(facts: Facts, spec: str) -> Part:
         image_size=contract.size,
         options=options,
     )
-    views = options.pop("views", 1)
+    views, inner = options.pop("views", 1), options.pop("inner", False)
     flags = {*(["lite"] if spec == LITE else []), *(["views"] if views == 2 else [])}
+    flags |= {"inner"} if inner else set()
     flags |= {"mirrored"} if count_views(config, facts.train_count) == 2 else set()
     flags |= {"multi"} if contract.multi_label else set()
     values = {
         "features": str(made.head.in_features),
         "taps": literal(LITE_TAPS),
+        "inner_taps": literal(INNER_TAPS),
+        "parts": literal(getattr(made.body, "parts", ())),
         "decay": literal(DEPTH_DECAY),
         "options": "".join(f", {word}" for word in keywords(options)),
         "network": "",
