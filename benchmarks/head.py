@@ -5,7 +5,8 @@
 
 Each FOLDER has a folder for each class; classes with fewer than 20 images are left out, and of more
 than --most images some are drawn. The head is that of `loupe train FOLDER`: features of
-EfficientNet-Lite0 at all depths, of an image and its mirror image, in bf16 where the CPU has it.
+EfficientNet-Lite0 at all depths, in bf16 where the CPU has it, of an image and its mirror image
+(unless classes are named like digits, as the recipe has it).
 Beside it stands StandardScaler and LogisticRegression, its C chosen by three folds of the training
 images: on the same features of one view, on those of blocks' outputs alone (1,704), and on the last
 layer's (1,280). The same test folds for all (StratifiedKFold, seed 0).
@@ -41,6 +42,7 @@ from torchloupe.model.backbones import load_pretrained
 from torchloupe.model.head import fit_head
 from torchloupe.model.transfer import LITE, LITE_TAPS, LiteBody, Transfer, make_transfer
 from torchloupe.prepare.features import compute_features
+from torchloupe.recipes.augmentation import why_not_mirrored
 from torchloupe.speed.choice import has_fast_bf16
 from torchloupe.system.counter_rng import Keys
 
@@ -58,11 +60,18 @@ class Known:
     features: torch.Tensor  # [N, VIEWS, D]
     labels: NDArray[np.int64]
     keys: Keys
+    names: tuple[str, ...]  # of the classes
 
     def draw(self, most: int) -> "Known":
         """`most` of the images, by their keys; all if they are fewer."""
         rows = np.sort(np.argsort(self.keys, kind="stable")[:most])
-        return Known(self.features[torch.from_numpy(rows)], self.labels[rows], self.keys[rows])
+        features = self.features[torch.from_numpy(rows)]
+        return replace(self, features=features, labels=self.labels[rows], keys=self.keys[rows])
+
+    @property
+    def views(self) -> int:
+        """How many views the head is fitted to."""
+        return 1 if why_not_mirrored(3, self.names) else VIEWS
 
 
 def make_table(folders: list[Path], chosen: argparse.Namespace) -> Table:
@@ -153,7 +162,8 @@ def find_features(folder: Path, place: Path | None) -> Known:
     file = place / f"{folder.name}.npz" if place else None
     if file is not None and file.exists():
         with np.load(file) as kept:
-            return Known(torch.from_numpy(kept["x"]), kept["y"].astype(np.int64), kept["keys"])
+            labels, names = kept["y"].astype(np.int64), tuple(map(str, kept["names"]))
+            return Known(torch.from_numpy(kept["x"]), labels, kept["keys"], names)
     with tempfile.TemporaryDirectory(prefix="loupe-head-") as name:
         photos, count, classes = copy_classes(folder, Path(name) / "photos")
         say(f"{folder.name}: features of {count} images in {classes} classes")
@@ -161,10 +171,12 @@ def find_features(folder: Path, place: Path | None) -> Known:
         precision = Precision("bf16" if has_fast_bf16(CPU) else "fp32", CPU)
         rows = np.arange(len(data.samples))
         features = compute_features(make_network(), data, precision, rows, VIEWS, lambda *_: None)
-    known = Known(features, data.samples.labels.astype(np.int64), data.samples.keys)
+    samples = data.samples
+    labels, names = samples.labels.astype(np.int64), tuple(samples.class_names)
+    known = Known(features, labels, samples.keys, names)
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(file, x=features.numpy(), y=known.labels, keys=known.keys)
+        np.savez(file, x=features.numpy(), y=labels, keys=known.keys, names=np.array(names))
     return known
 
 
@@ -181,7 +193,7 @@ def compare(
     split = StratifiedKFold(folds, shuffle=True, random_state=0)
     for own, other in split.split(plain, labels):
         ways = {
-            "head": (features, parts),
+            "head": (features[:, : known.views], parts),
             **{name: (x, ()) for name, x in zip(BESIDE, beside, strict=True)},
         }
         for way, (values, sizes) in ways.items():

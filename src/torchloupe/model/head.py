@@ -100,11 +100,11 @@ def find_scale(values: Tensor, parts: Sequence[int] = ()) -> tuple[Tensor, Tenso
 def _narrow(values: Tensor) -> tuple[Tensor, Tensor | None]:
     """Coordinates [N, R] with the same inner products as `values` [N, D], in fewer columns.
 
-    With half as many images as features or fewer, the Cholesky factor of all products, which is
+    With fewer images than features, the Cholesky factor of all products, which is
     the second result in double; weights then are combinations of images.
     """
     count, width = values.shape
-    if 2 * count > width:
+    if count >= width:
         return values, None
     exact = values.double()
     products = exact @ exact.T
