@@ -86,3 +86,15 @@ def test_losses_of_rows_have_the_weights_of_their_classes():
     logits = problem.logits(torch.randn(9, 2, CLASSES, generator=torch.Generator().manual_seed(2)))
     own = F.cross_entropy(logits[:, 1], soft.argmax(dim=1), weight=weights, reduction="none")
     assert torch.allclose(problem.losses(logits)[:, 1], own, atol=1e-5)
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_parts_that_a_plane_separates_are_solved_with_a_penalty_of_next_to_nothing(several):
+    values, soft = draw(100, several)
+    problem = make_regression(10 * values, soft, several=several, class_weights=None)
+    everything, solution = torch.ones(COUNT, 1), None
+    for penalty in (1.0, 1e-2, 1e-5, 1e-8):
+        solution = problem.solve(penalty, everything, solution, tolerance=1e-3, iterations=200)
+        loss = problem.losses(problem.logits(solution)).mean()
+        assert loss + penalty / 2 * solution[:-1].square().sum() < 0.7
+        assert gradient(problem, solution[:, 0], slice(None), penalty).abs().max() < 0.02

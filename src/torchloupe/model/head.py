@@ -20,7 +20,7 @@ from torchloupe.system.counter_rng import Keys, hash_parts
 PENALTIES = (3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5)
 USUAL_PENALTY = 0.03  # where there are too few images to choose one
 FOLDS = 4
-TOLERANCE, SEARCH_TOLERANCE = 1e-7, 1e-4  # of the head, of a fit that only chooses the penalty
+TOLERANCE, SEARCH_TOLERANCE = 1e-6, 5e-4  # of the head, of a fit that only chooses the penalty
 MOST_ITERATIONS = 300
 USUAL_ITERATIONS = 100  # of the whole path of penalties
 MOST_WORK = 4e12  # floating-point operations, for the head and for the choice of the penalty

@@ -16,8 +16,9 @@ from torch import Tensor
 MOST_AXES = 384  # directions that are preconditioned one by one
 MOST_EXACT = 768  # coordinates up to which all directions are
 PASSES = 3  # of the subspace iteration that finds them
-MOST_TRIALS = 8  # of a step along one direction
+MOST_TRIALS = 12  # of a step along one direction
 _LEAST_LOSS = 1e-5  # nats; what is gained below it is rounding
+_WIDER = 4.0  # times the last step, at most: far out probabilities round to 0 and 1
 _FLATTER = 0.1  # a step is taken once the slope along it is so much flatter
 
 
@@ -147,12 +148,13 @@ class Regression:
         """
         first = (self._shift(logits, share)[0] * along).sum(dim=(0, 2)) + slopes[0]
         low, high = torch.zeros_like(step), torch.full_like(step, torch.inf)
-        for trial in range(MOST_TRIALS):
+        step = torch.where(step > 0, step, 1.0)
+        for _ in range(MOST_TRIALS):
             shift, likely = self._shift(logits + step[:, None] * along, share)
             slope = (shift * along).sum(dim=(0, 2)) + slopes[0] + step * slopes[1]
             done = slope.abs() <= _FLATTER * first.abs()
-            if trial == MOST_TRIALS - 1 or bool(done.all()):
-                break
+            if bool(done.all()):
+                return step, shift
             pulled = likely * along * share
             square = (pulled * along).sum(dim=(0, 2)) + slopes[1]
             if self.several:
@@ -161,10 +163,12 @@ class Regression:
                 square -= (pulled.sum(dim=2) * (likely * along).sum(dim=2)).sum(dim=0)
             low, high = torch.where(slope < 0, step, low), torch.where(slope < 0, high, step)
             newton = step - slope / square.clamp(min=1e-30)
-            middle = torch.where(high.isinf(), 2 * step, (low + high) / 2)
-            better = torch.where((newton > low) & (newton < high), newton, middle)
+            middle = torch.where(high.isinf(), _WIDER * step, (low + high) / 2)
+            most = torch.where(high.isinf(), _WIDER * step, high)
+            better = torch.where((newton > low) & (newton < most), newton, middle)
             step = torch.where(done, step, better)
-        return step, shift
+        step = torch.where(done, step, low)  # the loss falls up to there: it is convex
+        return step, self._shift(logits + step[:, None] * along, share)[0]
 
 
 def make_regression(
