@@ -135,3 +135,10 @@ def test_images_that_are_one_and_the_same_share_a_fold_and_choose_no_penalty_by_
     features, labels, keys = blobs()
     head = fit_head(features, labels, np.full_like(keys, keys[0]), classes=3)
     assert torch.isfinite(head.weight).all()
+
+
+def test_classes_that_are_told_apart_at_once_need_no_weak_penalty():
+    features, labels, keys = blobs(width=200, spread=0.2)
+    head = fit_head(features, labels, keys, classes=3)
+    assert head.accuracy == 1
+    assert head.penalty >= 1e-3  # the weakest is 1e-5

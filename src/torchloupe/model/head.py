@@ -21,6 +21,7 @@ PENALTIES = (3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5)
 USUAL_PENALTY = 0.03  # where there are too few images to choose one
 FOLDS = 4
 TOLERANCE, SEARCH_TOLERANCE = 1e-6, 5e-4  # of the head, of a fit that only chooses the penalty
+LEAST_GAIN = 1e-3  # of the left-out loss, in nats, for which a weaker penalty is taken
 MOST_ITERATIONS = 300
 USUAL_ITERATIONS = 100  # of the whole path of penalties
 MOST_WORK = 4e12  # floating-point operations, for the head and for the choice of the penalty
@@ -117,8 +118,8 @@ def _narrow(values: Tensor) -> tuple[Tensor, Tensor | None]:
 def _choose_penalty(problem: Regression, fold: Tensor, most: int) -> tuple[float, float, Tensor]:
     """The penalty with the smallest cross-validated loss, its accuracy, and a start for all images.
 
-    On the first `most` images, from the strongest penalty on, until two in a row were worse than
-    the best. The start is the mean of the folds' solutions.
+    On the first `most` images, from the strongest penalty on, until two in a row gained less than
+    LEAST_GAIN over the best. The start is the mean of the folds' solutions.
     """
     if most < len(fold):
         problem = replace(problem, values=problem.values[:most], soft=problem.soft[:most])
@@ -126,24 +127,23 @@ def _choose_penalty(problem: Regression, fold: Tensor, most: int) -> tuple[float
     left_out = F.one_hot(fold, FOLDS)  # [N, FOLDS]
     own = (1 - left_out).float()
     solution: Tensor | None = None
-    found: list[tuple[float, float, float]] = []  # loss, penalty, accuracy
-    best = None
+    best: tuple[float, float, float, Tensor] | None = None  # loss, penalty, accuracy, start
+    since = 0  # penalties since the best
     for penalty in PENALTIES:
         solution = problem.solve(
             penalty, own, solution, tolerance=SEARCH_TOLERANCE, iterations=MOST_ITERATIONS
         )
         logits = problem.logits(solution)
         losses = problem.losses(logits).gather(1, fold[:, None])
-        judged = logits[torch.arange(len(fold)), fold]
-        accuracy = _count_right(judged, problem.soft, problem.several) / len(fold)
-        found.append((float(losses.double().sum()), penalty, accuracy))
-        if min(found)[1] == penalty:
-            best = solution.mean(dim=1, keepdim=True)
-        if len(found) > 2 and min(found)[1] > found[-2][1]:
+        loss, since = float(losses.double().mean()), since + 1
+        if best is None or loss < best[0] - LEAST_GAIN:
+            judged = logits[torch.arange(len(fold)), fold]
+            accuracy = _count_right(judged, problem.soft, problem.several) / len(fold)
+            best, since = (loss, penalty, accuracy, solution.mean(dim=1, keepdim=True)), 0
+        if since == 2:
             break
-    _, penalty, accuracy = min(found)
     assert best is not None
-    return penalty, accuracy, best
+    return best[1:]
 
 
 def _count_right(logits: Tensor, soft: Tensor, several: bool) -> int:
