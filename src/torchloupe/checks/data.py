@@ -33,7 +33,7 @@ from torchloupe.data.feeds.feed import Batch
 from torchloupe.data.pack.pixels import Pixels
 from torchloupe.data.samples import Samples
 from torchloupe.data.sources import Data
-from torchloupe.data.split import Splits
+from torchloupe.data.split import SPLIT_NAMES, Splits
 from torchloupe.run.events import Verdict
 
 LOOKED_AT, LOOKED_AT_THOROUGHLY = 64, 512  # images, to see what they are like
@@ -87,8 +87,18 @@ def check_pixels(data: DataEvidence, most: int) -> list[Verdict]:
     height, width = data.contract.size
     few = LOOKED_AT_NUMBERS // (height * width * data.contract.channels)
     rows = spread_rows(data.splits.train, max(FEW, most * min(few, LOOKED_AT) // LOOKED_AT))
-    images = data.pixels.gather(rows).numpy().transpose(0, 3, 1, 2).astype(np.float32)
-    return find_image_mistakes(images)
+    images = _gather(data.pixels, rows)
+    found = find_image_mistakes(images)
+    if data.contract.is_float:  # arrays: what is in files has one scale
+        for split in ("val", "test"):
+            held = spread_rows(getattr(data.splits, split), len(rows))
+            found += judge_split_scales(images, _gather(data.pixels, held), split)
+    return found
+
+
+def _gather(pixels: Pixels, rows: Rows) -> NDArray[np.float32]:
+    """The images at `rows` as float32 [N, C, H, W]."""
+    return pixels.gather(rows).numpy().transpose(0, 3, 1, 2).astype(np.float32)
 
 
 def check_shortcuts(data: DataEvidence, *, thorough: bool) -> list[Verdict]:
@@ -120,13 +130,15 @@ def check_items(data: DataEvidence, source: Data, seconds: float) -> list[Verdic
     """Verdicts on some items of a user's Dataset, read twice with other random numbers."""
     dataset = source.reader.dataset  # type: ignore[attr-defined]
     found: list[Verdict] = []
-    seen: list[NDArray[np.float32]] = []
-    for split, is_training in (("train", True), ("val", False)):
+    seen: dict[str, NDArray[np.float32]] = {}
+    for split in SPLIT_NAMES if source.given is not None else SPLIT_NAMES[:2]:
+        is_training = split == "train"
         rows = spread_rows(getattr(data.splits, split), LOOKED_AT)
         if not len(rows):
             continue
-        first = read_items(dataset, data.contract, rows, TRAINING, seconds)
-        seen.append(first)
+        first = seen[split] = read_items(dataset, data.contract, rows, TRAINING, seconds)
+        if split == "test":  # its transforms are seldom others than those of val
+            continue
         again = read_items(dataset, data.contract, rows[: len(first)], VALIDATION, seconds)
         if is_training:
             found += find_image_mistakes(first, is_scaled=not data.contract.is_float)
@@ -138,7 +150,10 @@ def check_items(data: DataEvidence, source: Data, seconds: float) -> list[Verdic
                 is_training=is_training,
                 draws=names_randomness(dataset),
             )
-    return [*found, *judge_split_scales(*seen)] if len(seen) == 2 else found
+    train = seen.pop("train", np.zeros((0, 1, 1, 1), dtype=np.float32))
+    for split, images in seen.items():
+        found += judge_split_scales(train, images, split)
+    return found
 
 
 def check_near_copies(data: DataEvidence, most: int) -> list[Verdict]:

@@ -199,13 +199,13 @@ def judge_scale(images: Images) -> list[Verdict]:
     ]
 
 
-def judge_split_scales(train: Images, val: Images) -> list[Verdict]:
-    """A warning where training and validation images [N, C, H, W] have other scales."""
-    train, val = (each[np.isfinite(each).all(axis=(1, 2, 3))] for each in (train, val))
-    if min(len(train), len(val)) < FEW:
+def judge_split_scales(train: Images, held: Images, split: str = "val") -> list[Verdict]:
+    """A warning where images of training and of val or test [N, C, H, W] have other scales."""
+    train, held = (each[np.isfinite(each).all(axis=(1, 2, 3))] for each in (train, held))
+    if min(len(train), len(held)) < FEW:
         return []
-    means = [float(each.mean(dtype=np.float64)) for each in (train, val)]
-    stds = [float(each.std(dtype=np.float64)) for each in (train, val)]
+    means = [float(each.mean(dtype=np.float64)) for each in (train, held)]
+    stds = [float(each.std(dtype=np.float64)) for each in (train, held)]
     ratio = max(stds) / max(min(stds), 1e-9)
     if ratio < OTHER_SCALE and abs(means[0] - means[1]) < OTHER_MEAN * max(stds):
         return []
@@ -214,11 +214,12 @@ def judge_split_scales(train: Images, val: Images) -> list[Verdict]:
             "splits-scaled-differently",
             "warning",
             seen=f"training images have the mean {means[0]:.3g} and the standard deviation "
-            f"{stds[0]:.3g}, validation images {means[1]:.3g} and {stds[1]:.3g}",
+            f"{stds[0]:.3g}, {'validation' if split == 'val' else split} images {means[1]:.3g} "
+            f"and {stds[1]:.3g}",
             remedy="give both the same ToTensor and Normalize; only random transforms differ",
-            where="val",
+            where=split,
             why="the model is evaluated on images of a kind that it never saw",
-            numbers={"train_std": stds[0], "val_std": stds[1]},
+            numbers={"train_std": stds[0], f"{split}_std": stds[1]},
         )
     ]
 

@@ -111,7 +111,7 @@ def layer_outputs(model: nn.Module, images: Tensor, seed: int = 0) -> list[tuple
         with unchanged(model, images.device), torch.no_grad():
             torch.manual_seed(seed)
             model.eval()
-            output = model(images)
+            output = model(images.clone())  # which a layer may change in place
     finally:
         model._compiled_call_impl = compiled
         for hook in hooks:

@@ -1,10 +1,12 @@
 """Copies of models, those included that keep activations in their attributes."""
 
 import copy
+import pickle
 from typing import Any
 
 from torch import nn
 
+from torchloupe.errors import UsageError, printable
 from torchloupe.lens.watch import tensors_in
 
 
@@ -12,9 +14,30 @@ def copy_model(model: nn.Module) -> nn.Module:
     """A deep copy of `model`.
 
     Tensors in its attributes that a forward left there, with their graph, are copied without it:
-    `copy.deepcopy` refuses them.
+    `copy.deepcopy` refuses them. UsageError for a model that holds what can't be copied: a lock, an
+    open file, a generator.
     """
-    return copy.deepcopy(model, without_graphs(model))
+    try:
+        return copy.deepcopy(model, without_graphs(model))
+    except (TypeError, pickle.PicklingError) as error:
+        raise UsageError(
+            f"the model can't be copied, and checks work on copies: {printable(error)}"
+            f"{_name_uncopied(model)}",
+            "make such things when they are needed, not in __init__, or keep them elsewhere",
+        ) from error
+
+
+def _name_uncopied(model: nn.Module) -> str:
+    """The first attribute that can't be copied, for an error; "" if none is found."""
+    for place, module in model.named_modules():
+        for name, value in vars(module).items():
+            if name in ("_parameters", "_buffers", "_modules") or isinstance(value, nn.Module):
+                continue
+            try:
+                copy.deepcopy(value, without_graphs(module))
+            except (TypeError, pickle.PicklingError):
+                return f" ({printable('.'.join(filter(None, (place, name))), 80)})"
+    return ""
 
 
 def without_graphs(model: nn.Module) -> dict[int, Any]:

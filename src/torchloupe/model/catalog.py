@@ -178,7 +178,9 @@ def _runs(model: Any, input_shape: tuple[int, ...]) -> bool:
         return True
     try:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
-            copy.deepcopy(model).eval()(torch.zeros(2, *input_shape))
+            twin = copy.deepcopy(model)
+            twin.eval()
+            twin(torch.zeros(2, *input_shape))
     except torch.OutOfMemoryError:
         raise
     except Exception:

@@ -90,7 +90,8 @@ def probe(
     end = time.perf_counter() + seconds
     trials = [Trial(variant) for variant in variants]
     with as_it_was(batch.images.device):
-        trial_model = copy_model(model).train()
+        trial_model = copy_model(model)
+        trial_model.train()
         bench = _Bench(trial_model, loss, make_optimizer(trial_model), batch)
         reference = bench.gradients(replace(variants[0], precision="fp32", compiled=False))
         for trial in trials:

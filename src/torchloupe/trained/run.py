@@ -85,7 +85,8 @@ class Run:
         self, folder: Path, model: nn.Module, contract: Contract, config: Config, step: int
     ) -> None:
         self.folder = folder
-        self.model = model.eval()
+        self.model = model
+        model.eval()  # what an eval or train of the model's own returns is not used
         self.contract = contract
         self.config = config
         self.step = step

@@ -1,6 +1,7 @@
 """Archives of any layout: images are read in them, nothing is written elsewhere, caps hold."""
 
 import io
+import json
 import shutil
 import tarfile
 import zipfile
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from trees import labels, plant, write
 
 from torchloupe.data.image.formats import ImageError
 from torchloupe.data.sources import archived, open_data
@@ -288,3 +290,19 @@ def test_archives_that_name_no_splits_are_not_joined(tmp_path):
     with pytest.raises(DataError, match="holds no images") as caught:
         open_data(tmp_path)
     assert caught.value.hint.startswith("unpack 'cats.zip', 'dogs.zip'")
+
+
+@pytest.mark.parametrize("name", ["labels.csv", "metadata.jsonl"])
+def test_the_only_table_in_an_archive_is_used(tmp_path, name):
+    plant(tmp_path / "set", "images/1.jpg", "images/2.jpg", "images/3.jpg", "images/4.jpg")
+    rows = [(f"images/{k}.jpg", "ab"[k % 2]) for k in range(1, 5)]
+    lines = ["image,label", *map(",".join, rows)]
+    if name.endswith("l"):
+        lines = [json.dumps({"image": image, "label": label}) for image, label in rows]
+    write(tmp_path / "set", name, *lines)
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as file:
+        for path in sorted((tmp_path / "set").rglob("*.*")):
+            file.write(path, f"archive/{path.relative_to(tmp_path / 'set')}")
+    data = open_data(tmp_path / "set.zip")
+    assert labels(data) == ["b", "a", "b", "a"]
+    assert data.notes[0] == f"the labels are those in {name}, the only table in the archive"

@@ -361,3 +361,13 @@ def test_arrays_of_medmnist_are_read(tmp_path):
     assert (data.name, data.reader.array.shape) == ("pathmnist", (12, 28, 28, 3))
     assert data.given.tolist() == [0] * 6 + [1] * 3 + [2] * 3
     assert data.samples.labels[:6].tolist() == LABELS.tolist()
+
+
+def test_splits_of_other_scales_are_refused():
+    images = np.random.default_rng(0).integers(0, 256, (8, 6, 6, 3), np.uint8)
+    labels = np.arange(8) % 2
+    with pytest.raises(DataError, match=r"deviation of 0\.\d+, those of val \d\d") as caught:
+        open_data(((images / 255, labels), (images, labels)))
+    assert caught.value.hint.startswith("scale all splits in the same way")
+    open_data(((images / 255, labels), (images[:4] / 200, labels[:4])))
+    open_data(((images, labels), (images // 100, labels)))

@@ -5,6 +5,7 @@ from trees import fail, ids, labels, plant, write
 
 from torchloupe.data.sources import open_data
 from torchloupe.data.sources.columns import Table
+from torchloupe.errors import DataError
 
 
 @pytest.fixture
@@ -79,3 +80,22 @@ def test_tables_in_other_encodings_name_the_one_to_save(folder):
     error = fail(folder / "t.csv")
     assert error.message.startswith(f"{folder}/t.csv can't be read as a table of text in UTF-8: ")
     assert error.hint == "save it as UTF-8; in Excel that is the type CSV UTF-8"
+
+
+def test_lines_of_remarks_before_the_header_are_left_out(tmp_path):
+    path = write(tmp_path, "t.csv", "# made in 2020", "# by me", "image,label", "1.png,cat")
+    table = Table(path)
+    assert table.columns == ["image", "label"] and table.preview["label"].tolist() == ["cat"]
+    assert Table(write(tmp_path, "u.csv", "#image,label", "1.png,cat")).columns[1] == "label"
+
+
+@pytest.mark.parametrize("sign", ["|", " "])
+def test_bars_and_spaces_may_stand_between_cells(tmp_path, sign):
+    table = Table(write(tmp_path, "t.csv", f"image{sign}label", f"1.png{sign}cat"))
+    assert table.columns == ["image", "label"] and table.preview["label"].tolist() == ["cat"]
+
+
+def test_a_row_with_more_cells_has_a_hint(tmp_path):
+    with pytest.raises(DataError) as caught:
+        Table(write(tmp_path, "t.csv", "image,label", "1.png,cat, black")).read(["label"])
+    assert "stand in quotes" in caught.value.hint

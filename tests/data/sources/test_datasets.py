@@ -407,3 +407,21 @@ def test_datasets_may_give_labels_of_shape_one(tmp_path):
     assert open_data(own).samples.labels.tolist() == [k % 3 for k in range(24)]
     assert class_number(torch.tensor([2])) == 2
     assert class_number(np.array([0, 1])) == 1
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"classes": ["dog", "cat", "ant"], "class_to_idx": {"cat": 0, "dog": 1, "ant": 2}},
+        {"class_to_idx": {"ant": 2, "dog": 1, "cat": 0}},
+        {"classes": {0: "cat", 1: "dog", 2: "ant"}},
+        {"id2label": {"0": "cat", "1": "dog", "2": "ant"}},
+    ],
+)
+def test_datasets_say_which_number_a_class_has(attributes):
+    assert open_data(Own(**attributes)).samples.class_names == ("cat", "dog", "ant")
+
+
+def test_datasets_whose_labels_are_ids_are_refused():
+    error = fail(Own((123456789, 7, 7, 7, 7, 7)))
+    assert "labels go up to 123,456,789, and there are 2 different ones" in error.message

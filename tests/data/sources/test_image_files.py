@@ -178,3 +178,11 @@ def test_paths_of_another_machine_are_not_found_where_folders_contradict(tmp_pat
     plant(tmp_path, "images/3.png")
     error = fail(table(tmp_path, "/set/a/3.png", "/set/b/3.png"))
     assert "can't be found" in error.message
+
+
+def test_addresses_and_packed_images_have_a_next_step(tmp_path):
+    table = write(tmp_path, "t.csv", "image,label", "https://example.org/1.jpg,cat")
+    assert fail(table).hint == "download the images, and list the files"
+    table = write(tmp_path, "t.csv", "image,label", "1.jpg,cat", "2.jpg,dog")
+    plant(tmp_path, "train.zip")
+    assert fail(table).hint == "unpack 'train.zip' beside it"

@@ -123,3 +123,12 @@ def test_boxes_in_cells_are_left_out(tmp_path):
     several = open_data(table(tmp_path, "cat 1 2 3 4 dog 1.5 2 3 4", "dog 5 6 7 8"))
     assert labels(several) == ["cat+dog", "dog"]
     assert open_data(table(tmp_path, "v 1 2 3", "v 1 2 4")).samples.class_names[0] == "v 1 2 3"
+
+
+def test_quantities_are_no_classes_and_ratings_are(tmp_path):
+    plant(tmp_path, *(f"{k}.png" for k in range(30)))
+    rows = [f"{k}.png,{k * 1.37:.2f}" for k in range(30)]
+    error = fail(write(tmp_path, "t.csv", "image,target", *rows))
+    assert "30 different numbers such as 0.00: a quantity, not a class" in error.message
+    rows = [f"{k}.png,{k % 10 / 2}" for k in range(30)]
+    assert len(open_data(write(tmp_path, "t.csv", "image,stars", *rows)).samples.class_names) == 10

@@ -1,5 +1,6 @@
 """Layouts of folders: splits under other names, single folders, copies, and what is never data."""
 
+import numpy as np
 import pytest
 from trees import fail, ids, labels, plant, write
 
@@ -331,3 +332,35 @@ def test_no_empty_list_of_tables_is_proposed(tmp_path):
     plant(tmp_path, "images/1.png", "masks/1.png")
     write(tmp_path, "list_eval_partition.csv", "image,partition", "1.png,0")
     assert fail(tmp_path).hint.startswith("put the images of each class in a folder")
+
+
+def test_objects_with_splits_and_masks_in_them_are_no_classes(tmp_path):
+    for name in ("bottle", "cable"):
+        plant(tmp_path, *(f"{name}/{p}/1.png" for p in ("train/good", "test/good", "test/broken")))
+        plant(tmp_path, f"{name}/ground_truth/broken/1_mask.png")
+    assert "has splits inside its class folders" in fail(tmp_path).message
+
+
+def test_folders_without_labels_are_no_class(tmp_path):
+    plant(tmp_path, *(f"{name}/{k}.png" for name in ("cat", "dog", "unlabeled") for k in "123"))
+    data = open_data(tmp_path)
+    assert data.samples.class_names == ("cat", "dog") and len(data.samples) == 6
+    assert data.notes == ("'unlabeled' says that it has no labels: not used",)
+
+
+def test_images_beside_boxes_in_each_split_are_no_class(tmp_path):
+    for split in ("train", "valid"):
+        plant(tmp_path, f"{split}/images/1.jpg", f"{split}/images/2.jpg", f"{split}/labels/1.txt")
+    assert "has only one class folder in its splits, 'images'" in fail(tmp_path).message
+
+
+def test_splits_may_be_named_in_other_languages(tmp_path):
+    parts = ("entrenamiento", "validación", "prueba")
+    plant(tmp_path, *(f"{p}/{c}/{k}.png" for p in parts for c in ("cat", "dog") for k in "12"))
+    assert np.bincount(open_data(tmp_path).given).tolist() == [4, 4, 4]
+
+
+def test_lists_in_a_folder_of_annotations_are_proposed(tmp_path):
+    plant(tmp_path, "train2017/1.jpg", "val2017/2.jpg")
+    write(tmp_path, "annotations/instances_train.json", '{"images": [{"file_name": "1.jpg"}]}')
+    assert "instances_train.json" in fail(tmp_path).hint

@@ -132,3 +132,17 @@ def test_four_arrays_that_do_not_fit_are_refused():
         "4 arrays of shapes [6, 4, 4], [5], [3, 4, 4], [3] are not images and labels of 2 splits"
     )
     assert error.hint == "give pairs: ((x_train, y_train), (x_test, y_test))"
+
+
+def test_columns_of_pandas_keep_their_own_order(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    paths = [str(tmp_path / f"{k}.png") for k in range(6)]
+    for k, path in enumerate(paths):
+        Image.new("L", (4, 4), k).save(path)
+    order = [3, 1, 5, 0, 2, 4]
+    images = pandas.Series(paths).iloc[order]
+    labels = pandas.Series(["a", "b"] * 3).iloc[order]
+    data = open_data((images, labels))
+    assert data.samples.labels.tolist() == [k % 2 for k in order]
+    split = open_data((images[:4], images[4:], labels[:4], labels[4:]))
+    assert split.given.tolist() == [0] * 4 + [1] * 2

@@ -38,3 +38,18 @@ def test_a_column_that_counts_the_splits_is_no_label(tmp_path):
     assert error.message.endswith(
         "has no column of labels: its columns are 'image_id', 'partition'"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("cat/1.dcm", "PNG of 16 bits"),
+        ("cat/1.mp4", "save frames"),
+        ("cat/1.npy", "DatasetFolder"),
+        ("labels.xlsx", "save the sheet as .csv"),
+        ("subject.happy", "one folder of images per class"),
+    ],
+)
+def test_every_kind_of_other_files_has_a_next_step(tmp_path, name, words):
+    plant(tmp_path, name)
+    assert words in fail(tmp_path).hint

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-from trees import fail, labels, write
+from trees import fail, labels, plant, write
 
 from torchloupe.data.sources import open_data
 from torchloupe.errors import DataError
@@ -128,3 +128,18 @@ def test_pixels_that_can_not_be_read_are_refused(tmp_path, lines, message):
     assert isinstance(error, DataError)
     assert error.message == message.format(path=path)
     assert error.hint
+
+
+def test_a_first_image_that_pandas_took_for_the_header_is_no_image(tmp_path):
+    header = ",".join(["0", *(f"0.{k}" for k in range(1, 17))])
+    rows = [",".join([str(k % 2), *["9"] * 16]) for k in range(6)]
+    data = open_data(write(tmp_path, "t.csv", header, *rows))
+    assert len(data.samples) == 6 and data.samples.class_names == ("0", "1")
+
+
+def test_numbers_beside_files_are_no_pixels(tmp_path):
+    plant(tmp_path, *(f"images/{k}.png" for k in range(4)))
+    header = ",".join(["image_id", "label", *(f"feature{k}" for k in range(25))])
+    rows = [",".join([str(k), "ab"[k % 2], *["0.5"] * 25]) for k in range(4)]
+    data = open_data(write(tmp_path, "t.csv", header, *rows))
+    assert data.kind == "table" and labels(data) == ["a", "b", "a", "b"]

@@ -67,3 +67,7 @@ def test_twins_in_one_folder_are_noted(tmp_path):
         "'Cat' and 'cat' are 2 classes whose names look the same: give them one name if they are "
         "one class",
     )
+
+
+def test_a_minus_is_no_hyphen():
+    assert note_twins(("-1", "1")) == ()

@@ -14,6 +14,7 @@ import tempfile
 import weakref
 import zipfile
 import zlib
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -28,8 +29,13 @@ from torchloupe.data.sources.archive_members import (
     ZipFile,
     no_room,
 )
+from torchloupe.data.sources.layout import rank_tables, tables_in
+from torchloupe.data.sources.records import RECORD_ENDINGS
 from torchloupe.data.sources.source import Data, FileReader, make_stamp, short_name, stamp_file
 from torchloupe.data.sources.split_names import read_split
+from torchloupe.data.sources.tables import TABLE_ENDINGS
+from torchloupe.data.sources.text_lists import LIST_ENDINGS
+from torchloupe.data.sources.walk import Walk
 from torchloupe.data.split import TRAIN
 from torchloupe.errors import DataError, LoupeError, printable
 
@@ -41,7 +47,7 @@ _LOOKED_AT = 1000  # members of a tar, to tell shards from other archives
 _DATA_ENDINGS = frozenset(
     (
         *("", ".csv", ".tsv", ".parquet", ".npz", ".npy", ".bin", ".gz", ".pt", ".pth"),
-        *(".safetensors", ".h5", ".hdf5", ".meta", ".txt"),
+        *(".safetensors", ".h5", ".hdf5", ".meta", *LIST_ENDINGS, *RECORD_ENDINGS),
     )
 )
 
@@ -196,6 +202,22 @@ class Skeleton:
 
     def _is_data(self, name: str) -> bool:
         return os.path.splitext(name)[1].lower() in _DATA_ENDINGS  # noqa: PTH122
+
+
+def open_unpacked(folder: Path, open_data: Callable[[Path], Data]) -> Data:
+    """Data from the folder of an archive, or from its only table where that names the classes."""
+    try:
+        return open_data(folder)
+    except DataError:
+        tables = rank_tables(tables_in(folder, Walk(str(folder)).look()))
+        data = None
+        if len(tables) == 1 and tables[0].suffix.lower() in TABLE_ENDINGS:
+            with suppress(LoupeError):
+                data = open_data(tables[0])
+        if data is None:
+            raise
+    note = f"the labels are those in {printable(tables[0].name)}, the only table in the archive"
+    return replace(data, notes=(note, *data.notes))
 
 
 def is_archive_name(name: str) -> bool:

@@ -17,6 +17,8 @@ from torchloupe.data.split import SPLIT_NAMES, TRAIN
 from torchloupe.errors import DataError, UsageError, did_you_mean, printable
 
 LAYOUTS = ("auto", "NHW", "NHWC", "NCHW")
+_OTHER_SCALE = 16  # times the standard deviation of another split's pixels
+_LOOKED_AT = 200  # images of a split, for that
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +57,7 @@ def open_arrays(
             f"the splits hold images of different shapes: {listed} (height x width x channels)",
             "bring all splits to one shape",
         )
+    _refuse_other_scales(parts, arrays)
     images = arrays[0] if len(arrays) == 1 else _join(arrays)
     values = [as_array(part.labels) for part in parts]
     labels, names, notes = read_labels(join_labels(values), class_names)
@@ -153,6 +156,27 @@ def _as_nhwc(images: NDArray[Any], layout: str) -> NDArray[Any]:
         f"images have shape {shape}; wanted {wanted.get(layout, f'four axes ({layout})')}",
         "give one image per row, or another data.layout",
     )
+
+
+def _refuse_other_scales(parts: Sequence[Part], arrays: Sequence[NDArray[Any]]) -> None:
+    """DataError where some splits are scaled and others are not: 0..1 in one, 0..255 in another.
+
+    Of uint8 in all of them nothing is said: these are the pixels of files.
+    """
+    if all(array.dtype == np.uint8 for array in arrays):
+        return
+    spreads = {}
+    for part, array in zip(parts, arrays, strict=True):
+        some = array[:: max(1, len(array) // _LOOKED_AT)].astype(np.float64)
+        finite = some[np.isfinite(some)]
+        spreads[SPLIT_NAMES[part.part]] = float(finite.std()) if len(finite) else 0.0
+    least, most = min(spreads, key=spreads.__getitem__), max(spreads, key=spreads.__getitem__)
+    if 0 < _OTHER_SCALE * spreads[least] < spreads[most]:
+        raise DataError(
+            f"the splits are scaled differently: the pixels of {least} have a standard deviation "
+            f"of {spreads[least]:.3g}, those of {most} {spreads[most]:.3g}",
+            "scale all splits in the same way, for example x / 255, or leave all as they are",
+        )
 
 
 def _join(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:

@@ -27,11 +27,13 @@ MORE_IMAGE_COLUMNS = (
     *("image_id", "image_name", "id_code", "image_file", "image_filename", "image_index"),
     *("filenames", "filepaths", "file_path", "file_paths", "img_path", "img_name", "img_id"),
     *("img_file", "imageid", "imagename", "imagepath", "fname", "photo", "picture", "uuid", "id"),
+    *("bild", "imagen", "imagem", "immagine"),
 )
 MORE_LABEL_COLUMNS = (
     *("class_id", "classid", "class_label", "label_name", "labelname", "classname", "class_names"),
     *("category_name", "category_id", "tags", "tag", "diagnosis", "breed", "species", "dx"),
-    *("finding_labels", "emotion", "disease", "y", "cls", "ground_truth", "gt"),
+    *("finding_labels", "emotion", "disease", "y", "cls", "ground_truth", "gt", "choice"),
+    *("klasse", "clase", "classe", "etiqueta", "etiquette"),
 )
 _SPLIT_COLUMNS = (
     *("split", "splits", "set", "subset", "usage", "phase", "partition", "data_set", "dataset"),
@@ -91,6 +93,14 @@ def choose_image_column(table: Table, asked: str, resolves: Resolves) -> str:
         first, second = columns
         return second if first.lower() in LABEL_COLUMNS else first
     raise _not_surely(table, "image")
+
+
+def lists_files(table: Table, besides: Sequence[str], resolves: Resolves) -> bool:
+    """Whether a column not in `besides` holds names or ids of images that are there."""
+    usual = (*IMAGE_COLUMNS, *MORE_IMAGE_COLUMNS)
+    able = [name for name in table.columns if name not in besides and plain_name(name) in usual]
+    found = [table.preview[name][:50] for name in able if name in table.preview]
+    return any(resolves(values) > 0.5 for values in found)
 
 
 def choose_label_columns(table: Table, asked: str, image: str, taken: Sequence[str]) -> list[str]:

@@ -7,6 +7,7 @@ import csv
 import os
 import re
 from collections import Counter
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,7 @@ class Table:
         delimiter = ""
         if lines and (said := re.fullmatch(r'"?sep=(.)"?[,;\t]*', lines[0], re.IGNORECASE)):
             delimiter, self._skipped = said[1], 1  # Excel's own first line
+        self._skipped += _count_remarks(lines[self._skipped :])
         first = lines[self._skipped] if len(lines) > self._skipped else ""
         if not first.strip():
             raise DataError(
@@ -82,13 +84,15 @@ class Table:
         if not delimiter:
             delimiter = "\t" if self.path.suffix.lower() == ".tsv" else ","
             if delimiter not in first:
-                delimiter = max(delimiter, ";", "\t", key=first.count)
+                delimiter = _find_delimiter(delimiter, first, lines[self._skipped + 1 :][:50])
         self._delimiter = delimiter
         cells = next(csv.reader([first], delimiter=delimiter, skipinitialspace=True))
         quoted = re.compile(rf'(^|{re.escape(delimiter)}) +"')
         self._is_spaced = self._encoding == "utf-16" or any(
             quoted.search(line) for line in lines[:PREVIEW_ROWS]
         )
+        if _is_mangled(cells):  # a first image that pandas took for the header
+            self._skipped += 1
         if len(cells) >= _FEWEST_NUMBERS and all(_NUMBER.fullmatch(c.strip()) for c in cells):
             self.has_header = False
             self._names = [f"column {number + 1}" for number in range(len(cells))]
@@ -209,11 +213,46 @@ class Table:
     def _unreadable(self, error: Exception) -> DataError:
         what = "a Parquet file" if self._is_parquet else "a table of text in UTF-8"
         hint = "save it again, one row per image, columns image and label"
+        if re.search(r"[Ee]xpected \d+ columns, got \d+", str(error)):
+            hint = "cells that hold the separator stand in quotes; every row has as many cells"
         if not self._is_parquet and "utf" in str(error).lower():
             hint = "save it as UTF-8; in Excel that is the type CSV UTF-8"
         return DataError(
             f"{printable(self.path)} can't be read as {what}: {printable(error)}", hint
         )
+
+
+def _is_mangled(cells: Sequence[str]) -> bool:
+    """Whether numbers as names of columns were told apart as pandas does: 0, 0.1, 0.2 and so on."""
+    if len(cells) < _FEWEST_NUMBERS:
+        return False
+    seen: Counter[str] = Counter()
+    for cell in cells:
+        name, _, count = cell.strip().partition(".")
+        if not name.isdigit() or count != (str(seen[name]) if seen[name] else ""):
+            return False
+        seen[name] += 1
+    return max(seen.values()) > 2
+
+
+def _count_remarks(lines: Sequence[str]) -> int:
+    """How many lines before the header are remarks: they begin with # and hold no such cells."""
+    count = next((k for k, line in enumerate(lines) if not line.startswith("#")), 0)
+    following = lines[count] if count else ""
+    signs = [sign for sign in (",", ";", "\t") if sign in following]
+    if any(lines[k].count(sign) == following.count(sign) for k in range(count) for sign in signs):
+        return 0  # `#image,label` is the header
+    return count
+
+
+def _find_delimiter(usual: str, first: str, rows: Sequence[str]) -> str:
+    """The sign between cells in a header without the `usual` one; spaces if all rows have them."""
+    found = max(usual, ";", "\t", "|", key=first.count)
+    if found in first:
+        return found
+    count = first.count(" ")
+    is_spaced = count and rows and all(row.count(" ") == count for row in rows if row.strip())
+    return " " if is_spaced else usual
 
 
 def _is_image_name(cell: str) -> bool:

@@ -61,10 +61,31 @@ def names_of(dataset: Any) -> tuple[str, ...]:
     if isinstance(dataset, ConcatDataset):
         found = [names_of(part) for part in dataset.datasets]
         return found[0] if all(names == found[0] for names in found) else ()
-    classes = getattr(dataset, "classes", None) or _names_of_hub(dataset) or _names_of_med(dataset)
+    classes = (
+        _names_by_number(dataset)
+        or getattr(dataset, "classes", None)
+        or _names_of_hub(dataset)
+        or _names_of_med(dataset)
+    )
     if not isinstance(classes, (list, tuple)) or len(set(map(str, classes))) < len(classes):
         return ()
     return tuple(str(name) for name in classes)
+
+
+def _names_by_number(dataset: Any) -> list[str] | None:
+    """The names in order of their numbers where the dataset says these, as `class_to_idx` does."""
+    found = getattr(dataset, "class_to_idx", None)
+    if isinstance(found, Mapping):
+        numbers = {number: name for name, number in found.items()}
+    else:
+        kinds = ("classes", "idx_to_class", "id2label")
+        listed = [v for kind in kinds if isinstance(v := getattr(dataset, kind, None), Mapping)]
+        numbers = {
+            int(k) if isinstance(k, str) and k.isdigit() else k: v
+            for k, v in (listed[0] if listed else {}).items()
+        }
+    is_whole = bool(numbers) and set(numbers) == set(range(len(numbers)))
+    return [str(numbers[k]) for k in range(len(numbers))] if is_whole else None
 
 
 def is_hub_dataset(dataset: Any) -> bool:

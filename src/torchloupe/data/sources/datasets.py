@@ -24,10 +24,13 @@ from torchloupe.data.sources.dataset_labels import (
 from torchloupe.data.sources.labels import compare_splits, sort_names
 from torchloupe.data.sources.pairs import read_item, to_pixels
 from torchloupe.data.sources.repeatable import note_unrepeatable_rows
+from torchloupe.data.sources.same_rows import find_same_rows
 from torchloupe.data.sources.source import Data, name_some, short_name
 from torchloupe.data.sources.text_labels import number_texts
 from torchloupe.data.split import SPLIT_NAMES, TRAIN
 from torchloupe.errors import DataError, UsageError
+
+_MOST_GAPS = 10_000  # class numbers, of which most may have no image
 
 
 class DatasetReader:
@@ -68,6 +71,7 @@ def open_datasets(
     Class names come from `.classes`, else they are the numbers; between splits they are
     aligned by name. `stamp` is for sets that never change: any other gets one of its own.
     """
+    groups, repeats = find_same_rows({part: whole for part, whole in parts.items() if len(whole)})
     try:
         parts, labels, notes = _find_all(parts, not stamp)
     except DataError:
@@ -79,7 +83,8 @@ def open_datasets(
     width = _count_columns(labels)
     names, aligned = _align(parts, labels, class_names)
     every = np.concatenate(list(labels.values()))
-    width = width or int(every.max()) + 1
+    width = width or _count_classes(every)
+    notes += repeats
     if every.ndim == 1 and not any(map(names_of, parts.values())):
         every, names, aligned, note = _number_from_one(every, width, names, aligned)
         notes += note
@@ -100,7 +105,7 @@ def open_datasets(
     return Data(
         name=short_name(name),
         kind="dataset",
-        samples=Samples(make_ids(ids), every, names),
+        samples=Samples(make_ids(ids), every, names, groups),
         given=given if is_given else None,
         reader=reader,
         notes=tuple(notes),
@@ -126,6 +131,18 @@ def _find_all(
         if part == TRAIN and is_compared and not has_no_randomness(dataset):
             notes += note_unrepeatable_rows(dataset, where)
     return united, labels, notes
+
+
+def _count_classes(labels: NDArray[np.int64]) -> int:
+    """One class more than the largest number; DataError if these are ids, and no class numbers."""
+    highest, different = int(labels.max()), len(np.unique(labels))
+    if highest >= max(_MOST_GAPS, 10 * different):
+        raise DataError(
+            f"labels go up to {highest:,}, and there are {different:,} different ones: these are "
+            "ids, not class numbers",
+            "let the dataset give the place of the id in a sorted list of all: ids.index(id)",
+        )
+    return highest + 1
 
 
 def _require_names(labels: NDArray[Any], names: Sequence[str]) -> None:

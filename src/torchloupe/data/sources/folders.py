@@ -32,7 +32,7 @@ from torchloupe.data.sources.layout import (
 )
 from torchloupe.data.sources.listing import Listing
 from torchloupe.data.sources.masks import MaskFilter
-from torchloupe.data.sources.no_classes import no_images, refuse_listed
+from torchloupe.data.sources.no_classes import NO_CLASSES, no_images, refuse_listed
 from torchloupe.data.sources.source import (
     SPLIT_WORDS,
     Data,
@@ -49,6 +49,8 @@ from torchloupe.data.sources.walk import Level, Walk, as_text
 from torchloupe.data.split import TRAIN
 from torchloupe.errors import DataError, printable
 from torchloupe.units import plural
+
+_UNLABELLED = re.compile(r"un[-_ ]?label+ed|no[-_ ]?labels?|without[-_ ]?labels?", re.IGNORECASE)
 
 
 def open_folder(path: Path, class_names: Sequence[str] = (), label_pattern: str = "auto") -> Data:
@@ -83,11 +85,10 @@ def open_folder(path: Path, class_names: Sequence[str] = (), label_pattern: str 
     classes = reading.listing.classes
     ids, codes, parts, files, exact = reading.listing.table()
     used = np.flatnonzero(np.bincount(codes, minlength=len(classes)))
-    if len(used) == 1 and not layout.is_split and not reading.is_by_name:
-        only = classes[used[0]]
-        if len(Walk(os.path.join(root, only)).look().folders) > 1:  # noqa: PTH118
-            return _enter_only(Path(root), only, class_names, reading)
-        refuse_listed(path, Path(root), only, reading.top.folders)
+    if len(used) == 1 and not reading.is_by_name:
+        inside = _see_only(path, Path(root), classes[used[0]], layout.is_split, reading)
+        if inside:
+            return _enter_only(Path(root), inside, class_names, reading)
     found = [as_text(classes[code]) for code in used]
     names, numbers = order_classes(found, class_names)
     lookup = np.zeros(len(classes), dtype=np.int64)
@@ -234,6 +235,12 @@ class _Reading:
         ranges: dict[str, tuple[int, int]] = {}
         empty = []
         for name in level.folders:
+            if _UNLABELLED.fullmatch(name) and len(level.folders) > 2:
+                self.walk.look(prefix + name)
+                self.notes.append(
+                    f"'{printable(prefix + name)}' says that it has no labels: not used"
+                )
+                continue
             before = self.listing.count
             self._list_class(name, prefix + name, part)
             if self.listing.count > before:
@@ -304,6 +311,23 @@ def _refuse_own(path: Path) -> None:
             f"{printable(path)} is {what} of torchloupe, not a folder of images",
             "give the folder of images",
         )
+
+
+def _see_only(path: Path, root: Path, only: str, is_split: bool, reading: _Reading) -> str:
+    """The only class folder in `root` where it is to be entered, else ""; DataError if it is no
+    class but a folder of images.
+    """
+    if is_split:
+        if is_filler(only):
+            raise DataError(
+                f"{printable(path)} has only one class folder in its splits, {name_some([only])}",
+                NO_CLASSES,
+            )
+        return ""
+    if len(Walk(str(root / only)).look().folders) > 1:
+        return only
+    refuse_listed(path, root, only, reading.top.folders)
+    return ""
 
 
 def _enter_only(path: Path, only: str, class_names: Sequence[str], reading: _Reading) -> Data:

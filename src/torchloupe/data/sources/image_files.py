@@ -30,6 +30,8 @@ from torchloupe.units import plural
 
 _MOST_FILES = 3_000_000  # that are listed in search of those not found
 _NO_FILE = (-1, -1, -1)
+_PACKED = (".zip", ".tar", ".tgz", ".tar.gz", ".7z", ".rar")
+_ADDRESS = re.compile(r"\s*(https?|ftp|s3|gs)://", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -239,6 +241,12 @@ class ImageFiles:
             f"can't be found: {name_some(names[lost], 3)}"
         )
         if len(lost) * 2 > len(names):
+            if _ADDRESS.match(str(names[lost[0]])):
+                raise DataError(text, "download the images, and list the files")
+            with os.scandir(self.root) as entries:
+                packed = sorted(e.name for e in entries if e.name.lower().endswith(_PACKED))
+            if packed and not self._listed:
+                raise DataError(text, f"unpack {name_some(packed)} beside it")
             root = os.path.join(self.root, self._below) if self._below else self.root  # noqa: PTH118
             if self.folder != "auto":
                 raise DataError(text, f"paths are relative to data.image_folder, {printable(root)}")

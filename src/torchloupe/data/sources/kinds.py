@@ -16,6 +16,7 @@ from torchloupe.data.sources.archived import (
     find_split_archives,
     is_archive_name,
     is_shard,
+    open_unpacked,
 )
 from torchloupe.data.sources.archives import open_npy, open_npz
 from torchloupe.data.sources.arrays import LAYOUTS
@@ -146,7 +147,7 @@ def _open_archive(path: Path, depth: int = 0, **options: Any) -> Data:
     try:
         if depth < _ARCHIVES_DEEP and (inner := skeleton.only_archive()):
             return skeleton.keep_with(_open_archive(inner, depth + 1, **options))
-        data = open_data(skeleton.start(), **options)
+        data = open_unpacked(skeleton.start(), lambda place: open_data(place, **options))
     except LoupeError as error:
         raise skeleton.explain_error(error) from None
     return skeleton.adopt(data)

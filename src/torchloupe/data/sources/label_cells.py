@@ -28,6 +28,8 @@ _IN_NAMES = ("+", "&", "/", " and ", " ", "_", "-")
 # How a shell takes them.
 _TYPED = {" ": "space", ";": "semicolon", "&": "'&'", "\n": "newline", " and ": "and"}
 
+_FRACTION = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?")
+_MOST_RATINGS = 16  # different numbers with fractions that may be classes, such as 0.5 to 5 stars
 _WHOLE = re.compile(r"[+-]?\d+\.0+")
 _BOX = re.compile(r"(\S*[^\s\d.]\S*)(?: +-?\d+(?:\.\d+)?){4}(?= |$)")
 _BOXES = re.compile(rf"{_BOX.pattern}(?: +{_BOX.pattern})* *")
@@ -56,6 +58,7 @@ def read_label_cells(
     cells, how = _cut(values, separator)
     if cells is None:
         refuse_blank(texts, column, shown)
+        _refuse_quantities(values, len(texts), column, shown)
         classes, lookup = order_classes(values, class_names)
         notes = (*note_joined(values), *note_twins(classes), *_note_several(values, separator))
         return lookup[codes.reshape(-1)], classes, notes
@@ -75,6 +78,20 @@ def read_label_cells(
             f"{printable(separator)}): this is multi-label, {len(classes)} labels"
         )
     return rows[codes.reshape(-1)], classes, (note, *note_joined(words), *note_twins(classes))
+
+
+def _refuse_quantities(values: Sequence[str], count: int, column: str, shown: str) -> None:
+    """DataError where labels are many different numbers with fractions: a quantity, no class."""
+    if len(values) < max(_MOST_RATINGS, count / 4) or not all(map(_FRACTION.fullmatch, values)):
+        return
+    if all(float(value).is_integer() for value in values):
+        return
+    raise DataError(
+        f"{shown}: column {printable(column)!r} holds {len(values):,} different numbers such as "
+        f"{printable(values[0])}: a quantity, not a class",
+        "torchloupe trains classifiers: write a class for each range of numbers into a column, or "
+        "name another one: data.label_column=NAME",
+    )
 
 
 def refuse_blank(texts: NDArray[Any], column: str, shown: str) -> None:

@@ -20,6 +20,7 @@ from torchloupe.data.sources.split_names import (
     read_split_name,
 )
 from torchloupe.data.sources.text_lists import LIST_ENDINGS, is_listing
+from torchloupe.data.sources.variants import refuse_variants
 from torchloupe.data.sources.walk import Level, Walk
 from torchloupe.data.split import SPLIT_NAMES, TRAIN
 from torchloupe.errors import DataError, printable
@@ -215,13 +216,14 @@ def refuse_parts_as_classes(path: Path, children: Mapping[str, set[str]], top: L
                 "name each of them after its split: train, val or test",
             )
     for name in names if not (images and masks) else ():
-        parts = {read_split(inner) for inner in children[name]}
+        parts = {read_split(inner) for inner in children[name] if not is_mask_folder(inner)}
         if len(parts) > 1 and TRAIN in parts and None not in parts:
             inside = [f"{name}/{inner}" for inner in sorted(children[name])]
             raise DataError(
                 f"{shown} has splits inside its class folders: {name_some(inside)}",
                 f"put class folders into splits: {sorted(children[name])[0]}/{printable(name)}",
             )
+    refuse_variants(shown, children)
     if len(names) > 1 and all(map(_NUMBERED.fullmatch, names)):
         first = children[names[0]]
         if len(first) > 1 and all(children[name] == first for name in names):

@@ -16,6 +16,30 @@ NO_CLASSES = (
 )
 PICKLES = (".pkl", ".pickle", ".joblib")
 ARCHIVES = (".gz", ".xz", ".bz2", ".zst", ".7z", ".rar")  # of kinds that are not read
+_OF_YOUR_OWN = "read it by a Dataset of your own and give file.py:NAME"
+_FOREIGN = (
+    ((".tfrecord", ".tfrecords", ".mdb", ".lmdb", ".rec", ".beton", ".msgpack"), _OF_YOUR_OWN),
+    ((".xlsx", ".xls", ".ods"), "save the sheet as .csv and give that"),
+    (
+        (".dcm", ".dicom", ".nii", ".nrrd", ".mha"),
+        "write each image or slice as a PNG of 16 bits, then give the folder",
+    ),
+    (
+        (".mp4", ".avi", ".mov", ".mkv", ".webm"),
+        "save frames of the videos as images, a folder of them for each class",
+    ),
+    (
+        (".npy", ".npz", ".pt", ".pth"),
+        "read a file an image by torchvision's DatasetFolder with a loader of your own, and give "
+        "file.py:NAME",
+    ),
+    (
+        (".mat",),
+        "write its labels into a .csv; sets of torchvision are read in their own folders",
+    ),
+    (PICKLES, "load it in a file of your own and give file.py:NAME"),
+    (ARCHIVES, "unpack it and give the folder"),
+)
 _PACKED = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
 
 
@@ -49,6 +73,11 @@ def no_images(
     """
     shown, ignored = printable(path), walk.ignored
     found = rank_tables(tables_in(Path(walk.root), top)) or sorted(beside)
+    found = found or rank_tables(
+        table
+        for name in filter(is_mask_folder, top.folders)
+        for table in tables_in(Path(walk.root, name), Walk(str(Path(walk.root, name))).look())
+    )
     loose = top.loose + sum(outside.values())
     hint = "give a folder that holds one folder of images per class"
     if found:
@@ -59,7 +88,7 @@ def no_images(
         hint = f"give the archive itself: {printable(path / packed[0])}"
         if len(packed) > 1:
             hint = f"unpack {name_some(packed)} and give the folder, or give one of them"
-    elif foreign := [hint for name in sorted(top.files) if (hint := hint_for_foreign(name))]:
+    elif foreign := _hints(top.files, ignored):
         hint = foreign[0]
     if loose:
         where = f" in {name_some(outside)}" if outside else ""
@@ -76,17 +105,13 @@ def no_images(
     return DataError(f"{shown} holds no images{passed}", hint)
 
 
+def _hints(files: Iterable[str], ignored: Mapping[str, int]) -> list[str]:
+    """What to do about files at the top of a folder, and about those of the endings in it."""
+    endings = [f"x{ending}" for ending in ignored]
+    return [hint for name in [*sorted(files), *endings] if (hint := hint_for_foreign(name))]
+
+
 def hint_for_foreign(name: str) -> str:
     """What to do about a file of another framework or program, by its ending; "" if unknown."""
     ending = Path(name).suffix.lower()
-    if ending in (".tfrecord", ".tfrecords", ".mdb", ".lmdb", ".rec", ".beton", ".msgpack"):
-        return "read it by a Dataset of your own and give file.py:NAME"
-    if ending in (".xlsx", ".xls", ".ods"):
-        return "save the sheet as .csv and give that"
-    if ending in (".mat",):
-        return "write its labels into a .csv; sets of torchvision are read in their own folders"
-    if ending in PICKLES:
-        return "load it in a file of your own and give file.py:NAME"
-    if ending in ARCHIVES:
-        return "unpack it and give the folder"
-    return ""
+    return next((hint for endings, hint in _FOREIGN if ending in endings), "")

@@ -58,7 +58,8 @@ def _list_twins(names: Sequence[str]) -> str:
 def _appearance(name: str) -> str:
     """The name without what a reader overlooks: case, width, spaces, hyphens, leading zeros."""
     plain = _INVISIBLE.sub("", unicodedata.normalize("NFKC", name)).casefold()
-    plain = re.sub(r"[\s_\-‐-―]+", " ", plain).strip()  # noqa: RUF001 - dashes of all lengths
+    sign = "-" if re.match(r"\s*-\d", plain) else ""  # of a number
+    plain = sign + re.sub(r"[\s_\-‐-―]+", " ", plain).strip()  # noqa: RUF001 - dashes of all lengths
     if re.fullmatch(r"\d{1,15}(\.0*)?", plain):
         return str(int(plain.partition(".")[0]))
     return unicodedata.normalize("NFC", plain)

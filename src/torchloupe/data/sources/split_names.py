@@ -13,6 +13,12 @@ _WORDS = {
     **dict.fromkeys(("train", "training", "trn", "trainval"), TRAIN),
     **dict.fromkeys(("val", "valid", "validation", "dev", "devel", "development"), VAL),
     **dict.fromkeys(("test", "testing", "tst"), TEST),
+    # Spanish, Portuguese, French, Italian and Chinese
+    **dict.fromkeys(("entrenamiento", "treino", "treinamento", "entrainement", "训练集"), TRAIN),
+    **dict.fromkeys(("apprentissage", "addestramento", "训练"), TRAIN),
+    **dict.fromkeys(("validacion", "validación", "validacao", "validação", "验证集"), VAL),
+    **dict.fromkeys(("validazione", "验证"), VAL),
+    **dict.fromkeys(("prueba", "pruebas", "teste", "测试集", "测试"), TEST),
 }
 # Words that stand beside the split in the names of folders, files and cells, and say nothing more.
 _FILLERS = frozenset(

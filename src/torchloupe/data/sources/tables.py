@@ -23,6 +23,7 @@ from torchloupe.data.sources.column_roles import (
     choose_label_columns,
     find_split_columns,
     find_unflagged,
+    lists_files,
     read_flags,
 )
 from torchloupe.data.sources.columns import Table, as_texts
@@ -65,14 +66,15 @@ def open_table(path: Path, options: TableOptions | None = None) -> Data:
     options = options or TableOptions()
     shown = printable(path)
     table = Table(path)
-    if options.image_column == "auto" and (pixels := find_pixel_columns(table)):
+    files = ImageFiles(path, options.image_folder)
+    pixels = find_pixel_columns(table) if options.image_column == "auto" else []
+    if pixels and not lists_files(table, pixels, files.share_of):
         return _open_pixel_table(table, pixels, options)
     if options.layout != "auto":
         raise UsageError(
             f"data.layout={printable(options.layout)} is for arrays, and {shown} is none",
             "leave layout out",
         )
-    files = ImageFiles(path, options.image_folder)
     image = choose_image_column(table, options.image_column, files.share_of)
     split = find_split_columns(table, image, options.label_column, options.split_column)
     groups = [name for name in table.columns if name.lower() == "group" and name != image]

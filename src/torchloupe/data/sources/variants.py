@@ -1,0 +1,50 @@
+"""Folders that hold one set in several ways: `color/` and `grayscale/`, `32x32/` and `64x64/`.
+
+Their names tell how images were made, and what is a class stands in each of them once more.
+"""
+
+import re
+from collections.abc import Mapping
+
+from torchloupe.data.sources.source import name_some
+from torchloupe.errors import DataError
+
+# Words for a way in which images were made or kept, which tell no class.
+_OF_PROCESSING = re.compile(
+    r"(original|orig|raw|aug|augmented|augmentation|resized|cropped|enhanced|processed|preprocessed"
+    r"|normali[sz]ed|filtered|grayscale|greyscale|gray|grey|colou?r|rgb|segmented|background"
+    r"|dataset|data|images|version|v|x|px|\d+)",
+    re.IGNORECASE,
+)
+
+
+def refuse_variants(shown: str, children: Mapping[str, set[str]]) -> None:
+    """DataError where folders hold one set in several ways, or its classes by first letter."""
+    names = sorted(children)
+    first = children[names[0]] if names else set()
+    is_one = len(names) > 1 and len(first) > 1 and all(children[name] == first for name in names)
+    if is_one and all(map(_says_processing, names)):
+        raise DataError(
+            f"{shown} has {name_some(names, 3)} with the same class folders in each: "
+            f"{name_some(sorted(first), 3)}",
+            "give one of these folders, or say what the class is: "
+            "data.label_pattern='([^/]+)/[^/]+$' takes the last folder of all of them",
+        )
+    if len(names) > 1 and all(_is_first_letter(name, children[name]) for name in names):
+        inside = [f"{name}/{inner}" for name in names for inner in sorted(children[name])]
+        raise DataError(
+            f"{shown} sorts its class folders by their first letter: {name_some(inside, 3)}",
+            "data.label_pattern='([^/]+)/[^/]+$' takes the last folder as the class",
+        )
+
+
+def _is_first_letter(name: str, inner: set[str]) -> bool:
+    """Whether a folder is one letter, with which all folders in it begin."""
+    is_letter = len(name) == 1 and name.isalpha() and bool(inner)
+    return is_letter and all(folder[:1].lower() == name.lower() for folder in inner)
+
+
+def _says_processing(name: str) -> bool:
+    """Whether a name is made of words for a way in which images were made; not of numbers alone."""
+    words = re.findall(r"[^\W\d_]+|\d+", name)
+    return not name.isdigit() and all(map(_OF_PROCESSING.fullmatch, words))

@@ -1,0 +1,42 @@
+"""Folders that hold one set in several ways are no classes."""
+
+import pytest
+from trees import fail, labels, plant
+
+from torchloupe.data.sources import open_data
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("color", "grayscale", "segmented"), ("dataset", "augmented_dataset"), ("32x32", "64x64")],
+)
+def test_the_same_classes_made_in_several_ways_are_refused(tmp_path, names):
+    plant(
+        tmp_path, *(f"{name}/{c}/{k}.png" for name in names for c in ("cat", "dog") for k in "12")
+    )
+    error = fail(tmp_path)
+    assert "with the same class folders in each: 'cat', 'dog'" in error.message
+    assert error.hint.startswith("give one of these folders")
+    data = open_data(tmp_path, label_pattern="([^/]+)/[^/]+$")
+    assert set(labels(data)) == {"cat", "dog"}
+
+
+def test_folders_of_first_letters_are_refused(tmp_path):
+    plant(tmp_path, "a/abbey/1.png", "a/airport/1.png", "b/bar/1.png", "c/cafe/1.png")
+    error = fail(tmp_path)
+    assert "sorts its class folders by their first letter: 'a/abbey'" in error.message
+    assert "data.label_pattern" in error.hint
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("cat/left/1.png", "cat/right/1.png", "dog/left/1.png", "dog/right/1.png"),
+        ("0/left/1.png", "0/right/1.png", "1/left/1.png", "1/right/1.png"),
+        ("a/1.png", "b/1.png", "c/1.png"),
+        ("a/apple/1.png", "b/pear/1.png"),
+    ],
+)
+def test_classes_with_folders_in_them_stay_classes(tmp_path, names):
+    plant(tmp_path, *names)
+    assert set(labels(open_data(tmp_path))) == {name.partition("/")[0] for name in names}
