@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 import torchloupe as loupe
 from torchloupe.deploy.serving.folded import CLOSE, FoldedRun, fold_run, make_trial_pixels
+from torchloupe.hardware.layout import require_contiguous, requires_contiguous
+from torchloupe.model.fusing import FusedConvolution
 from torchloupe.trained.outputs import precision_of
 from torchloupe.trained.run import Run, open_run
 
@@ -103,6 +105,15 @@ def change(run: Run, network: nn.Module) -> Run:
 def test_own_code_is_folded_where_one_trial_tells_of_all_images(run: Run) -> None:
     assert fold_run(change(run, Own())) is not None
     assert fold_run(change(run, Undecided())) is None
+
+
+def test_a_network_that_was_trained_on_contiguous_images_is_fused(run: Run) -> None:
+    network = Own()
+    require_contiguous(network)
+    found = fold_run(change(run, network))
+    assert found is not None
+    assert any(isinstance(module, FusedConvolution) for module in found._network.modules())
+    assert requires_contiguous(network)
 
 
 def test_code_for_contiguous_images_and_nets_without_norms_stay(run: Run) -> None:

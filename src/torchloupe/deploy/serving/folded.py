@@ -6,6 +6,7 @@ Probabilities differ from those of `loupe predict` by rounding, at most CLOSE; t
 logits too, before a run is so served.
 """
 
+import copy
 import math
 from collections.abc import Callable
 from typing import Any
@@ -27,7 +28,7 @@ from torchloupe.evaluation.inference import (
     forward,
     to_probabilities,
 )
-from torchloupe.hardware.layout import crashes_in_channels_last
+from torchloupe.hardware.layout import crashes_in_channels_last, release
 from torchloupe.hardware.precision import Precision
 from torchloupe.model.folding import fold_norms
 from torchloupe.model.fusing import FusedConvolution, fuse_convolutions
@@ -97,7 +98,14 @@ def fold_run(run: Run) -> FoldedRun | None:
         return None
     if is_large or not _has_one_path(run) or crashes_in_channels_last(run.model):
         return None
-    return _fold_by(fuse_convolutions, run) or _fold_by(fold_norms, run)
+    return _fold_by(_fuse, run) or _fold_by(fold_norms, run)
+
+
+def _fuse(network: nn.Module, images: Tensor) -> nn.Module:
+    """The network fused, also one that was trained on contiguous images: here it may do without."""
+    twin = copy.deepcopy(network)
+    release(twin)
+    return fuse_convolutions(twin, images)
 
 
 def _fold_by(fold: Fold, run: Run) -> FoldedRun | None:
