@@ -1,9 +1,12 @@
 """Forwards without gradients: modes, number formats, shortage of memory, probabilities."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 from torchloupe.evaluation.inference import (
     BATCH_MULTIPLE,
@@ -126,26 +129,50 @@ class Headed(nn.Module):
         return logits
 
 
-def test_a_head_that_differs_in_small_batches_gets_more_rows_and_not_more_images(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    rows, linear = [], F.linear
+class Picky(TorchFunctionMode):
+    """Linear layers that give other bits for any number of rows but BATCH_MULTIPLE."""
 
-    def be_picky(given: torch.Tensor, *weights: torch.Tensor) -> torch.Tensor:
-        """Other bits where rows are few, as in some libraries."""
-        rows.append(len(given))
-        found = linear(given, *weights)
-        return found if len(given) >= BATCH_MULTIPLE else found + 1e-6
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: list[int] = []
 
-    monkeypatch.setattr(F, "linear", be_picky)
-    images, model = torch.rand(BATCH_MULTIPLE, 1, 2, 2), Headed()
-    with eval_mode(model):
-        full = model(images)
-        assert not torch.equal(model(images[:1]), full[:1])  # this is what has to be made good
-        sizes = find_equal_sizes(model, images)
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        found = func(*args, **(kwargs or {}))
+        if func is not F.linear:
+            return found
+        self.rows.append(len(args[0]))
+        return found + 1e-6 * (len(args[0]) - BATCH_MULTIPLE)
+
+
+def test_linear_layers_compute_blocks_of_as_many_rows_for_any_number_of_images() -> None:
+    images, model = torch.rand(40, 1, 2, 2), Headed()
+    with eval_mode(model), Picky() as picky:
+        assert not torch.equal(model(images[:1]), model(images)[:1])  # this has to be made good
+        sizes = find_equal_sizes(model, images[:BATCH_MULTIPLE])
         assert sizes == (1, 2, 4, 8)
-        for count in (1, 3, 8):
-            found = forward(model, images[:count], sizes=sizes)
-            assert torch.equal(found, full[:count])
-            assert rows[-1] == BATCH_MULTIPLE and model.computed < BATCH_MULTIPLE
-    assert type(model.head) is nn.Linear
+        full = forward(model, images)
+        for count in (1, 3, 8, 16, 17, 40):
+            for known in ((), sizes):
+                picky.rows.clear()
+                assert torch.equal(forward(model, images[:count], sizes=known), full[:count])
+                assert set(picky.rows) == {BATCH_MULTIPLE}
+        assert forward(model, images[:1], sizes=sizes).shape == (1, 3)
+        assert model.computed == 1  # more rows, and not more images
+
+
+@pytest.mark.parametrize("shape", [(1280, 2), (3136, 2), (1280, 1000)])
+def test_logits_are_the_same_alone_and_in_a_batch_with_two_threads(shape: tuple[int, int]) -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(*shape))
+    images = torch.rand(256, 1, 1, shape[0])
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        with eval_mode(model):
+            full = forward(model, images)
+            for count in (1, 16, 48, 160):
+                assert torch.equal(forward(model, images[:count]), full[:count])
+            assert torch.equal(forward(model, images[200:201]), full[200:201])
+    finally:
+        torch.set_num_threads(threads)

@@ -1,14 +1,17 @@
 """Forward passes without gradients, in batches whose size never changes the bits."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 from torchloupe.hardware.memory import MicroBatchLimit, in_micro_batches
 from torchloupe.hardware.precision import Precision
+from torchloupe.model.wrapping import is_compiled
 
 BATCH_MULTIPLE = 16  # batch sizes are padded to a multiple of it: smaller ones use other kernels
 
@@ -43,7 +46,8 @@ def forward(
 
     Which kernels compute a batch depends on how many images it has, and with them the last bits.
     So batches are padded to a multiple of BATCH_MULTIPLE and split into micro-batches of up to
-    LARGEST_BATCH images; large images go one by one. An image then gets the same logits alone, in
+    LARGEST_BATCH images, and linear layers compute blocks of rows (RowsInBlocks, unless the model
+    is compiled); large images go one by one. An image then gets the same logits alone, in
     a full batch and in the last, smaller one. docs/LOG.md says on which CPUs this was needed.
     Where memory runs out, images go in smaller micro-batches, which `micro_limit` remembers.
     `sizes` are smaller batches that give the same bits (find_equal_sizes): images beyond the last
@@ -53,9 +57,15 @@ def forward(
     at_once = 1 if images[0].numel() >= LARGE_IMAGE else LARGEST_BATCH
     micro_limit.most = min(micro_limit.most or at_once, at_once)
 
+    in_blocks = at_once > 1 and not is_compiled(model)  # inside, torch would compile once more
+
     def compute(piece: Tensor) -> Tensor:
-        with nullcontext() if precision is None else precision.autocast():
-            logits: Tensor = model(piece if micro_limit.most == 1 else _fill_up(piece, sizes))
+        alone = micro_limit.most == 1
+        with (
+            nullcontext() if precision is None else precision.autocast(),
+            RowsInBlocks() if in_blocks else nullcontext(),
+        ):
+            logits: Tensor = model(piece if alone else _fill_up(piece, sizes))
         return logits[: len(piece)].float()
 
     def run(span: slice) -> Tensor:
@@ -63,8 +73,7 @@ def forward(
         if not sizes or micro_limit.most == 1:
             return compute(piece)
         full = len(piece) - len(piece) % BATCH_MULTIPLE
-        with full_rows(model):
-            parts = [compute(part) for part in (piece[:full], piece[full:]) if len(part)]
+        parts = [compute(part) for part in (piece[:full], piece[full:]) if len(part)]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     pieces = list(in_micro_batches(len(images), micro_limit, run))
@@ -78,50 +87,42 @@ def find_equal_sizes(
 
     `images` are BATCH_MULTIPLE different ones. Kernels are chosen by the size of a batch and not by
     what is in it, so one trial of each power of two tells; at both ends of the full batch, since
-    some kernels treat its last images otherwise. Products of few rows are those whose kernels
-    differ most often, in float32 even where all convolutions agree: they are computed for
-    BATCH_MULTIPLE rows (full_rows), here and by `forward` for these sizes.
+    some kernels treat its last images otherwise. Linear layers compute full blocks (RowsInBlocks),
+    here and by `forward`.
     """
     full = forward(model, images, precision)
     found = []
     for size in (1, 2, 4, 8):
-        with full_rows(model), nullcontext() if precision is None else precision.autocast():
+        with RowsInBlocks(), nullcontext() if precision is None else precision.autocast():
             ends = [model(part).float() for part in (images[:size], images[-size:])]
         if all(map(torch.equal, ends, (full[:size], full[-size:]))):
             found.append(size)
     return tuple(found)
 
 
-@contextmanager
-def full_rows(model: nn.Module) -> Iterator[None]:
-    """Inside, each linear layer computes a matrix [B, C] of few rows as `fill_rows` says."""
-    layers = fill_rows(model)
-    try:
-        yield
-    finally:
-        for layer in layers:
-            layer.__class__ = nn.Linear
+class RowsInBlocks(TorchFunctionMode):
+    """Inside, on the CPU, linear layers compute matrices [B, C] in blocks of BATCH_MULTIPLE rows.
 
-
-def fill_rows(model: nn.Module) -> list[nn.Linear]:
-    """Have the linear layers of `model` compute a multiple of BATCH_MULTIPLE rows; returns them.
-
-    A head takes a few microseconds for 16 rows; 16 images take as long as 16 images.
+    With two threads and more, how a product is divided among them depends on its rows, and with it
+    the last bits: in float32 a layer of 1,280 to 1,000 values gave others for 160 rows than for
+    256. Of all layers tried only these did (docs/LOG.md). A block that is not full gets zeros; a
+    head takes a few microseconds for 16 rows.
     """
-    layers = [layer for layer in model.modules() if type(layer) is nn.Linear]
-    for layer in layers:
-        layer.__class__ = _FullRows
-    return layers
 
-
-class _FullRows(nn.Linear):
-    """A linear layer that adds rows of zeros to a matrix [B, C] of few rows, and gives B."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        missing = _missing(len(input)) if input.ndim == 2 else 0
-        if not missing:
-            return super().forward(input)
-        return super().forward(F.pad(input, (0, 0, 0, missing)))[: len(input)]
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """The result of `func`, which torch hands over in place of calling it."""
+        more = kwargs or {}
+        rows = args[0] if func is F.linear and args else None
+        if not isinstance(rows, Tensor) or rows.ndim != 2 or rows.device.type != "cpu":
+            return func(*args, **more)
+        blocks = torch.split(F.pad(rows, (0, 0, 0, _missing(len(rows)))), BATCH_MULTIPLE)
+        return torch.cat([func(block, *args[1:], **more) for block in blocks])[: len(rows)]
 
 
 def _missing(count: int) -> int:

@@ -23,7 +23,6 @@ from torchloupe.evaluation.inference import (
     BATCH_MULTIPLE,
     LARGE_IMAGE,
     eval_mode,
-    fill_rows,
     find_equal_sizes,
     forward,
     to_probabilities,
@@ -117,7 +116,6 @@ def _fold_by(fold: Fold, run: Run) -> FoldedRun | None:
         network = fold(run.model, images).to(memory_format=torch.channels_last)
         if _count_layers(network) == _count_layers(run.model):
             return None
-        fill_rows(network)  # for good: a context would meet that of another thread
         with eval_mode(network):
             sizes = find_equal_sizes(network, images, precision)
         folded = FoldedRun(run, network, sizes)
