@@ -110,7 +110,7 @@ def test_loaders_are_taken_apart_with_all_that_they_ask_for():
         "the DataLoader keeps its batch size 5 and drop_last; its dataset is split for validation "
         "and test like a Dataset given alone, and shuffled by train.seed, not by its generator",
     )
-    val = DataLoader(TENSORS, 5, drop_last=True)
+    val = DataLoader(TensorDataset(*TENSORS.tensors), 5, drop_last=True)
     assert open_data((loader, val)).notes == (
         "drop_last of the val DataLoader is left out: every image of val is evaluated",
     )
