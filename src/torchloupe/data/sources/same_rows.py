@@ -22,30 +22,41 @@ def find_same_rows(parts: Mapping[int, Any]) -> tuple[Rows | None, tuple[str, ..
     None if no row occurs twice, and for a dataset for each split: then a note counts the rows that
     are in several of them.
     """
-    below = {part: np.stack(_rows_below(dataset), axis=1) for part, dataset in parts.items()}
+    below = {part: _rows_below(dataset) for part, dataset in parts.items()}
     if len(below) == 1:
-        (rows,) = below.values()
-        found, numbers = np.unique(rows, axis=0, return_inverse=True)
-        repeated = len(rows) - len(found)
-        if not repeated:
-            return None, ()
-        note = (
-            f"{plural(repeated, 'row is', 'rows are')} of the dataset again, by repeated indices: "
-            "all rows of one image are kept in one split"
-        )
-        return numbers.reshape(-1).astype(np.int64), (note,)
+        (found,) = below.values()
+        return _number(*found)
     notes = []
-    seen: set[tuple[int, int]] = set()
-    for part, rows in below.items():
-        own = set(map(tuple, rows.tolist()))
-        if again := len(own & seen):
+    seen: dict[int, Rows] = {}
+    for part, (owners, rows) in below.items():
+        again = count = 0
+        for owner in np.unique(owners).tolist():
+            own = np.unique(rows[owners == owner])
+            known = seen.get(owner, own[:0])
+            again += len(np.intersect1d(own, known, assume_unique=True))
+            count += len(own)
+            seen[owner] = np.union1d(known, own)
+        if again:
             notes.append(
-                f"{again:,} of {plural(len(own), 'row')} of {SPLIT_NAMES[part]} are rows of "
+                f"{again:,} of {plural(count, 'row')} of {SPLIT_NAMES[part]} are rows of "
                 "another split too, by the indices of the Subsets: the score is too good; divide "
                 "the indices once"
             )
-        seen |= own
     return None, tuple(notes)
+
+
+def _number(owners: Rows, rows: Rows) -> tuple[Rows | None, tuple[str, ...]]:
+    """`find_same_rows` of one dataset."""
+    owner = np.unique(owners, return_inverse=True)[1].reshape(-1)
+    found, numbers = np.unique(owner * (rows.max(initial=0) + 1) + rows, return_inverse=True)
+    repeated = len(rows) - len(found)
+    if not repeated:
+        return None, ()
+    note = (
+        f"{plural(repeated, 'row is', 'rows are')} of the dataset again, by repeated indices: "
+        "all rows of one image are kept in one split"
+    )
+    return numbers.reshape(-1).astype(np.int64), (note,)
 
 
 def _rows_below(dataset: Any) -> tuple[Rows, Rows]:
