@@ -35,9 +35,8 @@ class Worker:
 
 
 def predict_on_ray(
-    run: str,
-    shards: Sequence[str],
-    out: str,
+    places: tuple[str, Sequence[str], str],
+    total: int,
     asked: Asked,
     workers: int | None,
     options: dict[str, Any],
@@ -45,10 +44,11 @@ def predict_on_ray(
 ) -> list[Part]:
     """The parts of all shards, made by `workers` processes, or one for each GPU or core there is.
 
-    UsageError if Ray is not installed; ResourceError if workers are lost again and again.
+    `places` are the run, the shards, `total` of them, and the folder for the parts. UsageError if
+    Ray is not installed; ResourceError if workers are lost again and again.
     """
     ray = import_ray()
-    total = len(open_inputs(shards))
+    run, shards, out = places
     parts: list[Part] = []
     with joined(ray):
         kind, have = find_resource(ray.cluster_resources())
@@ -60,8 +60,8 @@ def predict_on_ray(
             )
         needs = {f"num_{kind.lower()}s": 1}
         kept = ray.remote(max_restarts=TRIES, max_task_retries=TRIES, **needs)(Worker)
-        places = (_absolute(run), [_absolute(text) for text in shards], _absolute(out))
-        pool = ray.util.ActorPool([kept.remote(*places, asked, options) for _ in range(count)])
+        whole = (_absolute(run), [_absolute(text) for text in shards], _absolute(out))
+        pool = ray.util.ActorPool([kept.remote(*whole, asked, options) for _ in range(count)])
         portions = min(total, PORTIONS * count)
         for some in pool.map_unordered(
             lambda actor, portion: actor.predict.remote(portion, portions), range(portions)

@@ -5,7 +5,8 @@ Ranks are processes of this machine (`--ranks`), of torchrun, or of a Ray cluste
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from torchloupe.cli.options import results_only
@@ -47,21 +48,10 @@ def predict_all(
         opened = open_trained(run, views=asked.views, **options)
         inputs = open_inputs(shards)
         box = Outbox(out)
-        display = make_display(quiet=ranks[0] > 0)
-        try:
-            began = time.perf_counter()
-            parts = predict_shards(
-                opened,
-                inputs,
-                asked,
-                box,
-                ranks,
-                lambda done, total: display.record(Progress("predict", done, total)),
-            )
-            seconds = time.perf_counter() - began
-            decoding = _time_decoding(opened, inputs, parts, ranks)
-        finally:
-            display.close()
+        parts, seconds = _watch(
+            partial(predict_shards, opened, inputs, asked, box, ranks), quiet=ranks[0] > 0
+        )
+        decoding = _time_decoding(opened, inputs, parts, ranks)
         whole = summarise(opened, inputs, asked, box)
     _tell(parts, whole, seconds, decoding, out, ranks)
     if whole is not None or ranks[1] == 1:  # else torchrun would end the ranks that are still busy
@@ -81,26 +71,27 @@ def predict_all_on_ray(
 
     with results_only() as line:
         line.say(f"opening {run}")
-        inputs, box, display = open_inputs(shards), Outbox(out), make_display(quiet=False)
-        try:
-            began = time.perf_counter()
-            parts = predict_on_ray(
-                run,
-                shards,
-                out,
-                asked,
-                workers,
-                options,
-                lambda done, total: display.record(Progress("predict", done, total)),
-            )
-            seconds = time.perf_counter() - began
-        finally:
-            display.close()
+        inputs, box = open_inputs(shards), Outbox(out)
+        work = partial(predict_on_ray, (run, shards, out), len(inputs), asked, workers, options)
+        parts, seconds = _watch(work, quiet=False)
         opened = open_trained(run, views=asked.views, **options)
         decoding = _time_decoding(opened, inputs, parts, (0, 1))
         whole = summarise(opened, inputs, asked, box)
     _tell(parts, whole, seconds, decoding, out, (0, 1))
     _refuse_failures(parts, whole, out)
+
+
+def _watch(
+    predict: Callable[[Callable[[int, int], None]], list[Part]], *, quiet: bool
+) -> tuple[list[Part], float]:
+    """The parts that `predict` makes, and its seconds; its progress is shown unless `quiet`."""
+    display = make_display(quiet=quiet)
+    try:
+        began = time.perf_counter()
+        parts = predict(lambda done, total: display.record(Progress("predict", done, total)))
+        return parts, time.perf_counter() - began
+    finally:
+        display.close()
 
 
 def _time_decoding(
