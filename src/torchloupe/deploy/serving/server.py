@@ -4,6 +4,7 @@ With several workers each has a model, limits and counts of its own; the parent 
 where one died.
 """
 
+import gc
 import math
 import multiprocessing
 import multiprocessing.connection
@@ -82,13 +83,12 @@ def serve(options: ServerOptions, say: Any = None) -> None:
     is taken.
     """
     options = settle(options)
-    sys.setswitchinterval(SWITCH_SECONDS)
     listening = bind(options.host, options.port)
     try:
         if options.workers == 1:
-            server = make_server(options, make_worker(options))
+            application = make_worker(options)
             _say_address(options, listening, say)
-            server.run(sockets=[listening])
+            _run(options, application, listening)
         else:
             _say_address(options, listening, say)
             run_workers(options, listening)
@@ -125,12 +125,19 @@ def run_workers(options: ServerOptions, listening: socket.socket) -> None:
 
 def run_worker(options: ServerOptions, listening: socket.socket) -> None:
     """One of several workers, in a process of its own."""
-    sys.setswitchinterval(SWITCH_SECONDS)
     try:
         application = make_worker(options)
     except LoupeError as error:
         print(f"error: {error.message}\nhint: {error.hint}", file=sys.stderr, flush=True)
         sys.exit(_FAILED)
+    _run(options, application, listening)
+
+
+def _run(options: ServerOptions, application: Guard, listening: socket.socket) -> None:
+    """Serve until the end, which is all that this process does from now on."""
+    sys.setswitchinterval(SWITCH_SECONDS)
+    gc.collect()
+    gc.freeze()  # all that is loaded stays; a pass of the collector over it stops every request
     make_server(options, application).run(sockets=[listening])
 
 
