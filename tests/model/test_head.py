@@ -109,6 +109,13 @@ def test_many_classes_are_solved_in_few_iterations(monkeypatch):
     assert ((features[:, 0] @ head.weight.T + head.bias).argmax(1) == labels).all()
 
 
+@pytest.mark.parametrize(("most", "is_solved"), [(1, False), (300, True)])
+def test_fit_that_ends_at_its_most_iterations_says_so(most, is_solved, monkeypatch):
+    monkeypatch.setattr("torchloupe.model.head.MOST_ITERATIONS", most)
+    features, labels, keys = blobs(spread=0.1)
+    assert fit_head(features, labels, keys, classes=3).is_solved is is_solved
+
+
 def test_rounding_of_a_nearly_constant_feature_is_not_made_a_feature():
     features, labels, keys = blobs()
     noise = torch.randn(features.shape[:2], generator=torch.Generator().manual_seed(0))

@@ -39,6 +39,7 @@ class Head:
     bias: Tensor  # [K]
     penalty: float  # on the weights of standardised features
     accuracy: float | None  # cross-validated; None where there were too few images
+    is_solved: bool = True  # else the fit ended at its most iterations
 
 
 def fit_head(
@@ -73,6 +74,7 @@ def fit_head(
     iterations = int(min(MOST_ITERATIONS, max(10, MOST_WORK / work)))
     all_rows = torch.ones(len(inner), 1)
     found = problem.solve(penalty, all_rows, start, tolerance=TOLERANCE, iterations=iterations)
+    is_solved = bool(problem.gap(found, penalty, all_rows) <= SEARCH_TOLERANCE)
     solution = found[:, 0]
     weight = solution[:-1]
     if lower is not None:
@@ -80,7 +82,7 @@ def fit_head(
             values.T @ torch.linalg.solve_triangular(lower.T, weight.double(), upper=True).float()
         )
     weight = weight.T * scale
-    return Head(weight.contiguous(), solution[-1] - weight @ mean, penalty, accuracy)
+    return Head(weight.contiguous(), solution[-1] - weight @ mean, penalty, accuracy, is_solved)
 
 
 def find_scale(values: Tensor, parts: Sequence[int] = ()) -> tuple[Tensor, Tensor]:

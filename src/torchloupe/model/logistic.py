@@ -65,8 +65,7 @@ class Regression:
             gradient = self._pull(shift, point, penalty)
             ready = self._precondition(gradient, penalty)
             size = _dot(gradient, ready)
-            level = penalty * _dot(point[:-1], point[:-1]) + _LEAST_LOSS
-            if bool((size <= tolerance * level).all()):
+            if bool((size <= tolerance * self._level(point, penalty)).all()):
                 break
             turn = (_dot(ready, gradient - before) / size_before).clamp(min=0)
             turn = torch.where(turn * _dot(gradient, direction) < size, turn, 0.0)  # downhill
@@ -82,6 +81,17 @@ class Regression:
             logits += step[:, None] * along
         return point
 
+    def gap(self, solution: Tensor, penalty: float, parts: Tensor) -> Tensor:
+        """What each part [P] could still gain, relative to the penalty's share of its loss.
+
+        It is what `solve` compares with its tolerance: larger, where it ran out of iterations.
+        """
+        share = self._shares() * (parts / parts.sum(dim=0).clamp(min=1))[:, :, None]
+        shift = self._shift(self.logits(solution), share)[0]
+        gradient = self._pull(shift, solution, penalty)
+        size = _dot(gradient, self._precondition(gradient, penalty))
+        return size / self._level(solution, penalty)
+
     def logits(self, solution: Tensor) -> Tensor:
         """Logits [N, P, K] of all rows."""
         found = self.values @ solution[:-1].flatten(1)
@@ -95,6 +105,10 @@ class Regression:
             each = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
             return (each * shares).sum(dim=2)
         return -(logits.log_softmax(dim=2) * targets * shares).sum(dim=2)
+
+    def _level(self, solution: Tensor, penalty: float) -> Tensor:
+        """The penalty's share [P] of the loss, twice, and what is rounding."""
+        return penalty * _dot(solution[:-1], solution[:-1]) + _LEAST_LOSS
 
     def _shares(self) -> Tensor:
         """The weight of each row [N, 1, 1], or of each output [1, 1, K] where there are several."""

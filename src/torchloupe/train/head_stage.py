@@ -87,6 +87,8 @@ def solve_head(
     if head.accuracy is not None:
         text += f"; cross-validated accuracy {head.accuracy:.1%}"
     run.note(text)
+    if not head.is_solved:
+        run.note("head: the fit ended at its most iterations, and its loss could still fall")
     run.record(HeadStage(seconds, features.seconds, views, head.penalty, head.accuracy))
     return head
 
