@@ -6,8 +6,8 @@
 Images a second in fp32 (ours also in bf16 where the CPU has instructions for it), the best of some
 turns; the processor time of an image, which other processes hardly change; and the largest
 difference of an output from plain torch's, relative to the largest output. Plain is the module as
-it is in batches of 32, channels first; ours has BatchNorms folded, channels last and batches of 8,
-as for features. Weights are random but for EfficientNet-Lite0's.
+it is in batches of 32, channels first; ours has convolutions fused with BatchNorms and activations in fp32, BatchNorms folded in bf16,
+channels last and batches of 8, as for features. Weights are random but for EfficientNet-Lite0's.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from torch import nn
 from turns import say
 
 from torchloupe.hardware.precision import Precision
-from torchloupe.model.folding import fold_norms
+from torchloupe.model.fusing import fuse_or_fold
 from torchloupe.model.zoo import ResidualNet
 from torchloupe.speed.choice import has_fast_bf16
 from torchloupe.system.limits import usable_cores
@@ -90,10 +90,10 @@ def measure(
     took: dict[str, float] = {}
     makers: list[tuple[str, Callable[[nn.Module, torch.Tensor], Forward], int]] = [
         ("plain torch", lambda m, _: make_plain(m), len(images)),
-        ("ours, folded", lambda m, x: make_ours(m, x, "fp32"), batch),
+        ("ours", lambda m, x: make_ours(m, x, "fp32"), batch),
     ]
     if has_fast_bf16(CPU):
-        makers.append(("ours, folded, bf16", lambda m, x: make_ours(m, x, "bf16"), batch))
+        makers.append(("ours, bf16", lambda m, x: make_ours(m, x, "bf16"), batch))
     makers += [("ONNX Runtime", make_onnx, batch), ("OpenVINO", make_openvino, batch)]
     for way, make, size in makers:
         start = time.perf_counter()
@@ -136,7 +136,7 @@ def make_plain(model: nn.Module) -> Forward:
 def make_ours(model: nn.Module, images: torch.Tensor, precision: str) -> Forward:
     """As prepare/features.py runs it."""
     layout = torch.channels_last
-    body = fold_norms(model, images[:2]).to(memory_format=layout)  # type: ignore[call-overload]
+    body = fuse_or_fold(model, images.contiguous(memory_format=layout), precision)
     place = Precision(precision, CPU)
 
     def run(values: NDArray[np.float32]) -> NDArray[np.float32]:

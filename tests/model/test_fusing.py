@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from torchloupe.model.catalog import make_model
-from torchloupe.model.fusing import FusedConvolution, fuse_convolutions
+from torchloupe.model.fusing import FusedConvolution, fuse_convolutions, fuse_or_fold
 
 pytestmark = pytest.mark.skipif(
     not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN"
@@ -124,3 +124,32 @@ def test_the_network_itself_is_left_alone() -> None:
     assert network.training
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     assert type(network.head) is nn.Linear
+
+
+@pytest.mark.parametrize(
+    ("layout", "number_format", "is_fused"),
+    [
+        (torch.channels_last, "fp32", True),
+        (torch.contiguous_format, "fp32", False),
+        (torch.channels_last, "bf16", False),
+    ],
+)
+def test_networks_are_fused_where_that_can_be_and_else_folded(layout, number_format, is_fused):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU()).eval()
+    images = torch.randn(2, 3, 8, 8).contiguous(memory_format=layout)
+    made = fuse_or_fold(network, images, number_format)
+    kinds = [type(module) for module in made.modules()]
+    assert (FusedConvolution in kinds) is is_fused and nn.BatchNorm2d not in kinds
+    with torch.inference_mode():
+        assert torch.allclose(made(images), network(images), atol=1e-5)
+
+
+def test_network_that_no_graph_describes_is_folded():
+    class Deciding(nn.Sequential):
+        def forward(self, x):
+            return super().forward(x if x.sum() > 0 else -x)
+
+    network = Deciding(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).eval()
+    images = torch.randn(2, 3, 8, 8).contiguous(memory_format=torch.channels_last)
+    assert type(fuse_or_fold(network, images, "fp32")) is Deciding

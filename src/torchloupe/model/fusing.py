@@ -16,6 +16,8 @@ from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from torchloupe.model.folding import fold_norms
+
 CLOSE = 1e-3  # largest difference after fusing, relative to the largest output
 Activation = tuple[str, list[float], str]  # oneDNN's name, its numbers, its algorithm
 Padding = tuple[tuple[int, int], tuple[int, int]]  # before and after, of height and of width
@@ -101,6 +103,23 @@ def fuse_convolutions(network: nn.Module, images: Tensor) -> nn.Module:
     if not float((wanted - found).abs().max()) <= CLOSE * max(scale, 1e-12):
         raise ValueError("the outputs differ")
     return traced.eval()
+
+
+def fuse_or_fold(network: nn.Module, images: Tensor, number_format: str) -> nn.Module:
+    """The quickest copy of `network` for eval mode, for images of the size of `images`.
+
+    Convolutions are fused on a CPU in float32 with images in channels_last; elsewhere, and where
+    that is not possible, BatchNorms are folded.
+    """
+    layout = torch.channels_last
+    is_laid_out = images.ndim == 4 and images.is_contiguous(memory_format=layout)
+    if images.device.type == "cpu" and number_format == "fp32" and is_laid_out:
+        try:
+            return fuse_convolutions(network, images)
+        except Exception:  # whatever torch.fx or a network's own code raises for what is traced
+            pass
+    folded: nn.Module = fold_norms(network, images)
+    return folded.to(memory_format=layout) if is_laid_out else folded
 
 
 def _fuse_at(

@@ -26,7 +26,7 @@ from torchloupe.evaluation.rows import RowBuffer
 from torchloupe.hardware.device import wait_for
 from torchloupe.hardware.layout import lay_out_images, memory_format_of
 from torchloupe.hardware.precision import Precision
-from torchloupe.model.folding import fold_norms
+from torchloupe.model.fusing import fuse_or_fold
 from torchloupe.model.transfer import Transfer
 from torchloupe.model.weights import digest_weights
 from torchloupe.prepare.run_data import RunData
@@ -34,7 +34,7 @@ from torchloupe.speed.choice import has_fast_bf16
 from torchloupe.speed.trial import WORTH_IT
 from torchloupe.system.cache import Kept, find_cache, read_kept, write_kept
 
-FORMAT = 2  # raised when the same weights begin to give other features
+FORMAT = 3  # raised when the same weights begin to give other features
 BATCH_ON_CPU, BATCH_ON_GPU = 8, 256  # small batches stay in a CPU's caches
 LEAST_COSINE = 0.99  # cosine of the features of an image in another number format with fp32's
 
@@ -102,7 +102,7 @@ def compute_features(
     views: int,
     progress: Progress,
 ) -> Tensor:
-    """Features [N, V, D] in float32 on the CPU; BatchNorms are folded while they are computed."""
+    """Features [N, V, D] in float32 on the CPU, by a copy of the backbone without BatchNorms."""
     device = precision.device
     body, layout = None, memory_format_of(model)
     found = RowBuffer(len(rows))
@@ -112,7 +112,7 @@ def compute_features(
         pixels = run_data.pixels.gather_on(device, rows[start : start + batch])
         images = lay_out_images(run_data.contract.normalise(pixels), layout)
         if body is None:
-            body = fold_norms(model.body, images[:2]).to(memory_format=layout)
+            body = fuse_or_fold(model.body, images, precision.name)
         with torch.inference_mode(), precision.autocast():
             seen = [body(images if view == 0 else images.flip(3)) for view in range(views)]
         found.add(torch.stack(seen, dim=1).float().cpu().numpy())
@@ -135,13 +135,13 @@ def choose_feature_format(
         return {}, []
     layout = memory_format_of(model)
     images = lay_out_images(batch.images.contiguous(memory_format=layout), layout)
-    body = fold_norms(model.body, images[:2]).to(memory_format=layout)
-    took: dict[str, list[float]] = {"fp32": [], "bf16": []}
+    bodies = {name: fuse_or_fold(model.body, images, name) for name in ("fp32", "bf16")}
+    took: dict[str, list[float]] = {name: [] for name in bodies}
     found: dict[str, Tensor] = {}
     for name in 3 * (*took,):  # in turns: what else the machine does meets both alike
         start = time.perf_counter()
         with torch.inference_mode(), Precision(name, device).autocast():
-            found[name] = body(images).float()
+            found[name] = bodies[name](images).float()
         wait_for(device)
         took[name].append(time.perf_counter() - start)
     rates = {name: len(images) / min(seconds) for name, seconds in took.items()}
