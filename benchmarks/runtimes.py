@@ -6,8 +6,9 @@
 Images a second in fp32 (ours also in bf16 where the CPU has instructions for it), the best of some
 turns; the processor time of an image, which other processes hardly change; and the largest
 difference of an output from plain torch's, relative to the largest output. Plain is the module as
-it is in batches of 32, channels first; ours has convolutions fused with BatchNorms and activations in fp32, BatchNorms folded in bf16,
-channels last and batches of 8, as for features. Weights are random but for EfficientNet-Lite0's.
+it is in batches of 32, channels first. Ours is what computes features: in fp32 convolutions are
+fused with what follows them, in bf16 BatchNorms are folded, in batches of 8, channels last. Weights
+are random but for EfficientNet-Lite0's.
 """
 
 import argparse
