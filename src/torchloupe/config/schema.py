@@ -19,8 +19,8 @@ class DataConfig:
     """What to read and how to preprocess it."""
 
     source: str = ""  # a folder, file, set name or file.py:name, as typed
-    image_column: str = "auto"  # tables: the column of paths
-    label_column: str = "auto"  # tables: the column of labels; "a,b,c" for several of 0 and 1
+    image_column: str = "auto"  # tables: the column of paths; shards: the ending of images
+    label_column: str = "auto"  # tables: labels; "a,b,c" for 0 and 1; shards: txt, json.NAME
     label_separator: str = "auto"  # tables: what separates labels in a cell, or space; none
     image_folder: str = "auto"  # tables: the folder that paths are relative to, if not the table's
     split_column: str = "auto"  # tables: the column of splits; fold:val=3:test=4 says its values

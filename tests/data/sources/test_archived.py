@@ -306,3 +306,24 @@ def test_the_only_table_in_an_archive_is_used(tmp_path, name):
     data = open_data(tmp_path / "set.zip")
     assert labels(data) == ["b", "a", "b", "a"]
     assert data.notes[0] == f"the labels are those in {name}, the only table in the archive"
+
+
+def test_tars_of_folders_with_labels_in_json_are_shards(tmp_path):
+    members = {}
+    for k in range(6):
+        members[f"{k // 3:03d}/{k}.png"] = encode(k)
+        members[f"{k // 3:03d}/{k}.json"] = b'{"label": "%d"}' % (k % 2)
+    members["labels.json"] = b'{"labels": ["a", "b"]}'
+    assert open_data(pack(tmp_path / "a.tar", members)).samples.labels.tolist() == [0, 1] * 3
+    with pytest.raises(DataError) as caught:
+        open_data(pack(tmp_path / "b.tar.gz", members))
+    assert caught.value.message == (
+        f"{tmp_path}/b.tar.gz is a compressed shard: labels are in it, such as 000/0.json"
+    )
+
+
+def test_tars_of_class_folders_with_other_json_stay_archives(tmp_path):
+    members = {f"{name}/{k}.png": encode(k) for k in range(3) for name in ("cat", "dog")}
+    members |= {f"{name[:-4]}.json": b'{"author": "x"}' for name in list(members)}
+    members["info.json"] = b'{"labels": ["cat", "dog"]}'
+    assert open_data(pack(tmp_path / "a.tar", members)).samples.class_names == ("cat", "dog")

@@ -5,6 +5,7 @@ from tar_files import facts, pairs, put, put_foreign
 from web_server import serving
 
 from torchloupe.data.sources import open_data
+from torchloupe.errors import DataError
 
 
 @pytest.fixture(autouse=True)
@@ -36,3 +37,23 @@ def test_foreign_shards_that_changed_are_read_again(foreign):
         open_data(f"{server.url}/{{000..003}}.tar")
         put(foreign / "002.tar", pairs(10, 15, ("cow", "dog")))
         assert "cow" in open_data(f"{server.url}/{{000..003}}.tar").samples.class_names
+
+
+def test_foreign_shards_are_read_again_for_another_label(tmp_path):
+    members = [(f"{k}.{end}", b"%d" % (k % n)) for k in range(6)
+               for end, n in (("jpg", 9), ("cls", 2), ("txt", 3))]  # fmt: skip
+    put(tmp_path / "far" / "a.tar", members)
+    with serving(tmp_path / "far") as server:
+        assert len(open_data(f"{server.url}/a.tar").samples.class_names) == 2
+        other = open_data(f"{server.url}/a.tar", label_column="txt")
+    assert other.samples.labels.tolist() == [0, 1, 2, 0, 1, 2]
+
+
+def test_foreign_shards_with_labels_in_two_places_are_refused(tmp_path):
+    put(tmp_path / "far" / "a.tar", pairs(0, 2))
+    put(tmp_path / "far" / "b.tar", [("1.jpg", b"x"), ("1.json", b'{"label": 0}')])
+    with serving(tmp_path / "far") as server, pytest.raises(DataError) as caught:
+        open_data(f"{server.url}/{{a,b}}.tar")
+    assert caught.value.message == (
+        f"{server.url}: labels are in several places: .cls (2), .json.label (1)"
+    )

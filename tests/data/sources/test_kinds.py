@@ -279,8 +279,14 @@ def test_open_data_answers_an_empty_list(source):
     [
         ({"layout": "NCHW"}, "data.layout=NCHW is for arrays, and digits is none"),
         ({"layout": "HWC"}, "there is no layout 'HWC'"),
-        ({"image_column": "a"}, "data.image_column=a is for tables, and digits is none"),
-        ({"label_column": "a"}, "data.label_column=a is for tables, and digits is none"),
+        (
+            {"image_column": "a"},
+            "data.image_column=a is for tables and shards, and digits is none",
+        ),
+        (
+            {"label_column": "a"},
+            "data.label_column=a is for tables and shards, and digits is none",
+        ),
         ({"label_separator": ","}, "data.label_separator=, is for tables, and digits is none"),
         ({"image_folder": "a"}, "data.image_folder=a is for tables, and digits is none"),
         ({"class_names": "abc"}, "class_names is one text"),

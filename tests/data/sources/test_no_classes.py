@@ -14,6 +14,7 @@ from torchloupe.data.sources.no_classes import hint_for_foreign
         ("labels.xlsx", "save the sheet as .csv"),
         ("imagelabels.mat", "write its labels into a .csv"),
         ("a.pkl", "load it in a file of your own"),
+        ("shard.00000.mds", "read it by a streaming.StreamingDataset"),
     ],
 )
 def test_files_of_other_programs_are_known(tmp_path, name, start):
@@ -53,3 +54,14 @@ def test_a_column_that_counts_the_splits_is_no_label(tmp_path):
 def test_every_kind_of_other_files_has_a_next_step(tmp_path, name, words):
     plant(tmp_path, name)
     assert words in fail(tmp_path).hint
+
+
+def test_shards_that_were_unpacked_are_no_class_folders(tmp_path):
+    for k in range(4):
+        plant(tmp_path, f"{k // 2:03d}/{k}.jpg", f"{k // 2:03d}/{k}.cls")
+    error = fail(tmp_path)
+    assert error.message == (
+        f"{tmp_path} is a set of shards that was unpacked: labels are in files beside the images "
+        "(NAME.cls), not in the names of folders"
+    )
+    assert error.hint == f"give the shards, or pack them again (tar -cf set.tar -C {tmp_path} .)"

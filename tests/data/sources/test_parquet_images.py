@@ -90,3 +90,36 @@ def test_parquet_images_without_bytes_are_unreadable(tmp_path):
     data = open_data(path)
     with pytest.raises(ImageError, match="the cell holds no bytes of an image"):
         data.reader.read(1)
+
+
+def test_parquet_labels_are_places_in_the_names_even_if_names_are_numbers(tmp_path):
+    path = write(tmp_path / "a.parquet", [0, 1, 2, 1], names=("1", "10", "2"))
+    data = open_data(path)
+    assert [data.samples.class_names[k] for k in data.samples.labels] == ["1", "10", "2", "10"]
+    assert fail(write(tmp_path / "b.parquet", [0, 2])).message == (
+        f"{tmp_path}/b.parquet: column 'label' has label 2, and names for 0 to 1"
+    )
+
+
+def test_parquet_files_that_number_classes_differently_are_refused(tmp_path):
+    write(tmp_path / "train-0.parquet", [0, 1])
+    write(tmp_path / "train-1.parquet", [0, 1], names=("dog", "cat"))
+    assert "number their classes differently: 'cat', 'dog', and 'dog', 'cat'" in (
+        fail(tmp_path).message
+    )
+
+
+def test_parquet_test_files_without_labels_are_left_out(tmp_path):
+    write(tmp_path / "train-0.parquet", [0, 1, 0])
+    write(tmp_path / "test-0.parquet", [-1, -1])
+    data = open_data(tmp_path)
+    assert (len(data.samples), data.given) == (3, None)
+    assert data.notes == ("test-0.parquet is not used: it has no labels (all are -1)",)
+
+
+def test_parquet_files_in_folders_of_splits(tmp_path):
+    for name in ("train", "test"):
+        write(tmp_path / "pets" / "default" / name / "0000.parquet", [0, 1])
+    data = open_data(tmp_path / "pets")
+    assert data.given.tolist() == [0, 0, 2, 2]
+    assert data.samples.ids.tolist()[::2] == ["train/0000.parquet/0", "test/0000.parquet/0"]

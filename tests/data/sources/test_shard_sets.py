@@ -97,3 +97,8 @@ def test_class_names_that_are_given_replace_numbers(whole):
     assert data.samples.labels.tolist() == open_data(whole).samples.labels.tolist()
     with pytest.raises(LoupeError):
         open_data(whole, class_names=("a", "b"))
+
+
+def test_a_set_with_an_index_refuses_columns(whole):
+    with pytest.raises(UsageError, match="are for shards without an index"):
+        open_data(whole, label_column="txt")

@@ -62,6 +62,45 @@ def test_shards_take_splits_from_names_and_folders(tmp_path, names):
     assert found == dict(zip((Path(name).name for name in names), (0, 1, 2), strict=True))
 
 
+@pytest.mark.parametrize("words", [("train", "validation"), ("train", "val"), ("trainset", "dev")])
+def test_shards_take_splits_from_the_middle_of_names(tmp_path, words):
+    for word in words:
+        put(tmp_path / f"imagenet1k-{word}-0000.tar", pairs(0, 2))
+    assert sorted(open_data(tmp_path).given.tolist()) == [0, 0, 1, 1]
+
+
+def test_shards_whose_set_is_called_like_a_split_are_not_divided(tmp_path):
+    for number in range(2):
+        put(tmp_path / f"my_test_{number}.tar", pairs(0, 2))
+    assert open_data(tmp_path).given is None
+
+
+def test_shards_of_one_name_in_two_folders_give_other_ids(tmp_path):
+    for name in ("train/0.tar", "val/0.tar"):
+        put(tmp_path / name, pairs(0, 2))
+    assert open_data(tmp_path).samples.ids.tolist() == [
+        *("train/0.tar/00000.jpg", "train/0.tar/00001.jpg"),
+        *("val/0.tar/00000.jpg", "val/0.tar/00001.jpg"),
+    ]
+
+
+def test_shards_with_several_images_a_sample_ask_which(tmp_path):
+    path = put(tmp_path / "a.tar", [*pairs(0, 2), ("00000.png", b"mask"), ("00001.png", b"mask")])
+    error = fail(path)
+    assert error.message == "a.tar/00000 has several images: '.jpg', '.png'"
+    assert error.hint == "say which is to be classified: data.image_column=jpg"
+    assert open_data(path, image_column="png").reader.read(0) == b"mask"
+
+
+def test_shards_with_labels_in_text_say_how_to_take_them(tmp_path):
+    texts = [(f"{k}.{end}", text) for k in range(4) for end, text in (("jpg", b"x"), ("txt", b"a"))]
+    path = put(tmp_path / "a.tar", texts)
+    error = fail(path)
+    assert error.message == "a: 1 shard without one pair of image and label (passed over: .txt (4))"
+    assert error.hint.endswith("data.label_column=txt")
+    assert open_data(path, label_column="txt").samples.class_names == ("a",)
+
+
 def test_shards_refuse_a_mixture_of_named_and_unnamed_splits(tmp_path):
     for name in ("train-0.tar", "val-0.tar", "more.tar"):
         put(tmp_path / name, pairs(0, 2))

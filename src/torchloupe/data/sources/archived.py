@@ -31,6 +31,7 @@ from torchloupe.data.sources.archive_members import (
 )
 from torchloupe.data.sources.layout import rank_tables, tables_in
 from torchloupe.data.sources.records import RECORD_ENDINGS
+from torchloupe.data.sources.shard_labels import JSON, LARGEST_LABEL_BYTES, read_json_label
 from torchloupe.data.sources.source import Data, FileReader, make_stamp, short_name, stamp_file
 from torchloupe.data.sources.split_names import read_split
 from torchloupe.data.sources.tables import TABLE_ENDINGS
@@ -238,18 +239,54 @@ def find_split_archives(folder: Path) -> dict[int, Path]:
 
 
 def is_shard(path: Path) -> bool:
-    """Whether a `.tar` is no archive of folders: labels are in it (NAME.cls), or no folders are."""
-    has_folders = False
-    with suppress(tarfile.TarError, OSError, EOFError, ValueError), tarfile.open(path) as file:
+    """Whether a `.tar` is no archive of folders: labels are in it, or no folders are."""
+    label, has_folders = _look_into_tar(path)
+    return bool(label) or not has_folders
+
+
+def refuse_compressed_shard(path: Path) -> None:
+    """DataError for a compressed `.tar` with NAME.cls or the like: its folders are no classes."""
+    label, _ = _look_into_tar(path)
+    if label:
+        raise DataError(
+            f"{printable(path)} is a compressed shard: labels are in it, such as "
+            f"{printable(label)}",
+            "decompress it (gunzip, unxz or bunzip2) and give the .tar",
+        )
+
+
+def _look_into_tar(path: Path) -> tuple[str, bool]:
+    """A member with a label, "" without one, and whether images lie in folders.
+
+    Labels are NAME.cls, and NAME.json with a label beside an image NAME.
+    """
+    images, jsons, has_folders = set(), {}, False
+    unreadable = (tarfile.TarError, OSError, EOFError, ValueError, zlib.error, lzma.LZMAError)
+    with suppress(*unreadable), tarfile.open(path) as file:
         for count, member in enumerate(file):
             above, _, last = member.name.removeprefix("./").rpartition("/")
-            ending = os.path.splitext(last)[1].lower()  # noqa: PTH122
+            stem, ending = os.path.splitext(last)  # noqa: PTH122
+            ending = ending.lower()
             if ending == ".cls":
-                return True
-            has_folders |= bool(above) and ending in IMAGE_SUFFIXES
+                return member.name, has_folders
+            if ending in IMAGE_SUFFIXES:
+                images.add((above, stem))
+                has_folders |= bool(above)
+            if ending == f".{JSON}" and _holds_label(file, member):
+                jsons[above, stem] = member.name
             if count > _LOOKED_AT:
                 break
-    return not has_folders
+    return next((name for key, name in jsons.items() if key in images), ""), has_folders
+
+
+def _holds_label(file: tarfile.TarFile, member: tarfile.TarInfo) -> bool:
+    """Whether a `.json` member has an entry that is a label."""
+    if not member.isreg() or member.size > LARGEST_LABEL_BYTES:
+        return False
+    opened = file.extractfile(member)
+    text = b"" if opened is None else opened.read()
+    found = read_json_label(text.decode("utf-8", "backslashreplace"))
+    return found is not None and bool(found[0])
 
 
 def name_archive(path: Path) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from torchloupe.data.sources.cifar import is_cifar, open_cifar
 from torchloupe.data.sources.hdf5 import HDF5_ENDINGS, open_hdf5
 from torchloupe.data.sources.parquet_images import find_parquet, open_parquet
-from torchloupe.data.sources.source import Data
+from torchloupe.data.sources.source import SPLIT_WORDS, Data
 from torchloupe.data.sources.tensors import (
     TORCH_ENDINGS,
     open_safetensors,
@@ -48,5 +48,6 @@ def kind_of_array_folder(path: Path, files: Sequence[str], folders: Sequence[str
     if not folders and any(name.endswith(HDF5_ENDINGS) for name in files):
         return "h5"
     is_inside = len(folders) == 1 and len(files) <= _FEW_FILES  # a README and the like
-    may_be = is_inside or any(name.endswith(".parquet") for name in files)
+    is_split = bool(folders) and set(folders) <= set(SPLIT_WORDS)
+    may_be = is_inside or is_split or any(name.endswith(".parquet") for name in files)
     return "parquet" if may_be and find_parquet(path) else ""

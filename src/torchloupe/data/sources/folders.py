@@ -32,7 +32,12 @@ from torchloupe.data.sources.layout import (
 )
 from torchloupe.data.sources.listing import Listing
 from torchloupe.data.sources.masks import MaskFilter
-from torchloupe.data.sources.no_classes import NO_CLASSES, no_images, refuse_listed
+from torchloupe.data.sources.no_classes import (
+    NO_CLASSES,
+    no_images,
+    refuse_labels_beside,
+    refuse_listed,
+)
 from torchloupe.data.sources.source import (
     SPLIT_WORDS,
     Data,
@@ -89,6 +94,7 @@ def open_folder(path: Path, class_names: Sequence[str] = (), label_pattern: str 
         inside = _see_only(path, Path(root), classes[used[0]], layout.is_split, reading)
         if inside:
             return _enter_only(Path(root), inside, class_names, reading)
+    refuse_labels_beside(path, walk.ignored, len(ids))
     found = [as_text(classes[code]) for code in used]
     names, numbers = order_classes(found, class_names)
     lookup = np.zeros(len(classes), dtype=np.int64)

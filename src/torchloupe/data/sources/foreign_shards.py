@@ -14,19 +14,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from torchloupe.data.shards.addresses import name_of
+from torchloupe.data.shards.addresses import folder_of, name_of
 from torchloupe.data.shards.index import Shard, ShardIndex, join_names, split_names
 from torchloupe.data.shards.network import Facts, Network
 from torchloupe.data.shards.store import ShardStore
 from torchloupe.data.sources.far_shards import cache_folder, cache_limit, index_file
-from torchloupe.data.sources.shard_labels import spread_labels
-from torchloupe.data.sources.shards import ShardListing, splits_of
+from torchloupe.data.sources.shard_labels import require_one_place, spread_labels
+from torchloupe.data.sources.shard_members import USUAL, Columns
+from torchloupe.data.sources.shards import ShardListing, no_pairs, splits_of
 from torchloupe.data.split import TRAIN
-from torchloupe.errors import DataError
+from torchloupe.errors import printable
 from torchloupe.system.cache import Kept, remember
 from torchloupe.system.counter_rng import make_key
-from torchloupe.units import plural
 
+READING = 2  # raised when the same shard would be read in another way
 SCANNERS = 4  # shards that are read at a time
 
 
@@ -38,7 +39,7 @@ class Scanned:
     kept: Kept
 
 
-def scan_shards(addresses: Sequence[str], network: Network) -> list[Scanned]:
+def scan_shards(addresses: Sequence[str], network: Network, columns: Columns) -> list[Scanned]:
     """What is in each shard; those not seen before are fetched and read."""
     parts = splits_of([PurePosixPath(address) for address in addresses])
     facts = network.facts_of(addresses)
@@ -48,24 +49,25 @@ def scan_shards(addresses: Sequence[str], network: Network) -> list[Scanned]:
     ]
     store = ShardStore(shards, addresses, cache_folder(), cache_limit())
     with ThreadPoolExecutor(SCANNERS, thread_name_prefix="scan") as pool:
-        return list(pool.map(lambda k: _scan(k, shards[k], facts[k], store), range(len(addresses))))
+        numbers = range(len(addresses))
+        return list(pool.map(lambda k: _scan(k, shards[k], facts[k], store, columns), numbers))
 
 
-def _scan(number: int, shard: Shard, facts: Facts, store: ShardStore) -> Scanned:
+def _scan(number: int, shard: Shard, facts: Facts, store: ShardStore, columns: Columns) -> Scanned:
     address = store.address(number)
-    key = f"{address} {facts.size} {facts.tag}"
+    key = f"{address} {facts.size} {facts.tag} {READING} {columns.image} {columns.label}"
 
     def make() -> Kept:
         store.path(number).unlink(missing_ok=True)  # it may be of an earlier content
-        return scan_shard(store.fetch(number), shard.name)
+        return scan_shard(store.fetch(number), shard.name, columns)
 
     kept = remember(index_file(key, ".kept"), key, make)
     return Scanned(Shard(shard.name, shard.bytes, kept.facts["sha256"], shard.part), kept)
 
 
-def scan_shard(path: Path, name: str) -> Kept:
+def scan_shard(path: Path, name: str, columns: Columns = USUAL) -> Kept:
     """What is in a shard called `name`, with keys of its images and its SHA-256."""
-    listing = ShardListing()
+    listing = ShardListing(columns=columns)
     listing.read_shard(0, path, TRAIN, name)
     ids, codes, places, _ = listing.table()
     with path.open("rb") as file:
@@ -78,6 +80,7 @@ def scan_shard(path: Path, name: str) -> Kept:
     facts = {
         "sha256": digest,
         "labels": list(listing.labels),
+        "places_of_labels": dict(listing.places_of_labels),
         "ignored": dict(listing.ignored),
         "unpaired": listing.unpaired,
         "example": listing.example,
@@ -92,11 +95,13 @@ def combine(
     """One index of all shards; notes, and counts of what was passed over."""
     texts: dict[str, int] = {}
     ignored: Counter[str] = Counter()
+    labelled: Counter[str] = Counter()
     ids, codes, places, content = [], [], [], []
     for number, one in enumerate(scanned):
         facts, arrays = one.kept.facts, one.kept.arrays
         own = [texts.setdefault(text, len(texts)) for text in facts["labels"]]
         ignored.update(facts["ignored"])
+        labelled.update(facts["places_of_labels"])
         ids.append(split_names(arrays["id_bytes"], arrays["ids"]))
         codes.append(np.array(own, dtype=np.int32)[arrays["codes"]])
         moved = arrays["places"].astype(np.int64)
@@ -104,10 +109,8 @@ def combine(
         places.append(moved)
         content.append(arrays["content"].astype(np.uint64))
     if not sum(map(len, ids)):
-        raise DataError(
-            f"{plural(len(addresses), 'shard')} without one pair of image and label",
-            "the layout is NAME.jpg beside NAME.cls, which holds a class name or number",
-        )
+        raise no_pairs(printable(folder_of(addresses[0])), len(addresses), ignored)
+    require_one_place(labelled, printable(folder_of(addresses[0])))
     labels, names = spread_labels(list(texts), np.concatenate(codes), class_names)
     unpaired = sum(one.kept.facts["unpaired"] for one in scanned)
     example = next((e for one in scanned if (e := one.kept.facts["example"])), "")

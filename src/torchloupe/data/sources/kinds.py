@@ -17,6 +17,7 @@ from torchloupe.data.sources.archived import (
     is_archive_name,
     is_shard,
     open_unpacked,
+    refuse_compressed_shard,
 )
 from torchloupe.data.sources.archives import open_npy, open_npz
 from torchloupe.data.sources.arrays import LAYOUTS
@@ -79,10 +80,11 @@ def open_data(
     IterableDataset; arrays, lists or a data frame of images and labels; a tuple (train, val) or
     (train, val, test) or a dict of these or of paths; Data passes through.
     `image_column`, `label_column`, `label_separator`, `image_folder` and `split_column` are for
-    tables, `label_pattern` (a regex on paths, whose group is the class) for folders, `layout`
-    (NHW, NHWC, NCHW) for arrays, `class_names` names the classes of data that carries numbers
-    only. UsageError if there is no such source or an option doesn't fit it, DataError if it
-    can't be learned from.
+    tables (the first two for shards, too: endings of their members), `label_pattern` (a regex on
+    paths, whose group is the class) for folders, `layout` (NHW, NHWC, NCHW) for arrays,
+    `class_names` names the classes of data that carries numbers only.
+    UsageError if there is no such source or an option doesn't fit it, DataError if it can't be
+    learned from.
     """
     if isinstance(class_names, str):
         raise UsageError("class_names is one text", 'give a sequence, such as ("cat", "dog")')
@@ -122,6 +124,8 @@ def _open(  # noqa: PLR0911
     for name in unfit_options(source):
         if name in options:
             need = {"layout": "arrays", "label_pattern": "folders"}.get(name, "tables")
+            if name in ("image_column", "label_column"):
+                need = "tables and shards"
             raise UsageError(
                 f"data.{name}={printable(options[name])} is for {need}, and {shown} is none",
                 f"leave {name} out",
@@ -164,7 +168,7 @@ def unfit_options(source: Any) -> tuple[str, ...]:
         return ()
     if kind in _TABLE_KINDS:
         return ("label_pattern",)
-    if kind == "parquet":
+    if kind in ("shards", "set", "parquet"):
         return ("label_separator", "image_folder", "split_column", "label_pattern", "layout")
     if kind == "folder":
         return (*_TABLE_OPTIONS, "layout")
@@ -319,6 +323,7 @@ def _kind_of_file(path: Path) -> str:
     if known := "idx" if is_idx_name(path.name) else kind_of_array_file(path):
         return known
     if is_archive_name(path.name) and not (ending == ".tar" and is_shard(path)):
+        refuse_compressed_shard(path)
         return "archive"
     if ending in TABLE_ENDINGS:
         return "table"

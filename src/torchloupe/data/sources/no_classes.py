@@ -19,6 +19,7 @@ ARCHIVES = (".gz", ".xz", ".bz2", ".zst", ".7z", ".rar")  # of kinds that are no
 _OF_YOUR_OWN = "read it by a Dataset of your own and give file.py:NAME"
 _FOREIGN = (
     ((".tfrecord", ".tfrecords", ".mdb", ".lmdb", ".rec", ".beton", ".msgpack"), _OF_YOUR_OWN),
+    ((".mds",), "read it by a streaming.StreamingDataset in a file of your own: file.py:NAME"),
     ((".xlsx", ".xls", ".ods"), "save the sheet as .csv and give that"),
     (
         (".dcm", ".dicom", ".nii", ".nrrd", ".mha"),
@@ -63,6 +64,16 @@ def refuse_listed(path: Path, root: Path, only: str, folders: Sequence[str]) -> 
         raise images_beside(root, [only, *masks], (), NO_CLASSES)
 
 
+def refuse_labels_beside(path: Path, ignored: Mapping[str, int], images: int) -> None:
+    """DataError where as good as every image has a NAME.cls beside it: folders are no classes."""
+    if ignored.get(".cls", 0) * 2 > images:
+        raise DataError(
+            f"{printable(path)} is a set of shards that was unpacked: labels are in files beside "
+            "the images (NAME.cls), not in the names of folders",
+            f"give the shards, or pack them again (tar -cf set.tar -C {printable(path)} .)",
+        )
+
+
 def no_images(
     path: Path, walk: Walk, top: Level, outside: Mapping[str, int], beside: Iterable[Path]
 ) -> DataError:
@@ -84,6 +95,8 @@ def no_images(
         hint = f"did you mean {name_some(found)}?"
     elif loose:
         hint = NO_CLASSES
+    elif ".cls" in ignored:
+        hint = f"give the shards, or pack them again (tar -cf set.tar -C {shown} .)"
     elif packed := sorted(name for name in top.files if name.lower().endswith(_PACKED)):
         hint = f"give the archive itself: {printable(path / packed[0])}"
         if len(packed) > 1:

@@ -7,6 +7,7 @@ import json
 import os
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -18,14 +19,23 @@ from numpy.typing import NDArray
 
 from torchloupe.data.image.formats import ImageError
 from torchloupe.data.samples import Samples, make_ids
-from torchloupe.data.sources.labels import compare_splits, read_labels
+from torchloupe.data.sources.labels import compare_splits, order_classes, read_labels
 from torchloupe.data.sources.pairs import IMAGE_KEYS, find_key, find_label_key
-from torchloupe.data.sources.shards import splits_of
-from torchloupe.data.sources.source import Data, make_stamp, name_some, short_name, stamp_file
+from torchloupe.data.sources.shards import name_shards, splits_of
+from torchloupe.data.sources.source import (
+    SPLIT_WORDS,
+    Data,
+    make_stamp,
+    name_some,
+    short_name,
+    stamp_file,
+)
 from torchloupe.data.split import TRAIN
 from torchloupe.errors import DataError, UsageError, did_you_mean, printable
 
 _KEPT_GROUPS = 4
+_DEEPEST = 2  # folders in one another that are entered: `data/`, `default/train/`
+_NO_LABEL = -1  # stands for it in sets of Hugging Face, as in test files
 
 
 class ParquetReader:
@@ -68,13 +78,31 @@ class ParquetReader:
 
 
 def find_parquet(path: Path) -> list[Path]:
-    """The Parquet files with images in them: the file, those in the folder, or in `data/` in it."""
-    places = [path] if path.is_file() else [*path.glob("*.parquet")]
-    if not places and path.is_dir():
-        inner = [p for p in path.iterdir() if p.is_dir() and not p.name.startswith(".")]
-        places = [*inner[0].glob("*.parquet")] if len(inner) == 1 else []
-    places = sorted(places)
+    """The Parquet files with images in them: the file, those in the folder, in the folders of its
+    splits, or in the same way in the only folder in it.
+    """
+    places = [path] if path.is_file() else _list_folder(path)
+    for _ in range(_DEEPEST):
+        inner = _folders_in(path) if not places and path.is_dir() else []
+        if len(inner) != 1:
+            break
+        path = inner[0]
+        places = _list_folder(path)
     return places if places and _image_columns(places[0]) else []
+
+
+def _list_folder(path: Path) -> list[Path]:
+    """The Parquet files in a folder, or in those of its splits if it holds no other folder."""
+    inner = _folders_in(path)
+    is_split = bool(inner) and all(folder.name.lower() in SPLIT_WORDS for folder in inner)
+    found = [*path.glob("*.parquet")]
+    if not found and is_split:
+        found = [file for folder in inner for file in folder.glob("*.parquet")]
+    return sorted(found)
+
+
+def _folders_in(path: Path) -> list[Path]:
+    return [p for p in path.iterdir() if p.is_dir() and not p.name.startswith(".")]
 
 
 def open_parquet(
@@ -96,33 +124,28 @@ def open_parquet(
     key = find_label_key(rest)
     usual = [key] if key is not None else [n for n in rest if n.lower().endswith("label")]
     label = _choose(schema.names, usual, label_column, "label", shown)
-    groups, labels, parts = [], [], []
-    for number, file in enumerate(files):
-        try:
-            with pa.parquet.ParquetFile(file) as opened:
-                counts = [
-                    opened.metadata.row_group(k).num_rows for k in range(opened.num_row_groups)
-                ]
-                labels += opened.read(columns=[label]).column(0).to_pylist()
-        except (pa.ArrowException, OSError, KeyError) as error:
-            raise _unreadable(file, error) from None
-        groups += [(number, k, count) for k, count in enumerate(counts)]
-        parts += [splits[number]] * sum(counts)
+    known = _names_of(schema, label)
+    rows = _read_rows(files, splits, label, known)
+    groups, labels, parts, notes = rows.groups, rows.labels, rows.parts, tuple(rows.notes)
     if not parts:
         raise DataError(f"{shown} holds no image", "give a file with one row per image")
-    empty = next((row for row, value in enumerate(labels) if value is None), None)
+    nothing = (None, _NO_LABEL) if known else (None,)
+    empty = next((row for row, value in enumerate(labels) if value in nothing), None)
     if empty is not None:
         raise DataError(
             f"{shown}: column {printable(label)!r} has no label in row {empty}",
             "fill the cell or take the row out",
         )
-    names = class_names or _names_of(schema, label)
-    numbers, classes, notes = _read(labels, names, shown, label)
+    numbers, classes, more = _number(
+        labels, known, class_names, f"{shown}: column {printable(label)!r}"
+    )
+    notes += more
     given = np.array(parts, dtype=np.int8)
     is_given = bool((given != TRAIN).any())
     if is_given:
         notes += compare_splits(numbers, given, classes)
-    ids = [f"{files[number].name}/{row}" for number, rows in _count(groups) for row in range(rows)]
+    shown_as = name_shards(files)
+    ids = [f"{shown_as[number]}/{row}" for number, rows in _count(groups) for row in range(rows)]
     texts = [os.fspath(file) for file in files]
     return Data(
         name=short_name(path.resolve().name if path.is_dir() else path.stem),
@@ -131,18 +154,66 @@ def open_parquet(
         given=given if is_given else None,
         reader=ParquetReader(texts, image, np.array(groups, dtype=np.int64)),
         notes=notes,
-        stamp=make_stamp(image, *(f"{Path(text).name} {stamp_file(text)}" for text in texts)),
+        stamp=make_stamp(
+            image, *(f"{n} {stamp_file(t)}" for n, t in zip(shown_as, texts, strict=True))
+        ),
     )
 
 
-def _read(
-    labels: list[Any], names: Sequence[str], shown: str, column: str
+@dataclass
+class _Rows:
+    """The rows of several files."""
+
+    groups: list[tuple[int, int, int]] = field(default_factory=list)  # file, group, rows in it
+    labels: list[Any] = field(default_factory=list)
+    parts: list[int] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def _read_rows(
+    files: Sequence[Path], splits: Sequence[int], label: str, known: tuple[str, ...]
+) -> _Rows:
+    """Labels, splits and row groups; files without one label are left out with a note."""
+    rows = _Rows()
+    for number, file in enumerate(files):
+        try:
+            with pa.parquet.ParquetFile(file) as opened:
+                counts = [
+                    opened.metadata.row_group(k).num_rows for k in range(opened.num_row_groups)
+                ]
+                own = opened.read(columns=[label]).column(0).to_pylist()
+                names = _names_of(opened.schema_arrow, label)
+        except (pa.ArrowException, OSError, KeyError) as error:
+            raise _unreadable(file, error) from None
+        _require_same_names(known, names, files[0], file)
+        if known and own and all(value == _NO_LABEL for value in own):
+            rows.notes.append(f"{file.name} is not used: it has no labels (all are -1)")
+            continue
+        rows.groups += [(number, k, count) for k, count in enumerate(counts)]
+        rows.labels += own
+        rows.parts += [splits[number]] * sum(counts)
+    return rows
+
+
+def _number(
+    labels: list[Any], known: tuple[str, ...], class_names: Sequence[str], shown: str
 ) -> tuple[NDArray[Any], tuple[str, ...], tuple[str, ...]]:
+    """Labels as numbers, class names and notes; with `known` names, labels are their places."""
+    if known and all(isinstance(label, int) for label in labels):
+        numbers = np.array(labels, dtype=np.int64)
+        if numbers.min() < 0 or numbers.max() >= len(known):
+            wrong = numbers[(numbers < 0) | (numbers >= len(known))][0]
+            raise DataError(
+                f"{shown} has label {wrong}, and names for 0 to {len(known) - 1}",
+                "write the file again with a name for each class",
+            )
+        names, place = order_classes(list(known), class_names or known)
+        return place[numbers], names, ()
     try:
-        return read_labels(np.array(labels), names)
+        return read_labels(np.array(labels), class_names or known)
     except (DataError, ValueError) as error:
         raise DataError(
-            f"{shown}: column {printable(column)!r} holds no labels: {printable(error)}",
+            f"{shown} holds no labels: {printable(error)}",
             "say which column does: data.label_column=NAME",
         ) from None
 
@@ -162,12 +233,12 @@ def _image_columns(path: Path) -> list[str]:
     except DataError:
         return []
     found = []
-    for field in schema:
-        kind = field.type
+    for column in schema:
+        kind = column.type
         if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
-            found.append(field.name)
+            found.append(column.name)
         elif pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-            found += [field.name] if find_key([field.name], IMAGE_KEYS) else []
+            found += [column.name] if find_key([column.name], IMAGE_KEYS) else []
     return found
 
 
@@ -196,6 +267,18 @@ def _names_of(schema: Any, label: str) -> tuple[str, ...]:
         return tuple(str(name) for name in names)
     except (KeyError, TypeError, ValueError):
         return ()
+
+
+def _require_same_names(
+    first: tuple[str, ...], names: tuple[str, ...], file: Path, other: Path
+) -> None:
+    """DataError where two files number their classes differently."""
+    if names != first:
+        raise DataError(
+            f"{printable(file)} and {printable(other)} number their classes differently: "
+            f"{name_some(first)}, and {name_some(names) or 'no names'}",
+            "write both with the same ClassLabel, or give one of them",
+        )
 
 
 def _read_schema(path: Path) -> Any:

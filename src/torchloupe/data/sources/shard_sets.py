@@ -15,6 +15,7 @@ from torchloupe.data.shards.addresses import (
     folder_of,
     has_braces,
     is_url,
+    join,
     name_of,
     refuse_twins,
 )
@@ -29,10 +30,11 @@ from torchloupe.data.shards.store import ShardStore
 from torchloupe.data.sources.far_shards import FarFolders, cache_folder, cache_limit
 from torchloupe.data.sources.foreign_shards import combine, scan_shards
 from torchloupe.data.sources.labels import compare_splits, order_classes
+from torchloupe.data.sources.shard_members import USUAL, Columns
 from torchloupe.data.sources.shard_reader import ShardReader
 from torchloupe.data.sources.shards import find_shards, open_shards
 from torchloupe.data.sources.source import Data, make_stamp, short_name
-from torchloupe.errors import DataError, printable
+from torchloupe.errors import DataError, UsageError, printable
 from torchloupe.units import plural
 
 
@@ -41,8 +43,14 @@ def names_shards(text: str) -> bool:
     return is_url(text) or (has_braces(text) and not os.path.exists(text))  # noqa: PTH110
 
 
-def open_local_shards(path: Path, class_names: Sequence[str] = ()) -> Data:
+def open_local_shards(
+    path: Path,
+    class_names: Sequence[str] = (),
+    image_column: str = "auto",
+    label_column: str = "auto",
+) -> Data:
     """Data from a tar file, a folder of them, or a pattern with `*`."""
+    columns = Columns(image_column, label_column)
     if path.is_dir():
         paths, name = find_shards(path), path.resolve().name
         if (path / INDEX_NAME).is_file():
@@ -52,16 +60,19 @@ def open_local_shards(path: Path, class_names: Sequence[str] = ()) -> Data:
     else:
         paths = [Path(found) for found in glob.glob(str(path))]  # noqa: PTH207 - may be absolute
         name = path.absolute().parent.name
-    return _open_paths(sorted(paths), name, class_names)
+    return _open_paths(sorted(paths), name, class_names, columns)
 
 
-def _open_paths(paths: Sequence[Path], name: str, class_names: Sequence[str]) -> Data:
+def _open_paths(
+    paths: Sequence[Path], name: str, class_names: Sequence[str], columns: Columns
+) -> Data:
     index = paths[0].parent / INDEX_NAME if paths else Path(INDEX_NAME)
     if not index.is_file() or any(path.parent != index.parent for path in paths):
-        return open_shards(paths, name=name, class_names=class_names)
+        return open_shards(paths, name=name, class_names=class_names, columns=columns)
     found = read_index(index)
     if {shard.name for shard in found.shards}.isdisjoint(path.name for path in paths):
-        return open_shards(paths, name=name, class_names=class_names)
+        return open_shards(paths, name=name, class_names=class_names, columns=columns)
+    _refuse_columns(columns, index)
     taken = _take(found, [str(path) for path in paths])
     for path, shard in zip(paths, taken.shards, strict=True):
         if not path.is_file():
@@ -79,8 +90,24 @@ def require_size(path: Path, shard: Shard) -> None:
         raise changed(str(path), f"it has {size:,} bytes, not {shard.bytes:,}")
 
 
-def open_shard_set(text: str, class_names: Sequence[str] = ()) -> Data:
+def _refuse_columns(columns: Columns, index: str | Path) -> None:
+    """UsageError where it was typed what the image or label is, and an index says it."""
+    if columns != USUAL:
+        raise UsageError(
+            f"images and labels are those of {printable(index)}, and data.image_column and "
+            "data.label_column are for shards without an index",
+            "leave them out, or remove the index",
+        )
+
+
+def open_shard_set(
+    text: str,
+    class_names: Sequence[str] = (),
+    image_column: str = "auto",
+    label_column: str = "auto",
+) -> Data:
     """Data from shards at URLs: a file, a folder with an index, a pattern or ranges in braces."""
+    columns = Columns(image_column, label_column)
     if not is_url(text):
         paths = [Path(part).expanduser() for part in expand(text)]
         missing = [path for path in paths if not path.is_file()]
@@ -90,7 +117,7 @@ def open_shard_set(text: str, class_names: Sequence[str] = ()) -> Data:
                 f"{printable(missing[0])}",
                 "check the range in braces",
             )
-        return _open_paths(paths, paths[0].absolute().parent.name, class_names)
+        return _open_paths(paths, paths[0].absolute().parent.name, class_names, columns)
     network = open_network(text)
     folders = FarFolders(network)
     addresses = folders.list_addresses(text)
@@ -99,9 +126,10 @@ def open_shard_set(text: str, class_names: Sequence[str] = ()) -> Data:
     notes: tuple[str, ...] = ()
     ignored: Counter[str] = Counter()
     if index is None:
-        scanned = scan_shards(addresses, network)
+        scanned = scan_shards(addresses, network, columns)
         index, notes, ignored = combine(addresses, scanned, class_names)
     else:
+        _refuse_columns(columns, join(folder_of(addresses[0]), INDEX_NAME))
         index = _take(index, addresses)
     name = PurePosixPath(folder_of(addresses[0])).name or "shards"
     store = ShardStore(index.shards, addresses, cache_folder(), cache_limit())

@@ -1,29 +1,24 @@
 """Tar shards in the WebDataset layout: NAME.jpg and NAME.cls (or .json) side by side in a `.tar`.
 
 Nothing is unpacked. Headers are read once; an image is then read from its place in the archive.
-A member's name is only ever a name.
+A member's name is only ever a name. How members make samples is for shard_members.
 """
 
 import os
-import tarfile
+import re
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from torchloupe.data.image.formats import IMAGE_SUFFIXES
 from torchloupe.data.samples import Samples
 from torchloupe.data.sources.labels import compare_splits
-from torchloupe.data.sources.shard_labels import (
-    LARGEST_JSON_BYTES,
-    LARGEST_LABEL_BYTES,
-    read_json_label,
-    spread_labels,
-)
+from torchloupe.data.sources.shard_labels import require_one_place, spread_labels
+from torchloupe.data.sources.shard_members import USUAL, Columns, Sample, read_samples
 from torchloupe.data.sources.shard_reader import ShardReader
 from torchloupe.data.sources.source import (
     SPLIT_WORDS,
@@ -33,24 +28,28 @@ from torchloupe.data.sources.source import (
     short_name,
     stamp_file,
 )
+from torchloupe.data.sources.split_names import read_split
 from torchloupe.data.split import TRAIN
 from torchloupe.errors import DataError, printable
 from torchloupe.units import plural
 
 
-def open_shards(paths: Sequence[Path], *, name: str, class_names: Sequence[str] = ()) -> Data:
+def open_shards(
+    paths: Sequence[Path],
+    *,
+    name: str,
+    class_names: Sequence[str] = (),
+    columns: Columns = USUAL,
+) -> Data:
     """Data from tar files; shards called train-*, val-*, test-* (or in such folders) are splits."""
     paths = sorted(paths)
     splits = splits_of(paths)
-    index = ShardListing()
-    for number, path in enumerate(paths):
-        index.read_shard(number, path, splits[number], path.name)
+    index = ShardListing(columns=columns)
+    for number, (path, shown) in enumerate(zip(paths, name_shards(paths), strict=True)):
+        index.read_shard(number, path, splits[number], shown)
     if not len(index):
-        raise DataError(
-            f"{printable(name)}: {plural(len(paths), 'shard')} without one pair of image and label",
-            "the layout is NAME.jpg beside NAME.cls, which holds a class name or number, or a "
-            'NAME.json with {"label": ...}',
-        )
+        raise no_pairs(printable(name), len(paths), index.ignored)
+    require_one_place(index.places_of_labels, printable(name))
     ids, codes, places, parts = index.table()
     labels, names = spread_labels(list(index.labels), codes, class_names)
     is_given = bool((parts != TRAIN).any())
@@ -71,6 +70,34 @@ def open_shards(paths: Sequence[Path], *, name: str, class_names: Sequence[str] 
     )
 
 
+def no_pairs(shown: str, shards: int, ignored: Counter[str]) -> DataError:
+    """The error for shards in which no image has a label."""
+    beside = ", ".join(f"{ending} ({count:,})" for ending, count in ignored.most_common(4))
+    passed = f" (passed over: {beside})" if beside else ""
+    hint = (
+        "the layout is NAME.jpg beside NAME.cls, which holds a class name or number, or a "
+        'NAME.json with {"label": ...}'
+    )
+    if ".txt" in ignored:
+        hint = "if NAME.txt holds the class and no caption, say so: data.label_column=txt"
+    elif ".json" in ignored:
+        hint = "say which entry of NAME.json holds the class: data.label_column=json.NAME"
+    return DataError(
+        f"{shown}: {plural(shards, 'shard')} without one pair of image and label{passed}", hint
+    )
+
+
+def name_shards(paths: Sequence[PurePath]) -> list[str]:
+    """A name for each shard, with which the ids of its images begin: its own, or its path where
+    two have the same (`train/000.tar`, `val/000.tar`).
+    """
+    names = [path.name for path in paths]
+    if len(set(names)) == len(names):
+        return names
+    common = os.path.commonpath([path.parent for path in paths])
+    return [path.relative_to(common).as_posix() for path in paths]
+
+
 def find_shards(folder: Path) -> list[Path]:
     """The `.tar` files of a folder, or of its train, val and test folders."""
     places = [
@@ -83,9 +110,11 @@ def find_shards(folder: Path) -> list[Path]:
 class ShardListing:
     """Images of all shards: where each lies and its label, gathered in one pass."""
 
-    def __init__(self, needs_labels: bool = True) -> None:
-        self.needs_labels = needs_labels  # else images without one are taken too
+    def __init__(self, needs_labels: bool = True, columns: Columns = USUAL) -> None:
+        self.needs_labels = needs_labels  # else all images are taken, with a label or not
+        self.columns = columns
         self.labels: dict[str, int] = {}
+        self.places_of_labels: Counter[str] = Counter()  # endings, to how many samples
         self.ignored: Counter[str] = Counter()
         self.unpaired = 0
         self.example = ""
@@ -99,44 +128,31 @@ class ShardListing:
         return len(self._codes)
 
     def read_shard(self, number: int, path: Path, part: int, name: str) -> None:
-        """Take in one tar file called `name`; images and labels of one key follow each other."""
-        key, label = "", None
-        images: list[tarfile.TarInfo] = []
-        for member, text in _members(path):
-            folder, _, file = member.name.rpartition("/")
-            stem, _, ending = file.partition(".")
-            if f"{folder}/{stem}" != key:
-                self._add(number, name, part, key, label, images)
-                key, label, images = f"{folder}/{stem}", None, []
-            ending = f".{ending.lower()}"
-            if ending == ".cls":
-                label = text
-            elif ending == ".json" and (found := read_json_label(text)) is not None:
-                label = found if label is None else label
-            elif ending in IMAGE_SUFFIXES:
-                images.append(member)
+        """Take in one tar file called `name`."""
+        for sample in read_samples(path, self.columns, self.ignored, self.needs_labels):
+            if self.needs_labels:
+                self._add_labelled(number, name, part, sample)
             else:
-                self.ignored[ending[:20]] += 1
-        self._add(number, name, part, key, label, images)
+                self._add(number, name, part, "", sample)
 
-    def _add(
-        self,
-        number: int,
-        shard: str,
-        part: int,
-        key: str,
-        label: str | None,
-        images: list[tarfile.TarInfo],
-    ) -> None:
-        if label is None and images and not self.needs_labels:
-            label = ""
-        if label is None or not images:
-            count = len(images) + (label is not None)
-            self.unpaired += count
-            if count and not self.example:
-                self.example = printable(f"{shard}/{key.lstrip('/')}", 120)
+    def _add_labelled(self, number: int, shard: str, part: int, sample: Sample) -> None:
+        found = sample.label
+        if found is None or not sample.images:
+            self.unpaired += len(sample.images) + (found is not None)
+            self.example = self.example or printable(f"{shard}/{sample.key}", 120)
             return
-        for member in images:
+        if len(sample.images) > 1:
+            endings = list(sample.images)
+            raise DataError(
+                f"{printable(f'{shard}/{sample.key}', 120)} has several images: "
+                f"{name_some([f'.{ending}' for ending in endings])}",
+                f"say which is to be classified: data.image_column={endings[0]}",
+            )
+        self.places_of_labels[found[0]] += 1
+        self._add(number, shard, part, found[1], sample)
+
+    def _add(self, number: int, shard: str, part: int, label: str, sample: Sample) -> None:
+        for member in sample.images.values():
             self._ids.append(f"{shard}/{member.name}".encode("utf-8", "replace").decode())
             self._codes.append(self.labels.setdefault(label, len(self.labels)))
             self._parts.append(part)
@@ -159,64 +175,33 @@ class ShardListing:
         )
 
 
-def _members(path: Path) -> Iterator[tuple[tarfile.TarInfo, str]]:
-    """The plain files in a tar, with the text of those that are labels."""
-    shown = printable(path)
-    try:
-        with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
-            while (member := archive.next()) is not None:
-                archive.members = []  # type: ignore[attr-defined]  # or a million of them stay in memory
-                if not member.isreg() or member.issparse() or _is_hidden(member.name):
-                    continue
-                text = ""
-                ending = member.name.lower().rpartition(".")[2]
-                if ending == "json" and member.size <= LARGEST_JSON_BYTES:
-                    file.seek(member.offset_data)
-                    text = file.read(member.size).decode("utf-8", "backslashreplace")
-                if ending == "cls":
-                    if member.size > LARGEST_LABEL_BYTES:
-                        raise DataError(
-                            f"{shown}: {printable(member.name)} is not a label: "
-                            f"{member.size:,} bytes",
-                            "a .cls file holds one class name or number",
-                        )
-                    file.seek(member.offset_data)
-                    text = file.read(member.size).decode("utf-8", "backslashreplace").strip()
-                yield member, text
-            # tarfile takes a damaged header for the end; a real end is a block of zeros.
-            file.seek(archive.offset)
-            if file.read(512) != bytes(512):
-                raise _unreadable(shown, f"damaged or cut at byte {archive.offset:,}")
-    except (tarfile.TarError, EOFError, ValueError) as error:
-        raise _unreadable(shown, str(error)) from None
-    except OSError as error:
-        raise _unreadable(shown, error.strerror or str(error)) from None
-
-
-def _unreadable(shown: str, reason: str) -> DataError:
-    return DataError(
-        f"{shown} can't be read as a tar file: {printable(reason)}",
-        "fetch it again; a compressed one has to be decompressed first",
-    )
-
-
-def _is_hidden(name: str) -> bool:
-    return name.rpartition("/")[2].startswith(".")
-
-
 def splits_of(paths: Sequence[PurePath]) -> list[int]:
-    """The part of each shard: by its name, or else by its folder."""
-    words = []
-    for path in paths:
-        start = path.name.lower().replace("_", "-").replace(".", "-").partition("-")[0]
-        word = next((w for w in (start, path.parent.name.lower()) if w in SPLIT_WORDS), "")
-        words.append(word)
-    named = [path.name for path, word in zip(paths, words, strict=True) if word]
-    others = [path.name for path, word in zip(paths, words, strict=True) if not word]
-    if named and others and {SPLIT_WORDS[word] for word in words if word} != {TRAIN}:
+    """The part of each shard: by its name, or else by its folder.
+
+    A name that begins with a split names it; one that has it further on, as
+    `imagenet-val-0001.tar`, does so where the others name other splits.
+    """
+    found = [_named_split(path) for path in paths]
+    if not any(is_first for _, is_first in found) and len({part for part, _ in found}) == 1:
+        return [TRAIN] * len(found)
+    named = [path.name for path, (part, _) in zip(paths, found, strict=True) if part is not None]
+    others = [path.name for path, (part, _) in zip(paths, found, strict=True) if part is None]
+    if named and others and {part for part, _ in found if part is not None} != {TRAIN}:
         raise DataError(
             f"some shards name a split ({name_some(named, 2)}) and some don't "
             f"({name_some(others, 2)})",
             "start the name of each with train-, val- or test-",
         )
-    return [SPLIT_WORDS.get(word, TRAIN) for word in words]
+    return [TRAIN if part is None else part for part, _ in found]
+
+
+def _named_split(path: PurePath) -> tuple[int | None, bool]:
+    """The split that a shard's name or folder names, and whether it is certain to mean one."""
+    words = re.split(r"[-_. ]+", path.name.lower())
+    if words[0] in SPLIT_WORDS:
+        return SPLIT_WORDS[words[0]], True
+    parts = {part for word in words[1:-1] if (part := read_split(word)) is not None}
+    if len(parts) == 1:
+        return parts.pop(), False
+    part = SPLIT_WORDS.get(path.parent.name.lower())
+    return part, part is not None
