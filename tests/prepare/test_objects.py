@@ -3,12 +3,14 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 import torchloupe as loupe
 from torchloupe.config.schema import Config
 from torchloupe.config.text import change
 from torchloupe.errors import UsageError
-from torchloupe.prepare.objects import choose_log_every, make_plan
+from torchloupe.prepare.objects import NO_OBJECTS, build_model, choose_log_every, make_plan
+from torchloupe.recipes.choice import Facts
 
 HOOK = """
 def shapes(module, inputs, output):
@@ -143,3 +145,31 @@ def test_misspelt_names_are_refused_before_an_image_is_read(setting: str, name: 
     with pytest.raises(UsageError, match=name.rpartition(":")[2]) as caught:
         loupe.fit(NeverAsked(), settings={setting: name})
     assert "did you mean" in caught.value.hint
+
+
+OWN = """
+import torch
+from torch import nn
+
+class Mine(nn.Linear):
+    def __init__(self, num_classes):
+        super().__init__(6, num_classes)
+
+ready = Mine(3)
+"""
+
+
+@pytest.mark.parametrize("name", ["Mine", "ready"])
+def test_a_model_of_ones_own_begins_alike_each_time_and_is_not_shared(
+    tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "mine.py").write_text(OWN)
+    config = change(Config(), {"model.name": f"{tmp_path}/mine.py:{name}", "train.seed": 4})
+    facts = Facts(9, 3, 1, (2, 3), own_data=False, multi_label=False)
+    first = build_model(config, NO_OBJECTS, facts)  # its file draws numbers as it is loaded
+    begun = {key: tensor.clone() for key, tensor in first.state_dict().items()}
+    with torch.no_grad():
+        for parameter in first.parameters():
+            parameter.zero_()
+    for key, tensor in build_model(config, NO_OBJECTS, facts).state_dict().items():
+        assert torch.equal(tensor, begun[key])

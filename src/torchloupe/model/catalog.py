@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from torchloupe.errors import LoupeError, UsageError, did_you_mean, printable
+from torchloupe.lens.copies import copy_model
 from torchloupe.model import libraries
 from torchloupe.model.constructor import name_arguments
 from torchloupe.model.signature import parameters_of
@@ -52,13 +53,22 @@ def make_model(
         return make(
             name, in_channels=in_channels, classes=classes, image_size=image_size, options=given
         )
-    return _build(load_object(model, "model"), printable(model), facts, given)
+    found = load_object(model, "model")
+    if isinstance(found, nn.Module):  # its file keeps it: another run must not train this one
+        found = copy_model(found)
+    return _build(found, printable(model), facts, given)
 
 
 def is_library_model(model: str) -> bool:
     """Whether `model` names a network of torchvision or timm."""
     library, colon, _ = model.partition(":")
     return bool(colon) and library in libraries.MAKERS
+
+
+def load_named_code(model: object) -> None:
+    """Load the file or module that `model` is from, if it is a name of the user's own code."""
+    if isinstance(model, str) and is_object_spec(model) and not is_library_model(model):
+        load_object(model, "model")
 
 
 def refuse_unknown(model: str) -> None:

@@ -69,6 +69,8 @@ def build_model(config: Config, objects: UserObjects, facts: Facts) -> nn.Module
         return take_logits(unwrap(objects.model), facts.classes, multi_label=facts.multi_label)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(config.train.seed)
+        catalog.load_named_code(objects.model or config.model.name)  # which may draw, once
+        torch.default_generator.manual_seed(config.train.seed)
         make = network_maker(config.train.strategy)
         made = make(
             objects.model or config.model.name,

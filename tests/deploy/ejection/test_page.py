@@ -54,6 +54,11 @@ def plant_photographs(root: Path) -> Path:
             else:
                 image.putalpha(int(chance.integers(100, 256)))
                 image.save(folder / f"{k}.png")
+    deep = chance.integers(0, 65_536, (90, 70), dtype=np.uint16)
+    Image.fromarray(deep).save(root / "green" / "16 bits.png")
+    large = Image.fromarray(chance.integers(0, 256, (240, 310, 3), dtype=np.uint8))
+    large.save(root / "green" / "two.jpg", "MPO", save_all=True, append_images=[image])
+    large.save(root / "green" / "xmp.jpg", xmp=b'<x tiff:Orientation="6"/>')
     copy = (root / "green" / "1.jpg").read_bytes()
     (root / "green" / "copy.jpg").write_bytes(copy)
     return root

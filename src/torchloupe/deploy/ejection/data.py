@@ -16,7 +16,7 @@ from torchloupe.data.sources.archives import StoredArrays, read_role
 from torchloupe.data.sources.source import SPLIT_WORDS
 from torchloupe.data.split import SPLIT_DRAW, SPLIT_NAMES
 from torchloupe.deploy.ejection.facts import Facts
-from torchloupe.deploy.ejection.text import Part, assign, quote
+from torchloupe.deploy.ejection.text import Part, assign, literal, quote
 from torchloupe.errors import UsageError, printable
 
 LAZY_BYTES = 4 * 10**9  # of decoded images; more are decoded when they are needed
@@ -276,7 +276,7 @@ def _describe_values(facts: Facts, part: Part) -> None:
             part.flags.add("lazy")
             if "copies" in part.flags:
                 part.flags.add("lazy_copies")
-        part.differs += ["16-bit images are not scaled to 8 bits"] * (contract.white_level < 65535)
+        part.values["white"] = literal(contract.white_level)
     elif "copies" in part.flags:
         part.flags.add("array_copies")
     low, span = contract.value_low, contract.value_high - contract.value_low

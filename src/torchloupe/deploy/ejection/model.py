@@ -119,10 +119,13 @@ def _call_library(facts: Facts, spec: str) -> str:
 
 
 def _write_own(facts: Facts, spec: str, part: Part) -> str:
-    found = load_object(spec, "model")
+    found, late = load_object(spec, "model"), ""
     name = import_object(spec, part)
-    if isinstance(found, nn.Module):
-        made = name
+    if isinstance(found, nn.Module):  # its weights are drawn as it is imported, after the seed
+        late, made = f"    {part.imports.pop()}\n\n", name
+        place, config = spec.rpartition(":")[0], facts.config
+        if place in (config.loss.name.rpartition(":")[0], config.optimizer.name.rpartition(":")[0]):
+            part.differs.append("the network is made as its file is imported, here before the seed")
     else:
         contract = facts.contract
         arguments = find_arguments(
@@ -135,7 +138,7 @@ def _write_own(facts: Facts, spec: str, part: Part) -> str:
         made = call(name, keywords(arguments))
     return (
         "def make_model() -> nn.Module:\n"
-        f'    """Your own network, with random weights."""\n    model: nn.Module = {made}\n'
+        f'    """Your own network, with random weights."""\n{late}    model: nn.Module = {made}\n'
         "    return model"
     )
 

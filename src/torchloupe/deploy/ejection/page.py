@@ -7,6 +7,7 @@ from torchloupe import __version__
 from torchloupe.deploy.ejection.data import check_data, describe_data
 from torchloupe.deploy.ejection.facts import Facts, read_facts
 from torchloupe.deploy.ejection.model import describe_model
+from torchloupe.deploy.ejection.pixels import check_pixels
 from torchloupe.deploy.ejection.proof import Proof, prove
 from torchloupe.deploy.ejection.stored import describe_stored, open_stored, write_stored
 from torchloupe.deploy.ejection.text import (
@@ -54,6 +55,7 @@ def eject(
     part.add(describe_model(facts, name))
     if images is None:
         part.differs += check_data(facts, _data_code(part))
+        part.differs += check_pixels(facts, _data_code(part))
     else:
         write_stored(facts, data, images)
     part.values["head"] = write_head(facts, part)

@@ -64,7 +64,11 @@ def prove(page: str, run: Path, beside: Path | None = None) -> Proof:
                 f"the written file does not train: {printable(said)}",
                 "write it without --prove, and report this with the settings of the run",
             )
-        mine = torch.load(Path(folder, "last.pt"), map_location="cpu", weights_only=True)["model"]
+        last = Path(folder, "last.pt")
+        if last.exists():
+            mine = torch.load(last, map_location="cpu", weights_only=True)["model"]
+        else:  # a head alone is solved, in no step
+            mine = torch.load(Path(folder, "best.pt"), map_location="cpu", weights_only=True)
     return compare(load_file(run / "last" / "model.safetensors"), mine)
 
 
