@@ -1,6 +1,7 @@
 """Parity of exports over networks, fits and colours: `python benchmarks/export.py [--quick]`.
 
-Each row is a run that is trained for an epoch, exported to ONNX in float32 and compared from
+Each row is a run that is trained for an epoch (or `--epochs`, which networks with BatchNorm need so
+that they tell images apart), exported to ONNX in float32 and compared from
 file bytes, in a process without torchloupe and torch.
 
 `--photographs` measures EfficientNet-Lite0 alone, finetuned for an epoch on parts of pictures, the
@@ -90,14 +91,14 @@ def cases(place: Path, *, quick: bool) -> Iterator[tuple[str, dict[str, Any]]]:
             yield f"{library}:{name}", {"data": colour, "model": f"{library}:{name}"}
 
 
-def measure(name: str, options: dict[str, Any], out: Path, files: int = 1000) -> dict[str, Any]:
+def measure(name: str, options: dict[str, Any], out: Path, epochs: int) -> dict[str, Any]:
     """One row: the parity of the run's export, or the error of an export that failed."""
     own = {"hardware.precision": "fp32", "train.report": False, "check.level": "off"}
     settings = {**own, **options.pop("settings", {})}
     try:
-        run = loupe.fit(**options, epochs=1, out=out, settings=settings, device="cpu", seed=0)
+        run = loupe.fit(**options, epochs=epochs, out=out, settings=settings, device="cpu", seed=0)
         start = time.perf_counter()
-        folder = run.export(files=files)
+        folder = run.export(files=1000)
     except LoupeError as error:
         return {"name": name, "error": str(error)}
     parity = json.loads((folder / "export.json").read_text())["parity"]
@@ -180,6 +181,7 @@ def main() -> int:
     parser.add_argument(
         "--only", default="", help="rows whose name has one of these in it, with commas"
     )
+    parser.add_argument("--epochs", type=int, default=1, help="of the training of each row")
     parser.add_argument("--photographs", action="store_true", help="the backbone alone")
     asked = parser.parse_args()
     if asked.photographs:
@@ -195,7 +197,7 @@ def main() -> int:
         for number, (name, options) in enumerate(rows):
             if not any(part in name for part in asked.only.split(",")):
                 continue
-            found = measure(name, options, Path(folder) / f"run-{number}")
+            found = measure(name, options, Path(folder) / f"run-{number}", asked.epochs)
             if "error" in found:
                 failed += 1
                 print(f"{name} | {found['error']}", flush=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from PIL import Image
 
 from torchloupe.deploy.artefact.exporting import choose, default_name, export_run
 from torchloupe.deploy.artefact.folder import is_export
@@ -54,16 +55,25 @@ def test_graph_names_itself_and_nothing_of_this_machine(photo_run: Run, photo_ex
     assert b".py" not in (photo_export / "model.onnx").read_bytes()
 
 
-def test_predict_file_is_short_and_labels_as_the_run(photo_run: Run, photo_export: Path) -> None:
+def test_predict_file_is_short_and_labels_as_the_run(
+    photo_run: Run, photo_export: Path, tmp_path: Path
+) -> None:
     script = photo_export / "predict.py"
     assert len(script.read_text().splitlines()) < 120
     files = sorted(Path(photo_run.config.data.source).rglob("*.*"))[:6]
+    damaged, foreign = tmp_path / "damaged.png", tmp_path / "foreign.sgi"
+    damaged.write_bytes(files[0].read_bytes()[:60])
+    Image.new("RGB", (9, 9)).save(foreign)  # Pillow reads it, and a run does not
     done = subprocess.run(
-        [sys.executable, "-I", str(script), *map(str, files), "--json"],
+        [sys.executable, "-I", str(script), str(damaged), *map(str, files), str(foreign), "--json"],
         capture_output=True,
         text=True,
-        check=True,
+        check=False,
     )
+    assert done.returncode == 1
+    said = done.stderr.splitlines()
+    assert said[0].startswith(f"{damaged}: ")
+    assert said[1:] == [f"{foreign}: SGI files are not read"]
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     wanted = photo_run.predict(files)
     assert [row["label"] for row in rows] == [one.label for one in wanted]

@@ -44,7 +44,7 @@ PLANTS: dict[str, tuple[Plant, str]] = {
     "EXIF ignored": (edit("ImageOps.exif_transpose(picture)", "picture"), "decode"),
     "BGR": (
         edit(
-            'convert("L" if self.contract["channels"] == 1 else "RGB")',
+            'convert(self.contract["mode"])',
             'convert("RGB").convert("RGB", (0, 0, 1, 0, 0, 1, 0, 0, 1, 0, 0, 0))',
         ),
         "decode",

@@ -121,7 +121,8 @@ def _limits(facts: Mapping[str, Any]) -> Iterator[str]:
     yield "- The numbers hold for images like those of the data above, and for no others."
     yield "- Colour profiles are not applied; of animations the first frame is read."
     if facts["contract_white_level"] != 65_535:
-        yield "- 16-bit colour images are not scaled by `predict.py`, only 16-bit grey ones."
+        yield "- 16-bit colour images are refused by `predict.py`, 16-bit grey ones are read."
+    yield "- `predict.py` may read a damaged JPEG, where `loupe predict` refuses it."
 
 
 def _plain(text: Any) -> str:

@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 Files = Iterator[tuple[str, bytes]]
+_XMP = b'<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/>'
 _SIDES = {  # height, width
     "tall": (400, 37),
     "wide": (37, 400),
@@ -39,6 +41,7 @@ def make_odd_files() -> Files:
     yield "picture.bmp", _encode(picture, "BMP")
     yield "picture.tif", _encode(picture, "TIFF")
     yield "picture.gif", _encode(picture, "GIF")
+    yield from _of_cameras(rng)
 
 
 def _turned(rng: np.random.Generator) -> Files:
@@ -50,6 +53,19 @@ def _turned(rng: np.random.Generator) -> Files:
     yield "turn 6.png", _encode(picture, "PNG", exif=_exif(6))
     yield "turn 8.webp", _encode(picture, "WEBP", lossless=True, exif=_exif(8))
     yield "turn 3.tif", _encode(picture, "TIFF", exif=_exif(3))
+
+
+def _of_cameras(rng: np.random.Generator) -> Files:
+    """Two pictures in a file, large enough to be reduced, and orientations noted in XMP."""
+    picture = Image.fromarray(_scene(rng, 700, 900))
+    yield "two.mpo", _encode(picture, "MPO", save_all=True, append_images=[picture])
+    small = picture.resize((120, 90))
+    yield "noted.jpg", _encode(small, "JPEG", xmp=_XMP)
+    yield "noted.webp", _encode(small, "WEBP", lossless=True, xmp=_XMP)
+    yield "noted.tif", _encode(small, "TIFF", tiffinfo={700: _XMP})
+    known = PngInfo()
+    known.add_itxt("XML:com.adobe.xmp", _XMP.decode())
+    yield "noted.png", _encode(small, "PNG", pnginfo=known)
 
 
 def _exif(turn: int) -> Image.Exif:

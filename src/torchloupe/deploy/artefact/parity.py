@@ -111,7 +111,7 @@ def measure(
     for number, row in wanted.items():
         rows = said.rows[number]
         best = int(row.argmax())
-        is_same = said.labels[number] == _label(row, names, multi_label=contract.multi_label)
+        is_same = said.labels[number] == _label(logits[number], names, contract.multi_label)
         second = np.partition(row, -2)[-2] if len(row) > 1 else 0.0
         is_tie = not is_same and row[best] - second < TIE
         agreeing += is_same or is_tie
@@ -199,18 +199,18 @@ def _worst(
 
     def badness(number: int) -> tuple[bool, float]:
         share, score = gaps[number]
-        label = _label(wanted[number], contract.class_names, multi_label=contract.multi_label)
+        label = _label(logits[number], contract.class_names, contract.multi_label)
         is_other = said.labels[number] != label and share > TIE
         return is_other, share / most[0] + score / most[1]
 
     return max(numbers, key=badness)
 
 
-def _label(row: NDArray[np.float32], names: Sequence[str], *, multi_label: bool) -> str:
-    """What `loupe predict` prints as the label of these probabilities."""
-    order = np.argsort(-row, kind="stable")
-    several = [names[k] for k in order if row[k] > 0.5]
-    return "|".join(several) if multi_label and several else names[int(order[0])]
+def _label(logits: NDArray[np.float32], names: Sequence[str], multi_label: bool) -> str:
+    """What `loupe predict` prints as the label of these logits [K]."""
+    order = np.argsort(-logits, kind="stable")
+    several = [names[k] for k in order if logits[k] > 0 and multi_label]
+    return "|".join(several) or names[int(order[0])]
 
 
 def _refuse_failures(
