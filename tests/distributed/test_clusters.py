@@ -60,6 +60,7 @@ def test_slurm_starts_torchrun_on_each_node_with_every_word(tmp_path, capsys):
     heads = [line for line in text.splitlines() if line.startswith("#SBATCH")]
     assert heads == text.splitlines()[1 : 1 + len(heads)]  # Slurm reads them up to the first word
     assert {"#SBATCH --nodes=4", "#SBATCH --gpus-per-node=8", "#SBATCH --time=01:30:00"} < {*heads}
+    assert "#SBATCH --exclusive" in heads  # else a task has one core
     variables = {"SLURM_JOB_NODELIST": "a", "SLURM_NNODES": "4", "SLURM_JOB_ID": "7"}
     calls = run_with(text, tmp_path, "srun", "scontrol", **variables)
     words = calls[calls.index("srun") :]
@@ -107,6 +108,7 @@ def test_kubernetes_gets_a_pytorchjob_with_every_word(capsys):
     [
         (["slrum", "--", *TRAIN], "did you mean 'slurm'?"),
         (["slurm", "--", "train", "photos"], "add --out RUN"),
+        (["slurm", *TRAIN, "--batch", "2"], "options of the training stand behind --"),
         (["slurm", "--", "predict", "x"], "starts loupe train, not predict"),
         (["slurm", "--", *TRAIN, "--gpus", "2"], "--gpus starts processes of its own"),
         (["slurm", "--", *TRAIN, "--folds=2"], "--folds starts processes of its own"),

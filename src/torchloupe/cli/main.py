@@ -187,22 +187,32 @@ def _explain_command_line(error: Any) -> UsageError:
     see_help = f"{command} --help lists what it takes"
     kind, option = type(error).__name__, getattr(error, "option_name", None)
     if kind == "NoSuchOption" and context is not None:
-        known = [
-            spelling
-            for candidate in context.command.get_params(context)
-            if candidate.param_type_name == "option"
-            for spelling in (*candidate.opts, *candidate.secondary_opts)
-        ]
-        near = did_you_mean(str(option), known)
+        known = _spellings(context)
+        hint = f"{see_help}; -- before a name that begins with -"
+        if (near := did_you_mean(str(option), known)).startswith("did"):
+            hint = near
+        if context.info_name == "launch" and option in _spellings(context, "train"):
+            hint = "options of the training stand behind --: -- train photos/ --out runs/photos"
         return UsageError(
             f"{command} has no option {printable(option)}",
-            near if near.startswith("did") else f"{see_help}; -- before a name that begins with -",
+            hint,
         )
     if kind == "MissingParameter" and parameter is not None:
         return UsageError(f"{command} needs {spell(parameter)}", see_help)
     text = printable(error.message).rstrip(".")
     place = spell(parameter).partition(" ")[0] if parameter is not None else command
     return UsageError(f"{place}: {text[:1].lower()}{text[1:]}", see_help)
+
+
+def _spellings(context: Any, other: str = "") -> list[str]:
+    """The options of a command, or of another one, in all their spellings."""
+    command = context.find_root().command.commands[other] if other else context.command
+    return [
+        spelling
+        for candidate in command.get_params(context)
+        if candidate.param_type_name == "option"
+        for spelling in (*candidate.opts, *candidate.secondary_opts)
+    ]
 
 
 def say_error(message: str, hint: str) -> None:

@@ -64,19 +64,21 @@ def write_slurm(job: Job) -> str:
 #SBATCH --job-name={job.name}
 #SBATCH --nodes={job.nodes}
 #SBATCH --ntasks-per-node=1
+#SBATCH --exclusive
 {gpus}#SBATCH --time={hours:02d}:{minutes:02d}:00
 #SBATCH --signal=TERM@{SECONDS_TO_STOP}
 #SBATCH --requeue
 #SBATCH --open-mode=append
 #SBATCH --output=%x-%j.log
 # One task a node: torchrun, which starts the ranks of its node and restarts them with the others
-# when a node is lost. {SECONDS_TO_STOP} s before the time is over SIGTERM has the run write a
+# when a node is lost. Without --exclusive, or --cpus-per-task=N in its place, all ranks of a node
+# get one core. {SECONDS_TO_STOP} s before the time is over SIGTERM has the run write a
 # checkpoint; after a requeue the same command goes on from the last one.
 set -euo pipefail
 leader=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 export {JOINABLE}=1  # so that a node may join after a restart
 cores=$(( ${{SLURM_CPUS_ON_NODE:-{job.ranks}}} / {job.ranks} ))
-export OMP_NUM_THREADS="${{OMP_NUM_THREADS:-$cores}}"
+export OMP_NUM_THREADS="${{OMP_NUM_THREADS:-$(( cores > 1 ? cores : 1 ))}}"
 
 srun --kill-on-bad-exit=1 {start}
 """

@@ -92,6 +92,14 @@ def test_shards_with_several_images_a_sample_ask_which(tmp_path):
     assert open_data(path, image_column="png").reader.read(0) == b"mask"
 
 
+@pytest.mark.parametrize(
+    ("ending", "word"), [("target", "label_column=target"), ("npy", "NAME.jpg beside NAME.cls")]
+)
+def test_shards_without_a_pair_say_what_may_be_the_label(tmp_path, ending, word):
+    path = put(tmp_path / "a.tar", [("1.jpg", b"x"), (f"1.{ending}", b"0")])
+    assert word in fail(path).hint
+
+
 def test_shards_with_labels_in_text_say_how_to_take_them(tmp_path):
     texts = [(f"{k}.{end}", text) for k in range(4) for end, text in (("jpg", b"x"), ("txt", b"a"))]
     path = put(tmp_path / "a.tar", texts)

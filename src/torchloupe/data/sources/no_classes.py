@@ -19,7 +19,10 @@ ARCHIVES = (".gz", ".xz", ".bz2", ".zst", ".7z", ".rar")  # of kinds that are no
 _OF_YOUR_OWN = "read it by a Dataset of your own and give file.py:NAME"
 _FOREIGN = (
     ((".tfrecord", ".tfrecords", ".mdb", ".lmdb", ".rec", ".beton", ".msgpack"), _OF_YOUR_OWN),
-    ((".mds",), "read it by a streaming.StreamingDataset in a file of your own: file.py:NAME"),
+    (
+        (".mds", ".zstd"),
+        "read it by a streaming.StreamingDataset in a file of your own: file.py:NAME",
+    ),
     ((".xlsx", ".xls", ".ods"), "save the sheet as .csv and give that"),
     (
         (".dcm", ".dicom", ".nii", ".nrrd", ".mha"),
@@ -97,6 +100,8 @@ def no_images(
         hint = NO_CLASSES
     elif ".cls" in ignored:
         hint = f"give the shards, or pack them again (tar -cf set.tar -C {shown} .)"
+    elif ".tar" in ignored and not any(name.lower().endswith(".tar") for name in top.files):
+        hint = f"if these are shards, give a pattern: '{shown}/*/*.tar'"
     elif packed := sorted(name for name in top.files if name.lower().endswith(_PACKED)):
         hint = f"give the archive itself: {printable(path / packed[0])}"
         if len(packed) > 1:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from torchloupe.data.image.formats import IMAGE_SUFFIXES
 from torchloupe.data.samples import Samples
 from torchloupe.data.sources.labels import compare_splits
 from torchloupe.data.sources.shard_labels import require_one_place, spread_labels
@@ -32,6 +33,8 @@ from torchloupe.data.sources.split_names import read_split
 from torchloupe.data.split import TRAIN
 from torchloupe.errors import DataError, printable
 from torchloupe.units import plural
+
+_OTHER_ENDINGS = (".json", ".npy", ".npz", ".pyd", ".pkl", ".pickle", ".pt", ".pth")  # no text
 
 
 def open_shards(
@@ -80,11 +83,19 @@ def no_pairs(shown: str, shards: int, ignored: Counter[str]) -> DataError:
     )
     if ".txt" in ignored:
         hint = "if NAME.txt holds the class and no caption, say so: data.label_column=txt"
+    elif others := [ending for ending in ignored if _may_be_label(ending)]:
+        hint = f"if NAME{others[0]} holds the class, say so: data.label_column={others[0][1:]}"
     elif ".json" in ignored:
         hint = "say which entry of NAME.json holds the class: data.label_column=json.NAME"
     return DataError(
         f"{shown}: {plural(shards, 'shard')} without one pair of image and label{passed}", hint
     )
+
+
+def _may_be_label(ending: str) -> bool:
+    """Whether members with this ending may hold nothing but a label, as text."""
+    is_other = ending in IMAGE_SUFFIXES or ending in _OTHER_ENDINGS
+    return not is_other and ending.count(".") == 1
 
 
 def name_shards(paths: Sequence[PurePath]) -> list[str]:
