@@ -7,6 +7,11 @@
 
 Prints a table. Images are JPEGs of noise and shapes, 64 x 64; each rank is a process that decodes
 and normalises its part of every batch, as training does, without a model.
+
+Rates are compared in slices: the ranks that read the disk and those that read HTTP (and the server)
+are all started, and every fifth of a second the ones are stopped and the others go on. On a virtual
+machine the same work takes up to twice the processor time from one minute to the next, so that
+turns of a whole epoch compare the minutes. The time of a rate is that in which its ranks went on.
 """
 
 import argparse
@@ -14,11 +19,13 @@ import ctypes
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +35,7 @@ sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests" / "data")]
 
 BATCH, LANES, MIXED = 64, 4, 2
 EPOCHS = 34  # whose orders are compared
+SLICE_SECONDS = 0.2  # in which one way goes on and the other stands still
 
 
 def write_images(folder: Path, images: int, shards: int) -> None:
@@ -100,20 +108,21 @@ def read_rank(case: dict) -> dict:
         if number == 0:
             first = time.perf_counter()
         if number == case["warm"]:
-            clock, spent = time.perf_counter(), time.process_time()
+            clock, spent = time.monotonic(), time.process_time()
         rows.append(batch.rows)
         if case["digests"]:
             digests.append(hashlib.sha256(batch.images.numpy().tobytes()).hexdigest()[:16])
         if number % 20 == 0:
             memory.append((resident(), in_use()))
             held = max(held, cached_bytes())
-    seconds, spent = time.perf_counter() - clock, time.process_time() - spent
+    seconds, spent = time.monotonic() - clock, time.process_time() - spent
     read = sum(map(len, rows[case["warm"] :]))
     store = data.pixels.reader.store
     return {
         "opened": opened - began,
         "first": first - opened,
-        "rate": read / seconds,
+        "read": read,
+        "between": [clock, clock + seconds],
         "memory": memory,
         "held": held,
         "rows": np.concatenate(rows).tolist() if case["rows"] else [],
@@ -181,6 +190,11 @@ def cached_bytes() -> int:
 
 def run_ranks(source: str, cache: Path, ranks: int, **case) -> list[dict]:
     """The answers of all ranks, each of its own process."""
+    return hear(*start_ranks(source, cache, ranks, **case))
+
+
+def start_ranks(source: str, cache: Path, ranks: int, **case) -> tuple[list, int]:
+    """The processes of all ranks, which end when what is given beside them is closed."""
     facts = {
         "start": 0,
         "warm": 20,
@@ -205,6 +219,11 @@ def run_ranks(source: str, cache: Path, ranks: int, **case) -> list[dict]:
         child = subprocess.Popen(command, stdin=seen, stdout=subprocess.PIPE, env=environment)
         children.append(child)
     os.close(seen)
+    return children, held
+
+
+def hear(children: list, held: int) -> list[dict]:
+    """The answers of ranks that were started."""
     answers = []
     for child in children:
         found, _ = child.communicate()
@@ -284,22 +303,30 @@ def rates(
     server: int,
     rounds: int,
 ) -> None:
-    """The rate on disk and over HTTP, in turns, with an empty cache; and what each costs."""
-    near, far = places
+    """The rate on disk and over HTTP, slice by slice, with an empty cache; and what each costs."""
     found: dict[str, list[list[dict]]] = {"on disk": [], "over HTTP": []}
-    served, case = 0.0, {"steps": steps, "cache_gb": limit}
+    reached: dict[str, list[float]] = {"on disk": [], "over HTTP": []}
+    case = {"steps": steps, "cache_gb": limit, "contract": ""}
+    case["contract"] = run_ranks(places[0], cache, 1, **{**case, "steps": 25})[0]["contract"]
+    served, stolen = processor_seconds(server), stolen_part()
     for _ in range(rounds):
-        found["on disk"].append(run_ranks(near, cache, ranks, **case))
-        case["contract"] = found["on disk"][0][0]["contract"]  # as a resume has it
         forget(cache)
-        before = processor_seconds(server)
-        found["over HTTP"].append(run_ranks(far, cache, ranks, **case))
-        served += (processor_seconds(server) - before) / rounds
-    reached = {}
+        started = {
+            title: start_ranks(place, cache, ranks, **case)
+            for title, place in zip(found, places, strict=True)
+        }
+        groups = [[child.pid for child in children] for children, _ in started.values()]
+        went_on = take_turns(started["on disk"][0], started["over HTTP"][0], groups, server)
+        for number, (title, way) in enumerate(started.items()):
+            answers = hear(*way)
+            found[title].append(answers)
+            reached[title].append(
+                sum(one["read"] / overlap(went_on[number], one["between"]) for one in answers)
+            )
+    served = (processor_seconds(server) - served) / rounds
     for title, runs in found.items():
-        each = [sum(one["rate"] for one in ranks) for ranks in runs]
-        reached[title] = np.array(each)
         cost = np.median([sum(one["cpu"] for one in ranks) for ranks in runs])
+        each = reached[title]
         say(
             f"rate {title}",
             f"{np.median(each):,.0f} images/s ({min(each):,.0f} to {max(each):,.0f}), "
@@ -307,12 +334,53 @@ def rates(
         )
     fetching = [sum(one["fetching"] for one in ranks) for ranks in found["over HTTP"]]
     say("fetching, hashing", f"{np.median(fetching) / steps / BATCH * 1e6:.1f} us of it an image")
-    ratio = reached["over HTTP"] / reached["on disk"]
+    ratio = np.array(reached["over HTTP"]) / np.array(reached["on disk"])
     say(
         "rate, HTTP by disk",
-        f"{np.median(ratio):.1%} ({ratio.min():.1%} to {ratio.max():.1%}, {rounds} turns); "
-        f"the server took {served / steps / BATCH * 1e6:.1f} us an image of the same cores",
+        f"{np.median(ratio):.1%} ({ratio.min():.1%} to {ratio.max():.1%}, {rounds} rounds, in "
+        f"slices of {SLICE_SECONDS} s); the server took {served / steps / BATCH * 1e6:.1f} us an "
+        f"image of the same cores, and the host {stolen_part(stolen):.1%} of all their time",
     )
+
+
+def take_turns(near: list, far: list, groups: list[list[int]], server: int) -> list[list]:
+    """Let `near` and `far` go on by turns until all have ended; when each went on, from and to."""
+    groups[1].append(server)
+    ways, went_on = (near, far), [[], []]
+    turn = 0
+    while any(child.poll() is None for child in (*near, *far)):
+        if all(child.poll() is not None for child in ways[turn]):
+            turn = 1 - turn
+        for number, meant in ((1 - turn, signal.SIGSTOP), (turn, signal.SIGCONT)):
+            for process in groups[number]:
+                signal_process(process, meant)
+        began = time.monotonic()
+        time.sleep(SLICE_SECONDS)
+        went_on[turn].append((began, time.monotonic()))
+        turn = 1 - turn
+    signal_process(server, signal.SIGCONT)
+    return went_on
+
+
+def signal_process(process: int, meant: signal.Signals) -> None:
+    """Send a signal to a process, which may have ended."""
+    with suppress(ProcessLookupError):
+        os.kill(process, meant)
+
+
+def overlap(spans: list[tuple[float, float]], between: list[float]) -> float:
+    """Seconds of `spans` that lie between two moments."""
+    first, last = between
+    return sum(max(0.0, min(end, last) - max(begin, first)) for begin, end in spans)
+
+
+def stolen_part(before: tuple[int, int] = (0, 0)) -> float | tuple[int, int]:
+    """Processor time that the host gave to others: ticks so far and of all, or its part since."""
+    ticks = [int(word) for word in Path("/proc/stat").read_text().splitlines()[0].split()[1:]]
+    now = ticks[7], sum(ticks[:8])
+    if before == (0, 0):
+        return now
+    return (now[0] - before[0]) / max(1, now[1] - before[1])
 
 
 def processor_seconds(process: int | str) -> float:

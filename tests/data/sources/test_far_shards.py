@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from tar_files import put_foreign
 from web_server import serving
 
 from torchloupe.data.shards import network
@@ -71,3 +72,10 @@ def test_a_server_that_does_not_answer_is_no_set_without_an_index(folder, monkey
         address = text.format(url=server.url)
     with pytest.raises(ResourceError, match=r"index\.safetensors can't be read: .*2 times"):
         open_data(address)
+
+
+def test_a_page_in_place_of_an_index_counts_as_none(tmp_path):
+    put_foreign(tmp_path / "foreign")
+    (tmp_path / "foreign" / "index.safetensors").write_text("<!doctype html>")
+    with serving(tmp_path / "foreign") as server:
+        assert len(open_data(f"{server.url}/{{000..003}}.tar").samples) == 20

@@ -14,6 +14,7 @@ from torchloupe.data.sources.no_classes import hint_for_foreign
         ("labels.xlsx", "save the sheet as .csv"),
         ("imagelabels.mat", "write its labels into a .csv"),
         ("a.pkl", "load it in a file of your own"),
+        ("data-00000-of-00001.arrow", "load it by datasets.load_from_disk"),
         ("shard.00000.mds", "read it by a streaming.StreamingDataset"),
     ],
 )

@@ -137,7 +137,7 @@ class Network:
                 if failed == TRIES:
                     raise ResourceError(
                         f"{printable(address)} can't be read: {describe(error)}, {TRIES} times",
-                        "check the network; `loupe resume RUN` continues a run that has begun",
+                        "check address and network; `loupe resume RUN` continues a run that began",
                     ) from None
                 self.repeats += 1
                 time.sleep(_drawn.uniform(pause / 2, pause))

@@ -95,7 +95,10 @@ def fetch_index(address: str, network: Network) -> ShardIndex | None:
         if facts.tag and path.is_file():
             with suppress(DataError):
                 return read_index(path, address)
-        replace_file(path, network.read(address))
+        content = network.read(address)
+        if content.lstrip()[:1] == b"<":
+            return None  # a page: some servers answer so for files that are not there
+        replace_file(path, content)
         return read_index(path, address)
 
 

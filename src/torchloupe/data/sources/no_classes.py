@@ -19,6 +19,7 @@ ARCHIVES = (".gz", ".xz", ".bz2", ".zst", ".7z", ".rar")  # of kinds that are no
 _OF_YOUR_OWN = "read it by a Dataset of your own and give file.py:NAME"
 _FOREIGN = (
     ((".tfrecord", ".tfrecords", ".mdb", ".lmdb", ".rec", ".beton", ".msgpack"), _OF_YOUR_OWN),
+    ((".arrow",), "load it by datasets.load_from_disk in a file of your own: file.py:NAME"),
     (
         (".mds", ".zstd"),
         "read it by a streaming.StreamingDataset in a file of your own: file.py:NAME",

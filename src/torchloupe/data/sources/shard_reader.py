@@ -71,7 +71,9 @@ class ShardReader:
         """Which images [B] are on this machine, in whole shards."""
         if self.store is None:
             return np.ones(len(rows), dtype=np.bool_)
-        return np.isin(self.places[rows, 0], self.store.here())
+        is_here = np.zeros(len(self.shards), dtype=np.bool_)
+        is_here[self.store.here()] = True
+        return is_here[self.places[rows, 0]]
 
     def is_glance(self, rows: Rows) -> bool:
         """Whether these are a few far images, not worth fetching the shards that they lie in."""
