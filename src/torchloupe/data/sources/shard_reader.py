@@ -73,7 +73,7 @@ class ShardReader:
             return np.ones(len(rows), dtype=np.bool_)
         is_here = np.zeros(len(self.shards), dtype=np.bool_)
         is_here[self.store.here()] = True
-        return is_here[self.places[rows, 0]]
+        return np.asarray(is_here[self.places[rows, 0]])
 
     def is_glance(self, rows: Rows) -> bool:
         """Whether these are a few far images, not worth fetching the shards that they lie in."""
