@@ -83,11 +83,11 @@ OPTIONS = {
     "shard": ["DATA", "OUT", "--megabytes", "--set", "--quiet", "--json", "--traceback"],
     "check": ["DATA", "--model", "--loss", "--set", "--ignore", "--quiet", "--json", "--traceback"],
     "probe": [
-        *("[DATA]", "--model", "--set", "--export", "--refresh", "--device", "--quiet", "--json"),
-        "--traceback",
+        *("[DATA]", "--model", "--set", "--export", "--refresh", "--device", "--trust-code"),
+        *("--quiet", "--json", "--traceback"),
     ],
     "compare": ["RUN...", "--out", "--json", "--traceback"],
-    "tell": ["RUN", "WHAT", "--traceback"],
+    "tell": ["RUN", "WHAT", "--model", "--trust-code", "--traceback"],
     "serve": [
         *("RUN", "--host", "--port", "--workers", "--token", "--write-deploy", "--device"),
         *("--model", "--trust-code", "--traceback"),

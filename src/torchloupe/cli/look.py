@@ -15,7 +15,7 @@ from torchloupe.cli.options import (
     TrustCode,
     results_only,
 )
-from torchloupe.errors import ResourceError, printable
+from torchloupe.errors import ResourceError, UsageError, printable
 from torchloupe.run.places import find_run, safe_name
 
 if TYPE_CHECKING:
@@ -89,22 +89,33 @@ def look(
 
 _MOST_CLASSES = 5
 _MOST_SECONDS = 300.0  # until a step is done and its checkpoint written
+_ASK_SECONDS = 2.0  # between two questions whether it is trained still
 
 
 def await_checkpoint(run: Path, message: str = "save") -> str:
     """Have a running training save, by `message`, and wait for it; the name of the checkpoint.
 
-    Raises UsageError where nothing is trained, ResourceError where no checkpoint comes.
+    Raises UsageError where nothing is trained, or not for long enough, and ResourceError where no
+    checkpoint comes.
     """
-    from torchloupe.run.mailbox import send
+    from torchloupe.run.mailbox import is_running, send
 
     before = (run / "last").resolve()
     send(run, message)
-    end = time.monotonic() + _MOST_SECONDS
-    while time.monotonic() < end:
+    now = time.monotonic()
+    end, asks = now + _MOST_SECONDS, now + _ASK_SECONDS
+    runs = True
+    while runs and (now := time.monotonic()) < end:
+        time.sleep(0.05)
+        if now >= asks:
+            runs, asks = is_running(run), now + _ASK_SECONDS
         if (newest := (run / "last").resolve()) != before and newest.is_dir():
             return newest.name
-        time.sleep(0.05)
+    if not runs:
+        raise UsageError(
+            f"the training in {printable(run)} ended before it saved",
+            f"look at its best checkpoint: loupe look {printable(run)} IMAGE",
+        )
     raise ResourceError(
         f"no checkpoint was written within {_MOST_SECONDS:g} s",
         "look at the last one: leave --live out",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from torchloupe.cli.options import Device, Json, Quiet, Set, results_only
+from torchloupe.cli.options import Device, Json, Quiet, Set, TrustCode, results_only
 from torchloupe.cli.train import collect_settings, display
 from torchloupe.errors import ResourceError, UsageError
 
@@ -43,6 +43,7 @@ def probe(
         ),
     ] = False,
     device: Device = None,
+    trust_code: TrustCode = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -67,11 +68,11 @@ def probe(
         print_profile(facts, as_json=as_json)
         return
     if export:
-        if model or settings or device:
+        if settings or device:
             raise UsageError(
-                "--export measures a trained run on the CPU", "leave --model, --set, --device out"
+                "--export measures a trained run on the CPU", "leave --set and --device out"
             )
-        probe_export(data, quiet=quiet, as_json=as_json)
+        probe_export(data, model=model, trust_code=trust_code, quiet=quiet, as_json=as_json)
         return
     typed = collect_settings(
         {"data.source": data, "model.name": model, "hardware.device": device}, settings
@@ -120,7 +121,9 @@ def print_profile(facts: dict[str, Any] | None, *, as_json: bool) -> None:
     print(to_json(facts) if as_json else describe_profile(facts))
 
 
-def probe_export(run: str, *, quiet: bool, as_json: bool) -> None:
+def probe_export(
+    run: str, *, model: str | None, trust_code: bool, quiet: bool, as_json: bool
+) -> None:
     """Print how fast the network of a run computes in each library, and name the fastest."""
     from dataclasses import asdict
 
@@ -133,7 +136,7 @@ def probe_export(run: str, *, quiet: bool, as_json: bool) -> None:
         from torchloupe.trained.run import open_run
 
         line.say(f"opening {run}")
-        opened = open_run(run, device="cpu")
+        opened = open_run(run, model=model, trust_code=trust_code, device="cpu")
         line.say("measuring PyTorch, ONNX Runtime and OpenVINO")
         paces = measure_paces(opened)
     best = {batch: fastest(paces, batch) for batch in BATCHES}
@@ -141,11 +144,12 @@ def probe_export(run: str, *, quiet: bool, as_json: bool) -> None:
         names = {str(batch): pace.library for batch, pace in best.items()}
         print(to_json({"paces": [asdict(pace) for pace in paces], "fastest": names}))
         return
-    rows = [["library", "batch", "images/s", "range"]]
+    rows = [["library", "batch", "images/s", "range", "differs by"]]
     for pace in paces:
         spread = f"{pace.slowest:,.0f} to {pace.fastest:,.0f}"
-        rows.append([pace.library, str(pace.batch), f"{pace.images_per_second:,.0f}", spread])
-    text = Text().append_text(align(rows, right=(1, 2, 3), header=True))
+        gap = f"{pace.difference:.1e}" + ("" if pace.agrees else ", too much")
+        rows.append([pace.library, str(pace.batch), f"{pace.images_per_second:,.0f}", spread, gap])
+    text = Text().append_text(align(rows, right=(1, 2, 3, 4), header=True))
     for batch, pace in best.items():
         text.append(f"fastest at a batch of {batch}: {pace.library}\n")
     print_text(text)

@@ -61,9 +61,10 @@ def send(folder: Path, message: str) -> None:
     Raises UsageError where there is none, ResourceError where nothing can be written.
     """
     if not is_running(folder):
+        finished = (folder / "metrics.json").is_file()
         raise UsageError(
-            f"no process trains in {printable(folder)}",
-            f"loupe resume {printable(folder)} goes on with it",
+            f"no process trains in {printable(folder)}" + "; it is finished" * finished,
+            f"loupe resume {printable(folder)}{' --epochs N' * finished} goes on with it",
         )
     name = f"{time.time_ns():020d}-{os.getpid()}"
     beside = folder / f".writing-{name}"
