@@ -39,7 +39,7 @@ from turns import Spread, say
 
 from torchloupe.hardware.precision import Precision
 from torchloupe.model.backbones import load_pretrained
-from torchloupe.model.head import fit_head
+from torchloupe.model.head import fit_head, moderate
 from torchloupe.model.transfer import LITE, LITE_TAPS, LiteBody, Transfer, make_transfer
 from torchloupe.prepare.features import compute_features
 from torchloupe.recipes.augmentation import why_not_mirrored
@@ -125,7 +125,12 @@ def time_fit(folders: list[Path], count: int, place: Path | None) -> str:
         for _ in range(3):
             start, used = time.perf_counter(), time.process_time()
             head = fit_head(
-                values, torch.from_numpy(labels), keys, classes=SOLVED_CLASSES, parts=sizes
+                values,
+                torch.from_numpy(labels),
+                keys,
+                classes=SOLVED_CLASSES,
+                parts=sizes,
+                bounded=True,
             )
             seconds.append(time.perf_counter() - start)
             used = time.process_time() - used
@@ -201,10 +206,18 @@ def compare(
             if way == "head" or is_quick:
                 wanted = torch.from_numpy(labels[own])
                 head = fit_head(
-                    values[own].contiguous(), wanted, known.keys[own], classes=classes, parts=sizes
+                    values[own].contiguous(),
+                    wanted,
+                    known.keys[own],
+                    classes=classes,
+                    parts=sizes,
+                    bounded=way == "head",
                 )
                 seconds = time.perf_counter() - start
-                logits = values[other].mean(dim=1) @ head.weight.T + head.bias
+                seen = values[other]
+                if head.low is not None:
+                    seen = moderate(seen, head.low, head.high)
+                logits = seen.mean(dim=1) @ head.weight.T + head.bias
                 guessed = logits.argmax(dim=1).numpy()
             else:
                 regression = regress(values[own, 0].numpy(), labels[own])

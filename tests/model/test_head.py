@@ -6,7 +6,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from torchloupe.model.head import balanced_weights, find_scale, fit_head
+from torchloupe.model.head import balanced_weights, find_scale, fit_head, moderate
 from torchloupe.system.counter_rng import make_keys
 
 
@@ -149,3 +149,28 @@ def test_classes_that_are_told_apart_at_once_need_no_weak_penalty():
     head = fit_head(features, labels, keys, classes=3)
     assert head.accuracy == 1
     assert head.penalty >= 1e-3  # the weakest is 1e-5
+
+
+def test_a_bounded_head_judges_moderated_features_of_each_view():
+    generator = torch.Generator().manual_seed(0)
+    features, labels, keys = blobs(spread=0.5)
+    features = torch.cat([features, features + 0.1], dim=1)
+    features[0, 0, 0] = 1e6  # one image would decide
+    head = fit_head(features, labels, keys, classes=3, bounded=True)
+    moderated = torch.stack([moderate(view, head.low, head.high) for view in features.unbind(1)])
+    values = moderated.mean(dim=0)
+    plain = fit_head(values[:, None], labels, keys, classes=3)
+    assert torch.equal(head.weight, plain.weight) and torch.equal(head.bias, plain.bias)
+    assert (head.penalty, plain.low) == (plain.penalty, None)
+    some = torch.randn(50, features.shape[2], generator=generator)
+    inside = moderate(some, head.low, head.high)
+    assert bool(((inside >= head.low) & (inside <= head.high)).all())
+
+
+def test_moderated_features_keep_their_sign_and_have_a_slope_everywhere():
+    features = torch.tensor([-4.0, -1e-9, 0.0, 0.25, 100.0], requires_grad=True)
+    found = moderate(features)
+    assert torch.allclose(found, torch.tensor([-1.99, 0.0, 0.0, 0.49, 9.99]), atol=1e-3)
+    found.sum().backward()
+    assert bool(features.grad.isfinite().all())
+    assert torch.equal(moderate(torch.zeros(2)), torch.zeros(2))

@@ -6,6 +6,7 @@ from torch import nn
 
 from torchloupe.errors import UsageError
 from torchloupe.model.folding import fold_norms
+from torchloupe.model.head import moderate
 from torchloupe.model.optimizers import make_optimizer
 from torchloupe.model.transfer import LITE, is_from_this_package, make_transfer
 from torchloupe.model.zoo import CNN
@@ -45,6 +46,9 @@ def test_features_of_inner_channels_come_before_the_deepest(lite):
         handle = projection.register_forward_pre_hook(lambda _, given: inner.append(given[0]))
         lite.body(images())
         handle.remove()
+        logits = wide(images())
+    assert torch.allclose(logits, wide.head(moderate(seen)), atol=1e-6)  # without bounds yet
+    assert lite.low is None and list(lite.state_dict())[-1] == "head.bias"
     assert torch.equal(seen[:, :424], same[:, :424])
     assert torch.equal(seen[:, -1280:], same[:, -1280:])
     wanted = nn.functional.normalize(inner[0].mean(dim=(2, 3)))

@@ -105,6 +105,7 @@ def test_run_is_opened_and_predicts_as_any_other(head, tmp_path):
     path = tmp_path / "new.png"
     draw("ring", 5).save(path)
     run = open_run(head.folder)
+    assert bool((run.model.low < run.model.high).all()) and float(run.model.high.max()) < 2
     prediction = run.predict(path)
     assert prediction.label in {"disc", "cross", "ring"}
     assert prediction.confidence == pytest.approx(head.predict(path).confidence, abs=1e-6)

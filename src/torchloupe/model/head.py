@@ -5,6 +5,7 @@ a large part doesn't decide alone. A pure function of features and labels: the s
 same input, with no steps to resume. It knows nothing of images; model/logistic.py solves.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -25,6 +26,8 @@ LEAST_GAIN = 1e-3  # of the left-out loss, in nats, for which a weaker penalty i
 MOST_ITERATIONS = 300
 USUAL_ITERATIONS = 100  # of the whole path of penalties
 MOST_WORK = 4e12  # floating-point operations, for the head and for the choice of the penalty
+ROOT_FLOOR = 1e-4  # added to a feature before its root, whose slope has to end somewhere
+MOST_DEVIATIONS = 2.0  # standard deviations of a root around its mean
 _FOLD_DRAW = 0xF01D5
 _LEAST_STD = 0.02  # of a feature, relative to its mean: bf16 rounds to 0.004
 _LEAST_OF_USUAL = 1e-3  # and relative to the usual standard deviation
@@ -39,6 +42,8 @@ class Head:
     bias: Tensor  # [K]
     penalty: float  # on the weights of standardised features
     accuracy: float | None  # cross-validated; None where there were too few images
+    low: Tensor | None = None  # [D], what features are limited to; None if they aren't
+    high: Tensor | None = None
     is_solved: bool = True  # else the fit ended at its most iterations
 
 
@@ -50,16 +55,20 @@ def fit_head(
     classes: int,
     class_weights: Tensor | None = None,
     parts: Sequence[int] = (),
+    bounded: bool = False,
 ) -> Head:
     """The head for `features` [N, V, D] (V views of each image) and `labels` [N] or [N, K].
 
     It is fitted to the mean over the views, which is what it judges later. Labels [N, K] are 0 or 1
     each, several an image. `keys` [N] assign images to the folds of the cross-validation that
     chooses the penalty; images with equal keys share a fold. `parts` are sizes of groups of
-    features, D in all; one group if empty.
+    features, D in all; one group if empty. If `bounded`, the head is that of `moderate`.
     """
     soft, several = _targets(labels, classes), labels.ndim == 2
-    values = features.mean(dim=1)
+    values, low, high = features.mean(dim=1), None, None
+    if bounded:
+        low, high = find_bounds(features)
+        values = _mean_of_views(features, low, high)
     mean, scale = find_scale(values, parts)
     values = (values - mean).mul_(scale)
     inner, lower = _narrow(values)
@@ -82,7 +91,36 @@ def fit_head(
             values.T @ torch.linalg.solve_triangular(lower.T, weight.double(), upper=True).float()
         )
     weight = weight.T * scale
-    return Head(weight.contiguous(), solution[-1] - weight @ mean, penalty, accuracy, is_solved)
+    bias = solution[-1] - weight @ mean
+    return Head(weight.contiguous(), bias, penalty, accuracy, low, high, is_solved)
+
+
+def moderate(features: Tensor, low: Tensor | None = None, high: Tensor | None = None) -> Tensor:
+    """Signed square roots of features [..., D], within their bounds [D].
+
+    A few images with large values then decide less. Sources: Perronnin, Sanchez and Mensink 2010,
+    section 3.1 (power normalisation); winsorising.
+    """
+    roots = features.sign() * ((features.abs() + ROOT_FLOOR).sqrt() - math.sqrt(ROOT_FLOOR))
+    if low is None or high is None:
+        return roots
+    return torch.minimum(torch.maximum(roots, low), high)
+
+
+def find_bounds(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Least and largest root [D] of features [N, V, D]: MOST_DEVIATIONS around the mean."""
+    mean, scale = find_scale(_mean_of_views(features))
+    return mean - MOST_DEVIATIONS / scale, mean + MOST_DEVIATIONS / scale
+
+
+def _mean_of_views(
+    features: Tensor, low: Tensor | None = None, high: Tensor | None = None
+) -> Tensor:
+    """The mean [N, D] over the views of moderated features [N, V, D], one view after the other."""
+    total = torch.zeros_like(features[:, 0])
+    for view in features.unbind(dim=1):
+        total += moderate(view, low, high)
+    return total / features.shape[1]
 
 
 def find_scale(values: Tensor, parts: Sequence[int] = ()) -> tuple[Tensor, Tensor]:

@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torchloupe.config.schema import INSTALLED
 from torchloupe.errors import UsageError, printable
 from torchloupe.model.catalog import ZOO, make_model, without_weights
+from torchloupe.model.head import moderate
 
 LITE = INSTALLED
 LITE_TAPS = (2, 3, 4, 5)  # the blocks whose outputs are features too (docs/LOG.md)
@@ -25,23 +26,43 @@ DEPTH_DECAY = 0.7  # factor of the learning rate from each group of layers to th
 class Transfer(nn.Module):
     """`body` gives features [B, D] of images; `head` turns them into logits [B, K].
 
-    With `views` 2, in eval mode, logits are the mean over an image and its mirror image. The
+    If `bounded`, it takes signed roots of features, limited to `low` and `high` [D]. With `views` 2, in eval mode, logits are the mean over an image and its mirror image. The
     BatchNorms of the body stay in eval mode in training: statistics of small batches from a few
     hundred images are worse than those of the pretraining.
     """
 
-    def __init__(self, body: nn.Module, features: int, classes: int, views: int = 1) -> None:
+    low: Tensor | None
+    high: Tensor | None
+
+    def __init__(
+        self,
+        body: nn.Module,
+        features: int,
+        classes: int,
+        views: int = 1,
+        *,
+        bounded: bool = False,
+    ) -> None:
         super().__init__()
         self.body = body
         self.head = nn.Linear(features, classes)
         self.views = views
+        widest = torch.full((features,), torch.finfo(torch.float32).max)
+        self.register_buffer("low", -widest if bounded else None)
+        self.register_buffer("high", widest if bounded else None)
 
     def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.body(images))
+        logits = self._judge(images)
         if self.views < 2 or self.training:
             return logits
-        mirrored: Tensor = self.head(self.body(images.flip(3)))
-        return (logits + mirrored) / 2
+        return (logits + self._judge(images.flip(3))) / 2
+
+    def _judge(self, images: Tensor) -> Tensor:
+        features = self.body(images)
+        if self.low is not None and self.high is not None:
+            features = moderate(features, self.low, self.high)
+        logits: Tensor = self.head(features)
+        return logits
 
     def train(self, mode: bool = True) -> "Transfer":
         super().train(mode)
@@ -149,7 +170,8 @@ def make_transfer(
 ) -> Transfer:
     """The network `spec` (as `make_model` takes it) with a new head; its weights are random.
 
-    `options.views` is Transfer's own, and `inner` LiteBody's; all else goes to the network.
+    `options.views` is Transfer's own, `inner` LiteBody's, whose head then is bounded; all else goes to the
+    network.
     UsageError for one without a linear last layer.
     """
     own = without_weights(options or {})
@@ -170,7 +192,7 @@ def make_transfer(
     )
     body = LiteBody(network, inner=bool(inner)) if spec == LITE else make_body(network)
     features = _count_features(body, in_channels, image_size)
-    return Transfer(body, features, classes, int(views))
+    return Transfer(body, features, classes, int(views), bounded=bool(inner))
 
 
 def is_from_this_package(model: nn.Module) -> bool:

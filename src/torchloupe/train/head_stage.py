@@ -42,6 +42,9 @@ def run_head_stage(
     with torch.no_grad():
         model.head.weight.copy_(head.weight)
         model.head.bias.copy_(head.bias)
+        for own, found in ((model.low, head.low), (model.high, head.high)):
+            if own is not None and found is not None:
+                own.copy_(found)
     if state.average is not None:
         state.evaluated_model.load_state_dict(model.state_dict())
     state.evaluated_step = -1  # so that the head itself is validated, at step 0
@@ -75,6 +78,7 @@ def solve_head(
             classes=classes,
             class_weights=class_weights(config, run_data),
             parts=getattr(model.body, "parts", ()),
+            bounded=model.low is not None,
         )
     seconds = time.perf_counter() - start
     rate = views * len(features.rows) / max(features.seconds, 1e-9)
