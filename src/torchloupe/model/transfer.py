@@ -26,7 +26,8 @@ DEPTH_DECAY = 0.7  # factor of the learning rate from each group of layers to th
 class Transfer(nn.Module):
     """`body` gives features [B, D] of images; `head` turns them into logits [B, K].
 
-    If `bounded`, it takes signed roots of features, limited to `low` and `high` [D]. With `views` 2, in eval mode, logits are the mean over an image and its mirror image. The
+    If `bounded`, it takes signed roots of features, limited to `low` and `high` [D]. With `views`
+    2, in eval mode, logits are the mean over an image and its mirror image. The
     BatchNorms of the body stay in eval mode in training: statistics of small batches from a few
     hundred images are worse than those of the pretraining.
     """
@@ -170,8 +171,8 @@ def make_transfer(
 ) -> Transfer:
     """The network `spec` (as `make_model` takes it) with a new head; its weights are random.
 
-    `options.views` is Transfer's own, `inner` LiteBody's, whose head then is bounded; all else goes to the
-    network.
+    `options.views` is Transfer's own, `inner` LiteBody's, whose head then is bounded; all else
+    goes to the network.
     UsageError for one without a linear last layer.
     """
     own = without_weights(options or {})
