@@ -226,6 +226,14 @@ def test_files_to_set_a_server_up_are_written_once(
     unit = (place / "loupe-serve.service").read_text()
     assert "ExecStart=/opt/loupe/bin/loupe serve /srv/net --port 8000" in unit
     assert main.run(["serve", str(run.folder), "--write-deploy", str(place)]) == 6
+    own = tmp_path / "own"  # whose code would be missing there
+    own.mkdir()
+    settings = json.loads((run.folder / "config.json").read_text())
+    (own / "config.json").write_text(json.dumps(settings).replace('"net"', '"mine.py:Net"'))
+    capsys.readouterr()
+    assert main.run(["serve", str(own), "--write-deploy", str(tmp_path / "more")]) == 2
+    assert "loupe export" in capsys.readouterr().err
+    assert not (tmp_path / "more").exists()
 
 
 def test_the_unit_is_one_that_systemd_reads_and_the_dockerfile_is_whole(

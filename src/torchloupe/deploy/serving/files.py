@@ -3,8 +3,10 @@
 from pathlib import Path
 
 from torchloupe import __version__
+from torchloupe.config.settings import read_settings
 from torchloupe.deploy.artefact.folder import is_export, read_facts
 from torchloupe.errors import ResourceError, UsageError, printable
+from torchloupe.system.user_code import trusted_name
 
 _DOCKERFILE = """\
 # Build beside the run folder:  docker build -t classifier .
@@ -74,6 +76,8 @@ def write_files(run: Path, folder: Path) -> list[Path]:
             f"{printable(name)} is no name for a Dockerfile and a unit", "rename the run folder"
         )
     extras = _extras_of(run)
+    if not is_export(run):
+        _refuse_own_code(run)
     values = {"run": name, "version": __version__, "extras": extras}
     written = []
     try:
@@ -88,6 +92,17 @@ def write_files(run: Path, folder: Path) -> list[Path]:
             "give a new folder",
         ) from None
     return written
+
+
+def _refuse_own_code(run: Path) -> None:
+    """UsageError for a run whose network is code that neither the image nor the unit would have."""
+    try:
+        trusted_name(read_settings(run / "config.json").config.model.name, "model", run, False)
+    except UsageError:
+        raise UsageError(
+            f"the network of {printable(run)} is code of your own, which is not in the image",
+            f"export it, and write the files for that: loupe export {printable(run)} --trust-code",
+        ) from None
 
 
 def _extras_of(run: Path) -> str:
