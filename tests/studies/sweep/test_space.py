@@ -69,6 +69,7 @@ def test_combinations_are_counted_and_listed():
         ("optimizer.lr", "1..2:lin", "lin is unknown"),
         ("optimizer.lr", "1..2:log:step=1", "not both"),
         ("optimizer.lr", "1..2..3", "is no range"),
+        ("optimizer.lr", "1e-4...1e-2", "is no range"),  # and not up to .1e-2
         ("augment.mixup", "0..500", "out of range"),
         ("augment.mixup", "0..1:step=2", "its step is larger"),
         ("model.name", "1..3", "takes no range"),

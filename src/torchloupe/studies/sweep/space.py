@@ -18,7 +18,7 @@ from torchloupe.errors import UsageError, printable
 from torchloupe.prepare.objects import NO_OBJECTS, refuse_misspelt
 
 _NUMBER = r"[-+]?(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?"
-_RANGE = re.compile(rf"({_NUMBER})\.\.({_NUMBER})((?::[a-z]+(?:=[^:]*)?)*)")
+_RANGE = re.compile(rf"({_NUMBER})\.\.(?!\.)({_NUMBER})((?::[a-z]+(?:=[^:]*)?)*)")
 _LOOKS_LIKE_A_RANGE = re.compile(r"\s*[-+.\d][-+.\de]*\.\.")
 _EXAMPLES = "for example --try optimizer.lr=1e-4..1e-2:log or --try model.name=cnn,residual"
 _MOST_LISTED = 100_000  # combinations that are listed to find one that was not tried yet
