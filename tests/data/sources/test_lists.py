@@ -146,3 +146,28 @@ def test_columns_of_pandas_keep_their_own_order(tmp_path):
     assert data.samples.labels.tolist() == [k % 2 for k in order]
     split = open_data((images[:4], images[4:], labels[:4], labels[4:]))
     assert split.given.tolist() == [0] * 4 + [1] * 2
+
+
+def test_a_list_of_batches_is_cut_up():
+    images = torch.arange(3, dtype=torch.uint8).reshape(3, 1, 1, 1).expand(3, 3, 4, 5)
+    batches = [(images, torch.tensor([0, 1, 1])) for _ in range(3)] + [(images[:1], [0])]
+    data = open_data(batches)
+    assert data.samples.labels.tolist() == [0, 1, 1] * 3 + [0]
+    assert data.reader.read(2).shape == (4, 5, 3)
+    assert (data.reader.read(2) == 2).all()
+    assert data.notes == ("a list of 4 batches: 10 images in all",)
+    dicts = [{"image": images, "label": torch.tensor([0, 1, 1])} for _ in range(2)]
+    split = open_data({"train": batches, "val": dicts})
+    assert np.bincount(split.given).tolist() == [10, 6]
+
+
+def test_a_dataset_whose_items_are_batches_is_refused():
+    class Batches:
+        def __len__(self):
+            return 3
+
+        def __getitem__(self, row):
+            return torch.zeros(2, 3, 4, 5), torch.tensor([0, 1])
+
+    error = fail(Batches())
+    assert "row 0 is a batch: images of shape [2, 3, 4, 5] and 2 labels" in str(error)

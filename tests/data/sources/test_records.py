@@ -29,7 +29,7 @@ PLAIN = {"image": ["a.png", "b.png"], "label": ["cat", "3"]}
 def test_records_are_columns(tmp_path, content, columns):
     path = tmp_path / "labels.json"
     path.write_text(json.dumps(content))
-    assert read_records(path) == columns
+    assert read_records(path) == (columns, ())
 
 
 def coco(*annotations):
@@ -44,12 +44,12 @@ def coco(*annotations):
 def test_records_of_coco_are_the_categories_of_each_image(tmp_path):
     path = tmp_path / "labels.json"
     path.write_text(json.dumps(coco((0, 7), (1, 9), (1, 9), (2, 7))))
-    assert read_records(path) == {
-        "file_name": ["0.png", "1.png", "2.png"],
-        "label": ["cat", "dog", "cat"],
-    }
+    assert read_records(path) == (
+        {"file_name": ["0.png", "1.png", "2.png"], "label": ["cat", "dog", "cat"]},
+        ("1 image has no label and is not used",),
+    )
     path.write_text(json.dumps(coco((0, 7), (1, 9), (1, 7))))
-    assert read_records(path)["label"] == ['["cat"]', '["dog", "cat"]']
+    assert read_records(path)[0]["label"] == ['["cat"]', '["dog", "cat"]']
 
 
 def test_records_are_opened_like_tables(tmp_path):
@@ -86,3 +86,16 @@ def test_other_json_is_refused(tmp_path, text, message):
     assert isinstance(error, DataError)
     assert error.message.startswith(message.format(path=path))
     assert error.hint == 'for example [{"image": "1.jpg", "label": "cat"}, ...]'
+
+
+def test_records_of_splits_without_labels_are_refused(tmp_path):
+    path = tmp_path / "splits.json"
+    path.write_text(json.dumps({"train": ["a.png"], "test": ["b.png"]}))
+    with pytest.raises(DataError, match="lists no images"):
+        read_records(path)
+
+
+def test_records_may_stand_a_line_each_in_a_json_file(tmp_path):
+    path = tmp_path / "photos.json"
+    path.write_text('{"image": "a.png", "label": "cat"}\n{"image": "b.png", "label": "3"}\n')
+    assert read_records(path)[0] == PLAIN

@@ -123,3 +123,19 @@ def test_other_files_are_no_split_of_their_own(folder):
     told = "neither a table nor a folder of classes, nor an archive"
     assert error.message == f"{folder}/a.npy is {told}"
     assert error.hint == "open it with open_data, or give arrays"
+
+
+def test_metadata_of_hugging_face_label_a_folder(tmp_path):
+    plant(tmp_path, "1.png", "2.png")
+    write(tmp_path, "metadata.csv", "file_name,label", "1.png,a", "2.png,b")
+    assert labels(open_data(tmp_path)) == ["a", "b"]
+    plant(tmp_path, "cat/1.png", "dog/2.png")
+    assert labels(open_data(tmp_path)) == ["cat", "dog"]
+
+
+def test_pixels_with_an_id_alone_are_no_split(tmp_path):
+    names = ",".join(f"pixel{k}" for k in range(16))
+    zeros = ",0" * 16
+    write(tmp_path, "train.csv", f"label,{names}", f"0{zeros}", f"1{zeros}")
+    write(tmp_path, "test.csv", f"id,{names}", f"7{zeros}")
+    assert "train.csv" in fail(tmp_path).hint

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from torchloupe.data.image.formats import IMAGE_SUFFIXES
 from torchloupe.data.sources.columns import Table
+from torchloupe.data.sources.image_cells import are_images
 from torchloupe.data.sources.source import name_some
 from torchloupe.data.sources.split_names import read_split, read_split_name
 from torchloupe.data.split import TEST, TRAIN, VAL
@@ -34,6 +35,7 @@ MORE_LABEL_COLUMNS = (
     *("category_name", "category_id", "tags", "tag", "diagnosis", "breed", "species", "dx"),
     *("finding_labels", "emotion", "disease", "y", "cls", "ground_truth", "gt", "choice"),
     *("klasse", "clase", "classe", "etiqueta", "etiquette"),
+    *("annotations", "file_attributes", "region_attributes"),
 )
 _SPLIT_COLUMNS = (
     *("split", "splits", "set", "subset", "usage", "phase", "partition", "data_set", "dataset"),
@@ -41,6 +43,11 @@ _SPLIT_COLUMNS = (
     *("train_test", "train_val_test", "train_test_split", "is_train", "is_training"),
     *("is_training_image", "train", "training", "val", "valid", "validation", "test", "testing"),
     *("is_valid", "is_val", "is_validation", "is_test", "is_testing", "in_train", "in_test"),
+)
+# Columns of what several images may be of, beside those that begin so.
+_GROUP_COLUMNS = (
+    *("group", "patient", "patient_id", "patientid", "subject", "subject_id", "lesion_id"),
+    *("participant", "participant_id", "case_id", "person_id", "slide_id", "video_id", "group_id"),
 )
 _TRAIN_FLAGS = ("is_train", "is_training", "is_training_image", "in_train", "istrain")
 _YES = frozenset(("1", "1.0", "true", "t", "yes", "y"))
@@ -77,7 +84,9 @@ def choose_image_column(table: Table, asked: str, resolves: Resolves) -> str:
     columns = [name for name in table.columns if not is_row_number(table, name)]
     if usual := _first_of(IMAGE_COLUMNS, columns, str.lower):
         return usual
-    listed = [name for name in columns if _holds_image_names(table.preview.get(name))]
+    cells = {name: table.preview.get(name) for name in columns}
+    listed = [name for name in columns if _holds_image_names(cells[name])]
+    listed = listed or [name for name in columns if are_images(cells[name])]
     if len(listed) == 1:
         return listed[0]
     if usual := _first_of(MORE_IMAGE_COLUMNS, columns, plain_name):
@@ -85,7 +94,9 @@ def choose_image_column(table: Table, asked: str, resolves: Resolves) -> str:
     found = [
         name
         for name in columns
-        if name in table.preview and resolves(table.preview[name][:50]) > 0.5
+        if name in table.preview
+        and name.lower() not in LABEL_COLUMNS
+        and resolves(table.preview[name][:50]) > 0.5
     ]
     if len(found) == 1:
         return found[0]
@@ -93,6 +104,12 @@ def choose_image_column(table: Table, asked: str, resolves: Resolves) -> str:
         first, second = columns
         return second if first.lower() in LABEL_COLUMNS else first
     raise _not_surely(table, "image")
+
+
+def find_group_columns(table: Table, image: str) -> list[str]:
+    """The columns that say which images are of one patient, subject or the like; `group` first."""
+    found = [n for n in table.columns if n != image and plain_name(n) in _GROUP_COLUMNS]
+    return sorted(found, key=lambda name: name.lower() != "group")
 
 
 def lists_files(table: Table, besides: Sequence[str], resolves: Resolves) -> bool:
@@ -120,6 +137,7 @@ def choose_label_columns(table: Table, asked: str, image: str, taken: Sequence[s
         return list(dict.fromkeys(names))
     taken = [image, *taken]
     columns = [n for n in table.columns if n not in taken and not is_row_number(table, n)]
+    columns = [name for name in columns if not _is_empty(table.preview.get(name))] or columns
     if usual := _first_of(LABEL_COLUMNS, columns, str.lower):
         return [usual]
     flags = [name for name in columns if _holds_flags(table.preview.get(name))]
@@ -280,6 +298,11 @@ def _split_of(text: str) -> int | None:
 
 def _holds_flags(values: NDArray[Any] | None) -> bool:
     return values is not None and len(values) > 0 and not len(find_unflagged(values))
+
+
+def _is_empty(values: NDArray[Any] | None) -> bool:
+    """Whether no cell says anything."""
+    return values is not None and bool(np.isin(values, np.array(["", "{}", "[]"])).all())
 
 
 def _holds_image_names(values: NDArray[Any] | None) -> bool:

@@ -26,6 +26,9 @@ from torchloupe.errors import DataError, printable
 
 PREVIEW_ROWS = 1000
 _HEAD_BYTES = 2**20
+_BLOCK_BYTES = 2**20  # that Arrow reads at a time; a row must fit in
+_LONG_LINE = 2**15
+_LARGE_BLOCK_BYTES = 2**29  # of tables with images in their cells
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 _FEWEST_NUMBERS = 16  # columns of a table without a header that is all numbers
 
@@ -44,10 +47,14 @@ class Table:
         self._names: list[str] | None = None
         self._encoding = "utf-8-sig"
         self._whole: Any = None  # the table where it is read as a whole
+        self._block_bytes = _BLOCK_BYTES
+        self.notes: tuple[str, ...] = ()  # on what the file holds and the columns don't
         try:
             if path.suffix.lower() in (*LIST_ENDINGS, *RECORD_ENDINGS):
-                is_list = path.suffix.lower() in LIST_ENDINGS
-                cells = read_list(path) if is_list else read_records(path)
+                if path.suffix.lower() in LIST_ENDINGS:
+                    cells = read_list(path)
+                else:
+                    cells, self.notes = read_records(path)
                 self._whole = pa.table(
                     {name: pa.array(c, pa.string()) for name, c in cells.items()}
                 )
@@ -72,6 +79,8 @@ class Table:
         if head[:2] in (b"\xff\xfe", b"\xfe\xff"):  # as Excel saves "Unicode text"
             self._encoding = "utf-16"
         lines = head.decode(self._encoding, "replace").splitlines()
+        if max(map(len, lines), default=0) > _LONG_LINE:
+            self._block_bytes = _LARGE_BLOCK_BYTES
         delimiter = ""
         if lines and (said := re.fullmatch(r'"?sep=(.)"?[,;\t]*', lines[0], re.IGNORECASE)):
             delimiter, self._skipped = said[1], 1  # Excel's own first line
@@ -121,7 +130,10 @@ class Table:
 
     def _read_options(self, use_threads: bool = True) -> Any:
         return pa.csv.ReadOptions(
-            column_names=self._names, skip_rows=self._skipped, use_threads=use_threads
+            column_names=self._names,
+            skip_rows=self._skipped,
+            use_threads=use_threads,
+            block_size=self._block_bytes,
         )
 
     def _parse_options(self) -> Any:
@@ -240,8 +252,10 @@ def _count_remarks(lines: Sequence[str]) -> int:
     count = next((k for k, line in enumerate(lines) if not line.startswith("#")), 0)
     following = lines[count] if count else ""
     signs = [sign for sign in (",", ";", "\t") if sign in following]
-    if any(lines[k].count(sign) == following.count(sign) for k in range(count) for sign in signs):
-        return 0  # `#image,label` is the header
+    for sign in signs:
+        cells = len(next(csv.reader([following], delimiter=sign)))
+        if any(lines[k].count(sign) + 1 == cells for k in range(count)):
+            return 0  # `#image,label` is the header
     return count
 
 
@@ -256,7 +270,10 @@ def _find_delimiter(usual: str, first: str, rows: Sequence[str]) -> str:
 
 
 def _is_image_name(cell: str) -> bool:
-    return os.path.splitext(cell.strip())[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122
+    """Whether a cell of the first line names an image, or a folder as `train/patient1/`."""
+    plain = cell.strip()
+    is_folder = len(plain) > 1 and plain.endswith("/")
+    return is_folder or os.path.splitext(plain)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122
 
 
 def as_texts(column: Any, name: str) -> NDArray[Any]:

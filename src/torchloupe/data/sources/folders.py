@@ -50,6 +50,7 @@ from torchloupe.data.sources.spelling import note_joined, note_twins
 from torchloupe.data.sources.split_lists import read_split_list
 from torchloupe.data.sources.split_names import is_filler, read_split_name
 from torchloupe.data.sources.system_files import name_own_folder
+from torchloupe.data.sources.thumbnails import ThumbnailFilter, is_of_copies
 from torchloupe.data.sources.walk import Level, Walk, as_text
 from torchloupe.data.split import TRAIN
 from torchloupe.errors import DataError, printable
@@ -132,6 +133,7 @@ class _Reading:
         self.loose: dict[str, int] = {}  # split folder to images outside any class folder
         self.tables: list[Path] = []  # beside these images
         self.masks = MaskFilter(walk.root)
+        self.small = ThumbnailFilter(walk.root)
         self.has_lists = False  # labels of a split come from a list
         self.notes = [f"the data are in {printable(below)}, the only folder there"] if below else []
 
@@ -247,6 +249,10 @@ class _Reading:
                     f"'{printable(prefix + name)}' says that it has no labels: not used"
                 )
                 continue
+            others = [prefix + other for other in level.folders if other != name]
+            if len(others) > 1 and is_of_copies(self.walk, prefix + name, others):
+                self.notes.append(f"'{printable(prefix + name)}' holds small copies, not used")
+                continue
             before = self.listing.count
             self._list_class(name, prefix + name, part)
             if self.listing.count > before:
@@ -271,14 +277,15 @@ class _Reading:
         return [prefix + name for name in copies]
 
     def _list_class(self, name: str, folder: str, part: int) -> None:
-        """List the images of one class below a folder, without masks."""
+        """List the images of one class below a folder, without masks and small copies."""
         self.listing.start_class(name, part)
-        for image, facts in self.masks.pictures(folder, self.walk.find_images(folder)):
+        images = self.masks.pictures(folder, self.walk.find_images(folder))
+        for image, facts in self.small.pictures(folder, images):
             self.listing.add(image, facts)
 
     def _describe_rest(self, copies: Sequence[str]) -> None:
         """Notes on copies, on what torchloupe wrote, on loose images and on tables."""
-        self.notes += self.masks.notes()
+        self.notes += [*self.masks.notes(), *self.small.notes()]
         if copies:
             holds = "holds" if len(copies) == 1 else "hold"
             self.notes.append(f"{name_some(copies)} {holds} a copy of the whole set, not used")

@@ -7,9 +7,8 @@ is guessed.
 
 import os
 import re
-import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,17 +18,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torchloupe.data.image.formats import IMAGE_SUFFIXES
-from torchloupe.data.sources.masks import is_mask_folder
+from torchloupe.data.sources.image_names import (
+    NO_FILE,
+    ImageNames,
+    common_tail,
+    look_up,
+    plain,
+)
 from torchloupe.data.sources.source import name_some
 from torchloupe.data.sources.split_names import is_filler, read_split_name
-from torchloupe.data.sources.system_files import is_system_name, name_own_folder
-from torchloupe.data.sources.walk import as_text
 from torchloupe.data.split import TRAIN
 from torchloupe.errors import DataError, UsageError, did_you_mean, printable
 from torchloupe.units import plural
 
-_MOST_FILES = 3_000_000  # that are listed in search of those not found
-_NO_FILE = (-1, -1, -1)
 _PACKED = (".zip", ".tar", ".tgz", ".tar.gz", ".7z", ".rar")
 _ADDRESS = re.compile(r"\s*(https?|ftp|s3|gs)://", re.IGNORECASE)
 
@@ -54,6 +55,10 @@ class _Match:
 _AS_WRITTEN = ""  # with slashes for backslashes, and without spaces around it
 _BY_LOOKS = "*"  # but for case, and how accents are stored
 _BY_ITS_END = "/"  # the cell begins with folders that are not here
+_UPLOADED = re.compile("^[0-9a-f]{8}-")  # what Label Studio puts before the name of a file
+_ZEROS = re.compile(
+    r"#+(?=\*)"
+)  # `train/######*.jpg`: the cell lacks the zeros of a number so long
 
 
 @dataclass
@@ -79,7 +84,7 @@ class ImageFiles:
     def share_of(self, names: NDArray[Any]) -> float:
         """The share of `names` for which there is a file at all."""
         listed = [name for name in names.tolist() if name]
-        found = sum(self._is_file(name) or bool(self._matches(name)) for name in listed)
+        found = sum(self.is_file(name) or bool(self.matches(name)) for name in listed)
         return found / len(listed) if listed else 0.0
 
     def find(self, names: NDArray[Any], given: NDArray[np.int8] | None) -> Found:
@@ -88,14 +93,14 @@ class ImageFiles:
         DataError if most can't be found, or where several files fit.
         """
         paths = [self._join(name) for name in names.tolist()]
-        facts = np.array([_look_up(self.root, path) for path in paths], dtype=np.int64)
+        facts = np.array([look_up(self.root, path) for path in paths], dtype=np.int64)
         facts = facts.reshape(-1, 3)
         missing = np.flatnonzero(facts[:, 0] < 0)
         is_elsewhere = len(missing) == len(names)
-        matches = {int(row): self._matches(str(names[row])) for row in missing}
+        matches = {int(row): self._matches_of(str(names[row])) for row in missing}
         if not is_elsewhere:  # most are where they should be: others are not looked for elsewhere
             matches = {
-                row: [match for match in found if match.place[:1] in ("", "*")]
+                row: [match for match in found if match.place[:1] in ("", "*", "#")]
                 for row, found in matches.items()
             }
         chosen = self._choose(matches, given)
@@ -103,9 +108,9 @@ class ImageFiles:
             chosen = self._choose_by_name(names)
         for row, match in chosen.items():
             paths[row] = match.path
-            facts[row] = _look_up(self.root, match.path)
+            facts[row] = look_up(self.root, match.path)
         placed = Counter(match.place for match in chosen.values())
-        notes = self._note_places(placed)
+        notes = self._note_places(placed) + self._note_zeros(chosen, names)
         lost = np.flatnonzero(facts[:, 0] < 0)
         notes += self._note_missing(lost, names)
         return Found(np.array(paths, dtype=np.dtypes.StringDType()), facts, notes)
@@ -113,27 +118,53 @@ class ImageFiles:
     def _join(self, name: str) -> str:
         return os.path.join(self._below, name) if self._below else name  # noqa: PTH118
 
-    def _is_file(self, name: str) -> bool:
-        return _look_up(self.root, self._join(name)) != _NO_FILE
+    def is_file(self, name: str) -> bool:
+        """Whether a name is the path of a file."""
+        return look_up(self.root, self._join(name)) != NO_FILE
 
-    def _matches(self, name: str) -> list[_Match]:
-        """The files that a name which is no path of a file may mean."""
+    def _matches_of(self, name: str) -> list[_Match]:
+        """The files that a name may mean, or if there are none, that it is the number of."""
+        if found := self.matches(name):
+            return found
+        words = name.strip().replace("\\", "/").rpartition("/")
+        stem, ending = os.path.splitext(words[2])  # noqa: PTH122
+        ending = "" if ending.strip("0") == "." else ending  # 17.0
+        if not re.fullmatch("[0-9]+", stem) or words[0]:
+            return []
+        found = []
+        for path in self.listed.find_number(stem):
+            left, _, last = path.rpartition("/")
+            long, own = os.path.splitext(last)  # noqa: PTH122
+            if ending.lower() in ("", own.lower()):
+                place = f"{left}/" if left else ""
+                found.append(_Match(self._join(path), f"{place}{'#' * len(long)}*{own}"))
+        places = [_ZEROS.sub("", match.place) for match in found]
+        if len(set(places)) < len(places):
+            raise DataError(
+                f"{printable(self.table)} lists '{printable(name, 40)}', which may be "
+                f"{name_some(match.path for match in found)}",
+                "write the names of the files with all their zeros into the table",
+            )
+        return found
+
+    def matches(self, name: str) -> list[_Match]:
+        """The files that a name which is no path of a file may mean, as it is written."""
         tidy = name.strip().replace("\\", "/")
         while tidy.startswith("./"):
             tidy = tidy[2:]
-        if tidy != name and tidy and self._is_file(tidy):
+        if tidy != name and tidy and self.is_file(tidy):
             return [_Match(self._join(tidy), _AS_WRITTEN)]
         words = [word for word in tidy.split("/") if word not in ("", ".")]
         if not words or ".." in words:
             return []
         has_ending = os.path.splitext(words[-1])[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122
         found = []
-        for path in self._listed.get(_key(words[-1], has_ending), ()):
+        for path in self.listed.find(words[-1], has_ending):
             parts = path.split("/")
             ending = "" if has_ending else os.path.splitext(path)[1]  # noqa: PTH122
-            if has_ending and _plain(parts[-1]) != _plain(words[-1]):
+            if has_ending and plain(parts[-1]) != plain(words[-1]):
                 continue
-            same = _common_tail(parts[:-1], words[:-1])
+            same = common_tail(parts[:-1], words[:-1])
             if same == len(words) - 1 or same == len(parts) - 1:
                 left = "/".join(parts[: len(parts) - 1 - same])
                 place = f"{left}/*{ending}" if left else f"*{ending}"
@@ -142,19 +173,15 @@ class ImageFiles:
                 found.append(_Match(self._join(path), place))
         return found
 
+    @property
+    def folder_path(self) -> str:
+        """The image folder."""
+        return os.path.join(self.root, self._below) if self._below else self.root  # noqa: PTH118
+
     @cached_property
-    def _listed(self) -> dict[str, list[str]]:
-        """Every image below the image folder, by its name without ending; masks if no other."""
-        listed: dict[str, list[str]] = {}
-        masks: dict[str, list[str]] = {}
-        for number, path in enumerate(_walk(os.path.join(self.root, self._below))):  # noqa: PTH118
-            if number >= _MOST_FILES:
-                break
-            folders, _, name = path.rpartition("/")
-            found = masks if any(map(is_mask_folder, folders.split("/"))) else listed
-            found.setdefault(_key(name, True), []).append(path)
-        beside = _list_beside(self.root) if self.folder == "auto" and not listed else {}
-        return listed or beside or masks
+    def listed(self) -> ImageNames:
+        """The images below the image folder by name."""
+        return ImageNames(self.folder_path, is_alone=self.folder == "auto")
 
     def _choose(
         self, matches: dict[int, list[_Match]], given: NDArray[np.int8] | None
@@ -204,8 +231,9 @@ class ImageFiles:
         chosen = {}
         for row, name in enumerate(names.tolist()):
             last = name.strip().replace("\\", "/").rpartition("/")[2]
-            found = self._listed.get(_key(last, has_ending=True), ())
-            fitting = [path for path in found if _plain(path.rpartition("/")[2]) == _plain(last)]
+            last = last if self.listed.find(last) else _UPLOADED.sub("", last)
+            found = self.listed.find(last)
+            fitting = [path for path in found if plain(path.rpartition("/")[2]) == plain(last)]
             if len(fitting) != 1:
                 return {}
             chosen[row] = _Match(self._join(fitting[0]), _BY_ITS_END)
@@ -228,9 +256,19 @@ class ImageFiles:
                 "the files differ in case or in how accents are stored"
             )
         places = [place for place, _ in placed.most_common() if place.strip("/*")]
+        places = [place for place in places if not _ZEROS.search(place)]
         if places:
             notes.append(f"files of {printable(self.table)} were found as {name_some(places, 3)}")
         return tuple(notes)
+
+    def _note_zeros(self, chosen: dict[int, _Match], names: NDArray[Any]) -> tuple[str, ...]:
+        rows = [row for row, match in chosen.items() if _ZEROS.search(match.place)]
+        if not rows:
+            return ()
+        return (
+            f"{plural(len(rows), 'id')} of {printable(self.table)} lost zeros: "
+            f"{printable(names[rows[0]], 40)} is {printable(chosen[rows[0]].path, 80)}",
+        )
 
     def _note_missing(self, lost: NDArray[np.int64], names: NDArray[Any]) -> tuple[str, ...]:
         """A note on files that are not there; DataError if most are: then it is the paths."""
@@ -245,7 +283,7 @@ class ImageFiles:
                 raise DataError(text, "download the images, and list the files")
             with os.scandir(self.root) as entries:
                 packed = sorted(e.name for e in entries if e.name.lower().endswith(_PACKED))
-            if packed and not self._listed:
+            if packed and not self.listed:
                 raise DataError(text, f"unpack {name_some(packed)} beside it")
             root = os.path.join(self.root, self._below) if self._below else self.root  # noqa: PTH118
             if self.folder != "auto":
@@ -258,36 +296,13 @@ class ImageFiles:
         return (text,)
 
 
-def _list_beside(root: str) -> dict[str, list[str]]:
-    """Images in the only folder of images beside a table's folder that holds none.
-
-    So `annotations/list.txt` finds what lies in `images/`.
-    """
-    above = os.path.dirname(root)  # noqa: PTH120
-    with os.scandir(above) as entries:
-        names = sorted(entry.name for entry in entries if entry.is_dir())
-    places = [
-        name
-        for name in names
-        if is_filler(name)
-        and name != os.path.basename(root)  # noqa: PTH119
-        and next(_walk(os.path.join(above, name)), "")  # noqa: PTH118
-    ]
-    listed: dict[str, list[str]] = {}
-    if len(places) == 1:
-        for path in _walk(os.path.join(above, places[0])):  # noqa: PTH118
-            key = _key(path.rpartition("/")[2], True)
-            listed.setdefault(key, []).append(f"../{places[0]}/{path}")
-    return listed
-
-
 def _is_absolute(name: str) -> bool:
     return re.match(r"\s*(/|\\|[A-Za-z]:|~)", name) is not None
 
 
 def _say_which(places: Sequence[str]) -> str:
     """A hint that names one of the places: a folder, or if it is the endings, the ending."""
-    folders = {place.partition("*")[0].rstrip("/") for place in places}
+    folders = {_ZEROS.sub("", place).partition("*")[0].rstrip("/") for place in places}
     if len(folders) > 1:
         first = min(folders, key=lambda folder: (not _is_of(folder, TRAIN), -len(folder)))
         return f"say which: data.image_folder={printable(first)}"
@@ -297,51 +312,3 @@ def _say_which(places: Sequence[str]) -> str:
 def _is_of(place: str, part: int) -> bool:
     named = read_split_name(place.partition("*")[0].strip("/").rpartition("/")[2])
     return named is not None and named.part == part
-
-
-def _walk(root: str) -> Iterator[str]:
-    """Every image file below `root`, relative to it; links to folders are not followed."""
-    pending = [""]
-    while pending:
-        below = pending.pop()
-        folder = os.path.join(root, below)  # noqa: PTH118
-        if name_own_folder(folder):
-            continue
-        try:
-            with os.scandir(folder) as entries:
-                for entry in sorted(entries, key=lambda entry: entry.name):
-                    if is_system_name(entry.name) or as_text(entry.name) != entry.name:
-                        continue  # a name that is not Unicode is in no table
-                    if entry.is_dir(follow_symlinks=not below):
-                        pending.append(f"{below}{entry.name}/")
-                    elif os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES:  # noqa: PTH122
-                        yield f"{below}{entry.name}"
-        except OSError:  # can't be read: what is in it is not found
-            continue
-
-
-def _plain(name: str) -> str:
-    return unicodedata.normalize("NFC", name).casefold()
-
-
-def _key(name: str, has_ending: bool) -> str:
-    return _plain(os.path.splitext(name)[0] if has_ending else name)  # noqa: PTH122
-
-
-def _common_tail(one: Sequence[str], other: Sequence[str]) -> int:
-    """How many of the last folders of two paths are the same."""
-    count = 0
-    for first, second in zip(reversed(one), reversed(other), strict=False):
-        if _plain(first) != _plain(second):
-            break
-        count += 1
-    return count
-
-
-def _look_up(root: str, name: str) -> tuple[int, int, int]:
-    """Size and times of change of a file; -1 if there is none."""
-    try:
-        found = os.stat(os.path.join(root, name))  # noqa: PTH116, PTH118
-    except (OSError, ValueError):
-        return _NO_FILE
-    return (found.st_size, found.st_mtime_ns, found.st_ctime_ns)

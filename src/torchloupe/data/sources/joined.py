@@ -20,7 +20,7 @@ from torchloupe.data.sources.source import (
     short_name,
 )
 from torchloupe.data.sources.split_names import read_split
-from torchloupe.data.sources.tables import make_distinct
+from torchloupe.data.sources.table_images import make_distinct
 from torchloupe.data.sources.walk import as_text
 from torchloupe.data.split import SPLIT_NAMES, TEST, TRAIN, VAL
 from torchloupe.errors import DataError, UsageError
@@ -80,13 +80,26 @@ def join_splits(parts: Mapping[int, Data], name: str, class_names: Sequence[str]
     return Data(
         name=short_name(name),
         kind=listed[0].kind,
-        samples=Samples(ids, labels, classes),
+        samples=Samples(ids, labels, classes, _join_groups(listed)),
         given=given,
         reader=reader,
         ignored=ignored,
         notes=tuple(notes),
         stamp=make_stamp(*(data.stamp for data in listed)),
     )
+
+
+def _join_groups(listed: Sequence[Data]) -> NDArray[np.int64] | None:
+    """Groups of all parts, none of which reaches from one part into another."""
+    if all(data.samples.groups is None for data in listed):
+        return None
+    joined, start = [], 0
+    for data in listed:
+        own = data.samples.groups
+        numbers = np.arange(len(data.samples)) if own is None else own
+        joined.append(numbers + start)
+        start += int(numbers.max()) + 1 if len(numbers) else 0
+    return np.concatenate(joined)
 
 
 def _join_readers(

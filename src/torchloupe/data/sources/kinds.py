@@ -39,6 +39,7 @@ from torchloupe.data.sources.shard_sets import names_shards, open_local_shards, 
 from torchloupe.data.sources.shards import find_shards
 from torchloupe.data.sources.source import SPLIT_WORDS, Data, short_name
 from torchloupe.data.sources.split_tables import (
+    find_metadata,
     find_split_tables,
     may_hold_tables,
     open_split_tables,
@@ -55,7 +56,7 @@ _KINDS = (
 )
 _ARRAY_KINDS = ("npz", "npy", "idx", "code", "object", *ARRAY_KINDS)
 _ARCHIVES_DEEP = 2  # archives in one another that are opened
-_TABLE_KINDS = ("table", "tables")
+_TABLE_KINDS = ("table", "tables", "metadata")
 _TABLE_OPTIONS = ("image_column", "label_column", "label_separator", "image_folder", "split_column")
 
 
@@ -222,6 +223,11 @@ def _open_folder_of_tables(path: Path, **options: Any) -> Data:
     return open_split_tables(find_split_tables(path), name, TableOptions(**options))
 
 
+def _metadata_of(path: Path) -> Path:
+    folders = [entry.name for entry in path.iterdir() if entry.is_dir()]
+    return find_metadata(path, [f for f in folders if not is_system_name(f)]) or path
+
+
 def _open_digits(_: Path, class_names: Sequence[str]) -> Data:
     data = open_digits(class_names)
     if not Path("digits").exists():
@@ -237,6 +243,7 @@ _OPENERS: dict[str, Callable[..., Data]] = {
     "folder": open_folder,
     "table": _open_one_table,
     "tables": _open_folder_of_tables,
+    "metadata": lambda path, **options: _open_one_table(_metadata_of(path), **options),
     "archives": _open_folder_of_archives,
     "npz": open_npz,
     "npy": open_npy,
@@ -304,8 +311,10 @@ def _kind_of_folder(path: Path) -> str:
         return "shards"
     if may_hold_tables(path, files, folders) and find_split_tables(path):
         return "tables"
+    is_listed = any(name.startswith("metadata.") for name in files)
+    is_listed = is_listed and find_metadata(path, folders) is not None
     is_archives = not folders and len(find_split_archives(path)) > 1
-    return "archives" if is_archives else "folder"
+    return "metadata" if is_listed else "archives" if is_archives else "folder"
 
 
 def _has_folders(path: Path) -> bool:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torchloupe.data.sources.labels import order_classes
+from torchloupe.data.sources.object_cells import read_object
 from torchloupe.data.sources.spelling import compose, note_joined, note_twins
 from torchloupe.errors import DataError, UsageError, printable
 
@@ -50,6 +51,7 @@ def read_label_cells(
     if not separator:
         raise UsageError("data.label_separator is empty", "for example data.label_separator=,")
     texts, boxes = _without_boxes(_as_whole_numbers(texts), separator)
+    texts = _read_objects(texts, column, shown)
     if boxes:
         labels, classes, notes = read_label_cells(texts, column, "auto", class_names, shown)
         return labels, classes, (boxes, *notes)
@@ -150,6 +152,37 @@ def _without_boxes(texts: NDArray[Any], separator: str) -> tuple[NDArray[Any], s
     cells = [names[0] if is_single else json.dumps(names) for names in named]
     plain = np.array(cells, dtype=np.dtypes.StringDType())[codes.reshape(-1)]
     return plain, f"label cells such as '{printable(texts[0], 60)}' hold boxes, which are not used"
+
+
+def _read_objects(texts: NDArray[Any], column: str, shown: str) -> NDArray[Any]:
+    """The cells with the label in place of an object such as `{"name": "cat"}`; lists as JSON."""
+    if not np.strings.startswith(texts, "{").any():
+        return texts
+    plain = []
+    cells, codes = np.unique(texts, return_inverse=True)
+    for cell in map(str, cells):
+        found = _parse(cell) if cell[:1] == "{" else None
+        label = read_object(found) if isinstance(found, dict) and found else found
+        if label is None and found is not None:
+            raise DataError(
+                f"{shown}: column {printable(column)!r} holds objects such as "
+                f"{printable(cell, 80)}: which of their values is the label is unknown",
+                "write the label of each image into a column of its own",
+            )
+        if isinstance(found, dict):
+            plain.append(json.dumps(label) if isinstance(label, list) else str(label or ""))
+        else:
+            plain.append(cell)
+    return np.array(plain, dtype=np.dtypes.StringDType())[codes.reshape(-1)]
+
+
+def _parse(text: str) -> Any:
+    for parse in (json.loads, ast.literal_eval):
+        try:
+            return parse(text)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            continue
+    return None
 
 
 def _read_list(text: str) -> list[str]:

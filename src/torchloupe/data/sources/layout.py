@@ -32,6 +32,7 @@ _NUMBERED = re.compile(
     re.IGNORECASE,
 )
 _OF_OTHER_USE = re.compile("submission|partition|split|bbox|bounding_box|landmark", re.IGNORECASE)
+_OF_SPLITS = re.compile("partition|split", re.IGNORECASE)
 
 
 @dataclass
@@ -289,12 +290,20 @@ def _lists_in(folder: Path) -> list[Path]:
 
 def rank_tables(tables: Iterable[Path]) -> list[Path]:
     """The tables that may hold training labels: one of `train`, else those of no other use."""
-    found = [table for table in tables if not _OF_OTHER_USE.search(table.stem)]
+    found = [table for table in tables if not _is_of_other_use(table)]
     splits = {table: read_split_name(table.stem) for table in found}
     train = [table for table, name in splits.items() if name is not None and name.part == TRAIN]
     if train:
         return train
     return [table for table in found if splits[table] is None]
+
+
+def _is_of_other_use(table: Path) -> bool:
+    """Whether a table's name says no labels; JSON of splits holds labels, too."""
+    stem = table.stem
+    if table.suffix.lower() in RECORD_ENDINGS:
+        stem = _OF_SPLITS.sub("", stem)
+    return _OF_OTHER_USE.search(stem) is not None
 
 
 def find_trees(

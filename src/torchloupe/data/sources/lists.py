@@ -17,7 +17,7 @@ from torchloupe.data.image.formats import IMAGE_SUFFIXES, MAX_BYTES, ImageError
 from torchloupe.data.samples import Samples, make_ids
 from torchloupe.data.sources.arrays import Part, as_array, join_labels, open_arrays
 from torchloupe.data.sources.labels import compare_splits, read_labels
-from torchloupe.data.sources.pairs import to_pixels
+from torchloupe.data.sources.pairs import is_array_batch, take_pair, to_pixels
 from torchloupe.data.sources.source import (
     Data,
     make_stamp,
@@ -91,6 +91,24 @@ def is_list_of_pairs(value: Any) -> bool:
         and not is_image(pair[1])
         for pair in value
     )
+
+
+def join_batches(value: Any) -> tuple[Any, Any] | None:
+    """Images and labels of a list of batches, each (images [B, ...], labels [B] or [B, K]).
+
+    Images of one shape become one array. None for anything else, such as a list of samples.
+    """
+    if not isinstance(value, (list, tuple)) or len(value) < 2:
+        return None
+    pairs = [take_pair(item) for item in value]
+    batches = [pair for pair in pairs if pair is not None and is_array_batch(*pair)]
+    if len(batches) < len(value):
+        return None
+    images = [as_array(pair[0]) for pair in batches]
+    labels = join_labels([as_array(pair[1]) for pair in batches])
+    if len({array.shape[1:] for array in images}) == 1:
+        return np.concatenate(images), labels
+    return [image for array in images for image in array], labels
 
 
 def open_lists(

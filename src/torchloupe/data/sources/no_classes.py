@@ -90,8 +90,9 @@ def no_images(
     found = rank_tables(tables_in(Path(walk.root), top)) or sorted(beside)
     found = found or rank_tables(
         table
-        for name in filter(is_mask_folder, top.folders)
-        for table in tables_in(Path(walk.root, name), Walk(str(Path(walk.root, name))).look())
+        for place in dict.fromkeys((Path(walk.root), path, *_above(path)))
+        for name in filter(is_mask_folder, Walk(str(place)).look().folders)
+        for table in tables_in(place / name, Walk(str(place / name)).look())
     )
     loose = top.loose + sum(outside.values())
     hint = "give a folder that holds one folder of images per class"
@@ -122,6 +123,11 @@ def no_images(
         )
     passed = f" (passed over: {count_ignored(ignored)})" if ignored else ""
     return DataError(f"{shown} holds no images{passed}", hint)
+
+
+def _above(path: Path) -> list[Path]:
+    """The folder that a folder of images stands in, beside one of lists perhaps."""
+    return [path.absolute().parent] if path.name.lower() in IMAGE_FOLDERS else []
 
 
 def _hints(files: Iterable[str], ignored: Mapping[str, int]) -> list[str]:

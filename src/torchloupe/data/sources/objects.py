@@ -16,6 +16,7 @@ from torchloupe.data.sources.lists import (
     is_image_list,
     is_labelled_list,
     is_list_of_pairs,
+    join_batches,
     open_lists,
 )
 from torchloupe.data.sources.loaders import is_stream, note_other, note_taken, take_apart
@@ -24,6 +25,7 @@ from torchloupe.data.sources.streams import open_streams
 from torchloupe.data.split import SPLIT_NAMES, TEST, TRAIN, VAL
 from torchloupe.errors import LoupeError, UsageError, printable
 from torchloupe.system.user_code import explain, load_object
+from torchloupe.units import plural
 
 _WANTED = (
     "give a Dataset, a DataLoader, a pair (images, labels) of arrays, or (train, val) of these"
@@ -82,9 +84,18 @@ def open_code(spec: str) -> Any:
 
 
 def _open_parts(parts: dict[int, Any], name: str, layout: str, class_names: Sequence[str]) -> Data:
-    """One kind for all splits: arrays if all are, lists, datasets if all are, else streams."""
+    """Data from a value for each split; None is no split, and lists of batches are cut up."""
     if len(parts) > 1:
         parts = {part: value for part, value in parts.items() if value is not None}
+    parts, notes = _join_batches(parts)
+    data = _open_plain_parts(parts, name, layout, class_names)
+    return replace(data, notes=(*notes, *data.notes)) if notes else data
+
+
+def _open_plain_parts(
+    parts: dict[int, Any], name: str, layout: str, class_names: Sequence[str]
+) -> Data:
+    """One kind for all splits: arrays if all are, lists, datasets if all are, else streams."""
     if TRAIN not in parts:
         raise UsageError("there is no train split", "give at least train, for example (train, val)")
     if all(_is_pair(value) for value in parts.values()):
@@ -123,6 +134,19 @@ def _open_parts(parts: dict[int, Any], name: str, layout: str, class_names: Sequ
             return open_streams(parts, name=name, class_names=class_names)
     data = open_datasets(whole, name=name, class_names=class_names, reader=reader)
     return replace(data, notes=notes + data.notes)
+
+
+def _join_batches(parts: dict[int, Any]) -> tuple[dict[int, Any], tuple[str, ...]]:
+    """`parts` with the images and labels of lists of batches, each batch cut up; and a note."""
+    joined = {part: join_batches(value) for part, value in parts.items()}
+    found = [pair for pair in joined.values() if pair is not None]
+    if not found:
+        return parts, ()
+    count = sum(len(parts[part]) for part, pair in joined.items() if pair is not None)
+    images = sum(len(pair[0]) for pair in found)
+    note = f"a list of {plural(count, 'batch', 'batches')}: {plural(images, 'image')} in all"
+    plain = {part: parts[part] if pair is None else pair for part, pair in joined.items()}
+    return plain, (note,)
 
 
 def _open_flat(source: Sequence[Any], name: str, layout: str, class_names: Sequence[str]) -> Data:

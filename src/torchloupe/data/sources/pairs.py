@@ -73,6 +73,12 @@ def is_batch(images: Any, labels: Any) -> bool:
     return False
 
 
+def is_array_batch(images: Any, labels: Any) -> bool:
+    """Whether these are an array of several images [B, ...] and a label for each of them."""
+    is_one = getattr(images, "ndim", 0) == 4 and hasattr(labels, "__len__")
+    return is_one and np.ndim(labels) in (1, 2) and len(labels) == len(images)
+
+
 def find_key(names: Any, usual: Sequence[str]) -> Any:
     """The one of `names` that is among the usual ones; None if none or several are."""
     found = [name for name in names if str(name).lower() in usual]
@@ -128,6 +134,13 @@ def to_pair(item: Any, row: int) -> tuple[Any, Any]:
         raise DataError(
             f"row {row} is {describe_item(item)}; wanted a pair (image, label)",
             "let __getitem__ return image, label, or a dict with the keys image and label",
+        )
+    if is_array_batch(*pair):
+        raise DataError(
+            f"row {row} is a batch: images of shape {list(pair[0].shape)} and "
+            f"{len(pair[1])} labels",
+            "let __getitem__ return one image and its label, or give a DataLoader of the dataset "
+            "with batch_size=None",
         )
     return pair
 

@@ -1,85 +1,210 @@
-"""Labels in JSON: a line or an entry an image, a dict of paths, or COCO's lists.
+"""Labels in JSON and CVAT's XML: an entry an image, dicts of paths, columns, exports of programs.
 
 What is read here becomes a table of text columns, whose roles are found as in any other table.
 """
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from torchloupe.errors import DataError, printable
+from torchloupe.data.image.formats import IMAGE_SUFFIXES
+from torchloupe.data.sources.annotation_exports import Records, pair_labels, read_export
+from torchloupe.data.sources.annotation_xml import read_cvat
+from torchloupe.data.sources.object_cells import spread_objects
+from torchloupe.data.sources.pairs import LABEL_KEYS
+from torchloupe.data.sources.split_names import read_split
+from torchloupe.data.split import SPLIT_NAMES, TRAIN
+from torchloupe.errors import DataError, LoupeError, printable
 
-RECORD_ENDINGS = (".json", ".jsonl", ".ndjson")
+RECORD_ENDINGS = (".json", ".jsonl", ".ndjson", ".xml")
 _WANTED = 'for example [{"image": "1.jpg", "label": "cat"}, ...]'
+# What lists beside the records are called that name their class numbers.
+_NAME_LISTS = ("classes", "class_names", "label_names", "names", "categories", "labels", "id2label")
 
 Columns = dict[str, list[str]]
 
 
-def read_records(path: Path) -> Columns:
-    """The columns of a JSON file, by name, as text; DataError where it lists no images.
+def read_records(path: Path) -> tuple[Columns, tuple[str, ...]]:
+    """The columns of a JSON file, by name, as text, and notes; DataError where it lists no images.
 
-    It may hold a list of objects, an object a line, {path: label}, {label: [paths]}, or COCO's
-    images, annotations and categories, where an image has the labels of its annotations.
+    It may hold a list of objects, an object a line, lists of columns, {path: label}, {path:
+    object}, {label: [paths]}, any of these for each split, or an export (annotation_exports).
     """
+    if path.suffix.lower() == ".xml":
+        return _as_columns(path, *pair_labels(read_cvat(path)))
     try:
         text = path.read_text(encoding="utf-8-sig")
-        if path.suffix.lower() == ".json":
+        lines = [line for line in text.splitlines() if line.strip()]
+        is_each = len(lines) > 1 and all(
+            line.strip()[0] + line.strip()[-1] == "{}" for line in lines
+        )
+        if path.suffix.lower() == ".json" and not is_each:
             content = json.loads(text)
         else:
-            content = [json.loads(line) for line in text.splitlines() if line.strip()]
+            content = [json.loads(line) for line in lines]
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(
             f"{printable(path)} can't be read as JSON: {printable(error)}", _WANTED
         ) from None
-    if isinstance(content, Mapping):
-        records = _read_mapping(content)
-    else:
-        records = content if isinstance(content, list) else []
+    try:
+        records, notes = _read(content)
+    except LoupeError as error:
+        raise type(error)(f"{printable(path)}: {error.message}", error.hint) from None
+    except (KeyError, TypeError, AttributeError, IndexError):
+        records, notes = [], ()
+    return _as_columns(path, records, notes)
+
+
+def _as_columns(
+    path: Path, records: Sequence[Any], notes: tuple[str, ...]
+) -> tuple[Columns, tuple[str, ...]]:
     if not records or not all(isinstance(record, Mapping) for record in records):
         raise DataError(f"{printable(path)} lists no images", _WANTED)
-    names = list(dict.fromkeys(str(name) for record in records for name in record))
-    columns = {name: [_as_text(record.get(name)) for record in records] for name in names}
-    return {
+    plain = [spread_objects(record) for record in records]
+    names = list(dict.fromkeys(name for record in plain for name in record))
+    columns = {name: [_as_text(record.get(name)) for record in plain] for name in names}
+    kept = {
         name: [str(cell) for cell in cells]
         for name, cells in columns.items()
-        if all(cell is not None for cell in cells)
+        if all(cell is not None for cell in cells) and any(cells)
     }
+    return kept, notes
 
 
-def _read_mapping(content: Mapping[str, Any]) -> list[Any]:
-    if all(isinstance(content.get(key), list) for key in ("images", "annotations", "categories")):
-        return _read_coco(content)
-    inner = [value for value in content.values() if isinstance(value, list)]
-    if len(content) == 1 and inner and all(isinstance(entry, Mapping) for entry in inner[0]):
-        return list(inner[0])  # {"data": [...]}
-    if content and all(_is_label(value) for value in content.values()):
+def _read(content: Any) -> Records:
+    """Records, one an image, from any of the forms; none where it is no such form."""
+    if (export := read_export(content)) is not None:
+        return export
+    if isinstance(content, Mapping):
+        return _read_mapping(content)
+    if not isinstance(content, list):
+        return [], ()
+    return (_read_rows(content) if isinstance(content[0], list) else content), ()
+
+
+def _read_mapping(content: Mapping[str, Any]) -> Records:
+    parts = {key: read_split(str(key)) for key in content}
+    if len(parts) > 1 and TRAIN in parts.values() and None not in parts.values():
+        return _read_splits(content)
+    if columns := _read_columns(content):
+        return columns, ()
+    lists = {key: found for key, found in content.items() if _is_list_of_objects(found)}
+    named = {key: found for key, found in lists.items() if str(key) not in _NAME_LISTS}
+    if len(named or lists) == 1:  # {"data": [...]}, with other things beside it
+        (key, records), *_ = (named or lists).items()
+        rest = {name: found for name, found in content.items() if name != key}
+        return _name_labels(records, rest), ()
+    return _read_pairs(content), ()
+
+
+def _read_pairs(content: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Records from {path: label}, {path: object}, {label: [paths]} or {path: [labels]}."""
+    values = list(content.values())
+    if values and all(map(_is_label, values)):
         return [{"image": path, "label": label} for path, label in content.items()]
-    if len(content) > 1 and all(_is_list_of_texts(value) for value in content.values()):
-        if all("/" in path or "." in path for paths in content.values() for path in paths):
+    if len(values) > 1 and all(map(_is_list_of_texts, values)):
+        if all("/" in path or "." in path for paths in values for path in paths):
             return [{"image": path, "label": k} for k, paths in content.items() for path in paths]
         return [{"image": path, "label": labels} for path, labels in content.items()]
+    if len(values) > 1 and all(isinstance(value, Mapping) for value in values):
+        is_named = all(any(map(_is_image, value.values())) for value in values)
+        return [v if is_named else {"image": k, **v} for k, v in content.items()]
     return []
 
 
-def _read_coco(content: Mapping[str, Any]) -> list[Any]:
-    """A record an image: its file and the names of the categories that it is annotated with."""
-    names = {entry["id"]: str(entry.get("name", entry["id"])) for entry in content["categories"]}
-    labels: dict[Any, list[str]] = {}
-    for entry in content["annotations"]:
-        found = labels.setdefault(entry.get("image_id"), [])
-        name = names.get(entry.get("category_id"))
-        if name is not None and name not in found:
-            found.append(name)
-    listed = [image for image in content["images"] if labels.get(image.get("id"))]
-    is_single = all(len(labels[image["id"]]) == 1 for image in listed)
-    return [
-        {
-            "file_name": image.get("file_name"),
-            "label": labels[image["id"]][0] if is_single else labels[image["id"]],
-        }
-        for image in listed
-    ]
+def _read_splits(content: Mapping[str, Any]) -> Records:
+    """The records of each split, with its name in the column `split`."""
+    records: list[Any] = []
+    notes: list[str] = []
+    for key, value in content.items():
+        part = SPLIT_NAMES[read_split(str(key)) or TRAIN]
+        found: list[Any] = []
+        more: tuple[str, ...] = ()
+        if _is_list_of_texts(value):
+            folders = [path.strip("/").rpartition("/")[0].rpartition("/")[2] for path in value]
+            found = [{"image": p, "label": f} for p, f in zip(value, folders, strict=True) if f]
+        elif value:
+            found, more = _read(value)
+        if value and len(found) < (len(value) if isinstance(value, list) else 1):
+            return [], ()
+        records += [{**record, "split": part} for record in found]
+        notes += more
+    return records, tuple(notes)
+
+
+def _read_columns(content: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Records from lists of one length by column, or as pandas writes a frame; else none."""
+    data, names = content.get("data"), content.get("columns")
+    if isinstance(data, list) and isinstance(names, list):
+        return [dict(zip(names, row, strict=True)) for row in data]
+    names = [key for key, found in content.items() if isinstance(found, (list, Mapping))]
+    sizes = {key: len(content[key]) for key in names}
+    for images in names:
+        values = content[images]
+        cells = list(values.values()) if isinstance(values, Mapping) else values
+        keys = [key for key in names if sizes[key] == len(cells)]
+        if len(keys) < 2 or not cells or not all(map(_is_image, cells)):
+            continue
+        if isinstance(values, Mapping):
+            return [{key: content[key][row] for key in keys} for row in values]
+        if all(isinstance(content[key], list) for key in keys) and "label" in " ".join(keys):
+            return _name_labels(
+                [{"image" if key == images else "label" if "label" in key else key: content[key][k]
+                  for key in keys} for k in range(len(cells))],
+                {key: content[key] for key in names if key not in keys},
+            )  # fmt: skip
+    return []
+
+
+def _read_rows(rows: Sequence[Any]) -> list[dict[str, Any]]:
+    """Records from `[path, label]` or `[path, number, name]` an image."""
+    width = len(rows[0])
+    if not all(isinstance(row, list) and len(row) == width for row in rows) or width < 2:
+        return []
+    image = next((k for k in range(width) if all(_is_image(row[k]) for row in rows)), -1)
+    if image < 0:
+        return []
+    rest = [k for k in range(width) if k != image]
+    texts = [k for k in rest if all(isinstance(row[k], str) for row in rows)]
+    if len(rest) > 1 and len(texts) != 1:
+        return []
+    label = (texts or rest)[0]
+    return [{"image": row[image], "label": row[label]} for row in rows]
+
+
+def _name_labels(records: list[Any], rest: Mapping[str, Any]) -> list[Any]:
+    """The records with class names for numbers where a list in `rest` names all of them."""
+    for key in _NAME_LISTS:
+        names = _read_names(rest.get(key))
+        keys = {k for record in records for k in record if k in (*LABEL_KEYS, "category_id")}
+        if names and len(keys) == 1:
+            own = keys.pop()
+            values = {str(record.get(own)) for record in records}
+            if values <= set(names):
+                return [{**record, own: names[str(record[own])]} for record in records]
+    return records
+
+
+def _read_names(found: Any) -> dict[str, str]:
+    """Class names by number, as text, of a list of names, {number: name} or objects with id."""
+    if isinstance(found, list) and _is_list_of_objects(found):
+        return {str(entry["id"]): str(entry["name"]) for entry in found if "name" in entry}
+    if _is_list_of_texts(found):
+        return {str(number): name for number, name in enumerate(found)}
+    if isinstance(found, Mapping) and all(isinstance(name, str) for name in found.values()):
+        return {str(number): name for number, name in found.items()}
+    return {}
+
+
+def _is_list_of_objects(value: Any) -> bool:
+    is_list = isinstance(value, list) and bool(value)
+    return is_list and all(isinstance(entry, Mapping) for entry in value)
+
+
+def _is_image(cell: Any) -> bool:
+    return isinstance(cell, str) and os.path.splitext(cell)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122
 
 
 def _is_label(value: Any) -> bool:

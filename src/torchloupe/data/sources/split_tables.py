@@ -6,14 +6,18 @@ Tables without labels, such as the test.csv of a competition, are no split.
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from torchloupe.data.sources.column_roles import choose_image_column, choose_label_columns
+from torchloupe.data.sources.column_roles import (
+    choose_image_column,
+    choose_label_columns,
+    plain_name,
+)
 from torchloupe.data.sources.columns import Table
 from torchloupe.data.sources.image_files import ImageFiles
 from torchloupe.data.sources.joined import join_splits
 from torchloupe.data.sources.pixel_table import find_pixel_columns, label_candidates
 from torchloupe.data.sources.records import RECORD_ENDINGS
 from torchloupe.data.sources.source import Data, name_some
-from torchloupe.data.sources.split_names import read_split, read_split_name
+from torchloupe.data.sources.split_names import is_filler, read_split, read_split_name
 from torchloupe.data.sources.system_files import is_system_name
 from torchloupe.data.sources.tables import TABLE_ENDINGS, TableOptions, open_table
 from torchloupe.data.sources.text_lists import LIST_ENDINGS, is_listing
@@ -59,6 +63,23 @@ def find_split_tables(folder: Path) -> dict[int, Path]:
     }
 
 
+def find_metadata(folder: Path, folders: Sequence[str]) -> Path | None:
+    """The metadata.csv or .jsonl of Hugging Face that labels the images of a folder; else None.
+
+    `folders` are those in it: class folders say more.
+    """
+    if any(read_split(name) is None and not is_filler(name) for name in folders):
+        return None
+    for name in ("metadata.csv", "metadata.jsonl", "metadata.parquet"):
+        path = folder / name
+        try:
+            if path.is_file() and "file_name" in Table(path).columns and _has_labels(path):
+                return path
+        except LoupeError:
+            continue
+    return None
+
+
 def open_split_tables(
     tables: Mapping[int, Path], name: str, options: TableOptions | None = None
 ) -> Data:
@@ -101,7 +122,8 @@ def _has_labels(path: Path) -> bool:
     try:
         table = Table(path)
         if pixels := find_pixel_columns(table):
-            return bool(label_candidates(table, pixels))
+            named = [plain_name(name) for name in label_candidates(table, pixels)]
+            return any(name not in ("id", "image_id", "index") for name in named)
         image = choose_image_column(table, "auto", ImageFiles(path).share_of)
         return bool(choose_label_columns(table, "auto", image, ()))
     except LoupeError:

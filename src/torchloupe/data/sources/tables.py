@@ -6,7 +6,6 @@ where they lead is the user's own choice.
 
 import json
 import os
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,11 +15,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from torchloupe.data.groups import FEWEST_GROUPS
 from torchloupe.data.samples import Samples
 from torchloupe.data.sources.column_roles import (
     SplitColumns,
     choose_image_column,
     choose_label_columns,
+    find_group_columns,
     find_split_columns,
     find_unflagged,
     lists_files,
@@ -30,16 +31,22 @@ from torchloupe.data.sources.columns import Table, as_texts
 from torchloupe.data.sources.image_files import ImageFiles
 from torchloupe.data.sources.label_cells import Labels, read_label_cells, refuse_blank
 from torchloupe.data.sources.labels import compare_splits
+from torchloupe.data.sources.name_lists import name_numbers
 from torchloupe.data.sources.pixel_table import find_pixel_columns, label_candidates, open_pixels
 from torchloupe.data.sources.records import RECORD_ENDINGS
-from torchloupe.data.sources.source import Data, FileReader, make_stamp, name_some, short_name
+from torchloupe.data.sources.source import (
+    Data,
+    FileReader,
+    name_some,
+    short_name,
+)
 from torchloupe.data.sources.split_column import is_numbered, read_split_columns
-from torchloupe.data.sources.split_names import read_split, read_split_name
+from torchloupe.data.sources.split_names import read_split_name
+from torchloupe.data.sources.table_images import read_images
 from torchloupe.data.sources.text_lists import LIST_ENDINGS
 from torchloupe.data.sources.walk import holds_images
 from torchloupe.data.split import TRAIN
 from torchloupe.errors import DataError, UsageError, printable
-from torchloupe.units import plural
 
 TABLE_ENDINGS = (".csv", ".tsv", ".parquet", *LIST_ENDINGS, *RECORD_ENDINGS)
 
@@ -75,51 +82,85 @@ def open_table(path: Path, options: TableOptions | None = None) -> Data:
             f"data.layout={printable(options.layout)} is for arrays, and {shown} is none",
             "leave layout out",
         )
-    image = choose_image_column(table, options.image_column, files.share_of)
-    split = find_split_columns(table, image, options.label_column, options.split_column)
-    groups = [name for name in table.columns if name.lower() == "group" and name != image]
-    taken = [*split.names, *split.doubtful, *groups]
-    labelled = _choose_labels(table, options.label_column, image, taken, split.doubtful)
-    split = _without(split, labelled)
-    groups = [name for name in groups if name not in labelled]
-    wanted = [image, *labelled, *split.names, *split.doubtful, *groups]
-    read = table.read(list(dict.fromkeys(wanted)))
+    roles = _find_roles(table, options, files)
+    read = table.read(roles.columns)
     if not read.num_rows:
         raise DataError(f"{shown} lists no image", "add one row per image below the header")
-    names = as_texts(read[image], image)
-    refuse_blank(np.strings.strip(names), image, shown)
-    labels, classes, notes = _read_labels(read, labelled, options, shown)
-    texts = {name: np.strings.strip(as_texts(read[name], name)) for name in wanted[1:]
-             if name in (*split.names, *split.doubtful, *groups)}  # fmt: skip
-    given, split_notes = read_split_columns(split, texts, shown)
+    names = as_texts(read[roles.image], roles.image)
+    refuse_blank(np.strings.strip(names), roles.image, shown)
+    images = read_images(files, names)
+    if images.rows is not None:
+        read = read.take(images.rows)
+    labels, classes, notes = _read_labels(read, roles.labelled, options, table.path)
+    texts = {name: np.strings.strip(as_texts(read[name], name)) for name in roles.columns
+             if name in (*roles.split.names, *roles.split.doubtful, *roles.groups)}  # fmt: skip
+    given, split_notes = read_split_columns(roles.split, texts, shown)
     notes += split_notes
     if given is not None:
         notes += compare_splits(labels, given, classes)
-    if len(labelled) > 1 and options.label_column == "auto":
-        notes = (f"the labels are read from the columns {name_some(labelled)}", *notes)
-    numbers = None
-    if groups:
-        numbers = np.unique(texts[groups[0]], return_inverse=True)[1].astype(np.int64)
-    found = files.find(names, given)
-    ids, repeated = make_distinct(found.names)
-    repeated += _note_other_labels(found.names, labels)
-    if given is None:
-        repeated += _note_split_folders(found.names)
+    if len(roles.labelled) > 1 and options.label_column == "auto":
+        notes = (f"the labels are read from the columns {name_some(roles.labelled)}", *notes)
+    groups, group_notes = _read_groups([(name, texts[name]) for name in roles.groups], given)
+    placed = images.place(labels, given)
     return Data(
         name=short_name(path.stem),
         kind="table",
-        samples=Samples(ids, labels, classes, numbers),
+        samples=Samples(placed.ids, labels, classes, images.groups if groups is None else groups),
         given=given if given is not None and (given != TRAIN).any() else None,
-        reader=FileReader(files.root, found.names, {}),
-        notes=notes + found.notes + repeated,
-        stamp=make_stamp(found.names, found.facts),
+        reader=placed.reader,
+        notes=table.notes + notes + group_notes + images.notes + placed.notes,
+        stamp=placed.stamp,
     )
+
+
+@dataclass(frozen=True)
+class _Roles:
+    """What the columns of a table are for."""
+
+    image: str
+    labelled: Sequence[str]
+    split: SplitColumns
+    groups: Sequence[str]
+
+    @property
+    def columns(self) -> list[str]:
+        """All that are read."""
+        wanted = (*self.labelled, *self.split.names, *self.split.doubtful, *self.groups)
+        return list(dict.fromkeys((self.image, *wanted)))
+
+
+def _find_roles(table: Table, options: TableOptions, files: ImageFiles) -> _Roles:
+    image = choose_image_column(table, options.image_column, files.share_of)
+    split = find_split_columns(table, image, options.label_column, options.split_column)
+    groups = find_group_columns(table, image)
+    taken = [*split.names, *split.doubtful, *groups]
+    labelled = _choose_labels(table, options.label_column, image, taken, [*split.doubtful, *groups])
+    groups = [name for name in groups if name not in labelled]
+    return _Roles(image, labelled, _without(split, labelled), groups)
+
+
+def _read_groups(
+    columns: Sequence[tuple[str, NDArray[Any]]], given: NDArray[np.int8] | None
+) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
+    """The group of each row by the first column whose cells repeat, and a note on it."""
+    for name, texts in columns:
+        found, numbers = np.unique(texts, return_inverse=True)
+        if name.lower() == "group":
+            return numbers.astype(np.int64), ()
+        if FEWEST_GROUPS <= len(found) < len(texts) and not (texts == "").any():
+            note = (
+                f"images of one {printable(name)!r} stay in one split, {len(found):,} in all "
+                "(data.group=none takes each image by itself)"
+            )
+            is_split = given is not None and bool((given != TRAIN).any())
+            return numbers.astype(np.int64), () if is_split else (note,)
+    return None, ()
 
 
 def _choose_labels(
     table: Table, asked: str, image: str, taken: Sequence[str], doubtful: Sequence[str]
 ) -> list[str]:
-    """The label columns; one that may be about splits where no other is left."""
+    """The label columns; one that may be about splits or groups where no other is left."""
     try:
         return choose_label_columns(table, asked, image, taken)
     except DataError:
@@ -167,7 +208,8 @@ def _open_pixel_table(table: Table, pixels: Sequence[str], options: TableOptions
     return replace(data, notes=(*notes, *data.notes))
 
 
-def _read_labels(read: Any, labelled: Sequence[str], options: TableOptions, shown: str) -> Labels:
+def _read_labels(read: Any, labelled: Sequence[str], options: TableOptions, path: Path) -> Labels:
+    shown = printable(path)
     if len(labelled) > 1:
         return _read_flag_columns(read, labelled, options.class_names, shown)
     name = labelled[0]
@@ -177,7 +219,13 @@ def _read_labels(read: Any, labelled: Sequence[str], options: TableOptions, show
         texts = np.array([json.dumps(words) for words in lists], dtype=np.dtypes.StringDType())
     else:
         texts = np.strings.strip(as_texts(column, name))
-    return read_label_cells(texts, name, options.label_separator, options.class_names, shown)
+    notes: list[str] = []
+    if not options.class_names:
+        texts, notes = name_numbers(texts, path, name)
+    labels, classes, more = read_label_cells(
+        texts, name, options.label_separator, options.class_names, shown
+    )
+    return labels, classes, (*notes, *more)
 
 
 def _read_flag_columns(
@@ -207,32 +255,6 @@ def _read_flag_columns(
     return labels, classes, (note,)
 
 
-def _note_other_labels(names: NDArray[Any], labels: NDArray[Any]) -> tuple[str, ...]:
-    """A note on files that are listed again with another label."""
-    _, first, inverse = np.unique(names, return_index=True, return_inverse=True)
-    differs = (labels != labels[first[inverse]]).reshape(len(names), -1).any(axis=1)
-    again = sorted(set(names[differs].tolist()))
-    if not again:
-        return ()
-    files = plural(len(again), "file is", "files are")
-    return (
-        f"{files} listed with labels that differ: {name_some(again, 3)}; where an image has "
-        "several labels, write them into one cell (a|b)",
-    )
-
-
-def _note_split_folders(names: NDArray[Any]) -> tuple[str, ...]:
-    """A note if the folders of the files name splits, and no column does."""
-    folders = {name.partition("/")[0] for name in names.tolist() if "/" in name}
-    parts = {read_split(folder) for folder in folders} - {None}
-    if TRAIN not in parts or len(parts) < 2:
-        return ()
-    return (
-        f"the files lie in {name_some(sorted(folders), 3)}, which is not used as the split: write "
-        "train, val and test into a column named split to use it",
-    )
-
-
 def note_unlisted(data: Data, path: Path) -> Data:
     """`data` with a note on folders of test images beside the table that it lists nothing of."""
     if not isinstance(data.reader, FileReader):
@@ -252,20 +274,3 @@ def note_unlisted(data: Data, path: Path) -> Data:
                 f"`loupe predict RUN {printable(place)}` labels them"
             )
     return replace(data, notes=(*data.notes, *notes))
-
-
-def make_distinct(names: NDArray[Any]) -> tuple[NDArray[Any], tuple[str, ...]]:
-    """Ids from names: a file listed again gets #2, #3; with a note that it is."""
-    found, counts = np.unique(names, return_counts=True)
-    again = set(found[counts > 1])
-    if not again:
-        return names, ()
-    seen: Counter[str] = Counter()
-    ids = names.copy()
-    for row in np.flatnonzero(np.isin(names, found[counts > 1])):
-        name = names[row]
-        seen[name] += 1
-        if seen[name] > 1:
-            ids[row] = f"{name}#{seen[name]}"
-    listed = plural(len(again), "file is", "files are")
-    return ids, (f"{listed} listed more than once: {name_some(sorted(again), 3)}",)

@@ -1,0 +1,152 @@
+"""The image files below a folder by name, for tables whose cells are not paths of files.
+
+A file is found by its name without ending and but for case; numbers without their leading zeros,
+too; and folders, where an id names a folder of images.
+"""
+
+import os
+import re
+import stat
+import unicodedata
+from collections.abc import Iterator, Sequence
+
+from torchloupe.data.image.formats import IMAGE_SUFFIXES
+from torchloupe.data.sources.masks import is_mask_folder
+from torchloupe.data.sources.split_names import is_filler
+from torchloupe.data.sources.system_files import is_system_name, name_own_folder
+from torchloupe.data.sources.thumbnails import is_thumbnail_folder
+from torchloupe.data.sources.walk import as_text
+
+NO_FILE = (-1, -1, -1)
+_MOST_FILES = 3_000_000  # that are listed
+_DIGITS = re.compile(r"\d+")
+
+
+class ImageNames:
+    """Every image below a folder, by its name without ending; small copies and masks if no other.
+
+    With `is_alone` images in the folder beside are listed where it holds none.
+    """
+
+    def __init__(self, folder: str, is_alone: bool) -> None:
+        self._listed: dict[str, list[str]] = {}
+        rest: dict[str, list[str]] = {}
+        for number, path in enumerate(walk_images(folder)):
+            if number >= _MOST_FILES:
+                break
+            folders, _, name = path.rpartition("/")
+            is_rest = any(is_mask_folder(f) or is_thumbnail_folder(f) for f in folders.split("/"))
+            (rest if is_rest else self._listed).setdefault(make_name(name), []).append(path)
+        beside = _list_beside(folder) if is_alone and not self._listed else {}
+        self._listed = self._listed or beside or rest
+        self._numbers: dict[str, list[str]] | None = None
+        self._folders: dict[str, set[str]] | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self._listed)
+
+    def find(self, name: str, has_ending: bool = True) -> Sequence[str]:
+        """The paths of the images of a name, relative to the folder."""
+        return self._listed.get(make_name(name) if has_ending else plain(name), ())
+
+    def find_number(self, number: str) -> Sequence[str]:
+        """The paths of the images whose names are a number, but for zeros before it."""
+        if self._numbers is None:
+            self._numbers = {}
+            for name, paths in self._listed.items():
+                if _DIGITS.fullmatch(name):
+                    self._numbers.setdefault(name.lstrip("0"), []).extend(paths)
+        return self._numbers.get(number.lstrip("0"), ())
+
+    def find_folders(self, name: str) -> Sequence[str]:
+        """The folders of a name that hold images, at any depth; of a number but for its zeros."""
+        if self._folders is None:
+            self._folders = {}
+            for paths in self._listed.values():
+                for path in paths:
+                    parts = path.split("/")[:-1]
+                    for depth, part in enumerate(parts):
+                        own = "/".join(parts[: depth + 1])
+                        self._folders.setdefault(_without_zeros(plain(part)), set()).add(own)
+        found = sorted(self._folders.get(_without_zeros(plain(name)), ()))
+        same = [path for path in found if plain(path.rpartition("/")[2]) == plain(name)]
+        return same or found
+
+
+def _without_zeros(name: str) -> str:
+    return name.lstrip("0") if _DIGITS.fullmatch(name) else name
+
+
+def _list_beside(root: str) -> dict[str, list[str]]:
+    """Images in the only folder of images beside a table's folder that holds none.
+
+    So `annotations/list.txt` finds what lies in `images/`.
+    """
+    above = os.path.dirname(root)  # noqa: PTH120
+    with os.scandir(above) as entries:
+        names = sorted(entry.name for entry in entries if entry.is_dir())
+    places = [
+        name
+        for name in names
+        if is_filler(name)
+        and name != os.path.basename(root)  # noqa: PTH119
+        and next(walk_images(os.path.join(above, name)), "")  # noqa: PTH118
+    ]
+    listed: dict[str, list[str]] = {}
+    if len(places) == 1:
+        for path in walk_images(os.path.join(above, places[0])):  # noqa: PTH118
+            key = make_name(path.rpartition("/")[2])
+            listed.setdefault(key, []).append(f"../{places[0]}/{path}")
+    return listed
+
+
+def walk_images(root: str) -> Iterator[str]:
+    """Every image file below `root`, relative to it; links to folders are not followed."""
+    pending = [""]
+    while pending:
+        below = pending.pop()
+        folder = os.path.join(root, below)  # noqa: PTH118
+        if name_own_folder(folder):
+            continue
+        try:
+            with os.scandir(folder) as entries:
+                for entry in sorted(entries, key=lambda entry: entry.name):
+                    if is_system_name(entry.name) or as_text(entry.name) != entry.name:
+                        continue  # a name that is not Unicode is in no table
+                    if entry.is_dir(follow_symlinks=not below):
+                        pending.append(f"{below}{entry.name}/")
+                    elif os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES:  # noqa: PTH122
+                        yield f"{below}{entry.name}"
+        except OSError:  # can't be read: what is in it is not found
+            continue
+
+
+def plain(name: str) -> str:
+    """A name as names are compared: in one case, accents composed."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def make_name(file: str) -> str:
+    """A file's name without its ending, as names are compared."""
+    return plain(os.path.splitext(file)[0])  # noqa: PTH122
+
+
+def common_tail(one: Sequence[str], other: Sequence[str]) -> int:
+    """How many of the last folders of two paths are the same."""
+    count = 0
+    for first, second in zip(reversed(one), reversed(other), strict=False):
+        if plain(first) != plain(second):
+            break
+        count += 1
+    return count
+
+
+def look_up(root: str, name: str) -> tuple[int, int, int]:
+    """Size and times of change of a file; -1 if there is none, or a folder in its place."""
+    try:
+        found = os.stat(os.path.join(root, name))  # noqa: PTH116, PTH118
+    except (OSError, ValueError):
+        return NO_FILE
+    if stat.S_ISDIR(found.st_mode):
+        return NO_FILE
+    return (found.st_size, found.st_mtime_ns, found.st_ctime_ns)

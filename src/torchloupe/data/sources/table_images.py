@@ -1,0 +1,105 @@
+"""The images of a table: files that its cells name, all files of folders, or the cells."""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from torchloupe.data.samples import make_ids
+from torchloupe.data.sources.image_cells import CellReader, are_images
+from torchloupe.data.sources.image_files import ImageFiles
+from torchloupe.data.sources.image_folders import spread_folders
+from torchloupe.data.sources.source import FileReader, Reader, make_stamp, name_some
+from torchloupe.data.sources.split_names import read_split
+from torchloupe.data.split import TRAIN
+from torchloupe.units import plural
+
+
+@dataclass(frozen=True, eq=False)
+class Placed:
+    """Where the images of a table are."""
+
+    ids: NDArray[Any]
+    reader: Reader
+    notes: tuple[str, ...]
+    stamp: str
+
+
+@dataclass(frozen=True, eq=False)
+class TableImages:
+    """The images that cells stand for: files, all files of folders, or the cells themselves."""
+
+    files: ImageFiles
+    names: NDArray[Any]
+    are_cells: bool = False
+    rows: NDArray[np.int64] | None = None  # the row of each image, where rows are folders
+    groups: NDArray[np.int64] | None = None
+    notes: tuple[str, ...] = ()
+
+    def place(self, labels: NDArray[Any], given: NDArray[np.int8] | None) -> Placed:
+        """Ids and a reader; with notes on files that are elsewhere or listed again."""
+        if self.are_cells:
+            note = "the images are in the cells of the table, as base64"
+            ids = make_ids(range(len(self.names)))
+            return Placed(ids, CellReader(self.names), (note,), make_stamp(self.names))
+        found = self.files.find(self.names, given)
+        ids, repeated = make_distinct(found.names)
+        repeated += _note_other_labels(found.names, labels)
+        if given is None:
+            repeated += _note_split_folders(found.names)
+        reader = FileReader(self.files.root, found.names, {})
+        return Placed(ids, reader, found.notes + repeated, make_stamp(found.names, found.facts))
+
+
+def read_images(files: ImageFiles, names: NDArray[Any]) -> TableImages:
+    """What the cells `names` [N] of the image column stand for; all of one kind."""
+    if are_images(names):
+        return TableImages(files, names, are_cells=True)
+    if (spread := spread_folders(files, names)) is None:
+        return TableImages(files, names)
+    return TableImages(files, spread.names, False, spread.rows, spread.groups, spread.notes)
+
+
+def _note_other_labels(names: NDArray[Any], labels: NDArray[Any]) -> tuple[str, ...]:
+    """A note on files that are listed again with another label."""
+    _, first, inverse = np.unique(names, return_index=True, return_inverse=True)
+    differs = (labels != labels[first[inverse]]).reshape(len(names), -1).any(axis=1)
+    again = sorted(set(names[differs].tolist()))
+    if not again:
+        return ()
+    files = plural(len(again), "file is", "files are")
+    return (
+        f"{files} listed with labels that differ: {name_some(again, 3)}; where an image has "
+        "several labels, write them into one cell (a|b)",
+    )
+
+
+def _note_split_folders(names: NDArray[Any]) -> tuple[str, ...]:
+    """A note if the folders of the files name splits, and no column does."""
+    folders = {name.partition("/")[0] for name in names.tolist() if "/" in name}
+    parts = {read_split(folder) for folder in folders} - {None}
+    if TRAIN not in parts or len(parts) < 2:
+        return ()
+    return (
+        f"the files lie in {name_some(sorted(folders), 3)}, which is not used as the split: write "
+        "train, val and test into a column named split to use it",
+    )
+
+
+def make_distinct(names: NDArray[Any]) -> tuple[NDArray[Any], tuple[str, ...]]:
+    """Ids from names: a file listed again gets #2, #3; with a note that it is."""
+    found, counts = np.unique(names, return_counts=True)
+    again = set(found[counts > 1])
+    if not again:
+        return names, ()
+    seen: Counter[str] = Counter()
+    ids = names.copy()
+    for row in np.flatnonzero(np.isin(names, found[counts > 1])):
+        name = names[row]
+        seen[name] += 1
+        if seen[name] > 1:
+            ids[row] = f"{name}#{seen[name]}"
+    listed = plural(len(again), "file is", "files are")
+    return ids, (f"{listed} listed more than once: {name_some(sorted(again), 3)}",)
