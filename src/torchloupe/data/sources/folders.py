@@ -37,6 +37,7 @@ from torchloupe.data.sources.no_classes import (
     no_images,
     refuse_labels_beside,
     refuse_listed,
+    refuse_own,
 )
 from torchloupe.data.sources.source import (
     SPLIT_WORDS,
@@ -49,7 +50,6 @@ from torchloupe.data.sources.source import (
 from torchloupe.data.sources.spelling import note_joined, note_twins
 from torchloupe.data.sources.split_lists import read_split_list
 from torchloupe.data.sources.split_names import is_filler, read_split_name
-from torchloupe.data.sources.system_files import name_own_folder
 from torchloupe.data.sources.thumbnails import ThumbnailFilter, is_of_copies
 from torchloupe.data.sources.walk import Level, Walk, as_text
 from torchloupe.data.split import TRAIN
@@ -72,7 +72,7 @@ def open_folder(path: Path, class_names: Sequence[str] = (), label_pattern: str 
     kept = index.read()
     if kept is not None:
         return kept
-    _refuse_own(path)
+    refuse_own(path)
     walk, scout = Walk(os.fspath(path)), Walk(os.fspath(path))
     below, _ = descend(scout, "", scout.look(), lambda _, name: name.lower() not in SPLIT_WORDS)
     root = os.path.join(walk.root, below.rstrip("/")) if below else walk.root  # noqa: PTH118
@@ -316,14 +316,6 @@ def _look_through(walk: Walk, first: str, last: str) -> Level:
             place = f"{place}{name}/"
             level = walk.look(place)
     return level
-
-
-def _refuse_own(path: Path) -> None:
-    if what := name_own_folder(os.fspath(path)):
-        raise DataError(
-            f"{printable(path)} is {what} of torchloupe, not a folder of images",
-            "give the folder of images",
-        )
 
 
 def _see_only(path: Path, root: Path, only: str, is_split: bool, reading: _Reading) -> str:

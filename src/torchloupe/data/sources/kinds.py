@@ -223,11 +223,6 @@ def _open_folder_of_tables(path: Path, **options: Any) -> Data:
     return open_split_tables(find_split_tables(path), name, TableOptions(**options))
 
 
-def _metadata_of(path: Path) -> Path:
-    folders = [entry.name for entry in path.iterdir() if entry.is_dir()]
-    return find_metadata(path, [f for f in folders if not is_system_name(f)]) or path
-
-
 def _open_digits(_: Path, class_names: Sequence[str]) -> Data:
     data = open_digits(class_names)
     if not Path("digits").exists():
@@ -243,7 +238,7 @@ _OPENERS: dict[str, Callable[..., Data]] = {
     "folder": open_folder,
     "table": _open_one_table,
     "tables": _open_folder_of_tables,
-    "metadata": lambda path, **options: _open_one_table(_metadata_of(path), **options),
+    "metadata": lambda path, **options: _open_one_table(find_metadata(path) or path, **options),
     "archives": _open_folder_of_archives,
     "npz": open_npz,
     "npy": open_npy,
@@ -311,8 +306,7 @@ def _kind_of_folder(path: Path) -> str:
         return "shards"
     if may_hold_tables(path, files, folders) and find_split_tables(path):
         return "tables"
-    is_listed = any(name.startswith("metadata.") for name in files)
-    is_listed = is_listed and find_metadata(path, folders) is not None
+    is_listed = any(n.startswith("metadata.") for n in files) and find_metadata(path) is not None
     is_archives = not folders and len(find_split_archives(path)) > 1
     return "metadata" if is_listed else "archives" if is_archives else "folder"
 

@@ -1,11 +1,13 @@
 """The errors of a folder without class folders: what it holds, and what may be the data instead."""
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from torchloupe.data.sources.layout import images_beside, rank_tables, tables_in
 from torchloupe.data.sources.masks import IMAGE_FOLDERS, is_mask_folder
 from torchloupe.data.sources.source import count_ignored, name_some
+from torchloupe.data.sources.system_files import name_own_folder
 from torchloupe.data.sources.walk import Level, Walk
 from torchloupe.errors import DataError, printable
 from torchloupe.units import plural
@@ -46,6 +48,15 @@ _FOREIGN = (
     (ARCHIVES, "unpack it and give the folder"),
 )
 _PACKED = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
+
+
+def refuse_own(path: Path) -> None:
+    """DataError for a folder that torchloupe wrote."""
+    if what := name_own_folder(os.fspath(path)):
+        raise DataError(
+            f"{printable(path)} is {what} of torchloupe, not a folder of images",
+            "give the folder of images",
+        )
 
 
 def refuse_listed(path: Path, root: Path, only: str, folders: Sequence[str]) -> None:

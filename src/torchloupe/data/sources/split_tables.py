@@ -63,11 +63,13 @@ def find_split_tables(folder: Path) -> dict[int, Path]:
     }
 
 
-def find_metadata(folder: Path, folders: Sequence[str]) -> Path | None:
+def find_metadata(folder: Path) -> Path | None:
     """The metadata.csv or .jsonl of Hugging Face that labels the images of a folder; else None.
 
-    `folders` are those in it: class folders say more.
+    There is none beside class folders, which say more.
     """
+    entries = [entry for entry in folder.iterdir() if not is_system_name(entry.name)]
+    folders = [entry.name for entry in entries if entry.is_dir()]
     if any(read_split(name) is None and not is_filler(name) for name in folders):
         return None
     for name in ("metadata.csv", "metadata.jsonl", "metadata.parquet"):
