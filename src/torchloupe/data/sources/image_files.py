@@ -110,7 +110,7 @@ class ImageFiles:
             paths[row] = match.path
             facts[row] = look_up(self.root, match.path)
         placed = Counter(match.place for match in chosen.values())
-        notes = self._note_places(placed) + self._note_zeros(chosen, names)
+        notes = _note_places(self.table, placed) + _note_zeros(self.table, chosen, names)
         lost = np.flatnonzero(facts[:, 0] < 0)
         notes += self._note_missing(lost, names)
         return Found(np.array(paths, dtype=np.dtypes.StringDType()), facts, notes)
@@ -243,33 +243,6 @@ class ImageFiles:
         is_clear = is_plain and len({match.path for match in chosen.values()}) == len(names)
         return chosen if is_clear else {}
 
-    def _note_places(self, placed: Counter[str]) -> tuple[str, ...]:
-        notes = []
-        if placed[_BY_ITS_END]:
-            notes.append(
-                f"{plural(placed[_BY_ITS_END], 'path')} of {printable(self.table)} "
-                "lead elsewhere; the files were found by the last folders and names of the paths"
-            )
-        if placed[_BY_LOOKS]:
-            notes.append(
-                f"{plural(placed[_BY_LOOKS], 'path')} of {printable(self.table)} and the names of "
-                "the files differ in case or in how accents are stored"
-            )
-        places = [place for place, _ in placed.most_common() if place.strip("/*")]
-        places = [place for place in places if not _ZEROS.search(place)]
-        if places:
-            notes.append(f"files of {printable(self.table)} were found as {name_some(places, 3)}")
-        return tuple(notes)
-
-    def _note_zeros(self, chosen: dict[int, _Match], names: NDArray[Any]) -> tuple[str, ...]:
-        rows = [row for row, match in chosen.items() if _ZEROS.search(match.place)]
-        if not rows:
-            return ()
-        return (
-            f"{plural(len(rows), 'id')} of {printable(self.table)} lost zeros: "
-            f"{printable(names[rows[0]], 40)} is {printable(chosen[rows[0]].path, 80)}",
-        )
-
     def _note_missing(self, lost: NDArray[np.int64], names: NDArray[Any]) -> tuple[str, ...]:
         """A note on files that are not there; DataError if most are: then it is the paths."""
         if not len(lost):
@@ -294,6 +267,35 @@ class ImageFiles:
                 "data.image_folder=FOLDER names another",
             )
         return (text,)
+
+
+def _note_places(table: Path, placed: Counter[str]) -> tuple[str, ...]:
+    notes = []
+    if placed[_BY_ITS_END]:
+        notes.append(
+            f"{plural(placed[_BY_ITS_END], 'path')} of {printable(table)} "
+            "lead elsewhere; the files were found by the last folders and names of the paths"
+        )
+    if placed[_BY_LOOKS]:
+        notes.append(
+            f"{plural(placed[_BY_LOOKS], 'path')} of {printable(table)} and the names of "
+            "the files differ in case or in how accents are stored"
+        )
+    places = [place for place, _ in placed.most_common() if place.strip("/*")]
+    places = [place for place in places if not _ZEROS.search(place)]
+    if places:
+        notes.append(f"files of {printable(table)} were found as {name_some(places, 3)}")
+    return tuple(notes)
+
+
+def _note_zeros(table: Path, chosen: dict[int, _Match], names: NDArray[Any]) -> tuple[str, ...]:
+    rows = [row for row, match in chosen.items() if _ZEROS.search(match.place)]
+    if not rows:
+        return ()
+    return (
+        f"{plural(len(rows), 'id')} of {printable(table)} lost zeros: "
+        f"{printable(names[rows[0]], 40)} is {printable(chosen[rows[0]].path, 80)}",
+    )
 
 
 def _is_absolute(name: str) -> bool:
