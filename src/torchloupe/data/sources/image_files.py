@@ -126,18 +126,14 @@ class ImageFiles:
         """The files that a name may mean, or if there are none, that it is the number of."""
         if found := self.matches(name):
             return found
-        words = name.strip().replace("\\", "/").rpartition("/")
-        stem, ending = os.path.splitext(words[2])  # noqa: PTH122
-        ending = "" if ending.strip("0") == "." else ending  # 17.0
-        if not re.fullmatch("[0-9]+", stem) or words[0]:
-            return []
+        stem, ending = _cut_number(name)
         found = []
-        for path in self.listed.find_number(stem):
-            left, _, last = path.rpartition("/")
+        for path in self.listed.find_number(stem) if stem else ():
+            last = path.rpartition("/")[2]
             long, own = os.path.splitext(last)  # noqa: PTH122
             if ending.lower() in ("", own.lower()):
-                place = f"{left}/" if left else ""
-                found.append(_Match(self._join(path), f"{place}{'#' * len(long)}*{own}"))
+                place = f"{path.removesuffix(last)}{'#' * len(long)}*{own}"
+                found.append(_Match(self._join(path), place))
         places = [_ZEROS.sub("", match.place) for match in found]
         if len(set(places)) < len(places):
             raise DataError(
@@ -149,9 +145,7 @@ class ImageFiles:
 
     def matches(self, name: str) -> list[_Match]:
         """The files that a name which is no path of a file may mean, as it is written."""
-        tidy = name.strip().replace("\\", "/")
-        while tidy.startswith("./"):
-            tidy = tidy[2:]
+        tidy = _tidy(name)
         if tidy != name and tidy and self.is_file(tidy):
             return [_Match(self._join(tidy), _AS_WRITTEN)]
         words = [word for word in tidy.split("/") if word not in ("", ".")]
@@ -267,6 +261,21 @@ class ImageFiles:
                 "data.image_folder=FOLDER names another",
             )
         return (text,)
+
+
+def _tidy(name: str) -> str:
+    """A name with slashes for backslashes, and without spaces and `./` before it."""
+    tidy = name.strip().replace("\\", "/")
+    while tidy.startswith("./"):
+        tidy = tidy[2:]
+    return tidy
+
+
+def _cut_number(name: str) -> tuple[str, str]:
+    """The number that a name is, as `17` or `17.0`, and its ending; "" for other names."""
+    stem, ending = os.path.splitext(name.strip())  # noqa: PTH122
+    ending = "" if ending.strip("0") == "." else ending
+    return (stem, ending) if re.fullmatch("[0-9]+", stem) else ("", "")
 
 
 def _note_places(table: Path, placed: Counter[str]) -> tuple[str, ...]:
