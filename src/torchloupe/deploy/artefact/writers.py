@@ -27,7 +27,8 @@ _SESSIONS = {
         """        path, settings = folder / "model.xml", {"INFERENCE_PRECISION_HINT": "f32"}
         self.session = openvino.Core().compile_model(str(path), "CPU", settings)
         self.about = {"contract": (folder / "contract.json").read_text(encoding="utf-8")}
-        self.run = lambda pixels: [part.copy() for part in self.session([pixels]).values()]
+        new = self.session.create_infer_request  # a thread needs its own
+        self.run = lambda pixels: [part.copy() for part in new().infer([pixels]).values()]
 """,
     ),
     "pt2": (
