@@ -1,5 +1,6 @@
 """Models that people write, each with one thing that matters."""
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -172,6 +173,82 @@ class AlwaysDropping(Small):
         return F.dropout(x)
 
 
+class AttendsWithDropout(Small):
+    """Attention whose dropout_p no mode switches off."""
+
+    def middle(self, x: torch.Tensor) -> torch.Tensor:
+        x = x.reshape(-1, 1, 2, 4)
+        return F.scaled_dot_product_attention(x, x, x, dropout_p=0.5).reshape(-1, 8)
+
+
+class Noise(nn.Module):
+    def __init__(self, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.generator is None:
+            return x + 0.1 * torch.randn_like(x)
+        return x + 0.1 * torch.randn(x.shape, generator=self.generator)
+
+
+class Noisy(Small):
+    def __init__(self, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        self.noise = Noise(generator)
+
+    def middle(self, x: torch.Tensor) -> torch.Tensor:
+        return self.noise(x)
+
+
+class RarelyDropping(Small):
+    """Leaves whole images out, each with a small chance."""
+
+    def middle(self, x: torch.Tensor) -> torch.Tensor:
+        return x * (torch.rand(len(x), 1) > 0.1)
+
+
+class DrawsForNothing(Small):
+    """Draws in eval mode without using it there, as sampling layers do."""
+
+    def middle(self, x: torch.Tensor) -> torch.Tensor:
+        noise = torch.rand(8)
+        return x + noise if self.training else x
+
+
+class NumpyNoise(Small):
+    def middle(self, x: torch.Tensor) -> torch.Tensor:
+        return x * float(np.random.rand())
+
+
+class OwnTrain(Small):
+    """Its `train` passes on to nobody."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.drop = nn.Dropout(0.5)
+
+    def middle(self, x: torch.Tensor) -> torch.Tensor:
+        return self.drop(x)
+
+    def train(self, mode: bool = True) -> "OwnTrain":
+        self.training = mode
+        return self
+
+
+class NormInTraining(Small):
+    """Puts its BatchNorm into training mode in each forward."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.body[1].train()
+        return super().forward(x)
+
+
+class NormByHand(Small):
+    def middle(self, x: torch.Tensor) -> torch.Tensor:
+        return F.batch_norm(x, None, None, training=True)
+
+
 class Frozen(Small):
     def __init__(self) -> None:
         super().__init__()
@@ -241,3 +318,15 @@ class Keeping(Small):
 class Softmax(Small):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return super().forward(x).softmax(1)
+
+
+class Ending(Small):
+    """Its outputs go through `end(logits, training)`."""
+
+    def __init__(self, end, outputs: int = 4) -> None:
+        super().__init__()
+        self.fc = nn.Linear(8, outputs)
+        self.end = end
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.end(super().forward(x), self.training)

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 import own_models as models
+from torchloupe.checks.probabilities import describe_conversion
 from torchloupe.checks.trial import TrialResult, drop_fused, try_model
 from torchloupe.config.schema import Config
 from torchloupe.config.settings import Settings
@@ -14,6 +15,7 @@ from torchloupe.data.feeds.feed import Batch
 from torchloupe.errors import UsageError
 from torchloupe.hardware.layout import requires_contiguous
 from torchloupe.model.losses import make_loss
+from torchloupe.model.outputs import take_logits
 
 SETTING = "hardware.channels_last"
 
@@ -25,8 +27,18 @@ def make_batch(count: int = 6, channels: int = 3, side: int = 32) -> Batch:
     return Batch(images, torch.arange(count) % 4, np.arange(count))
 
 
-def try_it(model, *, loss="cross_entropy", channels_last="auto", source="default", batch=None):
-    config = change(Config(), {SETTING: channels_last})
+def try_it(
+    model,
+    *,
+    loss="cross_entropy",
+    channels_last="auto",
+    source="default",
+    batch=None,
+    ignore=(),
+    outputs="auto",
+):
+    typed = {SETTING: channels_last, "check.ignore": ignore, "model.outputs": outputs}
+    config = change(Config(), typed)
     settings = Settings(config, {SETTING: source})
     batch = batch or make_batch()
     return try_model(model, make_loss(loss, classes=4), batch, 4, settings)
@@ -43,6 +55,7 @@ def refuse(model, message: str, hint: str) -> None:
     [
         *(models.Small, models.GroupStatistics, models.ListedTwice, models.Masked, models.Lazy),
         *(models.ExtraState, models.Versioned, models.Keeping, models.Complex),
+        models.DrawsForNothing,
     ],
 )
 def test_trial_says_nothing_of_a_sound_model(kind):
@@ -166,6 +179,16 @@ def test_trial_refuses_what_would_not_be_trained_or_saved(kind, message, hint):
             "let BatchNorm keep running statistics: track_running_stats=True",
         ),
         (
+            models.NormInTraining,
+            r"depend on the other images in its batch .* layer body.1 \(BatchNorm2d\)",
+            "body.1 (BatchNorm2d) is in training mode after model.eval(): let train(self, mode=",
+        ),
+        (
+            models.NormByHand,
+            "depend on the other images in its batch",
+            "write F.batch_norm(..., training=self.training) in NormByHand",
+        ),
+        (
             models.DividedByBatch,
             "depend on how many other images are in its batch",
             "compute within an image",
@@ -178,6 +201,35 @@ def test_trial_refuses_a_model_in_which_other_images_decide(kind, message, hint)
     assert caught.value.hint.startswith(hint)
 
 
+def test_trial_refuses_a_model_that_does_not_repeat_its_logits_unless_that_is_allowed():
+    allowed = "output-differs-between-evaluations"
+    with pytest.raises(UsageError) as caught:
+        try_it(models.AlwaysDropping())
+    assert caught.value.message.startswith("in eval mode the same images get other logits each")
+    assert caught.value.message.endswith(
+        ": forward of AlwaysDropping calls dropout after layer body (Sequential)"
+    )
+    assert caught.value.hint == (
+        "write F.dropout(x, ..., training=self.training); for a model that is random on purpose: "
+        f"check.ignore={allowed}"
+    )
+    found = try_it(models.AlwaysDropping(), ignore=(allowed,))
+    assert found.notes[0].startswith("in eval mode the same images get other logits each time")
+
+
+def test_trial_takes_probabilities_of_eval_mode_as_they_are_unless_outputs_are_typed():
+    end = models.Ending(lambda z, training: z if training else z.softmax(1))
+    model = take_logits(end, 4)
+    found = try_it(model)
+    assert found.settings == {"model.outputs": "eval_softmax"}
+    assert found.notes == [describe_conversion("eval_softmax")]
+    images = make_batch().images
+    assert torch.equal(model(images), model.forward(images))
+    model.eval()
+    assert torch.allclose(model(images).softmax(1), model.forward(images))
+    assert try_it(take_logits(end, 4), outputs="logits") == TrialResult()
+
+
 @pytest.mark.parametrize(
     ("kind", "note"),
     [
@@ -186,11 +238,6 @@ def test_trial_refuses_a_model_in_which_other_images_decide(kind, message, hint)
             "4 of 6 trainable parameters got no gradient in a trial step and would stay as they "
             "are: body.0.weight, body.0.bias, body.1.weight and 1 more (forward doesn't use them, "
             "or detaches what they give)",
-        ),
-        (
-            models.AlwaysDropping,
-            "the model draws random numbers in eval mode, so that its predictions vary: give "
-            "dropout in forward training=self.training",
         ),
         (
             models.Softmax,

@@ -7,8 +7,9 @@ import torch
 
 import own_models
 from torchloupe.errors import UsageError
-from torchloupe.lens.batch_dependence import first_difference, is_random
+from torchloupe.lens.batch_dependence import first_difference
 from torchloupe.lens.copies import copy_model
+from torchloupe.lens.repetition import find_parting
 
 
 @pytest.mark.filterwarnings("ignore:.*weight_norm.*")
@@ -40,4 +41,4 @@ def test_images_that_a_model_changes_in_place_are_left_alone():
 
     images = torch.ones(2, 3)
     assert first_difference(InPlace(), InPlace(), images) is None
-    assert not is_random(InPlace(), images) and bool((images == 1).all())
+    assert find_parting(InPlace(), images) is None and bool((images == 1).all())

@@ -4,8 +4,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from torchloupe.checks.partings import (
+    ALLOWED,
+    describe_dependence,
+    describe_parting,
+    remedy_for_dependence,
+    remedy_for_parting,
+)
 from torchloupe.errors import printable
-from torchloupe.lens.batch_dependence import Dependence, find_dependence, is_random, layer_outputs
+from torchloupe.lens.batch_dependence import Dependence, find_dependence, layer_outputs
+from torchloupe.lens.repetition import EvalCall, find_batch_norm, find_parting
 from torchloupe.lens.trace import unchanged
 from torchloupe.run.events import Verdict
 
@@ -14,19 +22,22 @@ SAME = 1e-6  # share of the largest output by which outputs of different images 
 
 def judge_behaviour(model: nn.Module, images: Tensor) -> list[Verdict]:
     """Verdicts on forwards in eval mode of `images` [B, ...], two or more, that are not alike."""
-    if is_random(model, images[:4]):
+    parting = find_parting(model, images[:4])
+    if parting is not None:
         return [
             Verdict(
-                "output-differs-between-evaluations",
+                ALLOWED,
                 "error",
-                seen="two forwards in eval mode give the same images other outputs",
-                remedy="use nn.Dropout as an attribute, or F.dropout(x, p, training=self.training)",
+                seen=describe_parting(parting),
+                remedy=remedy_for_parting(parting),
+                where=printable(parting.layer, 80),
                 why="dropout or noise that is never switched off makes predictions random",
+                numbers={"gap": parting.gap},
             )
         ]
     dependence = find_dependence(model, images[:4])
     if dependence is not None:
-        return [_on_others(dependence)]
+        return [_on_others(dependence, find_batch_norm(model, images[:4]))]
     return []
 
 
@@ -81,25 +92,12 @@ def _varies(output: Tensor) -> bool:
     return bool(gap > SAME * numbers.abs().max())
 
 
-def _on_others(found: Dependence) -> Verdict:
-    if found.shape:
-        seen = f"a batch of one image gives {list(found.shape)}, without its batch"
-    else:
-        what = "how many other images are" if found.is_size else "the other images"
-        seen = (
-            f"in eval mode the outputs of an image depend on {what} in its batch, by "
-            f"{found.gap:.2g} of the largest"
-        )
-    remedy = "compute within an image: dim=1 for softmax over classes, and never over dim=0"
-    if found.shape:
-        remedy = "use x.flatten(1) in place of x.squeeze(), which takes the batch away too"
-    elif "BatchNorm" in found.layer:
-        remedy = "let BatchNorm keep running statistics: track_running_stats=True"
+def _on_others(found: Dependence, norm: EvalCall | None) -> Verdict:
     return Verdict(
         "output-depends-on-other-images",
         "error",
-        seen=seen,
-        remedy=remedy,
+        seen=describe_dependence(found),
+        remedy=remedy_for_dependence(found, norm),
         where=printable(found.layer, 80),
         why="a prediction changes with its company, and one image alone gets another",
         numbers={"gap": found.gap},

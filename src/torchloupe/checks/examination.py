@@ -27,6 +27,7 @@ from torchloupe.errors import LoupeError, printable
 from torchloupe.hardware.memory import is_out_of_memory
 from torchloupe.model.losses import make_loss
 from torchloupe.model.optimizers import make_optimizer
+from torchloupe.model.outputs import hook_of
 from torchloupe.run.events import Verdict
 
 FEWEST = 2  # images that the checks of steps need
@@ -166,9 +167,12 @@ def _judge_end(subject: Subject, flow: Flow, seen: Tensor) -> list[Verdict]:
     asked = subject.copied().of_tensors()
     outputs = flow.outputs
     takes = what_it_takes(asked, outputs)
-    found = judge_outputs(takes, outputs, flow.function, flow.functions.last_layer)
+    hook = hook_of(subject.model)
+    is_settled = hook is not None and hook.outputs in ("softmax", "sigmoid")
+    last_layer = flow.functions.last_layer
+    found = [] if is_settled else judge_outputs(takes, outputs, flow.function, last_layer)
     found = found or judge_squashing(asked, takes, outputs)
-    found += judge_dropout(subject.model, flow.functions.last_layer)
+    found += judge_dropout(subject.model, last_layer)
     found += judge_loss(asked, outputs) or judge_targets(asked, takes, outputs)
     found += judge_count(outputs, seen, subject.classes)
     found += judge_coverage(asked, outputs)

@@ -25,12 +25,14 @@ _TAKES: dict[str, tuple[tuple[type[nn.Module], ...], tuple[object, ...]]] = {
         (nn.BCEWithLogitsLoss, nn.MultiLabelSoftMarginLoss),
         (F.binary_cross_entropy_with_logits, F.multilabel_soft_margin_loss),
     ),
+    "probabilities": ((nn.BCELoss,), (F.binary_cross_entropy,)),
 }
 _NAMED = {"cross_entropy": "logits", "focal": "logits", "nll": "log_probabilities"}
 
 
 def input_of(name: str, criterion: object, multi_label: bool = False) -> str:
-    """What a loss takes: "logits", "log_probabilities" or "binary_logits"; empty: unknown.
+    """What a loss takes: "logits", "log_probabilities", "binary_logits" or "probabilities"; empty
+    where that is unknown.
 
     `name` is that of a loss of this package, `criterion` torch's class or function behind it.
     """

@@ -4,7 +4,7 @@ It runs a forward and a backward with a few images. The networks of this package
 The model is left unchanged, except that lazy layers get their shapes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from torchloupe.checks.model import describe_idle, find_output_mistake, input_of
+from torchloupe.checks.partings import (
+    ALLOWED,
+    describe_dependence,
+    describe_parting,
+    remedy_for_dependence,
+    remedy_for_parting,
+)
+from torchloupe.checks.probabilities import describe_conversion, find_outputs
 from torchloupe.config.settings import Settings
 from torchloupe.data.feeds.feed import Batch
 from torchloupe.errors import LoupeError, UsageError, printable
@@ -23,13 +31,15 @@ from torchloupe.hardware.layout import (
 )
 from torchloupe.hardware.memory import is_out_of_memory
 from torchloupe.lens.anatomy import explain_forward
-from torchloupe.lens.batch_dependence import Dependence, find_dependence, is_random
+from torchloupe.lens.batch_dependence import find_dependence
 from torchloupe.lens.hidden import find_attribute, recording_strangers, stateful_strangers
+from torchloupe.lens.repetition import find_batch_norm, find_parting
 from torchloupe.lens.step import StepTrace, trace_step
 from torchloupe.lens.trace import trace_forward, unchanged
 from torchloupe.model.losses import Loss
 from torchloupe.model.norms import steady_norms
 from torchloupe.model.optimizers import trainable_parameters
+from torchloupe.model.outputs import hook_of
 from torchloupe.model.transfer import is_from_this_package
 from torchloupe.run.weights import refuse_extra_state
 
@@ -79,14 +89,9 @@ def try_model(
         step = _step(model, plain, labels, loss)
         refuse_hidden_tensors(model, step)
         refuse_stopped_gradients(step)
-        if is_random(model, plain):
-            result.doubts.append(
-                "the model draws random numbers in eval mode, so that its predictions vary: give "
-                "dropout in forward training=self.training"
-            )
-        else:
-            refuse_mixing(model, plain)
+        result.notes += refuse_parting(model, plain, config.check.ignore)
         result.doubts += _doubts_on(model, step, labels, loss, plain)
+        _settle_outputs(model, loss, plain, labels, config.model.outputs, result)
     except Exception as error:
         if not is_out_of_memory(error):
             raise
@@ -103,6 +108,23 @@ def try_model(
     if problem or not channels_last:
         require_contiguous(model)
     return result
+
+
+def _settle_outputs(
+    model: nn.Module,
+    loss: Loss,
+    images: Tensor,
+    labels: Tensor,
+    typed: str,
+    result: TrialResult,
+) -> None:
+    """Have probabilities that the model gives taken for what they are, unless it was `typed`."""
+    hook = hook_of(model)
+    found = find_outputs(model, loss, images, labels) if hook and typed == "auto" else ""
+    if hook and found:
+        hook.outputs = found
+        result.settings["model.outputs"] = found
+        result.notes.append(describe_conversion(found))
 
 
 def refuse_hidden_layers(model: nn.Module, images: Tensor) -> None:
@@ -175,32 +197,29 @@ def refuse_stopped_gradients(step: StepTrace) -> None:
     )
 
 
+def refuse_parting(model: nn.Module, images: Tensor, ignored: Sequence[str]) -> list[str]:
+    """UsageError if the logits of an image in eval mode change from forward to forward, or depend
+    on the others in its batch. A note where the first of the two is `ignored`.
+    """
+    parting = find_parting(model, images)
+    if parting is None:
+        refuse_mixing(model, images)
+        return []
+    if ALLOWED in ignored:
+        return [describe_parting(parting)]
+    raise UsageError(
+        describe_parting(parting),
+        f"{remedy_for_parting(parting)}; for a model that is random on purpose: check.ignore="
+        f"{ALLOWED}",
+    )
+
+
 def refuse_mixing(model: nn.Module, images: Tensor) -> None:
     """UsageError if the logits of an image in eval mode depend on the others in its batch."""
     found = find_dependence(model, images)
     if found is not None:
-        raise UsageError(describe_dependence(found), hint_for_dependence(found))
-
-
-def describe_dependence(found: Dependence) -> str:
-    """What depends on what, and where it begins."""
-    if found.shape:
-        return f"the model gives {list(found.shape)} for a batch of one image, without its batch"
-    what = "how many other images are" if found.is_size else "the other images"
-    layer = f"; it begins in layer {printable(found.layer, 80)}" if found.layer else ""
-    return (
-        f"in eval mode the logits of an image depend on {what} in its batch (by {found.gap:.2g} "
-        f"of the largest){layer}"
-    )
-
-
-def hint_for_dependence(found: Dependence) -> str:
-    """One thing to do about it."""
-    if found.shape:
-        return "use x.flatten(1) in place of x.squeeze(), which takes the batch away too"
-    if "BatchNorm" in found.layer:
-        return "let BatchNorm keep running statistics: track_running_stats=True"
-    return "compute within an image: dim=1 for softmax over classes, and never over dim=0"
+        remedy = remedy_for_dependence(found, find_batch_norm(model, images))
+        raise UsageError(describe_dependence(found), remedy)
 
 
 def why_not_channels_last(model: nn.Module, images: Tensor, labels: Tensor, loss: Loss) -> str:

@@ -58,6 +58,7 @@ class ModelConfig:
     name: str = "auto"  # a name, torchvision:NAME, timm:NAME, file.py:Class or package.module:Class
     options: dict[str, Any] = field(default_factory=dict)  # e.g. model.options.width=32
     weights: str = "auto"  # pretrained weights: a file; auto: those of the model; none
+    outputs: str = "auto"  # logits, or probabilities: softmax, sigmoid; eval_...: in eval mode only
 
 
 @dataclass(frozen=True)
@@ -225,6 +226,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "data.copies": ("keep", "once"),
     "data.kernel": ("nearest", "bilinear", "bicubic", "lanczos"),
     "data.layout": ("auto", "NHW", "NHWC", "NCHW"),
+    "model.outputs": ("auto", "logits", "softmax", "sigmoid", "eval_softmax", "eval_sigmoid"),
     "train.strategy": ("auto", "head", "finetune", "scratch"),
     "data.pack": ("auto", "disk", "memory", "off", "stream"),
     "augment.policy": ("auto", "none", "randaugment", "trivialaugment"),

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from torchloupe.lens.trace import unchanged
+from torchloupe.lens.trace import unchanged, uncompiled
 
 COMPANY = 4  # images of a batch that is compared
 CLOSE = 1e-4  # of the largest logit: the same kernels on a batch of the same size differ by less
@@ -66,12 +66,6 @@ def _among_others(model: nn.Module, first: Tensor, others: Tensor) -> list[tuple
         return _rows_among(model, first, mirrored.roll(1, 0))
 
 
-def is_random(model: nn.Module, images: Tensor) -> bool:
-    """Whether two forwards in eval mode give other logits for the same images."""
-    several = [layer_outputs(model, images, seed)[-1][1] for seed in (1, 2)]
-    return gap_of(*several) > 0
-
-
 def first_difference(model: nn.Module, other: nn.Module, images: Tensor) -> str | None:
     """The first layer that gives other numbers in `other` than in `model`, with its type.
 
@@ -106,14 +100,12 @@ def layer_outputs(model: nn.Module, images: Tensor, seed: int = 0) -> list[tuple
         for name, module in model.named_modules()
         if name and not isinstance(module, torch.jit.ScriptModule)
     ]
-    compiled, model._compiled_call_impl = model._compiled_call_impl, None  # it calls no hooks
     try:
-        with unchanged(model, images.device), torch.no_grad():
+        with unchanged(model, images.device), uncompiled(model), torch.no_grad():
             torch.manual_seed(seed)
             model.eval()
             output = model(images.clone())  # which a layer may change in place
     finally:
-        model._compiled_call_impl = compiled
         for hook in hooks:
             hook.remove()
     return [*found, ("", output)]

@@ -103,6 +103,16 @@ def recording(model: nn.Module, calls: list[Call]) -> Iterator[None]:
 
 
 @contextmanager
+def uncompiled(model: nn.Module) -> Iterator[None]:
+    """A context in which a model that `compile()` was called on runs as it is, with its hooks."""
+    compiled, model._compiled_call_impl = model._compiled_call_impl, None
+    try:
+        yield
+    finally:
+        model._compiled_call_impl = compiled
+
+
+@contextmanager
 def unchanged(model: nn.Module, device: torch.device) -> Iterator[None]:
     """Puts modes, buffers and random states (torch, numpy, Python) back as they were."""
     modes = [(module, module.training) for module in model.modules()]

@@ -76,6 +76,8 @@ class Loss(nn.Module):
             logits = logits.float()
         one_logit = self.hook.one_logit if self.hook is not None else None
         try:
+            if self.hook is not None and one_logit is None:
+                logits = self.hook.undo(logits)
             if one_logit is not None and self.name not in _OF_PAIRS:
                 loss = self._of_one_logit(logits, labels, one_logit)
                 return self._check(loss, logits)
@@ -100,7 +102,8 @@ class Loss(nn.Module):
             if weight is not None:  # one per class
                 weight = (rows @ weight).reshape(z.shape)
             return nn.functional.binary_cross_entropy_with_logits(z, yes, weight)
-        return self.criterion(z, yes if isinstance(self.criterion, ROW_LOSSES) else labels)
+        given = z if self.hook is None else self.hook.undo(z)
+        return self.criterion(given, yes if isinstance(self.criterion, ROW_LOSSES) else labels)
 
     def _check_logits(self, logits: Tensor) -> None:
         """Refuse logits that are not [B, classes], and move to their device."""

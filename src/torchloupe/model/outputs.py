@@ -7,6 +7,7 @@ its weights stay as they are.
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.jit import ScriptModule
 from torch.nn.functional import pad
@@ -17,16 +18,18 @@ class LogitsHook:
 
     `taken` says which part of the output was used, `rest` what else there was, and `one_logit`
     is the shape of an image's single logit, `()` or `(1,)`; None if there are `classes`.
+    `outputs` is the setting model.outputs: what the model gives, where it is not logits.
     """
 
-    def __init__(self, classes: int, multi_label: bool) -> None:
+    def __init__(self, classes: int, multi_label: bool, outputs: str = "auto") -> None:
+        self.outputs = outputs
         self.takes_one_logit = classes == 2 and not multi_label
         self.classes = classes
         self.taken = ""
         self.rest = ""
         self.one_logit: tuple[int, ...] | None = None
 
-    def __call__(self, _module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Tensor | None:
+    def __call__(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Tensor | None:
         """The logits in `output`; None, which leaves it as it is, where nothing is to be done."""
         found = output
         if not isinstance(output, Tensor):
@@ -38,8 +41,22 @@ class LogitsHook:
         if self._is_one_logit(inputs, found):
             if self.one_logit is None:
                 self.one_logit = tuple(found.shape[1:])
-            return pad(found.reshape(-1, 1), (1, 0))
+            return pad(self._as_logits(module, found.reshape(-1, 1)), (1, 0))
+        found = self._as_logits(module, found)
         return None if found is output else found
+
+    def _as_logits(self, module: nn.Module, found: Tensor) -> Tensor:
+        """`found`, or the logits of the probabilities that it is."""
+        in_eval_only = self.outputs.startswith("eval_")
+        if self.outputs in ("auto", "logits") or (in_eval_only and module.training):
+            return found
+        return to_logits(found, self.outputs.removeprefix("eval_"))
+
+    def undo(self, logits: Tensor) -> Tensor:
+        """What the model gave in training, of the logits that were made of it: for its loss."""
+        if self.outputs == "softmax":
+            return logits.softmax(dim=1)
+        return logits.sigmoid() if self.outputs == "sigmoid" else logits
 
     def _is_one_logit(self, inputs: tuple[Any, ...], found: Tensor) -> bool:
         """Whether it is [B], [B, 1], or of a single image without its dimension []."""
@@ -63,17 +80,31 @@ class LogitsHook:
         return found
 
 
-def take_logits(model: nn.Module, classes: int, *, multi_label: bool = False) -> nn.Module:
+def to_logits(shares: Tensor, end: str) -> Tensor:
+    """Numbers whose softmax, or sigmoid, gives `shares` back; finite for 0 and 1."""
+    shares = shares if shares.dtype == torch.float64 else shares.float()
+    limits = torch.finfo(shares.dtype)
+    found = shares.clamp_min(limits.tiny).log()
+    if end == "softmax":
+        return found
+    return found - torch.log1p(-shares.clamp_max(1 - limits.eps / 2))
+
+
+def take_logits(
+    model: nn.Module, classes: int, *, multi_label: bool = False, outputs: str = "auto"
+) -> nn.Module:
     """`model`, which from now on returns logits instead of an object that holds them.
 
     Taken are `.logits` of an object, `logits` of a dict, and the first of a tuple or list where
     it is [B, K]; of two classes one logit z an image becomes the pair (0, z), whose softmax is
-    sigmoid(z). Everything else is left for the trial forward to refuse.
+    sigmoid(z). Everything else is left for the trial forward to refuse. `outputs` is the setting
+    model.outputs: probabilities by "softmax" or "sigmoid" become their logits, those by
+    "eval_softmax" or "eval_sigmoid" in eval mode only.
     """
     if type(model).__module__.startswith("torchloupe.") or isinstance(model, ScriptModule):
         return model
     release(model)
-    model.register_forward_hook(LogitsHook(classes, multi_label))
+    model.register_forward_hook(LogitsHook(classes, multi_label, outputs))
     return model
 
 

@@ -9,6 +9,7 @@ from torch import nn
 
 from torchloupe.checks.names import refuse_unknown_names
 from torchloupe.config.schema import Config
+from torchloupe.data.contract import Contract
 from torchloupe.display.trackers import refuse_unknown_trackers
 from torchloupe.model import catalog, losses, optimizers, schedules
 from torchloupe.model.backbones import load_pretrained
@@ -65,8 +66,10 @@ def refuse_misspelt(config: Config, objects: UserObjects) -> None:
 
 def build_model(config: Config, objects: UserObjects, facts: Facts) -> nn.Module:
     """The model, initialised from the seed; a module given by the user is used as it is."""
+    outputs = config.model.outputs
     if isinstance(objects.model, nn.Module):
-        return take_logits(unwrap(objects.model), facts.classes, multi_label=facts.multi_label)
+        own = unwrap(objects.model)
+        return take_logits(own, facts.classes, multi_label=facts.multi_label, outputs=outputs)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(config.train.seed)
         catalog.load_named_code(objects.model or config.model.name)  # which may draw, once
@@ -79,7 +82,27 @@ def build_model(config: Config, objects: UserObjects, facts: Facts) -> nn.Module
             image_size=facts.size,
             options=config.model.options,
         )
-        return take_logits(made, facts.classes, multi_label=facts.multi_label)
+        return take_logits(made, facts.classes, multi_label=facts.multi_label, outputs=outputs)
+
+
+def make_for_contract(
+    source: nn.Module | str | Callable[..., nn.Module], config: Config, contract: Contract
+) -> nn.Module:
+    """A model as `open_run` makes it, to be given its weights; a module is used as it is."""
+    classes = len(contract.class_names)
+    made = (
+        unwrap(source)
+        if isinstance(source, nn.Module)
+        else network_maker(config.train.strategy)(
+            source,
+            in_channels=contract.channels,
+            classes=classes,
+            image_size=contract.size,
+            options=catalog.without_weights(config.model.options),
+        )
+    )
+    outputs = config.model.outputs
+    return take_logits(made, classes, multi_label=contract.multi_label, outputs=outputs)
 
 
 def load_backbone(config: Config, model: Transfer) -> list[str]:

@@ -20,11 +20,9 @@ from torchloupe.hardware.layout import release, requires_contiguous, set_memory_
 from torchloupe.lens.batch_dependence import first_difference
 from torchloupe.lens.copies import copy_model
 from torchloupe.lens.hidden import plain_tensors
-from torchloupe.model.catalog import without_weights
-from torchloupe.model.outputs import take_logits
 from torchloupe.model.transfer import is_from_this_package
 from torchloupe.model.wrapping import unwrap
-from torchloupe.prepare.objects import network_maker
+from torchloupe.prepare.objects import make_for_contract
 from torchloupe.prepare.run_data import RunData
 from torchloupe.run.weights import load_weights
 
@@ -46,17 +44,7 @@ class Spare:
 
     def make(self, config: Config, contract: Contract) -> nn.Module:
         """A model as `open_run` makes it, with random weights or those it was given with."""
-        if isinstance(self.source, nn.Module):
-            classes = len(contract.class_names)
-            return take_logits(self.source, classes, multi_label=contract.multi_label)
-        made = network_maker(config.train.strategy)(
-            self.source or config.model.name,
-            in_channels=contract.channels,
-            classes=len(contract.class_names),
-            image_size=contract.size,
-            options=without_weights(config.model.options),
-        )
-        return take_logits(made, len(contract.class_names), multi_label=contract.multi_label)
+        return make_for_contract(self.source or config.model.name, config, contract)
 
 
 def keep_spare(model: Any) -> Spare | None:

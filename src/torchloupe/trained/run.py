@@ -28,10 +28,7 @@ from torchloupe.hardware.device import choose_device
 from torchloupe.hardware.layout import set_memory_format
 from torchloupe.lens.saliency import look_inside
 from torchloupe.lens.selection import Which
-from torchloupe.model.catalog import without_weights
-from torchloupe.model.outputs import take_logits
-from torchloupe.model.wrapping import unwrap
-from torchloupe.prepare.objects import network_maker
+from torchloupe.prepare.objects import make_for_contract
 from torchloupe.prepare.run_data import RunData
 from torchloupe.report.colours import to_pixels
 from torchloupe.report.look import Look, make_look
@@ -297,18 +294,9 @@ def open_run(
     config = read_settings(path / "config.json").config
     contract = read_contract(path)
     place = choose_device(device).device
-    module = (
-        unwrap(model)
-        if isinstance(model, nn.Module)
-        else network_maker(config.train.strategy)(
-            model or trusted_name(config.model.name, "model", path, trust_code),
-            in_channels=contract.channels,
-            classes=len(contract.class_names),
-            image_size=contract.size,
-            options=without_weights(config.model.options),
-        )
-    )
-    module = take_logits(module, len(contract.class_names), multi_label=contract.multi_label)
+    if not isinstance(model, nn.Module):
+        model = model or trusted_name(config.model.name, "model", path, trust_code)
+    module = make_for_contract(model, config, contract)
     start = _find_checkpoint(path, which)
     trees, found, passed_over = checkpoint.read_newest(path / "checkpoints", start)
     if start is not None and found != start:

@@ -119,6 +119,12 @@ def _call_library(facts: Facts, spec: str) -> str:
 
 
 def _write_own(facts: Facts, spec: str, part: Part) -> str:
+    if facts.config.model.outputs not in ("auto", "logits"):
+        raise UsageError(
+            f"{printable(spec)} gives probabilities (model.outputs={facts.config.model.outputs}), "
+            "and what is written out takes logits",
+            "return what goes into the softmax or sigmoid, and train again",
+        )
     found, late = load_object(spec, "model"), ""
     name = import_object(spec, part)
     if isinstance(found, nn.Module):  # its weights are drawn as it is imported, after the seed
