@@ -102,6 +102,28 @@ def test_pt2_is_proved_and_predicts_as_the_run(photo_run: Run, tmp_path: Path) -
     assert open_export(folder).predict(file).confidence == pytest.approx(wanted.confidence)
 
 
+@pytest.mark.long
+def test_predict_file_of_openvino_labels_many_images_as_the_run(
+    photo_run: Run, tmp_path: Path
+) -> None:
+    pytest.importorskip("openvino")
+    folder = export_run(photo_run, to="openvino", out=tmp_path / "openvino", files=12)
+    script = folder / "predict.py"
+    assert len(script.read_text().splitlines()) < 120
+    files = sorted(Path(photo_run.config.data.source).rglob("*.*"))[:30]
+    done = subprocess.run(
+        [sys.executable, "-I", str(script), *map(str, files), "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    wanted = photo_run.predict(files)
+    assert [row["label"] for row in rows] == [one.label for one in wanted]
+    for row, one in zip(rows, wanted, strict=True):
+        assert row["confidence"] == pytest.approx(one.confidence, abs=1e-4)
+
+
 def test_temperature_and_threshold_of_the_contract_are_exported(
     photo_run: Run, tmp_path: Path
 ) -> None:

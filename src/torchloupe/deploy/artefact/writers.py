@@ -24,10 +24,9 @@ _SESSIONS = {
     ),
     "openvino": (
         "openvino",
-        """        path, settings = folder / "model.xml", {"INFERENCE_PRECISION_HINT": "f32"}
-        self.session = openvino.Core().compile_model(str(path), "CPU", settings)
+        """        path, f32 = str(folder / "model.xml"), {"INFERENCE_PRECISION_HINT": "f32"}
+        new = openvino.Core().compile_model(path, "CPU", f32).create_infer_request
         self.about = {"contract": (folder / "contract.json").read_text(encoding="utf-8")}
-        new = self.session.create_infer_request  # a thread needs its own
         self.run = lambda pixels: [part.copy() for part in new().infer([pixels]).values()]
 """,
     ),
