@@ -25,7 +25,7 @@ def change(config: Config, values: Mapping[str, Any]) -> Config:
     for name, value in values.items():
         owner = _owner(name, known)
         if owner is None:
-            problems.append(f"{printable(name)} ({did_you_mean(name, known)})")
+            problems.append(f"{printable(name)} ({_suggest(name, known)})")
             continue
         try:
             config = _replace(config, owner, name, _parse(value, known[owner], owner != name))
@@ -38,6 +38,17 @@ def change(config: Config, values: Mapping[str, Any]) -> Config:
         )
     check(config)
     return config
+
+
+def _suggest(name: str, known: Mapping[str, Any]) -> str:
+    """What may have been meant: the same name elsewhere, a near one, or what there is beside it."""
+    section, _, last = name.rpartition(".")
+    elsewhere = [one for one in known if one.rpartition(".")[2] == last]
+    if elsewhere:
+        return did_you_mean(name, elsewhere, f"did you mean {' or '.join(map(repr, elsewhere))}?")
+    beside = [one for one in known if section and one.startswith(f"{section}.")]
+    sections = dict.fromkeys(f"{one.partition('.')[0]}.*" for one in known)
+    return did_you_mean(name, known, f"known: {', '.join(beside or sections)}")
 
 
 def parse_assignments(assignments: Iterable[str]) -> dict[str, str]:
