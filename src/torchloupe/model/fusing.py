@@ -118,7 +118,7 @@ def fuse_or_fold(network: nn.Module, images: Tensor, number_format: str) -> nn.M
             return fuse_convolutions(network, images)
         except Exception:  # whatever torch.fx or a network's own code raises for what is traced
             pass
-    folded: nn.Module = fold_norms(network, images)
+    folded: nn.Module = fold_norms(network, images[:2])
     return folded.to(memory_format=layout) if is_laid_out else folded
 
 

@@ -53,7 +53,7 @@ class Regression:
         its loss. Not of a fixed loss: where a weak penalty leaves next to none, a fit would end at
         once, and pass for a better one (docs/LOG.md).
         """
-        share = self._shares() * (parts / parts.sum(dim=0).clamp(min=1))[:, :, None]
+        share = self._share_of(parts)
         shape = (self.values.shape[1] + 1, parts.shape[1], self.soft.shape[1])
         point = self.values.new_zeros(shape) if start is None else start.clone()
         logits = self.logits(point)
@@ -86,7 +86,7 @@ class Regression:
 
         It is what `solve` compares with its tolerance: larger, where it ran out of iterations.
         """
-        share = self._shares() * (parts / parts.sum(dim=0).clamp(min=1))[:, :, None]
+        share = self._share_of(parts)
         shift = self._shift(self.logits(solution), share)[0]
         gradient = self._pull(shift, solution, penalty)
         size = _dot(gradient, self._precondition(gradient, penalty))
@@ -109,6 +109,10 @@ class Regression:
     def _level(self, solution: Tensor, penalty: float) -> Tensor:
         """The penalty's share [P] of the loss, twice, and what is rounding."""
         return penalty * _dot(solution[:-1], solution[:-1]) + _LEAST_LOSS
+
+    def _share_of(self, parts: Tensor) -> Tensor:
+        """The weight of each row, or output, in the mean loss of each part [N, P, 1 or K]."""
+        return self._shares() * (parts / parts.sum(dim=0).clamp(min=1))[:, :, None]
 
     def _shares(self) -> Tensor:
         """The weight of each row [N, 1, 1], or of each output [1, 1, K] where there are several."""

@@ -9,10 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torchloupe.data.sources.image_files import ImageFiles
-from torchloupe.data.sources.image_names import common_tail, plain, walk_images
-from torchloupe.data.sources.masks import is_mask_folder
+from torchloupe.data.sources.image_names import common_tail, is_beside_pictures, plain, walk_images
 from torchloupe.data.sources.source import name_some
-from torchloupe.data.sources.thumbnails import is_thumbnail_folder
 from torchloupe.errors import DataError, printable
 from torchloupe.units import plural
 
@@ -98,12 +96,8 @@ def _choose(files: ImageFiles, name: str) -> str:
 def _list_images(files: ImageFiles, folder: str) -> list[str]:
     """The images in a folder, without masks and small copies if there are others."""
     listed = sorted(walk_images(os.path.join(files.folder_path, folder)))  # noqa: PTH118
-    pictures = [name for name in listed if not any(map(_is_no_picture, name.split("/")[:-1]))]
+    pictures = [name for name in listed if not is_beside_pictures(name)]
     return [f"{folder}/{name}" for name in pictures or listed]
-
-
-def _is_no_picture(folder: str) -> bool:
-    return is_mask_folder(folder) or is_thumbnail_folder(folder)
 
 
 def _note_zeros(files: ImageFiles, folders: dict[str, str]) -> Sequence[str]:

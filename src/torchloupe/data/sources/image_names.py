@@ -34,9 +34,8 @@ class ImageNames:
         for number, path in enumerate(walk_images(folder)):
             if number >= _MOST_FILES:
                 break
-            folders, _, name = path.rpartition("/")
-            is_rest = any(is_mask_folder(f) or is_thumbnail_folder(f) for f in folders.split("/"))
-            (rest if is_rest else self._listed).setdefault(make_name(name), []).append(path)
+            listed = rest if is_beside_pictures(path) else self._listed
+            listed.setdefault(make_name(path.rpartition("/")[2]), []).append(path)
         beside = _list_beside(folder) if is_alone and not self._listed else {}
         self._listed = self._listed or beside or rest
         self._numbers: dict[str, list[str]] | None = None
@@ -119,6 +118,12 @@ def walk_images(root: str) -> Iterator[str]:
                         yield f"{below}{entry.name}"
         except OSError:  # can't be read: what is in it is not found
             continue
+
+
+def is_beside_pictures(path: str) -> bool:
+    """Whether an image lies in a folder of masks or small copies of pictures."""
+    folders = path.split("/")[:-1]
+    return any(is_mask_folder(name) or is_thumbnail_folder(name) for name in folders)
 
 
 def plain(name: str) -> str:

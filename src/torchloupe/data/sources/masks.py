@@ -6,14 +6,12 @@ only beside a folder of images, a file only beside the picture that it is named 
 
 import os
 import re
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 from torchloupe.data.image.formats import IMAGE_SUFFIXES
-from torchloupe.data.sources.source import name_some
+from torchloupe.data.sources.left_out import LeftOut
 from torchloupe.data.sources.walk import Facts
-from torchloupe.units import plural
 
 IMAGE_FOLDERS = frozenset(("image", "images", "img", "imgs", "photos", "pictures", "jpegimages"))
 _MASK_FOLDERS = frozenset(
@@ -39,8 +37,7 @@ class MaskFilter:
     def __init__(self, root: str) -> None:
         self._root = root
         self._folders: dict[str, bool] = {}  # folders seen, and whether they are of masks
-        self._left_out: Counter[str] = Counter()  # `masks/` or `NAME_mask.png` to how many
-        self._examples: dict[str, str] = {}
+        self._left_out = LeftOut()
 
     def pictures(
         self, top: str, images: Iterator[tuple[str, Facts]]
@@ -49,11 +46,11 @@ class MaskFilter:
         for name, facts in images:
             folder, _, last = name.rpartition("/")
             if self._is_of_masks(folder, top):
-                self._leave_out(f"in {folder.rpartition('/')[2]}/", name)
+                self._left_out.add(f"in {folder.rpartition('/')[2]}/", name)
             elif (found := _MASK.fullmatch(os.path.splitext(last)[0])) and self._has_picture(  # noqa: PTH122
                 folder, found["picture"], last
             ):
-                self._leave_out("named after their pictures", name)
+                self._left_out.add("named after their pictures", name)
             else:
                 yield name, facts
 
@@ -64,15 +61,7 @@ class MaskFilter:
 
     def notes(self) -> list[str]:
         """What was left out, by kind, with an example each."""
-        return [
-            f"{plural(count, 'mask')} {kind}, such as {name_some([self._examples[kind]])}: "
-            "not used as images"
-            for kind, count in self._left_out.items()
-        ]
-
-    def _leave_out(self, kind: str, name: str) -> None:
-        self._left_out[kind] += 1
-        self._examples[kind] = min(name, self._examples.get(kind, name))
+        return self._left_out.notes("mask", "masks", "not used as images")
 
     def _is_of_masks(self, folder: str, top: str) -> bool:
         """Whether a folder, or one above it in the class folder, stands beside images as masks."""

@@ -6,14 +6,12 @@ is a picture of the same name that it was made of.
 
 import os
 import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from torchloupe.data.image.formats import IMAGE_SUFFIXES
-from torchloupe.data.sources.source import name_some
+from torchloupe.data.sources.left_out import LeftOut
 from torchloupe.data.sources.system_files import is_system_name
 from torchloupe.data.sources.walk import Facts, Walk
-from torchloupe.units import plural
 
 _FOLDERS = frozenset(
     (
@@ -57,8 +55,7 @@ class ThumbnailFilter:
     def __init__(self, root: str) -> None:
         self._root = root
         self._stems: dict[str, frozenset[str]] = {}  # folder to the names of the images in it
-        self._left_out: Counter[str] = Counter()
-        self._examples: dict[str, str] = {}
+        self._left_out = LeftOut()
 
     def pictures(
         self, top: str, images: Iterator[tuple[str, Facts]]
@@ -69,23 +66,16 @@ class ThumbnailFilter:
             stem = os.path.splitext(last)[0]  # noqa: PTH122
             copied = _FILE.fullmatch(stem) or _FILE_FIRST.fullmatch(stem)
             if self._is_below_copies(folder, top, stem):
-                self._leave_out(f"in {_thumbnails_in(folder, top)}/", name)
+                self._left_out.add(f"in {_thumbnails_in(folder, top)}/", name)
             elif copied and copied["picture"] in self._names_in(folder):
-                self._leave_out("named after their pictures", name)
+                self._left_out.add("named after their pictures", name)
             else:
                 yield name, facts
 
     def notes(self) -> list[str]:
         """What was left out, by kind, with an example each."""
-        return [
-            f"{plural(count, 'small copy', 'small copies')} {kind}, such as "
-            f"{name_some([self._examples[kind]])}: not used, their pictures are"
-            for kind, count in self._left_out.items()
-        ]
-
-    def _leave_out(self, kind: str, name: str) -> None:
-        self._left_out[kind] += 1
-        self._examples[kind] = min(name, self._examples.get(kind, name))
+        end = "not used, their pictures are"
+        return self._left_out.notes("small copy", "small copies", end)
 
     def _is_below_copies(self, folder: str, top: str, stem: str) -> bool:
         """Whether the picture of an image in a folder of copies stands above or beside it."""

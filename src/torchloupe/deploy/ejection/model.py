@@ -21,7 +21,7 @@ from torchloupe.deploy.ejection.text import (
 from torchloupe.errors import UsageError, printable
 from torchloupe.model import zoo
 from torchloupe.model.catalog import ZOO, find_arguments, is_library_model, without_weights
-from torchloupe.model.head import USUAL_PENALTY
+from torchloupe.model.head import MOST_DEVIATIONS, ROOT_FLOOR, USUAL_PENALTY
 from torchloupe.model.transfer import DEPTH_DECAY, INNER_TAPS, LITE, LITE_TAPS, make_transfer
 from torchloupe.prepare.features import count_views
 from torchloupe.recipes.choice import PRETRAINED
@@ -195,6 +195,8 @@ def _describe_transfer(facts: Facts, spec: str) -> Part:
         "features": str(made.head.in_features),
         "taps": literal(LITE_TAPS),
         "inner_taps": literal(INNER_TAPS),
+        "floor": literal(ROOT_FLOOR),
+        "deviations": literal(MOST_DEVIATIONS),
         "parts": literal(getattr(made.body, "parts", ())),
         "decay": literal(DEPTH_DECAY),
         "options": "".join(f", {word}" for word in keywords(options)),
