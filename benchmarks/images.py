@@ -34,7 +34,7 @@ from turns import (
 
 import torchloupe as loupe
 
-BATCHES = (64, 32, 128)  # the first is the one of the goal
+BATCHES: tuple[int, ...] = (64, 32, 128)  # the first is the one of the goal
 GOAL = 2.5
 OURS = "torchloupe"
 OURS_FP32 = "torchloupe, fp32"

@@ -20,13 +20,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from table import Table, describe_hardware, describe_versions
+from table import AVX2, Table, describe_hardware, describe_versions
 
-AVX2 = {
-    "ATEN_CPU_CAPABILITY": "avx2",
-    "ONEDNN_MAX_CPU_ISA": "AVX2",
-    "MKL_ENABLE_INSTRUCTIONS": "AVX2",
-}
 SEEDS = 5
 MOST_SECONDS = 15.0
 LEAST_MEAN, LEAST = 0.98, 0.97

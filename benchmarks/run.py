@@ -5,6 +5,7 @@ python benchmarks/run.py --only start,steps          # two of them
 python benchmarks/run.py --quick                     # does everything run? no figure counts
 python benchmarks/run.py --only folder --save        # written to benchmarks/results/ as well
 python benchmarks/run.py --only steps --peers lightning    # beside one peer, in a few minutes
+python benchmarks/run.py --only images --avx2        # with AVX2 alone, imitated
 python benchmarks/run.py --fair 30                   # a short comparison with all peers: 30 minutes
 """
 
@@ -27,7 +28,7 @@ import minutes
 import precision
 import start
 from peers import PEERS
-from table import Table, describe_hardware, describe_versions
+from table import Table, describe_hardware, describe_versions, imitate_avx2
 from turns import say
 
 import steps
@@ -55,6 +56,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--repeats", type=int, default=5, help="of each measurement; 5 is least")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: only to see that it runs")
     parser.add_argument("--save", action="store_true", help="write each table to results/ as well")
+    parser.add_argument("--avx2", action="store_true", help="imitate a CPU with AVX2 alone")
     parser.add_argument("--fair", type=float, metavar="MINUTES", help="a short one with all peers")
     chosen = parser.parse_args(arguments)
     names = chosen.only.split(",")
@@ -69,6 +71,10 @@ def main(arguments: list[str]) -> int:
         parser.error("--save needs 5 repeats or more, of the full sizes")
     if chosen.fair and (chosen.save or chosen.quick or names != [*TABLES]):
         parser.error("--fair has its own tables and sizes, and isn't saved")
+    if chosen.avx2:
+        imitate_avx2()
+        images.PRECISIONS.pop(images.OURS_BF16)  # oneDNN would compute it, but without instructions
+        images.BATCHES = images.BATCHES[:1]
     made_by = (
         fair.tables(chosen.fair)
         if chosen.fair
@@ -91,6 +97,7 @@ def main(arguments: list[str]) -> int:
         print(table.to_markdown(), flush=True)
         if chosen.save:
             words = ["--only", name, "--repeats", str(chosen.repeats), "--save"]
+            words += ["--avx2"] if chosen.avx2 else []
             words += (
                 ["--peers", chosen.peers] if chosen.peers != parser.get_default("peers") else []
             )

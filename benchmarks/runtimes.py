@@ -13,7 +13,6 @@ are random but for EfficientNet-Lite0's.
 
 import argparse
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -23,10 +22,9 @@ from typing import Any
 import numpy as np
 import timm
 import torch
-from machine import AVX2
 from numpy.typing import NDArray
 from photos import make_backbone
-from table import Table, describe_hardware, describe_versions
+from table import Table, describe_hardware, describe_versions, imitate_avx2
 from torch import nn
 from turns import say
 
@@ -186,8 +184,8 @@ def main() -> None:
     parser.add_argument("--only", default="", help="networks whose name has this text")
     parser.add_argument("--save", action="store_true")
     chosen = parser.parse_args()
-    if chosen.avx2 and any(os.environ.get(name) != value for name, value in AVX2.items()):
-        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **AVX2})
+    if chosen.avx2:
+        imitate_avx2()
     print(f"{describe_hardware()}. {describe_versions()}.\n", flush=True)
     made = make_table(avx2=chosen.avx2, only=chosen.only)
     print(made.to_markdown())

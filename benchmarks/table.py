@@ -3,6 +3,7 @@
 import os
 import platform
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,6 +16,12 @@ RESULTS = Path(__file__).parent / "results"
 PINNED = Path(__file__).parent / "requirements.txt"
 # The widest vector instructions that this processor has, best first.
 INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2", "asimd")
+# torch, oneDNN and MKL use no newer instructions in a process that starts with these.
+AVX2 = {
+    "ATEN_CPU_CAPABILITY": "avx2",
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+    "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+}
 SHORT = {"amx_bf16": "amx", "avx512_bf16": "avx512bf16", "avx512f": "avx512", "asimd": "neon"}
 
 
@@ -75,6 +82,8 @@ def core_count() -> int:
 
 def name_hardware() -> str:
     """`2core-avx512`: cores and vector instructions, fit for a file name."""
+    if is_avx2_imitated():
+        return f"{core_count()}core-avx2-imitated"
     flags = _processor_words("flags", "Features")
     found = next((name for name in INSTRUCTIONS if name in flags), platform.machine().lower())
     return f"{core_count()}core-{SHORT.get(found, found)}"
@@ -84,7 +93,19 @@ def describe_hardware() -> str:
     """The processor's own name, cores, memory and system, as a line for people."""
     model = " ".join(_processor_words("model name")) or platform.machine()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return f"{model}, {core_count()} cores, {memory:.0f} GiB, {platform.system()}"
+    imitated = ", AVX2 imitated" if is_avx2_imitated() else ""
+    return f"{model}{imitated}, {core_count()} cores, {memory:.0f} GiB, {platform.system()}"
+
+
+def is_avx2_imitated() -> bool:
+    """Whether this process and those that it starts use no newer instructions than AVX2."""
+    return all(os.environ.get(name) == value for name, value in AVX2.items())
+
+
+def imitate_avx2() -> None:
+    """Start this process anew, with AVX2 alone, unless it is so."""
+    if not is_avx2_imitated():
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **AVX2})
 
 
 def describe_versions() -> str:
