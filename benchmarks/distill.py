@@ -2,6 +2,7 @@
 
     python benchmarks/distill.py                       # 6,000 training images, three seeds
     python benchmarks/distill.py --train 60000 --seeds 5
+    python benchmarks/distill.py --epochs 60 --weight 0.9 --temperature 4
 
 Teacher: `residual`; student: a `cnn` with a quarter of its channels. The student's seed changes,
 the split and the teacher don't. Accuracy is that of the 10,000 published test images.
@@ -65,6 +66,8 @@ def main() -> None:
     options.add_argument("--seeds", type=int, default=3)
     options.add_argument("--epochs", type=int, default=12)
     options.add_argument("--widths", default="[8, 16]")
+    options.add_argument("--weight", type=float, default=0.5, help="distill.weight")
+    options.add_argument("--temperature", type=float, default=2.0, help="distill.temperature")
     asked = options.parse_args()
     os.environ["PYTHONPATH"] = str(ROOT / "src")
     with tempfile.TemporaryDirectory() as scratch:
@@ -82,7 +85,9 @@ def main() -> None:
                 run = place / f"{way[:5]}-{seed}"
                 words = ["--model", "cnn", "--seed", str(seed), *epochs, *more]
                 settings: dict[str, object] = {"model.options.widths": asked.widths}
-                settings |= {"distill.weight": 0.9, "distill.temperature": 4} if more else {}
+                if more:
+                    settings["distill.weight"] = asked.weight
+                    settings["distill.temperature"] = asked.temperature
                 took[way].append(train(data, run, words, settings))
                 found[way].append(accuracy(run))
         for way, scores in found.items():

@@ -97,6 +97,8 @@ class ShardStore:
         At the start of a run nothing is here, and images are rather fetched by themselves. Later
         a shard that is on its way is waited for. Raises the error with which fetching it failed.
         """
+        if (path := self._here.get(number)) is not None:
+            return path  # without the lock, for which decoding threads would wait at each image
         with self._condition:
             is_late = False
             deadline = self._wanted.get(number, 0.0) + START_PATIENCE_SECONDS
