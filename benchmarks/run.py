@@ -56,6 +56,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--repeats", type=int, default=5, help="of each measurement; 5 is least")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: only to see that it runs")
     parser.add_argument("--save", action="store_true", help="write each table to results/ as well")
+    parser.add_argument("--minutes", type=float, help="of torchloupe, in the table of accuracy")
     parser.add_argument("--avx2", action="store_true", help="imitate a CPU with AVX2 alone")
     parser.add_argument("--fair", type=float, metavar="MINUTES", help="a short one with all peers")
     chosen = parser.parse_args(arguments)
@@ -75,6 +76,8 @@ def main(arguments: list[str]) -> int:
         imitate_avx2()
         images.PRECISIONS.pop(images.OURS_BF16)  # oneDNN would compute it, but without instructions
         images.BATCHES = images.BATCHES[:1]
+    if chosen.minutes:
+        TABLES["accuracy"] = partial(accuracy.make_table, minutes=chosen.minutes)
     made_by = (
         fair.tables(chosen.fair)
         if chosen.fair
@@ -98,6 +101,7 @@ def main(arguments: list[str]) -> int:
         if chosen.save:
             words = ["--only", name, "--repeats", str(chosen.repeats), "--save"]
             words += ["--avx2"] if chosen.avx2 else []
+            words += ["--minutes", f"{chosen.minutes:g}"] if chosen.minutes else []
             words += (
                 ["--peers", chosen.peers] if chosen.peers != parser.get_default("peers") else []
             )
