@@ -118,6 +118,7 @@ def test_choices_are_told_in_one_line() -> None:
     for word in ("6,400 images/s", "narrow net", "AdamW", "1 thread", "contiguous"):
         assert word in line
     assert "\n" not in line
+    assert describe_choices({"hardware.channels_last": True}, found) == ""
 
 
 @pytest.mark.parametrize(

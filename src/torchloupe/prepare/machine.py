@@ -43,9 +43,9 @@ def decide_by_machine(
     values = choose_by_machine(decision.settings, facts_of(run_data), profile)
     if not values:
         return decision
-    note = Chosen(describe_choices(values, profile))
+    said = describe_choices(values, profile)
     return replace(
         decision,
         settings=decision.settings.with_measured(values),
-        notes=[*decision.notes, note],
+        notes=[*decision.notes, *([Chosen(said)] if said else [])],
     )

@@ -157,5 +157,7 @@ def describe_choices(values: Mapping[str, Any], profile: MachineProfile) -> str:
         words.append(f"{threads} thread{'s' if threads != 1 else ''}")
     if values.get("hardware.channels_last") is False:
         words.append("contiguous images")
+    if not words:
+        return ""
     rate = STEP_IMAGES / profile.best_step().seconds
     return f"chosen for this CPU ({rate:,.0f} images/s in the profile): " + ", ".join(words)
