@@ -35,6 +35,7 @@ class ShardStore:
         self.limit_bytes = limit_bytes
         self.fetched = 0
         self.late = 0  # times that a shard was needed before it was here
+        self.mean_bytes = sum(shard.bytes for shard in shards) / max(1, len(shards))
         self._shards = tuple(shards)
         self._addresses = tuple(addresses)
         self.network: Network = open_network(addresses[0])
@@ -48,11 +49,6 @@ class ShardStore:
         self._failed: dict[int, LoupeError] = {}
         self._threads: list[threading.Thread] = []
         self._touched = 0.0
-
-    @property
-    def mean_bytes(self) -> float:
-        """How large a shard is, on average."""
-        return sum(shard.bytes for shard in self._shards) / max(1, len(self._shards))
 
     def bytes_of(self, number: int) -> int:
         """How large a shard is."""
