@@ -25,6 +25,7 @@ from torchloupe.data.sources import Data, open_data
 from torchloupe.data.sources.far_shards import limit_store
 from torchloupe.data.sources.kinds import unfit_options
 from torchloupe.data.sources.shard_reader import require_shards
+from torchloupe.data.sources.shard_sets import IndexedError
 from torchloupe.data.sources.source import count_ignored
 from torchloupe.data.split import TEST, Splits, refuse_untrainable
 from torchloupe.data.split_cache import divide, find_statistics
@@ -121,7 +122,14 @@ def prepare_evaluation_data(config: DataConfig, source: Any, contract: Contract)
         unfit |= {"image_folder", "split_column"}  # of the run's own table
     left_out: dict[str, Any] = dict.fromkeys(unfit, "auto")
     options = replace(config, **left_out)
-    data = align_classes(_open_to_evaluate(options, source, contract), contract.class_names)
+    try:
+        data = _open_to_evaluate(options, source, contract)
+    except IndexedError:  # the columns are those of the run's own data
+        if source == config.source:
+            raise
+        options = replace(options, image_column="auto", label_column="auto")
+        data = _open_to_evaluate(options, source, contract)
+    data = align_classes(data, contract.class_names)
     pixels, rows = _read_pixels(config, data, contract)
     notes = _notes_on(data, pixels)
     if data.given is not None and (data.given == TEST).any():

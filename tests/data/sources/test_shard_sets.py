@@ -1,16 +1,20 @@
 """Sets of shards at paths and URLs: with an index, without one, in part, and wrongly named."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from tar_files import facts, pairs, put, put_foreign
 from web_server import serving
 
+from torchloupe.config.schema import DataConfig
+from torchloupe.data.contract_choice import choose_contract
 from torchloupe.data.shards.sharding import plan_shards, write_shards
 from torchloupe.data.sources import open_data
 from torchloupe.data.split import split_samples
 from torchloupe.errors import DataError, LoupeError, UsageError
+from torchloupe.prepare.data import prepare_evaluation_data
 
 
 @pytest.fixture(autouse=True)
@@ -102,3 +106,12 @@ def test_class_names_that_are_given_replace_numbers(whole):
 def test_a_set_with_an_index_refuses_columns(whole):
     with pytest.raises(UsageError, match="are for shards without an index"):
         open_data(whole, label_column="txt")
+
+
+def test_columns_of_the_run_s_own_table_are_left_out_for_other_data_with_an_index(whole):
+    contract = choose_contract(open_data(whole))
+    config = DataConfig(source="table.csv", label_column="species", pack="memory")
+    found = prepare_evaluation_data(config, str(whole), contract)
+    assert len(found.samples) == 150
+    with pytest.raises(UsageError, match="are for shards without an index"):
+        prepare_evaluation_data(replace(config, source=str(whole)), str(whole), contract)

@@ -90,10 +90,14 @@ def require_size(path: Path, shard: Shard) -> None:
         raise changed(str(path), f"it has {size:,} bytes, not {shard.bytes:,}")
 
 
+class IndexedError(UsageError):
+    """It was typed what the image or label is, and an index says it."""
+
+
 def _refuse_columns(columns: Columns, index: str | Path) -> None:
-    """UsageError where it was typed what the image or label is, and an index says it."""
+    """IndexedError where it was typed what the image or label is, and an index says it."""
     if columns != USUAL:
-        raise UsageError(
+        raise IndexedError(
             f"images and labels are those of {printable(index)}, and data.image_column and "
             "data.label_column are for shards without an index",
             "leave them out, or remove the index",
