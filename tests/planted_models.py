@@ -517,3 +517,38 @@ def logits_divided_by_ten_thousand() -> Case:
             return super().forward(x) / 1e5
 
     return case(Cold())
+
+
+class Scaled(Net):
+    """A network whose forward scales its images first."""
+
+    def __init__(self, scale: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.scale = scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(self.scale(x))
+
+
+@planted("images-scaled-again")
+def divided_by_255_in_forward() -> Case:
+    return case(Scaled(lambda x: x / 255))
+
+
+@planted("images-scaled-again")
+def brought_from_bytes_to_minus_one_in_forward() -> Case:
+    return case(Scaled(lambda x: x / 127.5 - 1))
+
+
+@planted("images-scaled-again")
+def divided_by_255_in_place() -> Case:
+    return case(Scaled(lambda x: x.clone().mul_(1 / 255)))
+
+
+@planted("images-scaled-again")
+def normalised_in_forward_again() -> Case:
+    images, labels = data(channels=3)
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    model = Scaled(lambda x: (x - mean[:, None, None]) / std[:, None, None])
+    model.conv1 = nn.Conv2d(3, 8, 3, padding=1)
+    return case(model, batches=(images, labels))

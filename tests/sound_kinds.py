@@ -1,5 +1,7 @@
 """More set-ups without a mistake: losses of one's own, odd heads, optimizers, finetuning."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -269,3 +271,41 @@ def paths_dropped_at_random() -> Case:
 def an_average_of_the_model() -> Case:
     rule = torch.optim.swa_utils.get_ema_multi_avg_fn(0.99)
     return case(torch.optim.swa_utils.AveragedModel(Net(), multi_avg_fn=rule))
+
+
+class Scaled(Net):
+    """A network whose forward scales its images first."""
+
+    def __init__(self, scale: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.scale = scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(self.scale(x))
+
+
+@sound
+def bytes_divided_in_forward() -> Case:
+    images, labels = data()
+    pixels = ((images + 4) * 25).clamp(0, 255).round()
+    return case(Scaled(lambda x: x / 255), batches=(pixels, labels))
+
+
+@sound
+def pixels_normalised_in_forward() -> Case:
+    images, labels = data()
+    pixels = ((images + 4) / 10).clamp(0, 1)
+    return case(Scaled(lambda x: (x - 0.45) / 0.22), batches=(pixels, labels))
+
+
+@sound
+def one_normalisation_made_another() -> Case:
+    return case(Scaled(lambda x: ((x * 0.229 + 0.485) - 0.5) / 0.5))
+
+
+@sound
+def from_minus_one_to_that_of_clip() -> Case:
+    images, labels = data()
+    return case(
+        Scaled(lambda x: ((x + 1) / 2 - 0.48) / 0.27), batches=(images.div(5).clamp(-1, 1), labels)
+    )

@@ -13,6 +13,8 @@ from torchloupe.checks.behaviour import judge_behaviour, judge_blindness
 from torchloupe.checks.coverage import judge_coverage
 from torchloupe.checks.decay import judge_decay
 from torchloupe.checks.flow import WARM_STEPS, Flow, judge_flow, judge_linearity, trace_flow
+from torchloupe.checks.functions import recording_functions
+from torchloupe.checks.images import judge_scale
 from torchloupe.checks.learning import Clock, judge_learning
 from torchloupe.checks.modes import find_odd_norms, find_repeated_blocks, find_stuck_modes, norms_of
 from torchloupe.checks.outputs import judge_count, judge_dropout, judge_first_loss, judge_outputs
@@ -32,6 +34,7 @@ from torchloupe.run.events import Verdict
 
 FEWEST = 2  # images that the checks of steps need
 SLOW = 2.0  # seconds of a forward that is not timed again
+SCALE = "images-badly-scaled"
 UNUSABLE = ("images-not-finite", "blank-images", "one-image-for-all")  # for any step
 
 
@@ -66,8 +69,22 @@ def check(
         found = [*judge_images(read.images), *judge_labels(read.all_labels)]
         if any(verdict.verdict in UNUSABLE for verdict in found):
             return sift(found, CheckConfig(ignore=tuple(ignore)))
+        if any(v.verdict == SCALE for v in found) and _is_scaled_inside(subject):
+            found = [v for v in found if v.verdict != SCALE]
         found += examine(subject, torch.cat(read.all_labels), Clock.of(seconds))
     return sift(found, CheckConfig(ignore=tuple(ignore)))
+
+
+def _is_scaled_inside(subject: Subject) -> bool:
+    """Whether forward brings the images to a usual scale before its first layer with weights."""
+    try:
+        trial = subject.copied()
+        with torch.no_grad(), recording_functions(trial.model) as functions:
+            trial.model(trial.images)
+    except Exception:  # told by the checks of steps
+        return False
+    entry = functions.entry
+    return entry is not None and entry.ndim == 4 and not judge_scale(entry.float().cpu().numpy())
 
 
 def _make_loss(loss: Any, labels: Tensor, images: Tensor) -> Any:
@@ -149,7 +166,7 @@ def _examine_steps(
         found += judge_flow(trial.model, flow)
     if trial.optimizer is not None:
         found += judge_decay(trial.optimizer, trial.model, flow.gradients)
-    found += judge_linearity(flow)
+    found += [*judge_linearity(flow), *flow.scaled]
     found += _judge_statistics(trial.model, statistics, flow)
     if not flow.has_gradient:
         return found

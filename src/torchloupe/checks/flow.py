@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torchloupe.checks.functions import Activation, Functions, recording_functions
 from torchloupe.checks.model import list_names
 from torchloupe.checks.randomness import weighted_layers
+from torchloupe.checks.scaling import judge_scaling
 from torchloupe.checks.subject import Subject
 from torchloupe.errors import printable
 from torchloupe.lens.step import last_function, leaves_of
@@ -41,6 +42,7 @@ class Flow:
     idle: list[str] = field(default_factory=list)  # trainable, and never with a gradient
     gradients: Mapping[str, Tensor] = field(default_factory=dict)  # after the small steps
     activations: list[Activation] = field(default_factory=list)  # dead or saturated, and stay so
+    scaled: list[Verdict] = field(default_factory=list)  # on images that forward scales again
     first_without: str = ""  # the first layer with weights whose output has no gradient
 
 
@@ -53,6 +55,7 @@ def trace_flow(subject: Subject) -> Flow:
     hooks = [
         module.register_forward_hook(_note_cut(name, cut)) for name, module in model.named_modules()
     ]
+    images = subject.images.clone()  # forward may change them in place
     with recording_functions(model) as functions:
         outputs, value = subject.forward()
     for hook in hooks:
@@ -63,6 +66,7 @@ def trace_flow(subject: Subject) -> Flow:
         last_function(outputs),
         functions,
         has_gradient=outputs.requires_grad,
+        scaled=judge_scaling(images, functions.entry),
         first_without=cut[0] if cut else "",
     )
     own = {id(parameter) for parameter in model.parameters()}

@@ -60,6 +60,7 @@ class Functions:
     pooled: bool = False  # by a maximum
     bends: list[str] = field(default_factory=list)  # functions that are not known to be linear
     called: set[str] = field(default_factory=set)  # modules
+    entry: Tensor | None = None  # what the first layer with weights got
     last_layer: str = ""  # the last module without parts that returned
 
 
@@ -105,6 +106,8 @@ class _Recorder(TorchFunctionMode):
         if not isinstance(weight, Tensor):
             return
         shape, place = tuple(weight.shape), self.place
+        if not self.found.weighted and args and isinstance(args[0], Tensor):
+            self.found.entry = args[0].detach()
         inputs = args[0].shape[1] if args and isinstance(args[0], Tensor) else 0
         groups = inputs // shape[1] if len(shape) > 2 and shape[1] else 1
         is_tied = weight.data_ptr() in self.weights

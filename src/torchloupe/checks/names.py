@@ -106,6 +106,7 @@ MODEL: Mapping[str, tuple[str, str]] = {
     "saturated-activations": ("a sigmoid or tanh is at the ends of its range", STEPS),
     "vanishing-gradients": ("gradients of early layers are next to nothing", STEPS),
     "no-nonlinearity": ("linear layers follow each other without an activation", STEPS),
+    "images-scaled-again": ("forward scales images that are scaled already", STEPS),
     "step-raises": ("a forward and backward of a few images fails", STEPS),
     "checks-left-out": ("the model is too slow for the checks of steps in a run", FORWARDS),
     "model-not-copied": ("model or optimizer can not be copied for a trial", STEPS),

@@ -34,6 +34,16 @@ def test_columns_are_found(folder, lines):
     assert labels(data) == ["a", "b", "a"]
 
 
+def test_addresses_are_no_files_where_ids_are(tmp_path):
+    plant(tmp_path, "train/0/a/1/0a1c.jpg", "train/0/b/2/0b2d.jpg")
+    rows = ("0a1c,https://host.org/a/x.jpg,17", "0b2d,https://host.org/b/y.jpg,90001")
+    data = open_data(write(tmp_path, "train.csv", "id,url,landmark_id", *rows))
+    assert ids(data) == ["train/0/a/1/0a1c.jpg", "train/0/b/2/0b2d.jpg"]
+    assert labels(data) == ["17", "90001"]
+    error = fail(write(tmp_path, "only.csv", "url,label", "https://host.org/a/x.jpg,a"))
+    assert error.hint == "download the images, and list the files"
+
+
 def test_columns_of_flags_are_classes_where_each_row_has_one(folder):
     path = write(folder, "t.csv", "image_id,healthy,rust,scab", "0,1,0,0", "1,0,1,0", "2,0.0,0,1.0")
     data = open_data(path)

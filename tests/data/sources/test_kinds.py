@@ -184,8 +184,6 @@ def test_open_data_answers_a_name_that_is_too_long():
         ("a.7z", "such archives are not read", "unpack it and give the folder"),
         ("a.tar.zst", "such archives are not read", "unpack it and give the folder"),
         ("notes.md", ".md files are not read", KINDS),
-        ("labels.mat", ".mat files are not read",
-         "write its labels into a .csv; sets of torchvision are read in their own folders"),
         ("noending", "its name has no ending", KINDS),
         ("code.py", "which object in it is the data?", "for example {path}:dataset"),
     ],

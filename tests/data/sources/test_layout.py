@@ -1,5 +1,7 @@
 """Layouts of folders: splits under other names, single folders, copies, and what is never data."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 from trees import fail, ids, labels, plant, write
@@ -364,3 +366,20 @@ def test_lists_in_a_folder_of_annotations_are_proposed(tmp_path):
     plant(tmp_path, "train2017/1.jpg", "val2017/2.jpg")
     write(tmp_path, "annotations/instances_train.json", '{"images": [{"file_name": "1.jpg"}]}')
     assert "instances_train.json" in fail(tmp_path).hint
+
+
+def test_parallel_trees_with_splits_in_them_are_no_classes(tmp_path):
+    for kind, split, town in product(("leftImg8bit", "gtFine"), ("train", "val"), ("a", "b")):
+        plant(tmp_path, f"{kind}/{split}/{town}/{town}_1_{kind}.png")
+    error = fail(tmp_path)
+    assert error.message == (
+        f"{tmp_path} has 'gtFine', 'leftImg8bit' with splits and the same folders in each: 'a', 'b'"
+    )
+    assert error.hint == "give one of them, or put the images of each class into one folder a split"
+
+
+def test_a_folder_held_back_beside_one_that_says_nothing_is_no_class(tmp_path):
+    plant(tmp_path, "data_256/a/airfield/1.jpg", "data_256/b/beach/1.jpg", "val_256/1.jpg")
+    assert fail(tmp_path).message == (
+        f"{tmp_path} has 'val_256' beside 'data_256', which are not classes"
+    )

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from trees import labels, plant, write
+from trees import ids, labels, plant, write
 
 from torchloupe.data.sources import open_data
 
@@ -51,6 +51,77 @@ def test_other_files_name_nothing(tmp_path, name, lines):
     path = numbered(tmp_path, 1)
     write(tmp_path, name, *lines)
     assert labels(open_data(path)) == ["1", "2"]
+
+
+@pytest.mark.parametrize("name", ["classes.txt", "names.json"])
+def test_a_list_of_uncertain_count_is_named(tmp_path, name):
+    path = numbered(tmp_path, 1)
+    write(tmp_path, name, '["cow", "cat", "dog"]') if "json" in name else write(
+        tmp_path, name, "cow", "cat", "dog"
+    )
+    data = open_data(path)
+    assert labels(data) == ["1", "2"]
+    assert data.notes == (
+        f"'{name}' names 3 classes, and the numbers in column 'label' are 1 to 2: whether 1 is "
+        "'cat' (counted from 0) or 'cow' (from 1) is not certain, and the numbers stay; write its "
+        "number before each name there, such as `1 cat`",
+    )
+
+
+def test_a_list_whose_last_name_is_used_counts_from_1(tmp_path):
+    plant(tmp_path, "1.png", "2.png")
+    path = write(tmp_path, "train.txt", "1.png 1", "2.png 3")
+    write(tmp_path, "classes.txt", "cow", "cat", "dog")
+    assert labels(open_data(path)) == ["cow", "dog"]
+
+
+FLOWERS = json.dumps({"1": "rose", "2": "iris", "10": "lily"})
+
+
+def plant_flowers(folder):
+    return plant(folder, *(f"{s}/{k}/a{s}.png" for s in ("train", "valid") for k in (1, 2, 10)))
+
+
+@pytest.mark.parametrize("place", ["flowers/cat_to_name.json", "cat_to_name.json"])
+def test_numbered_class_folders_get_names(tmp_path, place):
+    folder = plant_flowers(tmp_path / "flowers")
+    write(tmp_path, place, FLOWERS)
+    data = open_data(folder)
+    assert data.samples.class_names == ("iris", "lily", "rose")
+    by_id = dict(zip(ids(data), labels(data), strict=True))
+    assert by_id["train/10/atrain.png"] == "lily"
+    assert data.notes == (
+        "the names of the numbered class folders are those in 'cat_to_name.json'",
+    )
+
+
+def test_numbered_class_folders_of_a_part_get_names_from_the_whole(tmp_path):
+    folder = plant_flowers(tmp_path / "flowers")
+    write(folder, "cat_to_name.json", json.dumps({**json.loads(FLOWERS), "11": "oak"}))
+    assert open_data(folder / "valid").samples.class_names == ("iris", "lily", "rose")
+
+
+def test_other_lists_above_numbered_class_folders_name_nothing(tmp_path):
+    folder = plant_flowers(tmp_path / "flowers")
+    write(tmp_path, "imagenet_index.json", json.dumps({str(k): f"n{k}" for k in range(99)}))
+    write(tmp_path, "classes.txt", "rose", "iris", "lily")
+    data = open_data(folder)
+    assert data.samples.class_names == ("1", "2", "10")
+    assert data.notes == ()
+
+
+def test_class_names_that_are_typed_come_first(tmp_path):
+    folder = plant_flowers(tmp_path / "flowers")
+    write(folder, "cat_to_name.json", FLOWERS)
+    assert open_data(folder, class_names=("1", "2", "10")).samples.class_names == ("1", "2", "10")
+
+
+def test_a_list_beside_class_folders_is_not_called_unused(tmp_path):
+    plant(tmp_path, *(f"{k}/{k}.png" for k in range(3)))
+    write(tmp_path, "signnames.csv", "ClassId,SignName", "0,stop", "1,go", "2,wait")
+    data = open_data(tmp_path)
+    assert data.samples.class_names == ("go", "stop", "wait")
+    assert not any("not used" in note for note in data.notes)
 
 
 def test_lists_that_differ_name_nothing(tmp_path):

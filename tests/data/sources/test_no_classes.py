@@ -12,7 +12,6 @@ from torchloupe.data.sources.no_classes import hint_for_foreign
         ("train-00000-of-00002.tfrecord", "read it by a Dataset of your own"),
         ("data.mdb", "read it by a Dataset of your own"),
         ("labels.xlsx", "save the sheet as .csv"),
-        ("imagelabels.mat", "write its labels into a .csv"),
         ("a.pkl", "load it in a file of your own"),
         ("data-00000-of-00001.arrow", "load it by datasets.load_from_disk"),
         ("shard.00000.mds", "read it by a streaming.StreamingDataset"),

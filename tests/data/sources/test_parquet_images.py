@@ -123,3 +123,48 @@ def test_parquet_files_in_folders_of_splits(tmp_path):
     data = open_data(tmp_path / "pets")
     assert data.given.tolist() == [0, 0, 2, 2]
     assert data.samples.ids.tolist()[::2] == ["train/0000.parquet/0", "test/0000.parquet/0"]
+
+
+def test_parquet_labels_in_structs_are_read(tmp_path):
+    rows = [{"id": 1, "name": "dog"}, {"id": 0, "name": "cat"}]
+    data = open_data(write(tmp_path / "a.parquet", rows, names=()))
+    assert data.samples.class_names == ("cat", "dog")
+    assert data.samples.labels.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("names", [("cat", "dog", "cow"), ()])
+def test_parquet_labels_in_lists_are_several(tmp_path, names):
+    data = open_data(write(tmp_path / "a.parquet", [[0, 2], [1], []], names=names))
+    assert data.samples.class_names == (names or ("0", "1", "2"))
+    assert data.samples.labels.tolist() == [[1, 0, 1], [0, 1, 0], [0, 0, 0]]
+    rows = [[{"name": "cat"}, {"name": "dog"}], [{"name": "dog"}]]
+    data = open_data(write(tmp_path / "b.parquet", rows, names=()))
+    assert data.samples.labels.tolist() == [[1, 1], [0, 1]]
+
+
+def test_parquet_names_of_lists_are_those_of_what_is_in_them(tmp_path):
+    path = write(tmp_path / "a.parquet", [[0, 2], [1]], names=())
+    feature = {"feature": {"names": ["a", "b", "c"], "_type": "ClassLabel"}, "_type": "Sequence"}
+    text = json.dumps({"info": {"features": {"label": feature}}})
+    pq.write_table(pq.read_table(path).replace_schema_metadata({"huggingface": text}), path)
+    assert open_data(path).samples.class_names == ("a", "b", "c")
+
+
+def test_parquet_lists_with_numbers_beyond_the_names_are_refused(tmp_path):
+    error = fail(write(tmp_path / "a.parquet", [[0, 2], [1]]))
+    assert error.message.endswith("column 'label' has label 2, and names for 0 to 1")
+
+
+def test_tables_of_files_with_labels_in_structs_are_read(tmp_path):
+    for k in range(3):
+        (tmp_path / f"{k}.png").write_bytes(encode(k))
+    files = [f"{k}.png" for k in range(3)]
+    one = {"path": files, "label": [{"id": 7, "name": w} for w in ("dog", "cat", "dog")]}
+    pq.write_table(pa.table(one), tmp_path / "t.parquet")
+    data = open_data(tmp_path / "t.parquet")
+    assert data.samples.class_names == ("cat", "dog")
+    assert data.samples.labels.tolist() == [1, 0, 1]
+    many = {"path": files, "label": [[{"name": "a"}, {"name": "b"}], [{"name": "b"}], []]}
+    pq.write_table(pa.table(many), tmp_path / "t.parquet")
+    data = open_data(tmp_path / "t.parquet")
+    assert data.samples.labels.tolist() == [[1, 1], [0, 1], [0, 0]]

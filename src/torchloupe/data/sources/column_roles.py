@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from torchloupe.data.image.formats import IMAGE_SUFFIXES
 from torchloupe.data.sources.columns import Table
+from torchloupe.data.sources.flags import holds_flags, read_flags
 from torchloupe.data.sources.image_cells import are_images
 from torchloupe.data.sources.source import name_some
 from torchloupe.data.sources.split_names import read_split, read_split_name
@@ -34,7 +35,7 @@ MORE_LABEL_COLUMNS = (
     *("class_id", "classid", "class_label", "label_name", "labelname", "classname", "class_names"),
     *("category_name", "category_id", "tags", "tag", "diagnosis", "breed", "species", "dx"),
     *("finding_labels", "emotion", "disease", "y", "cls", "ground_truth", "gt", "choice"),
-    *("klasse", "clase", "classe", "etiqueta", "etiquette"),
+    *("landmark_id", "klasse", "clase", "classe", "etiqueta", "etiquette"),
     *("annotations", "file_attributes", "region_attributes"),
 )
 _SPLIT_COLUMNS = (
@@ -50,8 +51,7 @@ _GROUP_COLUMNS = (
     *("participant", "participant_id", "case_id", "person_id", "slide_id", "video_id", "group_id"),
 )
 _TRAIN_FLAGS = ("is_train", "is_training", "is_training_image", "in_train", "istrain")
-_YES = frozenset(("1", "1.0", "true", "t", "yes", "y"))
-_NO = frozenset(("0", "0.0", "-1", "-1.0", "false", "f", "no", "n"))
+_ADDRESS = re.compile(r"\s*[a-z][a-z0-9+]*://", re.IGNORECASE)
 
 Resolves = Callable[[NDArray[Any]], float]
 
@@ -85,7 +85,8 @@ def choose_image_column(table: Table, asked: str, resolves: Resolves) -> str:
     if usual := _first_of(IMAGE_COLUMNS, columns, str.lower):
         return usual
     cells = {name: table.preview.get(name) for name in columns}
-    listed = [name for name in columns if _holds_image_names(cells[name])]
+    images = [name for name in columns if _holds_image_names(cells[name])]
+    listed = [name for name in images if not _holds_addresses(cells[name])]
     listed = listed or [name for name in columns if are_images(cells[name])]
     if len(listed) == 1:
         return listed[0]
@@ -98,8 +99,8 @@ def choose_image_column(table: Table, asked: str, resolves: Resolves) -> str:
         and name.lower() not in LABEL_COLUMNS
         and resolves(table.preview[name][:50]) > 0.5
     ]
-    if len(found) == 1:
-        return found[0]
+    if len(found or images) == 1:
+        return (found or images)[0]
     if len(columns) == 2 and not listed:
         first, second = columns
         return second if first.lower() in LABEL_COLUMNS else first
@@ -138,9 +139,10 @@ def choose_label_columns(table: Table, asked: str, image: str, taken: Sequence[s
     taken = [image, *taken]
     columns = [n for n in table.columns if n not in taken and not is_row_number(table, n)]
     columns = [name for name in columns if not _is_empty(table.preview.get(name))] or columns
+    columns = [n for n in columns if not _holds_addresses(table.preview.get(n))] or columns
     if usual := _first_of(LABEL_COLUMNS, columns, str.lower):
         return [usual]
-    flags = [name for name in columns if _holds_flags(table.preview.get(name))]
+    flags = [name for name in columns if holds_flags(table.preview.get(name))]
     if len(flags) > 1 and flags == columns:
         rows = np.stack([read_flags(table.preview[name]) for name in flags])
         if (rows.sum(axis=0) == 1).all() or table.path.stem.lower() == "_classes":
@@ -155,19 +157,9 @@ def choose_label_columns(table: Table, asked: str, image: str, taken: Sequence[s
             f"{name_some(table.columns, 12)}",
             "to label its images with a trained model: loupe predict RUN FOLDER",
         )
+    flags = [name for name in columns if holds_flags(table.preview.get(name), may_be_blank=True)]
     several = ",".join(flags) if len(flags) > 1 else ""
     raise _not_surely(table, "label", f"data.label_column={several}" if several else "")
-
-
-def read_flags(texts: NDArray[Any]) -> NDArray[np.bool_]:
-    """Where a cell says yes: 1, true, yes."""
-    return np.isin(np.strings.lower(texts), np.array(sorted(_YES), dtype=texts.dtype))
-
-
-def find_unflagged(texts: NDArray[Any]) -> NDArray[np.int64]:
-    """The rows whose cell says neither yes nor no."""
-    known = np.array(sorted(_YES | _NO), dtype=texts.dtype)
-    return np.flatnonzero(~np.isin(np.strings.lower(texts), known))
 
 
 @dataclass(frozen=True)
@@ -214,7 +206,7 @@ def find_split_columns(
     flags = [
         name
         for name in doubtful
-        if _flag_part(name) is not None and _holds_flags(table.preview.get(name))
+        if _flag_part(name) is not None and holds_flags(table.preview.get(name))
     ]
     if _are_certain(table, flags):
         rest = tuple(name for name in doubtful if name not in flags)
@@ -296,13 +288,16 @@ def _split_of(text: str) -> int | None:
     return read_split(text)
 
 
-def _holds_flags(values: NDArray[Any] | None) -> bool:
-    return values is not None and len(values) > 0 and not len(find_unflagged(values))
-
-
 def _is_empty(values: NDArray[Any] | None) -> bool:
     """Whether no cell says anything."""
     return values is not None and bool(np.isin(values, np.array(["", "{}", "[]"])).all())
+
+
+def _holds_addresses(values: NDArray[Any] | None) -> bool:
+    """Whether cells are addresses, as `https://host/1.jpg`."""
+    if values is None or not len(values):
+        return False
+    return all(_ADDRESS.match(value) for value in values[:50].tolist())
 
 
 def _holds_image_names(values: NDArray[Any] | None) -> bool:

@@ -4,6 +4,7 @@ Which column holds what is decided in column_roles.
 """
 
 import csv
+import json
 import os
 import re
 from collections import Counter
@@ -19,11 +20,17 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from torchloupe.data.image.formats import IMAGE_SUFFIXES
+from torchloupe.data.sources.matlab import MATLAB_ENDINGS, read_matlab
 from torchloupe.data.sources.records import RECORD_ENDINGS, read_records
 from torchloupe.data.sources.source import name_some
 from torchloupe.data.sources.text_lists import LIST_ENDINGS, read_list
 from torchloupe.errors import DataError, printable
 
+_READERS = {  # of tables that are read as a whole: columns of text, and notes
+    **dict.fromkeys(LIST_ENDINGS, lambda path: (read_list(path), ())),
+    **dict.fromkeys(RECORD_ENDINGS, read_records),
+    **dict.fromkeys(MATLAB_ENDINGS, read_matlab),
+}
 PREVIEW_ROWS = 1000
 _HEAD_BYTES = 2**20
 _BLOCK_BYTES = 2**20  # that Arrow reads at a time; a row must fit in
@@ -50,11 +57,8 @@ class Table:
         self._block_bytes = _BLOCK_BYTES
         self.notes: tuple[str, ...] = ()  # on what the file holds and the columns don't
         try:
-            if path.suffix.lower() in (*LIST_ENDINGS, *RECORD_ENDINGS):
-                if path.suffix.lower() in LIST_ENDINGS:
-                    cells = read_list(path)
-                else:
-                    cells, self.notes = read_records(path)
+            if (read := _READERS.get(path.suffix.lower())) is not None:
+                cells, self.notes = read(path)
                 self._whole = pa.table(
                     {name: pa.array(c, pa.string()) for name, c in cells.items()}
                 )
@@ -284,6 +288,9 @@ def as_texts(column: Any, name: str) -> NDArray[Any]:
     try:
         if pa.types.is_dictionary(kind):
             column = column.cast(kind.value_type)
+        if _is_plain_struct(kind):  # as JSON, which cells of text hold, too
+            cells = [json.dumps(cell) if cell else "" for cell in column.to_pylist()]
+            return np.array(cells, dtype=np.dtypes.StringDType())
         if pa.types.is_floating(kind) and pc.all(pc.equal(pc.round(column), column)).as_py():
             column = column.cast(pa.int64())
         texts = pc.fill_null(column.cast(pa.string()), "")
@@ -299,3 +306,15 @@ def as_texts(column: Any, name: str) -> NDArray[Any]:
             "list images by path, labels by name or number",
         ) from None
     return np.concatenate(parts) if parts else np.array([], dtype=np.dtypes.StringDType())
+
+
+def _is_plain_struct(kind: Any) -> bool:
+    """Whether an Arrow type is a struct of texts, numbers and flags."""
+    return pa.types.is_struct(kind) and all(
+        pa.types.is_string(field.type)
+        or pa.types.is_large_string(field.type)
+        or pa.types.is_integer(field.type)
+        or pa.types.is_floating(field.type)
+        or pa.types.is_boolean(field.type)
+        for field in kind
+    )

@@ -6,13 +6,14 @@ folder is kept in an index (data/sources/index). Which folders are splits is for
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from torchloupe.data.samples import Samples
+from torchloupe.data.sources.class_trees import find_copies, find_trees, through_fillers
 from torchloupe.data.sources.file_labels import list_by_names, make_pattern
 from torchloupe.data.sources.index import Index
 from torchloupe.data.sources.labels import compare_splits, order_classes
@@ -21,17 +22,15 @@ from torchloupe.data.sources.layout import (
     class_folders,
     descend,
     find_common_folder,
-    find_copies,
     find_layout,
-    find_trees,
     is_unlabelled,
     note_alike,
     refuse_parts_as_classes,
     tables_in,
-    through_fillers,
 )
 from torchloupe.data.sources.listing import Listing
 from torchloupe.data.sources.masks import MaskFilter
+from torchloupe.data.sources.name_lists import NO_LIST, name_folders
 from torchloupe.data.sources.no_classes import (
     NO_CLASSES,
     no_images,
@@ -51,7 +50,7 @@ from torchloupe.data.sources.spelling import note_joined, note_twins
 from torchloupe.data.sources.split_lists import read_split_list
 from torchloupe.data.sources.split_names import is_filler, read_split_name
 from torchloupe.data.sources.thumbnails import ThumbnailFilter, is_of_copies
-from torchloupe.data.sources.walk import Level, Walk, as_text
+from torchloupe.data.sources.walk import Level, Walk, as_text, look_through
 from torchloupe.data.split import TRAIN
 from torchloupe.errors import DataError, printable
 from torchloupe.units import plural
@@ -77,7 +76,7 @@ def open_folder(path: Path, class_names: Sequence[str] = (), label_pattern: str 
     below, _ = descend(scout, "", scout.look(), lambda _, name: name.lower() not in SPLIT_WORDS)
     root = os.path.join(walk.root, below.rstrip("/")) if below else walk.root  # noqa: PTH118
     if below:
-        _look_through(walk, "", below.rstrip("/").rpartition("/")[0])
+        look_through(walk, "", below.rstrip("/").rpartition("/")[0])
     inner, deeper = (Walk(root) if below else walk), Walk(root)
     reading = _Reading(inner, below)
     layout = find_layout(root, reading.top, deeper)
@@ -97,11 +96,15 @@ def open_folder(path: Path, class_names: Sequence[str] = (), label_pattern: str 
             return _enter_only(Path(root), inside, class_names, reading)
     refuse_labels_beside(path, walk.ignored, len(ids))
     found = [as_text(classes[code]) for code in used]
+    lists = name_folders(found, Path(root), path) if not class_names else NO_LIST
+    found = [lists.names[int(name)] for name in found] if lists.names else found
+    reading.note_tables(lists.files)
+    reading.has_lists |= bool(lists.files)
     names, numbers = order_classes(found, class_names)
     lookup = np.zeros(len(classes), dtype=np.int64)
     lookup[used] = numbers
     labels = lookup[codes]
-    notes = [*reading.notes, *note_joined(found), *note_twins(names)]
+    notes = [*reading.notes, *lists.notes, *note_joined(found), *note_twins(names)]
     if layout.is_split:
         notes += compare_splits(labels, parts, names)
     for other, prefix in ((inner, below), (deeper, below), (scout, "")):
@@ -199,7 +202,7 @@ class _Reading:
 
         scout = Walk(self.walk.root)
         prefix, _ = descend(scout, folder, scout.look(folder), is_no_class)
-        level = _look_through(self.walk, folder, prefix)
+        level = look_through(self.walk, folder, prefix)
         if prefix != folder:
             self.notes.append(f"the class folders of {folder} are in {prefix}")
         if level.loose:
@@ -297,25 +300,15 @@ class _Reading:
             self.notes.append(
                 f"{plural(self.top.loose, 'image')} outside any class folder, not used"
             )
-        if len(self.listing) and (tables := tables_in(Path(self.walk.root), self.top)):
+
+    def note_tables(self, used: Collection[Path]) -> None:
+        """A note on tables beside the class folders that are not used."""
+        beside = tables_in(Path(self.walk.root), self.top)
+        if tables := [table for table in beside if table.absolute() not in used]:
             self.notes.append(
                 f"{name_some(tables, 3)} beside the class folders: not used, the labels are the "
                 "folder names"
             )
-
-
-def _look_through(walk: Walk, first: str, last: str) -> Level:
-    """What `last` holds, after a look at all folders from `first` down to it.
-
-    So the files beside are counted, and the folders recorded.
-    """
-    level = walk.look(first)
-    place = first
-    for name in last.removeprefix(first).split("/"):
-        if name:
-            place = f"{place}{name}/"
-            level = walk.look(place)
-    return level
 
 
 def _see_only(path: Path, root: Path, only: str, is_split: bool, reading: _Reading) -> str:

@@ -25,8 +25,8 @@ from torchloupe.data.sources.file_kinds import (
     ARRAY_KINDS,
     OPENERS,
     kind_of_array_file,
-    kind_of_array_folder,
 )
+from torchloupe.data.sources.folder_kinds import Inside, find_inside, kind_of_folder
 from torchloupe.data.sources.folders import open_folder
 from torchloupe.data.sources.idx import is_idx_name, open_idx
 from torchloupe.data.sources.joined import join_splits, paths_of_splits
@@ -36,15 +36,12 @@ from torchloupe.data.sources.named import PREFIX, open_digits, open_torchvision
 from torchloupe.data.sources.no_classes import ARCHIVES, PICKLES, hint_for_foreign
 from torchloupe.data.sources.objects import open_code, open_object
 from torchloupe.data.sources.shard_sets import names_shards, open_local_shards, open_shard_set
-from torchloupe.data.sources.shards import find_shards
-from torchloupe.data.sources.source import SPLIT_WORDS, Data, short_name
+from torchloupe.data.sources.source import Data, short_name
 from torchloupe.data.sources.split_tables import (
     find_metadata,
     find_split_tables,
-    may_hold_tables,
     open_split_tables,
 )
-from torchloupe.data.sources.system_files import is_system_name
 from torchloupe.data.sources.tables import TABLE_ENDINGS, TableOptions, note_unlisted, open_table
 from torchloupe.data.split import TEST, TRAIN
 from torchloupe.errors import DataError, LoupeError, UsageError, did_you_mean, printable
@@ -116,9 +113,10 @@ def _open(  # noqa: PLR0911
 ) -> Data:
     """Data from one source; `options` are those that were typed, and class_names."""
     is_text = isinstance(source, (str, Path))
-    kind = _kind_of(str(source)) if is_text else "object"
-    if kind == "folder" and (known := find_known_root(_path(str(source)))):
-        source, kind = known, _kind_of(known)
+    above, inside = source, None
+    if is_text:
+        source, inside = _step_inside(str(source))
+    kind = _kind_of(source) if is_text else "object"
     shown = printable(source) if is_text else f"a {type(source).__name__}"
     if kind == "archive":
         return _open_archive(_path(str(source)), **options)
@@ -143,7 +141,17 @@ def _open(  # noqa: PLR0911
         return open_shard_set(str(source), **options)
     if kind == "torchvision":
         return open_torchvision(str(source), download=download, **options)
-    return _OPENERS[kind](_path(str(source)), **options)
+    data = _OPENERS[kind](_path(str(source)), **options)
+    return inside.adopt(data, _path(str(above))) if inside else data
+
+
+def _step_inside(text: str) -> tuple[str, Inside | None]:
+    """The source to open in place of a folder that holds a known set, or lists further down."""
+    kind = _kind_of(text)
+    if kind in ("folder", "metadata") and (known := find_known_root(_path(text))):
+        return known, None
+    inside = find_inside(_path(text)) if kind == "folder" else None
+    return (str(inside.path), inside) if inside else (text, None)
 
 
 def _open_archive(path: Path, depth: int = 0, **options: Any) -> Data:
@@ -164,7 +172,8 @@ def unfit_options(source: Any) -> tuple[str, ...]:
         return ()
     if (paths := paths_of_splits(source)) is not None:
         source = next(iter(paths.values()))
-    kind = _kind_of(str(source)) if isinstance(source, (str, Path)) else "object"
+    is_text = isinstance(source, (str, Path))
+    kind = _kind_of(_step_inside(str(source))[0]) if is_text else "object"
     if kind in ("archive", "archives"):
         return ()
     if kind in _TABLE_KINDS:
@@ -269,7 +278,7 @@ def _kind_of(text: str) -> str:  # noqa: PLR0911
         )
     path = _path(text)
     if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises for names that are too long
-        return _kind_of_folder(path)
+        return kind_of_folder(path)
     if is_object_spec(text) and not os.path.exists(path):  # noqa: PTH110
         return "code"
     if os.path.isfile(path):  # noqa: PTH113
@@ -277,48 +286,6 @@ def _kind_of(text: str) -> str:  # noqa: PLR0911
     if any(sign in text for sign in "*?[") and glob.glob(str(path)):  # noqa: PTH207
         return "shards"
     raise missing_path(text, path, _KINDS)
-
-
-def _kind_of_folder(path: Path) -> str:
-    """A folder is read by class folders, unless it plainly holds arrays or shards."""
-    try:
-        with os.scandir(path) as entries:
-            listed = [(e.name, e.is_dir()) for e in entries if not is_system_name(e.name)]
-    except OSError as error:
-        raise DataError(
-            f"folder {printable(path)} can't be read: {error.strerror or error}", "make it readable"
-        ) from None
-    files = [name.lower() for name, is_folder in listed if not is_folder]
-    folders = [name.lower() for name, is_folder in listed if is_folder]
-    is_idx = any(is_idx_name(name) for name in files)
-    if known := "idx" if is_idx else kind_of_array_folder(path, files, folders):
-        return known
-    if not folders and any(name.endswith(".npy") for name in files):
-        return "npy"
-    if not folders and any(name.endswith(".tar") for name in files):
-        return "shards"
-    if (
-        folders
-        and set(folders) <= set(SPLIT_WORDS)
-        and not _has_folders(path)
-        and find_shards(path)
-    ):
-        return "shards"
-    if may_hold_tables(path, files, folders) and find_split_tables(path):
-        return "tables"
-    is_listed = any(n.startswith("metadata.") for n in files) and find_metadata(path) is not None
-    is_archives = not folders and len(find_split_archives(path)) > 1
-    return "metadata" if is_listed else "archives" if is_archives else "folder"
-
-
-def _has_folders(path: Path) -> bool:
-    """Whether the folders in `path` hold folders in turn."""
-    return any(
-        inner.is_dir() and not is_system_name(inner.name)
-        for place in path.iterdir()
-        if place.is_dir()
-        for inner in place.iterdir()
-    )
 
 
 def _kind_of_file(path: Path) -> str:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from torchloupe.data.sources.labels import order_classes
 from torchloupe.data.sources.object_cells import read_object
+from torchloupe.data.sources.quantities import note_quantity, refuse_quantities
 from torchloupe.data.sources.spelling import compose, note_joined, note_twins
 from torchloupe.errors import DataError, UsageError, printable
 
@@ -29,8 +30,6 @@ _IN_NAMES = ("+", "&", "/", " and ", " ", "_", "-")
 # How a shell takes them.
 _TYPED = {" ": "space", ";": "semicolon", "&": "'&'", "\n": "newline", " and ": "and"}
 
-_FRACTION = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?")
-_MOST_RATINGS = 16  # different numbers with fractions that may be classes, such as 0.5 to 5 stars
 _WHOLE = re.compile(r"[+-]?\d+\.0+")
 _BOX = re.compile(r"(\S*[^\s\d.]\S*)(?: +-?\d+(?:\.\d+)?){4}(?= |$)")
 _BOXES = re.compile(rf"{_BOX.pattern}(?: +{_BOX.pattern})* *")
@@ -60,9 +59,11 @@ def read_label_cells(
     cells, how = _cut(values, separator)
     if cells is None:
         refuse_blank(texts, column, shown)
-        _refuse_quantities(values, len(texts), column, shown)
+        refuse_quantities(values, len(texts), column, shown)
         classes, lookup = order_classes(values, class_names)
         notes = (*note_joined(values), *note_twins(classes), *_note_several(values, separator))
+        if not class_names:
+            notes = (*notes, *note_quantity(values, np.bincount(codes.reshape(-1)), column))
         return lookup[codes.reshape(-1)], classes, notes
     words = sorted({word for cell in cells for word in cell})
     classes, lookup = order_classes(words, class_names)
@@ -80,20 +81,6 @@ def read_label_cells(
             f"{printable(separator)}): this is multi-label, {len(classes)} labels"
         )
     return rows[codes.reshape(-1)], classes, (note, *note_joined(words), *note_twins(classes))
-
-
-def _refuse_quantities(values: Sequence[str], count: int, column: str, shown: str) -> None:
-    """DataError where labels are many different numbers with fractions: a quantity, no class."""
-    if len(values) < max(_MOST_RATINGS, count / 4) or not all(map(_FRACTION.fullmatch, values)):
-        return
-    if all(float(value).is_integer() for value in values):
-        return
-    raise DataError(
-        f"{shown}: column {printable(column)!r} holds {len(values):,} different numbers such as "
-        f"{printable(values[0])}: a quantity, not a class",
-        "torchloupe trains classifiers: write a class for each range of numbers into a column, or "
-        "name another one: data.label_column=NAME",
-    )
 
 
 def refuse_blank(texts: NDArray[Any], column: str, shown: str) -> None:
@@ -220,7 +207,8 @@ def _note_several(values: Sequence[str], separator: str) -> tuple[str, ...]:
         uses = Counter(word for words in cut.values() for word in set(words))
         # Names share words, too. But few words make many combinations of labels only.
         is_varied = len(cut) > len(uses) + len(whole & set(uses))
-        is_sure = sign not in _IN_NAMES or is_varied
+        are_numbers = sign == " " and all(map(str.isdigit, uses))
+        is_sure = sign not in _IN_NAMES or is_varied or are_numbers
         for value, words in cut.items():
             known = [w in whole or (is_sure and uses[w] > 1) for w in map(compose, words)]
             if all(known):

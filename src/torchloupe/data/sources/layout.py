@@ -25,7 +25,7 @@ from torchloupe.data.sources.walk import Level, Walk
 from torchloupe.data.split import SPLIT_NAMES, TRAIN
 from torchloupe.errors import DataError, printable
 
-TABLE_FILES = (".csv", ".tsv", ".parquet", ".npz")
+TABLE_FILES = (".csv", ".tsv", ".parquet", ".npz", ".mat")
 _DEEPEST = 8  # nested single folders that are entered
 _NUMBERED = re.compile(
     r".*?(fold|split|part|batch|chunk|shard|subset|archive|images?|imgs?|cv|k)[-_. ]*\d+",
@@ -94,6 +94,7 @@ def find_layout(root: str, top: Level, scout: Walk) -> Layout:
                 f"{printable(root)} has {name_some(splits)} and no train folder",
                 "name the folder of training images 'train'",
             )
+        _refuse_held_back(root, top, named)
         return _find_inner_splits(top, scout)
     if others and set(splits.values()) == {TRAIN}:
         # `test1` beside `train` is no class, whatever it is.
@@ -116,6 +117,20 @@ def find_layout(root: str, top: Level, scout: Walk) -> Layout:
     return layout
 
 
+def _refuse_held_back(root: str, top: Level, named: Mapping[str, SplitName]) -> None:
+    """DataError for `val_256` beside `data_256`: the other says nothing, and is no class."""
+    held = [name for name, found in named.items() if all(map(str.isdigit, found.frame))]
+    others = [name for name in top.folders if name not in held]
+    if held and others and all(is_filler(re.sub(r"\d", "", name)) for name in others):
+        raise DataError(
+            f"{printable(root)} has {name_some(held)} beside {name_some(others)}, which are not "
+            "classes",
+            f"did you mean {name_some(tables)}?"
+            if (tables := rank_tables(tables_in(Path(root), top)))
+            else "name the folder of training images 'train'",
+        )
+
+
 def _find_inner_splits(top: Level, scout: Walk) -> Layout:
     """The layout of classes that each hold train, val and test folders and nothing else."""
     inner: dict[str, dict[str, int]] = {}
@@ -129,6 +144,16 @@ def _find_inner_splits(top: Level, scout: Walk) -> Layout:
         inner[name] = found
     if len(inner) < 2:
         return Layout()
+    deep = [
+        {folder for split in parts for folder in scout.look(f"{name}/{split}").folders}
+        for name, parts in inner.items()
+    ]
+    if len(deep[0]) > 1 and all(folders == deep[0] for folders in deep):
+        raise DataError(
+            f"{printable(scout.root)} has {name_some(inner)} with splits and the same folders in "
+            f"each: {name_some(sorted(deep[0]), 3)}",
+            "give one of them, or put the images of each class into one folder a split",
+        )
     first = [f"{name}/{split}" for name in list(inner)[:1] for split in inner[name]]
     return Layout(inner=inner, notes=[f"the splits are inside the classes: {name_some(first)}"])
 
@@ -178,21 +203,6 @@ def _refuse_unnamed_split(root: str, train: str, others: list[str], scout: Walk)
             )
 
 
-def find_copies(trees: Mapping[str, Mapping[str, set[str]]]) -> list[str]:
-    """The class folders in which all the others stand once more: copies of the whole set.
-
-    `trees` are the class folders, each with the folders in it that hold folders, and their names.
-    """
-    names = set(trees)
-    if len(names) < 3:
-        return []
-    return [
-        name
-        for name, tree in trees.items()
-        if any(names - {name} <= inner for inner in tree.values())
-    ]
-
-
 def refuse_parts_as_classes(path: Path, children: Mapping[str, set[str]], top: Level) -> None:
     """DataError if the folders that would be classes are plainly parts of one set.
 
@@ -222,7 +232,7 @@ def refuse_parts_as_classes(path: Path, children: Mapping[str, set[str]], top: L
             inside = [f"{name}/{inner}" for inner in sorted(children[name])]
             raise DataError(
                 f"{shown} has splits inside its class folders: {name_some(inside)}",
-                f"put class folders into splits: {sorted(children[name])[0]}/{printable(name)}",
+                f"put class folders into splits: {_train_of(children[name])}/{printable(name)}",
             )
     refuse_variants(shown, children)
     if len(names) > 1 and all(map(_NUMBERED.fullmatch, names)):
@@ -236,6 +246,10 @@ def refuse_parts_as_classes(path: Path, children: Mapping[str, set[str]], top: L
             )
         if tables and all(map(is_filler, set().union(*children.values()))):
             raise DataError(f"{shown} holds {name_some(names, 3)}, which are not classes", hint)
+
+
+def _train_of(folders: Iterable[str]) -> str:
+    return next(name for name in sorted(folders) if read_split(name) == TRAIN)
 
 
 def images_beside(
@@ -304,27 +318,3 @@ def _is_of_other_use(table: Path) -> bool:
     if table.suffix.lower() in RECORD_ENDINGS:
         stem = _OF_SPLITS.sub("", stem)
     return _OF_OTHER_USE.search(stem) is not None
-
-
-def find_trees(
-    walk: Walk, prefix: str, names: Mapping[str, object]
-) -> dict[str, dict[str, set[str]]]:
-    """Of each class folder: every folder in it that holds folders, with the names of these."""
-    trees: dict[str, dict[str, set[str]]] = {name: {} for name in names}
-    for folder in walk.folders:
-        if folder.startswith(prefix):
-            inner = folder.removeprefix(prefix)
-            above, _, last = inner.rpartition("/")
-            name = inner.partition("/")[0]
-            if above and name in trees:
-                trees[name].setdefault(above, set()).add(last)
-    return trees
-
-
-def through_fillers(name: str, tree: Mapping[str, set[str]]) -> set[str]:
-    """The folders in a class folder, or in the only one there where its name says nothing."""
-    inner = tree.get(name, set())
-    while len(inner) == 1 and is_filler(only := next(iter(inner))):
-        name = f"{name}/{only}"
-        inner = tree.get(name, set())
-    return inner

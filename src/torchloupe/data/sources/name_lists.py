@@ -7,6 +7,7 @@ import csv
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,13 @@ from numpy.typing import NDArray
 from torchloupe.data.image.formats import IMAGE_SUFFIXES
 from torchloupe.data.sources.object_cells import read_object
 from torchloupe.data.sources.source import name_some
+from torchloupe.data.sources.split_names import is_filler, read_split
 from torchloupe.errors import printable
 
 _ENDINGS = (".txt", ".json", ".csv", ".tsv", ".names", ".labels")
 _LARGEST_BYTES = 2**20
 _MOST_NAMES = 20_000
+_NO_COUNT = 10**9  # a number that no list without numbers reaches
 _WORDS = frozenset(
     (
         *("class", "classes", "classname", "classnames", "classlist", "classmap", "classindex"),
@@ -36,6 +39,18 @@ _SUFFIX = re.compile(r"(?P<name>\S.*?)(\s*[,:;=]\s*|\s+)(?P<number>\d{1,9})")
 Names = dict[int, str]
 
 
+@dataclass(frozen=True)
+class NameLists:
+    """Class names by number; notes; and the files that give the names."""
+
+    names: Names
+    notes: tuple[str, ...] = ()
+    files: frozenset[Path] = frozenset()
+
+
+NO_LIST = NameLists({})
+
+
 def name_numbers(texts: NDArray[Any], table: Path, column: str) -> tuple[NDArray[Any], list[str]]:
     """Labels with names in place of numbers, where one list beside `table` names all; notes.
 
@@ -43,32 +58,86 @@ def name_numbers(texts: NDArray[Any], table: Path, column: str) -> tuple[NDArray
     """
     found, codes = np.unique(texts, return_inverse=True)
     values = [str(value) for value in found]
+    numbers = _read_numbers(values)
+    if not numbers:
+        return texts, []
+    lists = _find_lists(table.absolute().parent, table.name)
+    chosen = _choose(lists, numbers, f"the numbers in column {printable(column)!r}")
+    if not chosen.names:
+        return texts, list(chosen.notes)
+    named = np.array([chosen.names[int(value)] for value in values], dtype=np.dtypes.StringDType())
+    return named[codes.reshape(-1)], list(chosen.notes)
+
+
+def name_folders(found: Sequence[str], root: Path, path: Path) -> NameLists:
+    """Names of class folders that are numbers, by a list in their `root`, in `path` or above it.
+
+    Above `path`, which was given, only lists with numbers count: those that name these alone, or
+    all of these if `path` is a part of a set, such as `train/`.
+    """
+    numbers = _read_numbers(found)
+    what = "the numbered class folders"
+    for place in dict.fromkeys((root.absolute(), path.absolute())) if numbers else ():
+        chosen = _choose(_find_lists(place), numbers, what)
+        if chosen.notes:
+            return chosen
+    told = {}
+    for file in _find_lists(path.absolute().parent) if numbers else ():
+        names = _parse(file, (_NO_COUNT,))
+        is_part = read_split(path.name) is not None or is_filler(path.name)
+        if set(names) >= set(numbers) and (is_part or len(names) == len(numbers)):
+            told[file] = names
+    return _choose(list(told), numbers, what) if told else NO_LIST
+
+
+def _read_numbers(values: Sequence[str]) -> list[int]:
+    """The different numbers that texts are, in order; none where some are something else."""
     if len(values) < 2 or not all(map(_NUMBER.fullmatch, values)):
-        return texts, []
+        return []
     numbers = sorted({int(value) for value in values})
-    if len(numbers) < len(values):  # 7 and 007
-        return texts, []
-    fitting = {path: names for path in _find_lists(table) if (names := _read(path, numbers))}
+    return numbers if len(numbers) == len(values) else []  # 7 and 007
+
+
+def _choose(lists: Sequence[Path], numbers: Sequence[int], what: str) -> NameLists:
+    """The names that `lists` give `numbers`, none where that is not certain."""
+    fitting = {path: names for path in lists if (names := _read(path, numbers))}
     different = {tuple(names[number] for number in numbers) for names in fitting.values()}
     files = name_some(path.name for path in fitting)
     if not fitting:
-        return texts, []
+        return NameLists({}, _note_uncounted(lists, numbers, what))
     if len(different) > 1:
-        return texts, [
-            f"{files} give the numbers in column {printable(column)!r} different names: none is "
-            "used (data.class_names names classes)"
-        ]
+        note = f"{files} give {what} different names: none is used (data.class_names names classes)"
+        return NameLists({}, (note,))
     names = next(iter(fitting.values()))
-    named = np.array([names[int(value)] for value in values], dtype=np.dtypes.StringDType())
-    note = f"the names of the numbers in column {printable(column)!r} are those in {files}"
-    return named[codes.reshape(-1)], [note]
+    return NameLists(names, (f"the names of {what} are those in {files}",), frozenset(fitting))
 
 
-def _find_lists(table: Path) -> list[Path]:
-    """Files beside a table whose names say that they name classes."""
+def _note_uncounted(lists: Sequence[Path], numbers: Sequence[int], what: str) -> tuple[str, ...]:
+    """A note where a list names more classes than there are numbers, from 0 or from 1."""
+    for path in lists:
+        names = _read(path, range(len(numbers)))
+        count = len(names)
+        if list(names) != list(range(count)) or not 0 < numbers[0] <= numbers[-1] < count:
+            continue
+        first, other = names[numbers[0]], names[numbers[0] - 1]
+        return (
+            f"'{printable(path.name)}' names {count} classes, and {what} are {numbers[0]} to "
+            f"{numbers[-1]}: whether {numbers[0]} is {printable(first)!r} (counted from 0) or "
+            f"{printable(other)!r} (from 1) is not certain, and the numbers stay; write its number "
+            f"before each name there, such as `{numbers[0]} {printable(first)}`",
+        )
+    return ()
+
+
+def _find_lists(folder: Path, besides: str = "") -> list[Path]:
+    """Files in a folder whose names say that they name classes, but for the one called so."""
     listed = []
-    for path in sorted(table.absolute().parent.iterdir()):
-        if path.suffix.lower() not in _ENDINGS or path.name == table.name or path.name[0] in "._":
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError:  # a folder above may be closed
+        return []
+    for path in entries:
+        if path.suffix.lower() not in _ENDINGS or path.name == besides or path.name[0] in "._":
             continue
         spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", path.stem)
         words = set(re.findall(r"[a-z]+", spaced.lower()))
@@ -80,6 +149,12 @@ def _find_lists(table: Path) -> list[Path]:
 
 def _read(path: Path, numbers: Sequence[int]) -> Names:
     """Names by number that cover `numbers`; {} where the file holds none, or not for certain."""
+    names = _parse(path, numbers)
+    return names if set(numbers) <= set(names) and _are_names(list(names.values())) else {}
+
+
+def _parse(path: Path, numbers: Sequence[int]) -> Names:
+    """What a file says of numbers; lists without numbers are counted if that gives `numbers`."""
     try:
         text = path.read_text(encoding="utf-8-sig")
         if path.suffix.lower() == ".json":
@@ -90,7 +165,7 @@ def _read(path: Path, numbers: Sequence[int]) -> Names:
             names = _read_lines(text, numbers)
     except (OSError, ValueError, RecursionError, csv.Error):
         return {}
-    return names if set(numbers) <= set(names) and _are_names(list(names.values())) else {}
+    return names
 
 
 def _are_names(names: Sequence[str]) -> bool:
@@ -107,10 +182,10 @@ def _differ(names: Sequence[str]) -> bool:
 
 
 def _count(names: Sequence[str], numbers: Sequence[int]) -> Names:
-    """Names in order, counted from 0; from 1 where there is one for each of the numbers 1 to n."""
+    """Names in order, counted from 0 where there is a 0; from 1 where the last number is theirs."""
     if numbers[0] == 0 and numbers[-1] < len(names):
         return dict(enumerate(names))
-    if numbers == list(range(1, len(names) + 1)):
+    if numbers[0] > 0 and numbers[-1] == len(names):
         return dict(enumerate(names, 1))
     return {}
 

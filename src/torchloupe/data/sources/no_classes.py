@@ -42,7 +42,7 @@ _FOREIGN = (
     ),
     (
         (".mat",),
-        "write its labels into a .csv; sets of torchvision are read in their own folders",
+        "give the .mat file that lists the images, or write its labels into a .csv",
     ),
     (PICKLES, "load it in a file of your own and give file.py:NAME"),
     (ARCHIVES, "unpack it and give the folder"),
@@ -99,6 +99,9 @@ def no_images(
     """
     shown, ignored = printable(path), walk.ignored
     found = rank_tables(tables_in(Path(walk.root), top)) or sorted(beside)
+    inside = [place for place in Path(walk.root).parents if place.is_relative_to(path)]
+    for place in inside if not found else ():  # folders that were gone through
+        found = found or rank_tables(tables_in(place, Walk(str(place)).look()))
     found = found or rank_tables(
         table
         for place in dict.fromkeys((Path(walk.root), path, *_above(path)))

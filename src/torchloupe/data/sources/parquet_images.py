@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 
 from torchloupe.data.image.formats import ImageError
 from torchloupe.data.samples import Samples, make_ids
+from torchloupe.data.sources.label_cells import read_label_cells
 from torchloupe.data.sources.labels import compare_splits, order_classes, read_labels
+from torchloupe.data.sources.object_cells import read_object
 from torchloupe.data.sources.pairs import IMAGE_KEYS, find_key, find_label_key
 from torchloupe.data.sources.shards import name_shards, splits_of
 from torchloupe.data.sources.source import (
@@ -137,7 +139,7 @@ def open_parquet(
             "fill the cell or take the row out",
         )
     numbers, classes, more = _number(
-        labels, known, class_names, f"{shown}: column {printable(label)!r}"
+        list(map(read_object, labels)), known, class_names, f"{shown}: column {printable(label)!r}"
     )
     notes += more
     given = np.array(parts, dtype=np.int8)
@@ -209,6 +211,8 @@ def _number(
             )
         names, place = order_classes(list(known), class_names or known)
         return place[numbers], names, ()
+    if any(isinstance(label, list) for label in labels) and not _are_flags(labels):
+        return _read_lists(labels, known, class_names, shown)
     try:
         return read_labels(np.array(labels), class_names or known)
     except (DataError, ValueError) as error:
@@ -216,6 +220,32 @@ def _number(
             f"{shown} holds no labels: {printable(error)}",
             "say which column does: data.label_column=NAME",
         ) from None
+
+
+def _are_flags(labels: list[Any]) -> bool:
+    """Whether labels are rows of 0 and 1, all of one length."""
+    lists = [label for label in labels if isinstance(label, list)]
+    same = len({len(words) for words in lists}) == 1 and len(lists) == len(labels)
+    return same and len(lists[0]) > 1 and all(word in (0, 1) for words in lists for word in words)
+
+
+def _read_lists(
+    labels: list[Any], known: tuple[str, ...], class_names: Sequence[str], shown: str
+) -> tuple[NDArray[Any], tuple[str, ...], tuple[str, ...]]:
+    """Labels of images that may have several each, as lists; numbers are places in `known`."""
+    cells = []
+    for label in labels:
+        words = label if isinstance(label, list) else [label]
+        if known and all(isinstance(word, int) for word in words):
+            if wrong := [word for word in words if not 0 <= word < len(known)]:
+                raise DataError(
+                    f"{shown} has label {wrong[0]}, and names for 0 to {len(known) - 1}",
+                    "write the file again with a name for each class",
+                )
+            words = [known[word] for word in words]
+        cells.append(json.dumps([str(word) for word in words]))
+    texts = np.array(cells, dtype=np.dtypes.StringDType())
+    return read_label_cells(texts, "label", "auto", class_names or known, shown)
 
 
 def _count(groups: Sequence[tuple[int, int, int]]) -> list[tuple[int, int]]:
@@ -263,9 +293,12 @@ def _names_of(schema: Any, label: str) -> tuple[str, ...]:
     """The names of a ClassLabel of Hugging Face, from the file's metadata; () if there are none."""
     try:
         text = (schema.metadata or {})[b"huggingface"]
-        names = json.loads(text)["info"]["features"][label]["names"]
+        feature = json.loads(text)["info"]["features"][label]
+        if isinstance(feature, list):  # several labels an image
+            feature = feature[0]
+        names = feature.get("feature", feature)["names"]
         return tuple(str(name) for name in names)
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError):
         return ()
 
 

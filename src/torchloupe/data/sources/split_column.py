@@ -8,11 +8,10 @@ from numpy.typing import NDArray
 
 from torchloupe.data.sources.column_roles import (
     SplitColumns,
-    find_unflagged,
     flag_part,
     plain_name,
-    read_flags,
 )
+from torchloupe.data.sources.flags import find_unflagged, read_flags
 from torchloupe.data.sources.source import name_some
 from torchloupe.data.sources.split_names import read_split, read_split_name
 from torchloupe.data.split import SPLIT_NAMES, TEST, TRAIN, VAL

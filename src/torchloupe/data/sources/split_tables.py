@@ -4,6 +4,7 @@ Tables without labels, such as the test.csv of a competition, are no split.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from torchloupe.data.sources.column_roles import (
@@ -14,6 +15,7 @@ from torchloupe.data.sources.column_roles import (
 from torchloupe.data.sources.columns import Table
 from torchloupe.data.sources.image_files import ImageFiles
 from torchloupe.data.sources.joined import join_splits
+from torchloupe.data.sources.matlab import MATLAB_ENDINGS
 from torchloupe.data.sources.pixel_table import find_pixel_columns, label_candidates
 from torchloupe.data.sources.records import RECORD_ENDINGS
 from torchloupe.data.sources.source import Data, name_some
@@ -23,6 +25,9 @@ from torchloupe.data.sources.tables import TABLE_ENDINGS, TableOptions, open_tab
 from torchloupe.data.sources.text_lists import LIST_ENDINGS, is_listing
 from torchloupe.data.split import SPLIT_NAMES, TRAIN
 from torchloupe.errors import DataError, LoupeError, printable
+
+_FEWEST_UNSURE = 2  # columns
+_FEW_LISTS = 20  # .mat files that are looked into
 
 
 def find_split_tables(folder: Path) -> dict[int, Path]:
@@ -46,9 +51,10 @@ def find_split_tables(folder: Path) -> dict[int, Path]:
     labelled = {
         part: [path for path in paths if _has_labels(path)] for part, paths in found.items()
     }
-    labelled = {part: paths for part, paths in labelled.items() if paths}
+    labelled = {part: paths for part, paths in labelled.items() if paths} or _find_unsure(found)
     if TRAIN not in labelled or len(labelled) < 2:
         return {}
+    labelled = _take_first_division(labelled)
     for part, paths in labelled.items():
         if len({path.with_suffix("") for path in paths}) > 1:
             raise DataError(
@@ -64,7 +70,8 @@ def find_split_tables(folder: Path) -> dict[int, Path]:
 
 
 def find_metadata(folder: Path) -> Path | None:
-    """The metadata.csv or .jsonl of Hugging Face that labels the images of a folder; else None.
+    """The metadata.csv or .jsonl of Hugging Face that labels the images of a folder, or the only
+    .mat file that does; else None.
 
     There is none beside class folders, which say more.
     """
@@ -79,7 +86,9 @@ def find_metadata(folder: Path) -> Path | None:
                 return path
         except LoupeError:
             continue
-    return None
+    lists = [entry for entry in entries if entry.suffix.lower() in MATLAB_ENDINGS]
+    labelled = [path for path in lists if _has_labels(path)] if len(lists) <= _FEW_LISTS else []
+    return labelled[0] if len(labelled) == 1 else None
 
 
 def open_split_tables(
@@ -88,7 +97,41 @@ def open_split_tables(
     """Data from a table for each split."""
     options = options or TableOptions()
     parts = {part: open_table(path, options) for part, path in tables.items()}
-    return join_splits(parts, name, options.class_names)
+    data = join_splits(parts, name, options.class_names)
+    if not all(map(_division_of, tables.values())):
+        return data
+    train = tables[TRAIN]
+    beside = train.parent.glob(f"*{train.suffix}")
+    count = sum(_division_of(path) > 0 and _part_of(path) == TRAIN for path in beside)
+    files = name_some(path.name for path in tables.values())
+    note = f"{files} are used, the first of {count} divisions"
+    return replace(data, notes=(note, *data.notes)) if count > 1 else data
+
+
+def _division_of(path: Path) -> int:
+    """The number of the division that a table is of, as in train1.txt; 0 for none."""
+    found = read_split_name(path.stem)
+    return (
+        int(found.frame[0]) if found and len(found.frame) == 1 and found.frame[0].isdigit() else 0
+    )
+
+
+def _part_of(path: Path) -> int | None:
+    found = read_split_name(path.stem)
+    return found.part if found else None
+
+
+def _take_first_division(labelled: dict[int, list[Path]]) -> dict[int, list[Path]]:
+    """Of train1, val1, train2, val2 and so on those of the first number that all splits have."""
+    numbers = [{_division_of(path) for path in paths} for paths in labelled.values()]
+    common = set.intersection(*numbers) if numbers else set()
+    if 0 in set().union(*numbers) or len(common) < 2:
+        return labelled
+    first = min(common)
+    return {
+        part: [path for path in paths if _division_of(path) == first]
+        for part, paths in labelled.items()
+    }
 
 
 def _sort_by_split(names: Mapping[Path, str]) -> dict[int, list[Path]]:
@@ -132,15 +175,33 @@ def _has_labels(path: Path) -> bool:
         return False
 
 
+def _find_unsure(found: Mapping[int, list[Path]]) -> dict[int, list[Path]]:
+    """Tables of images that all have the same columns, none of which is surely the label."""
+    kept: dict[int, list[Path]] = {}
+    wanted: list[str] = []
+    for part, paths in sorted(found.items()):
+        for path in paths:
+            try:
+                table = Table(path)
+                choose_image_column(table, "auto", ImageFiles(path).share_of)
+            except LoupeError:
+                continue
+            wanted = wanted or table.columns
+            if table.is_text and table.columns == wanted and len(wanted) > _FEWEST_UNSURE:
+                kept.setdefault(part, []).append(path)
+    return kept
+
+
 def may_hold_tables(path: Path, files: Sequence[str], folders: Sequence[str]) -> bool:
-    """Whether tables divide the folder: class folders in two splits and more say more."""
+    """Whether tables divide the folder: class folders that are in two splits say more."""
     splits = [name for name in folders if read_split(name) is not None]
     if not splits and not any(name.endswith(TABLE_ENDINGS) for name in files):
         return False
-    labelled = 0
+    seen: set[str] = set()
     for place in path.iterdir():
         if read_split(place.name) is not None and place.is_dir():
-            labelled += any(
-                inner.is_dir() and not is_system_name(inner.name) for inner in place.iterdir()
-            )
-    return labelled < 2
+            inner = {n.name for n in place.iterdir() if n.is_dir() and not is_system_name(n.name)}
+            if inner & seen:
+                return False
+            seen |= inner
+    return True

@@ -23,16 +23,18 @@ from torchloupe.data.sources.column_roles import (
     choose_label_columns,
     find_group_columns,
     find_split_columns,
-    find_unflagged,
     lists_files,
-    read_flags,
 )
 from torchloupe.data.sources.columns import Table, as_texts
+from torchloupe.data.sources.flags import find_unflagged, note_unsure_flags, read_flags
 from torchloupe.data.sources.image_files import ImageFiles
 from torchloupe.data.sources.label_cells import Labels, read_label_cells, refuse_blank
 from torchloupe.data.sources.labels import compare_splits
+from torchloupe.data.sources.matlab import MATLAB_ENDINGS
 from torchloupe.data.sources.name_lists import name_numbers
+from torchloupe.data.sources.object_cells import read_object
 from torchloupe.data.sources.pixel_table import find_pixel_columns, label_candidates, open_pixels
+from torchloupe.data.sources.presence import find_presence_column, join_rows
 from torchloupe.data.sources.records import RECORD_ENDINGS
 from torchloupe.data.sources.source import (
     Data,
@@ -48,7 +50,10 @@ from torchloupe.data.sources.walk import holds_images
 from torchloupe.data.split import TRAIN
 from torchloupe.errors import DataError, UsageError, printable
 
-TABLE_ENDINGS = (".csv", ".tsv", ".parquet", *LIST_ENDINGS, *RECORD_ENDINGS)
+TABLE_ENDINGS = (
+    *(".csv", ".tsv", ".parquet"),
+    *(*LIST_ENDINGS, *RECORD_ENDINGS, *MATLAB_ENDINGS),
+)
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,12 @@ def open_table(path: Path, options: TableOptions | None = None) -> Data:
     read = table.read(roles.columns)
     if not read.num_rows:
         raise DataError(f"{shown} lists no image", "add one row per image below the header")
+    joined: tuple[str, ...] = ()
+    if roles.presence:
+        rows = read.num_rows
+        read, joined = join_rows(read, roles.image, roles.labelled[0], roles.presence, table)
+        if read.num_rows < rows:  # label cells are lists now
+            options = replace(options, label_separator="auto")
     names = as_texts(read[roles.image], roles.image)
     refuse_blank(np.strings.strip(names), roles.image, shown)
     images = read_images(files, names)
@@ -108,7 +119,7 @@ def open_table(path: Path, options: TableOptions | None = None) -> Data:
         samples=Samples(placed.ids, labels, classes, images.groups if groups is None else groups),
         given=given if given is not None and (given != TRAIN).any() else None,
         reader=placed.reader,
-        notes=table.notes + notes + group_notes + images.notes + placed.notes,
+        notes=table.notes + joined + notes + group_notes + images.notes + placed.notes,
         stamp=placed.stamp,
     )
 
@@ -121,11 +132,13 @@ class _Roles:
     labelled: Sequence[str]
     split: SplitColumns
     groups: Sequence[str]
+    presence: str = ""  # says of each row whether its label holds
 
     @property
     def columns(self) -> list[str]:
         """All that are read."""
         wanted = (*self.labelled, *self.split.names, *self.split.doubtful, *self.groups)
+        wanted = (*wanted, self.presence) if self.presence else wanted
         return list(dict.fromkeys((self.image, *wanted)))
 
 
@@ -136,7 +149,10 @@ def _find_roles(table: Table, options: TableOptions, files: ImageFiles) -> _Role
     taken = [*split.names, *split.doubtful, *groups]
     labelled = _choose_labels(table, options.label_column, image, taken, [*split.doubtful, *groups])
     groups = [name for name in groups if name not in labelled]
-    return _Roles(image, labelled, _without(split, labelled), groups)
+    presence = ""
+    if len(labelled) == 1:
+        presence = find_presence_column(table, [image, *labelled, *taken])
+    return _Roles(image, labelled, _without(split, labelled), groups, presence)
 
 
 def _read_groups(
@@ -215,7 +231,8 @@ def _read_labels(read: Any, labelled: Sequence[str], options: TableOptions, path
     name = labelled[0]
     column = read[name]
     if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
-        lists = [[str(word) for word in words or ()] for words in column.to_pylist()]
+        plain = [read_object(words) or () for words in column.to_pylist()]
+        lists = [[str(word) for word in words] for words in plain]
         texts = np.array([json.dumps(words) for words in lists], dtype=np.dtypes.StringDType())
     else:
         texts = np.strings.strip(as_texts(column, name))
@@ -237,22 +254,23 @@ def _read_flag_columns(
             f"data.class_names has {len(class_names)} names for {len(columns)} label columns",
             "leave class_names out: the columns' names are the classes",
         )
+    cells = [np.strings.strip(as_texts(read[name], name)) for name in columns]
+    notes = note_unsure_flags(cells)
     labels = np.zeros((read.num_rows, len(columns)), dtype=np.float32)
-    for number, name in enumerate(columns):
-        texts = np.strings.strip(as_texts(read[name], name))
-        unknown = find_unflagged(texts)
-        if len(unknown):
-            wrong = texts[unknown[0]]
+    for number, (name, texts) in enumerate(zip(columns, cells, strict=True)):
+        wrong = [texts[row] for row in find_unflagged(texts) if texts[row] or not notes]
+        if wrong:
             raise DataError(
-                f"{shown}: label column {printable(name)!r} holds {printable(wrong)!r}, not 0 or 1",
+                f"{shown}: label column {printable(name)!r} holds {printable(wrong[0])!r}, not 0 "
+                "or 1",
                 "several label columns are 0 and 1 each; for one label give one column",
             )
         labels[:, number] = read_flags(texts)
     classes = tuple(class_names) or tuple(columns)
     if (labels.sum(axis=1) == 1).all():
-        return labels.argmax(axis=1).astype(np.int64), classes, ()
+        return labels.argmax(axis=1).astype(np.int64), classes, notes
     note = f"an image may have several of the {len(columns)} labels: this is multi-label"
-    return labels, classes, (note,)
+    return labels, classes, (note, *notes)
 
 
 def note_unlisted(data: Data, path: Path) -> Data:

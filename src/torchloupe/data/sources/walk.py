@@ -198,3 +198,17 @@ def holds_images(folder: str) -> bool:
             )
     except OSError:
         return False
+
+
+def look_through(walk: Walk, first: str, last: str) -> Level:
+    """What `last` holds, after a look at all folders from `first` down to it.
+
+    So the files beside are counted, and the folders recorded.
+    """
+    level = walk.look(first)
+    place = first
+    for name in last.removeprefix(first).split("/"):
+        if name:
+            place = f"{place}{name}/"
+            level = walk.look(place)
+    return level

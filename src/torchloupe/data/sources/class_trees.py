@@ -1,0 +1,45 @@
+"""The folders inside class folders, and copies of the whole set among them."""
+
+from collections.abc import Mapping
+
+from torchloupe.data.sources.split_names import is_filler
+from torchloupe.data.sources.walk import Walk
+
+
+def find_copies(trees: Mapping[str, Mapping[str, set[str]]]) -> list[str]:
+    """The class folders in which all the others stand once more: copies of the whole set.
+
+    `trees` are the class folders, each with the folders in it that hold folders, and their names.
+    """
+    names = set(trees)
+    if len(names) < 3:
+        return []
+    return [
+        name
+        for name, tree in trees.items()
+        if any(names - {name} <= inner for inner in tree.values())
+    ]
+
+
+def find_trees(
+    walk: Walk, prefix: str, names: Mapping[str, object]
+) -> dict[str, dict[str, set[str]]]:
+    """Of each class folder: every folder in it that holds folders, with the names of these."""
+    trees: dict[str, dict[str, set[str]]] = {name: {} for name in names}
+    for folder in walk.folders:
+        if folder.startswith(prefix):
+            inner = folder.removeprefix(prefix)
+            above, _, last = inner.rpartition("/")
+            name = inner.partition("/")[0]
+            if above and name in trees:
+                trees[name].setdefault(above, set()).add(last)
+    return trees
+
+
+def through_fillers(name: str, tree: Mapping[str, set[str]]) -> set[str]:
+    """The folders in a class folder, or in the only one there where its name says nothing."""
+    inner = tree.get(name, set())
+    while len(inner) == 1 and is_filler(only := next(iter(inner))):
+        name = f"{name}/{only}"
+        inner = tree.get(name, set())
+    return inner
