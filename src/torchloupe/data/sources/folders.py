@@ -6,7 +6,7 @@ folder is kept in an index (data/sources/index). Which folders are splits is for
 
 import os
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -95,16 +95,12 @@ def open_folder(path: Path, class_names: Sequence[str] = (), label_pattern: str 
         if inside:
             return _enter_only(Path(root), inside, class_names, reading)
     refuse_labels_beside(path, walk.ignored, len(ids))
-    found = [as_text(classes[code]) for code in used]
-    lists = name_folders(found, Path(root), path) if not class_names else NO_LIST
-    found = [lists.names[int(name)] for name in found] if lists.names else found
-    reading.note_tables(lists.files)
-    reading.has_lists |= bool(lists.files)
+    found = reading.name_classes([as_text(classes[k]) for k in used], path, class_names)
     names, numbers = order_classes(found, class_names)
     lookup = np.zeros(len(classes), dtype=np.int64)
     lookup[used] = numbers
     labels = lookup[codes]
-    notes = [*reading.notes, *lists.notes, *note_joined(found), *note_twins(names)]
+    notes = [*reading.notes, *note_joined(found), *note_twins(names)]
     if layout.is_split:
         notes += compare_splits(labels, parts, names)
     for other, prefix in ((inner, below), (deeper, below), (scout, "")):
@@ -301,14 +297,21 @@ class _Reading:
                 f"{plural(self.top.loose, 'image')} outside any class folder, not used"
             )
 
-    def note_tables(self, used: Collection[Path]) -> None:
-        """A note on tables beside the class folders that are not used."""
-        beside = tables_in(Path(self.walk.root), self.top)
-        if tables := [table for table in beside if table.absolute() not in used]:
+    def name_classes(self, found: list[str], path: Path, class_names: Sequence[str]) -> list[str]:
+        """The names of classes, where these are numbers that a list names; with notes on that, and
+        on tables beside the class folders that are not used.
+        """
+        root = Path(self.walk.root)
+        lists = NO_LIST if class_names else name_folders(found, root, path)
+        self.has_lists |= bool(lists.files)
+        self.notes += lists.notes
+        beside = tables_in(root, self.top)
+        if tables := [table for table in beside if table.absolute() not in lists.files]:
             self.notes.append(
                 f"{name_some(tables, 3)} beside the class folders: not used, the labels are the "
                 "folder names"
             )
+        return [lists.names[int(name)] for name in found] if lists.names else found
 
 
 def _see_only(path: Path, root: Path, only: str, is_split: bool, reading: _Reading) -> str:
