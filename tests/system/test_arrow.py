@@ -29,7 +29,7 @@ def test_lists_equal_pyarrows(rows):
     assert lists_column(rows).equals(pa.array(rows, pa.list_(pa.string())))
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64", "int64"])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int64", "uint8"])
 @pytest.mark.parametrize("shape", [(7,), (7, 3), (0,)])
 def test_numbers_come_back(tmp_path, dtype, shape):
     values = np.random.default_rng(0).normal(size=shape[::-1]).T.astype(dtype)  # not contiguous

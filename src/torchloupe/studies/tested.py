@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torchloupe.errors import CheckpointError, printable
 from torchloupe.evaluation.calibration import brier_of_images
 from torchloupe.evaluation.resampling import Answers
+from torchloupe.system.arrow import numbers_of
 
 SEVERAL = ", "  # between the labels of one image
 
@@ -70,14 +71,14 @@ def read_tested(folder: Path) -> Tested:
         )
         probabilities = None
         if "probabilities" in table.column_names:
-            flat = table["probabilities"].combine_chunks().flatten().to_numpy()
+            flat = numbers_of(table["probabilities"])
             probabilities = flat.reshape(len(table), len(class_names)).astype(np.float32)
         return Tested(
             folder=folder,
             ids=np.array(table["id"].to_pylist()),
             labels=tuple(SEVERAL.join(names) for names in sets[0]),
             predictions=tuple(SEVERAL.join(names) for names in sets[1]),
-            confidences=table["confidence"].to_numpy().astype(np.float64),
+            confidences=numbers_of(table["confidence"]).astype(np.float64),
             probabilities=probabilities,
             class_names=class_names,
             multi_label=multi_label,

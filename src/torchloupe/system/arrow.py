@@ -13,6 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+_NAMES = (*(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
+          *(f"float{bits}" for bits in (16, 32, 64)))  # fmt: skip
+# What `to_pandas_dtype` knows, which in older versions asks for pandas.
+_DTYPES = {pa.from_numpy_dtype(np.dtype(name)): np.dtype(name) for name in _NAMES}
+
 
 def text_column(values: Iterable[str]) -> pa.Array:
     """A column of strings; UnicodeEncodeError for lone surrogates."""
@@ -51,14 +56,14 @@ def number_column(values: NDArray[Any]) -> pa.Array:
 def numbers_of(column: pa.ChunkedArray) -> NDArray[Any]:
     """The numbers of a column without missing ones [N]; of lists of them [N x K], one by one.
 
-    ValueError for booleans and where a number is missing.
+    ValueError for booleans, for what is no number, and where a number is missing.
     """
     parts = []
     for chunk in column.chunks:
         array = chunk if pa.types.is_primitive(chunk.type) else chunk.flatten()
-        if array.null_count or pa.types.is_boolean(array.type):
-            raise ValueError("a column of booleans, or with missing values")
-        dtype = array.type.to_pandas_dtype()
+        dtype = _DTYPES.get(array.type)
+        if array.null_count or dtype is None:
+            raise ValueError("a column of booleans or of no numbers, or with missing values")
         found = np.frombuffer(array.buffers()[1], dtype) if len(array) else np.empty(0, dtype)
         parts.append(found[array.offset : array.offset + len(array)])
     return np.concatenate(parts) if parts else np.empty(0)
