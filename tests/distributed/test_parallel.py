@@ -11,9 +11,11 @@ from torch import nn
 from torchloupe.distributed.parallel import (
     OneProcess,
     Parallel,
+    Part,
     Replicas,
     Shards,
     make_parallel,
+    read_like,
     shard_like,
     snapshot,
     whole,
@@ -80,6 +82,23 @@ def test_tensors_that_are_whole_stay_as_they_are() -> None:
     assert taken["a"][0].tolist() == [1, 1]
     assert (taken["a"][1], taken["b"]) == (3, {"c": "text"})
     assert snapshot(tree, keeps=False) == {"a": [None, 3], "b": {"c": "text"}}
+    assert read_like(tensor, lambda start, stop: tensor[start:stop]) is None
+
+
+def compare_parts(model: nn.Module, world: World) -> None:
+    """The parts of all ranks are the whole tensors, and are read back as they were."""
+    weights = model.state_dict()
+    for name, part in snapshot(weights, keeps=world.leads, in_parts=True).items():
+        full = whole(weights[name]).detach()
+        assert isinstance(part, Part)
+        assert part.total == len(full)
+        parts = world.gather((part.start, part.rows.tolist()))
+        assert [row for _, rows in parts for row in rows] == full.tolist()
+        assert [start for start, _ in parts] == [0, -(-len(full) // 2)]
+        again = read_like(weights[name], lambda start, stop, full=full: full[start:stop])
+        assert again.placements == weights[name].placements
+        assert torch.equal(again.full_tensor(), full)
+        assert shard_like(again, weights[name]) is again
 
 
 def train_on_ranks(folder: Path) -> None:
@@ -97,6 +116,8 @@ def train_on_ranks(folder: Path) -> None:
             assert parallel.agree([world.rank]) == [1]
             total = parallel.share(loss.detach().clone())
             gradients = whole({name: p.grad for name, p in model.named_parameters()})
+            if kind == "fsdp":
+                compare_parts(model, world)
             plain = parallel.gather_model()
             taken = snapshot(model.state_dict(), keeps=world.leads)
             for name, tensor in plain.state_dict().items():

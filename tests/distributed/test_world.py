@@ -46,6 +46,15 @@ def told(folder: Path) -> list[object]:
     return [json.loads((folder / f"rank-{rank}.json").read_text()) for rank in range(2)]
 
 
+def post_and_read(world: World) -> list[object]:
+    """What is there before a rank says it, and after."""
+    before = world.posted(f"word/{world.rank}")
+    world.wait()
+    world.post(f"word/{world.rank}", {"of": [world.rank]})
+    world.wait()
+    return [before, *(world.posted(f"word/{rank}") for rank in range(world.size))]
+
+
 def talk(folder: Path) -> None:
     with join(CPU) as world:
         rank = world.rank
@@ -58,6 +67,7 @@ def talk(folder: Path) -> None:
                 "fractions": world.total([0.25 * rank, 0.5]),
                 "gather": world.gather(["a", "b"][rank]),
                 "first": world.first("of rank 0" if world.leads else None),
+                "posted": post_and_read(world),
             },
         )
 
@@ -71,6 +81,7 @@ def test_ranks_agree_on_numbers_and_things(tmp_path: Path) -> None:
         "fractions": [0.25, 1.0],
         "gather": ["a", "b"],
         "first": "of rank 0",
+        "posted": [None, {"of": [0]}, {"of": [1]}],
     }
     assert told(tmp_path) == [{"leads": True, **both}, {"leads": False, **both}]
 

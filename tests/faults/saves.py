@@ -9,6 +9,7 @@ from files import FileLayer, die
 
 from torchloupe.hardware.precision import Precision
 from torchloupe.run import checkpoint
+from torchloupe.run.draft import checkpoint_name
 from torchloupe.run.folder import RunFolder
 from torchloupe.run.state import State
 
@@ -57,7 +58,7 @@ def check_intact(run: Path, old: int, new: int) -> int:
     step = int(trees["state"]["step"])
     assert step in (old, new)
     assert not passed_over
-    assert path.name == checkpoint.checkpoint_name(step)
+    assert path.name == checkpoint_name(step)
     assert torch.equal(trees["model"]["bias"], torch.full((2,), float(step)))
     for link in ("best", "last"):  # never one that leads nowhere
         assert (run / link).resolve() in checkpoint.list_checkpoints(run / "checkpoints")

@@ -9,9 +9,11 @@ import pytest
 from children import run_loupe, wait_until
 from ranks import MODEL, accuracies, losses, run_ranks, start_ranks, train_words
 from runs import is_bit_equal, resume_words
+from safetensors.torch import load_file
 
 from torchloupe.run import checkpoint
 from torchloupe.run.events import read_events
+from torchloupe.trained.run import open_run
 
 pytestmark = pytest.mark.long
 
@@ -139,13 +141,62 @@ def test_out_of_memory_on_one_rank_splits_the_batch_on_all(home: Path, phase: st
     assert [e["images_at_once"] for e in splits] == ([] if phase == "judge" else [85, 43])
 
 
-def test_shards_have_the_losses_of_one_process(home: Path) -> None:
-    out = home / "shards"
+@pytest.fixture(scope="module")
+def sharded(home: Path) -> Path:
+    """A run of two ranks with a part of the model each."""
+    out = home / "sharded"
     codes, texts = run_ranks(train_words(out, home / "model.py", "--parallel", "fsdp"), home)
     assert codes == [0, 0], texts
+    return out
+
+
+def test_shards_have_the_losses_of_one_process(home: Path, sharded: Path) -> None:
+    assert gap(home / "one", sharded) < NEAR
+    assert metrics(home / "one")["test"]["confusion"] == metrics(sharded)["test"]["confusion"]
+    assert shapes(home / "one") == shapes(sharded)
+
+
+def test_a_finished_sharded_run_has_plain_weights(sharded: Path) -> None:
+    """Moments stay in parts; the weights of the best and the last step are one file each."""
+    for link in ("best", "last"):
+        names = {path.name for path in (sharded / link).iterdir()}
+        assert {"model.safetensors", "optimizer-00002-of-00002.safetensors"} <= names
+        assert not [name for name in names if name.startswith("model-")]
+        weights = load_file(sharded / link / "model.safetensors")
+        trees = checkpoint.read_checkpoint((sharded / link).resolve())
+        assert checkpoint.hash_tensors(trees["model"]) == checkpoint.hash_tensors(weights)
+    run = open_run(sharded, trust_code=True)
+    assert run.evaluate()["accuracy"] == metrics(sharded)["test"]["accuracy"]
+
+
+def test_a_killed_rank_of_a_sharded_run_resumes_bit_equal(home: Path, sharded: Path) -> None:
+    out = home / "killed-shards"
+    words = train_words(out, home / "model.py", "--parallel", "fsdp", what="kill", at=20)
+    codes, texts = run_ranks(words, home)
+    assert codes == [6, -signal.SIGKILL], texts
+    assert list((out / "last").resolve().glob("model-00002-of-00002.safetensors"))
+    trees, path, _ = checkpoint.read_newest(out / "checkpoints")
+    opened = open_run(out, trust_code=True, which="last")  # as it is, in parts
+    assert opened.step == trees["state"]["step"]
+    assert checkpoint.hash_tensors(dict(opened.model.state_dict())) == checkpoint.hash_tensors(
+        trees["model"]
+    )
+    codes, texts = run_ranks([*resume_words(out), "--set", "model.options.what="], home)
+    assert codes == [0, 0], texts
+    assert f"resumed from {path.name}" in json.dumps(read_events(out))
+    assert is_bit_equal(sharded, out)
+
+
+def test_a_sharded_run_goes_on_with_any_number_of_ranks(home: Path) -> None:
+    out = home / "moved-shards"
+    words = train_words(out, home / "model.py", "--parallel", "fsdp")
+    words[words.index("train.epochs=10")] = "train.epochs=2"
+    assert run_ranks(words, home, size=3)[0] == [0, 0, 0]
+    for size, epochs in ((2, 4), (1, 6), (3, 8), (2, 10)):
+        words = [*resume_words(out), "--epochs", str(epochs)]
+        codes, texts = run_ranks(words, home, size=size)
+        assert codes == [0] * size, texts
     assert gap(home / "one", out) < NEAR
-    assert metrics(home / "one")["test"]["confusion"] == metrics(out)["test"]["confusion"]
-    assert shapes(home / "one") == shapes(out)
 
 
 def test_muon_of_a_sharded_model_is_refused_before_a_folder_is_made(home: Path) -> None:

@@ -88,7 +88,7 @@ def test_state_that_does_not_fit_is_refused():
         make_state().load(trees)
 
 
-@pytest.mark.parametrize("version", [0, 2, "\x1b[31m"])
+@pytest.mark.parametrize("version", [0, 3, "\x1b[31m"])
 def test_checkpoint_of_another_format_is_refused_by_its_number(tmp_path, version):
     path = checkpoint.write_checkpoint(tmp_path, 7, make_state().trees())
     manifest = json.loads((path / "manifest.json").read_text())

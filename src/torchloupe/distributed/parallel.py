@@ -10,8 +10,9 @@ in smaller micro-batches; the price is that the exchange does not overlap with b
 
 import copy
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 import torch
@@ -248,29 +249,78 @@ def whole(tree: Any) -> Any:
     return tree
 
 
-def snapshot(tree: Any, keeps: bool = True) -> Any:
+@dataclass(frozen=True)
+class Part:
+    """What this rank has of a tensor whose rows are spread over the ranks."""
+
+    rows: Tensor
+    start: int  # the number of its first row in the whole tensor
+    total: int  # rows of the whole tensor
+
+
+def part_of(tensor: "DTensor") -> Part | None:
+    """The rows of a sharded tensor that are this rank's; None where it is not split by rows."""
+    mesh, placement = tensor.device_mesh, tensor.placements[0]
+    if mesh.ndim != 1 or not tensor.ndim or not placement.is_shard(0):
+        return None
+    rows, total = tensor.to_local(), len(tensor)
+    most = -(-total // mesh.size())  # as torch.chunk does: the last ranks may have fewer, or none
+    start = min(total, mesh.get_local_rank() * most)
+    if len(rows) != min(most, total - start):
+        raise ValueError(f"a rank has {len(rows)} of {total} rows, wanted {most} from {start} on")
+    return Part(rows, start, total)
+
+
+def snapshot(tree: Any, keeps: bool = True, in_parts: bool = False) -> Any:
     """A copy of `tree` on the CPU that later steps can't change, sharded tensors gathered.
 
     They are gathered one at a time, so that no GPU holds more than one of them as a whole. Every
     rank must call this if the model is sharded; one that `keeps` none gets None for each tensor.
+    With `in_parts` a tensor that is split by rows is not gathered: each rank gets its Part.
     """
     if is_sharded(tree):
+        part = part_of(tree) if in_parts else None
+        if part is not None:
+            rows = part.rows.detach().to("cpu", copy=True)
+            return Part(rows, part.start, part.total)
         full, local = tree.full_tensor(), tree.to_local()
         is_own = full.data_ptr() != local.data_ptr()  # of one rank alone there is nothing to gather
         return full.detach().to("cpu", copy=not is_own) if keeps else None
     if isinstance(tree, Tensor):
         return tree.detach().to("cpu", copy=True) if keeps else None
     if isinstance(tree, Mapping):
-        return {key: snapshot(value, keeps) for key, value in tree.items()}
+        return {key: snapshot(value, keeps, in_parts) for key, value in tree.items()}
     if isinstance(tree, (list, tuple)):
-        return [snapshot(item, keeps) for item in tree]
+        return [snapshot(item, keeps, in_parts) for item in tree]
     return tree
 
 
 def shard_like(tensor: Tensor, like: Tensor) -> Tensor:
     """`tensor` sharded over the ranks like `like`; itself if `like` is not sharded."""
-    if not is_sharded(like) or tensor.shape != like.shape:
+    if not is_sharded(like) or is_sharded(tensor) or tensor.shape != like.shape:
         return tensor
     from torch.distributed.tensor import distribute_tensor
 
     return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements)
+
+
+def read_like(like: Tensor, read: Callable[[int, int], Tensor]) -> Tensor | None:
+    """A tensor sharded like `like`, whose rows from the first to before the second `read` gives.
+
+    Only those of this rank are read. None where `like` is not split by rows.
+    """
+    part = part_of(like) if is_sharded(like) else None
+    if part is None or not is_sharded(like):
+        return None
+    from torch.distributed.tensor import DTensor
+
+    rows = read(part.start, part.start + len(part.rows))
+    local = torch.empty_like(part.rows, dtype=rows.dtype, requires_grad=False).copy_(rows)
+    return DTensor.from_local(
+        local,
+        like.device_mesh,
+        like.placements,
+        run_check=False,
+        shape=like.shape,
+        stride=like.stride(),
+    )

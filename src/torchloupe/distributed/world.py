@@ -44,11 +44,16 @@ class Failed:
 class World:
     """All ranks, seen from one of them; a world of one needs no communication.
 
-    Every rank must call each method, in the same order. Raises LostRank if one is gone.
+    Every rank must call each method, in the same order, but for `post` and `posted`. Raises
+    LostRank if one is gone.
     """
 
     def __init__(
-        self, launched: Rank | None = None, quick: Any = None, patient: Any = None
+        self,
+        launched: Rank | None = None,
+        quick: Any = None,
+        patient: Any = None,
+        store: Any = None,
     ) -> None:
         self.launched = launched
         self.rank = launched.rank if launched else 0
@@ -56,6 +61,7 @@ class World:
         self.is_joined = launched is not None
         self._quick = quick  # gives up after the timeout
         self._patient = patient
+        self._store = store
 
     @property
     def leads(self) -> bool:
@@ -108,16 +114,32 @@ class World:
             with self.talking():
                 dist.barrier(group=self._patient)
 
+    def post(self, name: str, word: Any) -> None:
+        """Leave a plain value under a new name. Any rank may call this by itself, in any thread."""
+        with self.talking():
+            self._store.set(f"posted/{name}", json.dumps(word))
+
+    def posted(self, name: str) -> Any:
+        """What a rank left under this name; None if nothing yet. As `post`, it waits for nobody."""
+        with self.talking():
+            if not self._store.check([f"posted/{name}"]):
+                return None
+            return json.loads(self._store.get(f"posted/{name}"))
+
     @contextmanager
     def talking(self) -> Iterator[None]:
         """Turns what torch.distributed raises inside, when a rank is gone, into LostRank."""
         try:
             yield
         except RuntimeError as error:  # its own errors are RuntimeErrors, gloo's plain ones
-            raise LostRank(
-                f"rank {self.rank} of {self.size} lost the others: {printable(error)}",
-                "find out why a rank ended (its own message, or dmesg); then `loupe resume RUN`",
-            ) from error
+            raise self.lost(error) from error
+
+    def lost(self, error: RuntimeError) -> LostRank:
+        """What torch.distributed raised, as the error of this rank."""
+        return LostRank(
+            f"rank {self.rank} of {self.size} lost the others: {printable(error)}",
+            "find out why a rank ended (its own message, or dmesg); then `loupe resume RUN`",
+        )
 
     def _reduce(self, numbers: Sequence[N], how: Any) -> list[N]:
         if self.size == 1:
@@ -164,16 +186,26 @@ def join(device: torch.device, timeout_seconds: float = TIMEOUT_SECONDS) -> Iter
         launched,
         dist.new_group(backend="gloo", timeout=timeout),
         dist.new_group(backend="gloo", timeout=PATIENCE),
+        store,
     )
     try:
         yield world
         world.wait()
     except BaseException as error:
+        if isinstance(error, RuntimeError) and _is_of_exchange(error):
+            lost = world.lost(error)
+            _end_together(PrefixStore("ends", store), world, lost)
+            raise lost from error
         _end_together(PrefixStore("ends", store), world, error)
         raise
     finally:
         if not was_joined and dist.is_initialized():
             dist.destroy_process_group()
+
+
+def _is_of_exchange(error: RuntimeError) -> bool:
+    """Whether torch.distributed raised it, in a forward or backward of a sharded model."""
+    return isinstance(error, dist.DistError) or "/gloo/" in str(error)
 
 
 def _end_together(store: Any, world: World, error: BaseException) -> None:

@@ -2,37 +2,38 @@
 
 A checkpoint is written beside its name, flushed, and renamed; its manifest holds the SHA-256 of
 every file and is what makes it complete. There is no pickle anywhere: reading one runs no code.
-This module knows trees of tensors and numbers, not what they mean (state.py does).
+This module knows trees of tensors and numbers, not what they mean (state.py does), and not which
+rank writes what (parts.py does).
 """
 
 import hashlib
 import json
 import re
-import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import safetensors
 import safetensors.torch
 import torch
-from torch import Tensor
 
 from torchloupe.errors import CheckpointError, printable
-from torchloupe.system.files import disk_error, remove, sync, write_synced
-from torchloupe.system.sealed import seal, unseal
+from torchloupe.run.draft import FORMAT, FORMAT_IN_PARTS, Draft, put_back
+from torchloupe.run.tensor_files import (
+    MALFORMED,
+    attach,
+    count_bytes,
+    detach,
+    open_tree,
+    read_whole,
+)
+from torchloupe.system.files import remove
+from torchloupe.system.sealed import unseal
+from torchloupe.units import format_bytes
 
-FORMAT = 1
 _NAME = re.compile(r"step-(\d{8,})")
 _UNFINISHED = re.compile(r"\.(step-\d{8,})\.(writing|replaced|removed)")
-_MALFORMED = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
-_TENSOR = "tensor:"  # a JSON text that stands for a tensor in the safetensors file beside it
-
-
-def checkpoint_name(step: int) -> str:
-    """The folder name of the checkpoint after `step` steps."""
-    return f"step-{step:08d}"
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
@@ -52,44 +53,9 @@ def write_checkpoint(folder: Path, step: int, trees: Mapping[str, Any]) -> Path:
     becomes NAME.safetensors (its other values in the header), one without becomes NAME.json.
     Raises ResourceError if the disk is full or broken; nothing partial is left under the name.
     """
-    target = folder / checkpoint_name(step)
-    temporary = folder / f".{target.name}.writing"
-    replaced = folder / f".{target.name}.replaced"
-    blobs = {}
-    for name, tree in trees.items():
-        tensors: dict[str, Tensor] = {}
-        plain = _detach(tree, "", tensors)
-        if tensors:
-            blobs[f"{name}.safetensors"] = safetensors.torch.save(
-                tensors, metadata={"tree": json.dumps(plain)}
-            )
-        else:
-            blobs[f"{name}.json"] = json.dumps(plain, indent=1).encode()
-    files = {name: hashlib.sha256(blob).hexdigest() for name, blob in blobs.items()}
-    blobs["manifest.json"] = seal({"format": FORMAT, "step": step, "files": files}, indent=1)
-    needed_bytes = sum(map(len, blobs.values()))
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        remove(temporary)
-        temporary.mkdir()
-        for name, blob in blobs.items():
-            write_synced(temporary / name, blob)
-        sync(temporary)
-        remove(replaced)
-        if target.exists() or target.is_symlink():
-            # The same step written again, after a resume. It is moved aside, not removed: where
-            # the next rename never happens, `clear_unfinished` moves it back.
-            target.rename(replaced)
-        temporary.rename(target)
-        sync(folder)
-        with suppress(OSError):
-            remove(replaced)
-    except OSError as error:
-        with suppress(OSError):
-            _put_back(replaced, target)
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise disk_error(error, target, needed_bytes) from error
-    return target
+    draft = Draft(folder, step)
+    draft.begin(count_bytes(trees))
+    return draft.finish([draft.add(trees)])
 
 
 def clear_unfinished(folder: Path) -> None:
@@ -102,29 +68,38 @@ def clear_unfinished(folder: Path) -> None:
         if match is None:
             continue
         if match[2] == "replaced":
-            _put_back(path, folder / match[1])
+            put_back(path, folder / match[1])
         remove(path)
 
 
-def _put_back(replaced: Path, target: Path) -> None:
-    if replaced.is_dir() and not replaced.is_symlink() and not target.exists():
-        replaced.rename(target)
-
-
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The trees of one checkpoint, each file's hash verified first.
+    """The trees of one checkpoint, each file's hash verified first; parts are put together.
 
     Raises CheckpointError with the name of a file that is missing or damaged.
     """
+    manifest = read_manifest(path)
     trees: dict[str, Any] = {}
-    for name, blob in _verified_files(path).items():
-        try:
-            if name.endswith(".safetensors"):
-                trees[name.removesuffix(".safetensors")] = _read_tree(blob)
-            else:
-                trees[name.removesuffix(".json")] = json.loads(blob)
-        except (safetensors.SafetensorError, *_MALFORMED) as error:
-            raise _damaged(path / name, f"can't be read ({printable(error)})") from None
+    for file in manifest.whole_files:
+        trees[Path(file).stem] = _parse(path / file, _read_verified(path, manifest, file))
+    for name, files in manifest.parts.items():
+        verify_files(path, manifest, files)
+        trees[name] = read_whole(_open_tree(path, files))
+    return trees
+
+
+def open_checkpoint(path: Path, manifest: "Manifest") -> dict[str, Any]:
+    """The trees of one checkpoint whose files were verified; their tensors are still Stored.
+
+    Raises CheckpointError for a file that can't be read, and where rows of a tensor are not there.
+    """
+    trees: dict[str, Any] = {}
+    for file in manifest.whole_files:
+        if file.endswith(".safetensors"):
+            trees[Path(file).stem] = _open_tree(path, [file])
+        else:
+            trees[Path(file).stem] = _parse(path / file, _read_verified(path, manifest, file))
+    for name, files in manifest.parts.items():
+        trees[name] = _open_tree(path, files)
     return trees
 
 
@@ -141,7 +116,12 @@ def read_newest(folder: Path, start: Path | None = None) -> tuple[dict[str, Any]
             return read_checkpoint(path), path, passed_over
         except CheckpointError as error:
             passed_over.append(error.message)
-    raise CheckpointError(
+    raise no_sound_one(folder, passed_over)
+
+
+def no_sound_one(folder: Path, passed_over: Sequence[str]) -> CheckpointError:
+    """The error where there is no sound checkpoint, with what was passed over."""
+    return CheckpointError(
         f"no sound checkpoint in {printable(folder)}"
         + (": " + "; ".join(passed_over) if passed_over else ""),
         "train again, or copy the run folder again if it came from elsewhere",
@@ -163,77 +143,108 @@ def prune_checkpoints(folder: Path, keep: int, spare: set[str]) -> None:
             remove(aside)
 
 
-def _detach(tree: Any, name: str, tensors: dict[str, Tensor]) -> Any:
-    """`tree` with its tensors moved to `tensors` and named in their place."""
-    if isinstance(tree, Tensor):
-        # A copy of its own for each: safetensors refuses tensors that share memory (tied weights).
-        tensors[name or "tensor"] = tree.detach().to("cpu", copy=True).contiguous()
-        return _TENSOR + (name or "tensor")
-    if isinstance(tree, Mapping):
-        keys = [(key, key if isinstance(key, str) else f"int:{key}") for key in tree]
-        return {
-            text: _detach(tree[key], f"{name}.{text}".lstrip("."), tensors) for key, text in keys
-        }
-    if isinstance(tree, (list, tuple)):
-        return [_detach(item, f"{name}.{i}".lstrip("."), tensors) for i, item in enumerate(tree)]
-    if isinstance(tree, str) and tree.startswith(_TENSOR):
-        raise ValueError(f"a state may not hold the text {tree!r}")
-    return tree
-
-
-def _attach(plain: Any, tensors: Mapping[str, Tensor]) -> Any:
-    if isinstance(plain, dict):
-        return {
-            int(key[4:]) if key.startswith("int:") else key: _attach(value, tensors)
-            for key, value in plain.items()
-        }
-    if isinstance(plain, list):
-        return [_attach(item, tensors) for item in plain]
-    if isinstance(plain, str) and plain.startswith(_TENSOR):
-        return tensors[plain.removeprefix(_TENSOR)]
-    return plain
-
-
 def _read_tree(blob: bytes) -> Any:
     # The header is 8 bytes of length, then JSON; safetensors has no reader of metadata from bytes.
     header_bytes = int.from_bytes(blob[:8], "little")
     metadata = json.loads(blob[8 : 8 + header_bytes])["__metadata__"]
-    return _attach(json.loads(metadata["tree"]), safetensors.torch.load(blob))
+    return attach(json.loads(metadata["tree"]), safetensors.torch.load(blob))
 
 
-def _read_manifest(path: Path) -> dict[str, str]:
-    """Files and their SHA-256; a manifest with a single changed bit is refused."""
+class Manifest(NamedTuple):
+    """What a checkpoint consists of."""
+
+    step: int
+    files: dict[str, str]  # and the SHA-256 of each
+    sizes_bytes: dict[str, int]  # of each, for a checkpoint in parts
+    parts: dict[str, list[str]]  # the files of each tree that is in several
+
+    @property
+    def whole_files(self) -> list[str]:
+        """The files that are a tree by themselves."""
+        in_parts = {file for files in self.parts.values() for file in files}
+        return [file for file in self.files if file not in in_parts]
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The manifest of the checkpoint at `path`; one with a single changed bit is refused."""
+    place = path / "manifest.json"
     try:
-        blob = path.read_bytes()
-        content, is_sealed = unseal(blob, indent=1)
-        version, files = content["format"], content["files"]
-        is_whole = version != FORMAT or is_sealed
-    except (OSError, *_MALFORMED) as error:
-        raise _damaged(path, f"can't be read ({printable(error)})") from None
+        content, is_sealed = unseal(place.read_bytes(), indent=1)
+        version = content["format"]
+        is_known = version in (FORMAT, FORMAT_IN_PARTS)
+        is_whole = not is_known or is_sealed
+        manifest = _parse_manifest(content) if is_known else None
+    except (OSError, *MALFORMED) as error:
+        raise _damaged(place, f"can't be read ({printable(error)})") from None
     if not is_whole:
-        raise _damaged(path, "is damaged (its SHA-256 is not its own)")
-    if version != FORMAT:
+        raise _damaged(place, "is damaged (its SHA-256 is not its own)")
+    if manifest is None:
         raise CheckpointError(
-            f"{printable(path.parent)} has checkpoint format {printable(version)}; "
-            f"this version reads {FORMAT}",
+            f"{printable(path)} has checkpoint format {printable(version)}; "
+            f"this version reads {FORMAT} and {FORMAT_IN_PARTS}",
             "use the torchloupe version that wrote it",
         )
-    return {str(name): str(sha256) for name, sha256 in files.items()}
-
-
-def _verified_files(path: Path) -> dict[str, bytes]:
-    expected = _read_manifest(path / "manifest.json")
-    blobs = {}
-    for name, sha256 in expected.items():
+    for name in manifest.files:
         if Path(name).name != name:
-            raise _damaged(path / "manifest.json", f"names a file outside ({printable(name)})")
+            raise _damaged(place, f"names a file outside ({printable(name)})")
+    return manifest
+
+
+def _parse_manifest(content: Mapping[str, Any]) -> Manifest:
+    files = {str(name): str(sha256) for name, sha256 in content["files"].items()}
+    is_in_parts = content["format"] == FORMAT_IN_PARTS
+    sizes = {str(n): int(size) for n, size in content["bytes"].items()} if is_in_parts else {}
+    parts: dict[str, list[str]] = {}
+    for name, own in content["parts"].items() if is_in_parts else ():
+        parts[str(name)] = [str(file) for file in own]
+        if not own or not sizes.keys() & files.keys() >= set(parts[name]):
+            raise ValueError(f"the parts of {name} are not among its files")
+    return Manifest(int(content["step"]), files, sizes, parts)
+
+
+def verify_files(path: Path, manifest: Manifest, files: Iterable[str]) -> None:
+    """CheckpointError that names the first of `files` that is not as it was written.
+
+    A file is read a chunk at a time.
+    """
+    for name in files:
         try:
-            blobs[name] = (path / name).read_bytes()
+            size = (path / name).stat().st_size
+            wanted = manifest.sizes_bytes.get(name, size)
+            if size != wanted:
+                seen = f"{format_bytes(size)} instead of {format_bytes(wanted)}"
+                raise _damaged(path / name, f"is damaged (it has {seen})")
+            with (path / name).open("rb") as file:
+                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
             raise _damaged(path / name, f"can't be read ({error.strerror})") from None
-        if hashlib.sha256(blobs[name]).hexdigest() != sha256:
+        if sha256 != manifest.files[name]:
             raise _damaged(path / name, "is damaged (its SHA-256 is not the manifest's)")
-    return blobs
+
+
+def _read_verified(path: Path, manifest: Manifest, name: str) -> bytes:
+    try:
+        blob = (path / name).read_bytes()
+    except OSError as error:
+        raise _damaged(path / name, f"can't be read ({error.strerror})") from None
+    if hashlib.sha256(blob).hexdigest() != manifest.files[name]:
+        raise _damaged(path / name, "is damaged (its SHA-256 is not the manifest's)")
+    return blob
+
+
+def _parse(path: Path, blob: bytes) -> Any:
+    """The tree that a file holds."""
+    try:
+        return _read_tree(blob) if path.suffix == ".safetensors" else json.loads(blob)
+    except (safetensors.SafetensorError, *MALFORMED) as error:
+        raise _damaged(path, f"can't be read ({printable(error)})") from None
+
+
+def _open_tree(path: Path, files: Sequence[str]) -> Any:
+    try:
+        return open_tree([path / file for file in files])
+    except (OSError, safetensors.SafetensorError, *MALFORMED) as error:
+        raise _damaged(path / files[0], f"can't be read ({printable(error)})") from None
 
 
 def _damaged(path: Path, what: str) -> CheckpointError:
@@ -245,11 +256,10 @@ def _damaged(path: Path, what: str) -> CheckpointError:
 
 def hash_tensors(tree: Any) -> str:
     """SHA-256 over every tensor's name, dtype, shape and bytes in `tree`, and its plain values."""
-    tensors: dict[str, Tensor] = {}
-    plain = _detach(tree, "", tensors)
+    plain, tensors, _ = detach(tree)
     digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode())
     for name in sorted(tensors):
-        tensor = tensors[name]
+        tensor = read_whole(tensors[name])
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

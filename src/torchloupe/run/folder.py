@@ -9,7 +9,7 @@ import os
 import shlex
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, suppress
 from functools import partial
@@ -27,11 +27,13 @@ from torchloupe.errors import (
     printable,
 )
 from torchloupe.run import checkpoint
+from torchloupe.run.draft import checkpoint_name
 from torchloupe.run.events import Choice, Chosen, Event, Note, read_events
 from torchloupe.run.json_files import finite, write_json
 from torchloupe.run.ledger import INDEX, Ledger
 from torchloupe.run.listener import Listener
 from torchloupe.run.mailbox import Mailbox
+from torchloupe.run.parts import MARKER, Parts
 from torchloupe.run.state import State
 from torchloupe.system import files
 from torchloupe.system.stop_requests import StopRequests
@@ -47,7 +49,8 @@ class RunFolder:
     """One run on disk, locked while it is open. Use as a context manager.
 
     With `writes` False, as on every rank but the first, nothing is locked or written; the rank
-    still takes part in what all ranks decide, and hands over its share of a sharded state.
+    still takes part in what all ranks decide, and hands over its share of a sharded state, or
+    writes it where there are `parts`.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class RunFolder:
         self.ledger: Ledger | None = None  # of the training samples, where there is a table
         self.pause_seconds = 0.0  # how long training waited for its checkpoints
         self.mailbox = Mailbox(path)  # of `loupe tell`
+        self.parts: Parts | None = None  # where each rank writes its part of a checkpoint
         self._lock = FileLock(path / ".lock")
         self._writing: Future[None] | None = None
 
@@ -97,10 +101,12 @@ class RunFolder:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if not self.writes:
-            return
+        if self.parts is not None:
+            self.parts.end()
         if self._writing is not None:
             wait([self._writing])
+        if not self.writes:
+            return
         self.mailbox.clear()
         # The name goes first, so that it can't be that of a lock which another process took.
         with suppress(OSError):
@@ -113,6 +119,8 @@ class RunFolder:
         """Remove files that an interrupted process left half written."""
         checkpoint.clear_unfinished(self.checkpoints)
         self.mailbox.clear()
+        for path in self.path.glob(f"{MARKER}*"):
+            files.remove(path)
         for name in FILES:
             path = self.path / f".{name}.writing"
             if path.is_symlink() or path.is_file():
@@ -167,15 +175,20 @@ class RunFolder:
         """
         self.finish_saving()
         start = time.perf_counter()
-        trees = state.trees(partial(snapshot, keeps=self.writes))
-        if not self.writes:
+        in_parts = self.parts is not None
+        trees = state.trees(partial(snapshot, keeps=self.writes, in_parts=in_parts))
+        if not self.writes and self.parts is None:
             self.requests.forget_save()
             return
+        write: Callable[[], Path | None]
+        if self.parts is not None:
+            write = self.parts.begin(self.checkpoints, state.step, trees)
+        else:
+            write = partial(checkpoint.write_checkpoint, self.checkpoints, state.step, trees)
+        del trees  # the thread lets go of them when they are written
         is_best = state.best_step == state.step and state.best_value is not None
         writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
-        self._writing = writer.submit(
-            self._write, trees, state.step, is_best, checkpoint.checkpoint_name(state.best_step)
-        )
+        self._writing = writer.submit(self._write, write, is_best, checkpoint_name(state.best_step))
         # The thread ends with its work. While a second thread that has used torch's own threads
         # lives, OpenMP lets all of them sleep between operations, and small steps take 60 % longer.
         writer.shutdown(wait=False)
@@ -184,14 +197,19 @@ class RunFolder:
 
     def finish_saving(self) -> None:
         """Wait until the checkpoint being written is on disk; raises its error."""
-        if self._writing is not None:
-            start = time.perf_counter()
-            writing, self._writing = self._writing, None
-            writing.result()
-            self.pause_seconds += time.perf_counter() - start
+        if self._writing is None:
+            return
+        start = time.perf_counter()
+        if self.parts is not None:
+            self.parts.wait_for(self._writing)
+        writing, self._writing = self._writing, None
+        writing.result()
+        self.pause_seconds += time.perf_counter() - start
 
-    def _write(self, trees: Mapping[str, Any], step: int, is_best: bool, best: str) -> None:
-        path = checkpoint.write_checkpoint(self.checkpoints, step, trees)
+    def _write(self, write: Callable[[], Path | None], is_best: bool, best: str) -> None:
+        path = write()
+        if path is None:
+            return
         files.point_link(self.path / "last", path)
         if is_best:
             files.point_link(self.path / "best", path)

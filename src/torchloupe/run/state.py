@@ -19,6 +19,7 @@ from torchloupe.distributed.parallel import shard_like, whole
 from torchloupe.errors import CheckpointError, printable
 from torchloupe.hardware.memory import MicroBatchLimit
 from torchloupe.hardware.precision import Precision
+from torchloupe.run.tensor_files import fit_like, read_whole
 from torchloupe.run.weights import infinite_from_the_start, load_weights, versions_of, with_versions
 
 _AVERAGED = "module"  # the averaged model's name within AveragedModel
@@ -169,7 +170,7 @@ class State:
             average = trees.get("average", {})
             load_weights(self.average, with_versions(average, trees, f"{_AVERAGED}."))
         try:
-            self.optimizer.load_state_dict(_with_initial_groups(trees["optimizer"]))
+            self.optimizer.load_state_dict(_fit(trees["optimizer"], self.optimizer))
             for parameter, values in self.optimizer.state.items():
                 self.optimizer.state[parameter] = {
                     name: lay_out(shard_like(value, parameter), parameter)
@@ -237,13 +238,23 @@ def lay_out(tensor: Tensor, like: Tensor) -> Tensor:
     return torch.empty_like(like, dtype=tensor.dtype, device=tensor.device).copy_(tensor)
 
 
-def _with_initial_groups(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """The optimizer tree with the tuples that JSON turned into lists (Adam's betas) restored."""
+def _fit(tree: Mapping[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """The optimizer tree with the tuples that JSON turned into lists (Adam's betas) restored.
+
+    Tensors that are still Stored are read as far as this rank's part of their weight goes.
+    """
     groups = [
         {k: tuple(v) if isinstance(v, list) and k != "params" else v for k, v in group.items()}
         for group in tree["param_groups"]
     ]
-    return {"state": tree["state"], "param_groups": groups}
+    numbers = [number for group in groups for number in group["params"]]
+    own = [weight for group in optimizer.param_groups for weight in group["params"]]
+    weights = dict(zip(numbers, own, strict=False))  # torch says how they differ
+    state = {
+        number: fit_like(value, weights[number]) if number in weights else read_whole(value)
+        for number, value in tree["state"].items()
+    }
+    return {"state": state, "param_groups": groups}
 
 
 def evaluated_weights(trees: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from torchloupe.distributed.parallel import shard_like, whole
+from torchloupe.distributed.parallel import whole
 from torchloupe.errors import CheckpointError, UsageError, printable
+from torchloupe.run.tensor_files import Stored, fit_like, read_whole
 
 _EXTRA = "_extra_state"  # torch's name for what `get_extra_state` gives
 _WORDS = {8: torch.int64, 4: torch.int32, 2: torch.int16, 1: torch.int8}
@@ -21,11 +22,14 @@ _WORDS = {8: torch.int64, 4: torch.int32, 2: torch.int16, 1: torch.int8}
 def load_weights(model: nn.Module, weights: Mapping[str, Any]) -> None:
     """Copy `weights` into `model`; every name and shape must match, else CheckpointError.
 
+    Of tensors that are still Stored, a rank of a sharded model reads its part.
+
     A module's extra state, which may be any plain value, is handed to the module. Versions of
     modules that `with_versions` added are those that `load_state_dict` sees, else the model's own.
     """
     own = model.state_dict()
-    strange = [n for n in weights if not isinstance(weights[n], Tensor) and not _is_extra(n)]
+    kinds = (Tensor, Stored)
+    strange = [n for n in weights if not isinstance(weights[n], kinds) and not _is_extra(n)]
     if strange:
         raise CheckpointError(
             f"the checkpoint has no weights under {_some(strange)}",
@@ -51,7 +55,7 @@ def load_weights(model: nn.Module, weights: Mapping[str, Any]) -> None:
             "give the model the run was trained with (--model)",
         )
     fitted = WeightDict(
-        (name, weights[name] if _is_extra(name) else shard_like(weights[name], value))
+        (name, read_whole(weights[name]) if _is_extra(name) else fit_like(weights[name], value))
         for name, value in own.items()
     )
     fitted._metadata = {**getattr(own, "_metadata", {}), **getattr(weights, "_metadata", {})}
@@ -174,8 +178,9 @@ def checksum_weights(model: nn.Module) -> str:
     Any change of one number changes it. Costs one pass over the weights; waits for the device
     once. A sum of whole words, taken modulo 2**64, each tensor times an odd number of its own.
     """
-    state = whole(model.state_dict())
-    sums = [_as_words(tensor).sum(dtype=torch.int64) for tensor in tensors_of(state)]
+    # One after the other: no rank has to hold a sharded model as a whole.
+    tensors = tensors_of(model.state_dict())
+    sums = [_as_words(whole(tensor)).sum(dtype=torch.int64) for tensor in tensors]
     if not sums:
         return f"{0:016x}"
     plain = torch.stack([each.to(sums[0].device) for each in sums]).tolist()

@@ -25,6 +25,7 @@ from torchloupe.run.folder import RunFolder
 from torchloupe.run.json_files import read_json
 from torchloupe.run.ledger import Ledger
 from torchloupe.run.listener import Listener
+from torchloupe.run.parts import make_parts, read_newest
 from torchloupe.run.places import SET_ASIDE
 from torchloupe.system.environment import describe_environment
 from torchloupe.train.changes import (
@@ -65,7 +66,8 @@ def run_session(
     """
     state, peaks, leads = session.state, Peaks(session.place.device), session.parallel.world.leads
     with open_folder(session, folder, listeners) as run:
-        notes = [*session.notes, *begin_or_restore(run, session, previous)]
+        run.parts, notes = make_parts(folder, session.parallel)
+        notes = [*session.notes, *notes, *begin_or_restore(run, session, previous)]
         run.write_json("config.json", session.settings.to_json())
         announce(session, run)
         for note in notes:
@@ -215,9 +217,7 @@ def restore_state(run: RunFolder, session: Session, previous: PreviousRun) -> li
             notes += load_backbone(config, state.model)
         return [*notes, "there is no checkpoint yet: the run begins again"]
     fresh = [dict(group) for group in state.optimizer.param_groups]
-    trees, path, passed_over = world.first(
-        checkpoint.read_newest(run.checkpoints) if world.leads else None
-    )
+    trees, path, passed_over = read_newest(run.checkpoints, world, run.parts)
     state.load(trees)
     if config.optimizer != previous.config.optimizer:
         # The checkpoint holds the old rate, decay and options; what was typed now counts.

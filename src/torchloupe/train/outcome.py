@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from torchloupe.data.contract import Contract
+from torchloupe.distributed.world import World
 from torchloupe.evaluation.calibration import fit_temperature
 from torchloupe.evaluation.distinct import score_distinct
 from torchloupe.evaluation.scoring import Outputs, collect, measure
@@ -24,9 +25,9 @@ from torchloupe.lens.copies import copy_model
 from torchloupe.model.norms import steady_norms
 from torchloupe.prepare.run_data import RunData
 from torchloupe.prepare.session import Session
-from torchloupe.run import checkpoint
 from torchloupe.run.events import read_events
 from torchloupe.run.folder import RunFolder
+from torchloupe.run.parts import merge_parts, read_newest
 from torchloupe.run.state import evaluated_weights
 from torchloupe.run.weights import load_weights
 from torchloupe.system import files
@@ -45,8 +46,10 @@ def write_results(run: RunFolder, work: Session, peaks: Peaks) -> Contract:
     weights. Every rank must call this; rank 0 writes.
     """
     state, run_data, world = work.state, work.run_data, work.parallel.world
-    weights, judged_step = world.first(read_best(run) if world.leads else None)
+    weights, judged_step = read_best(run, world)
     load_weights(state.model, weights)
+    del weights
+    merge_weights(run, world)
     device = work.place.device
     release_cached(device)
     found: dict[str, Outputs] = {}
@@ -159,14 +162,28 @@ def describe_memory(work: Session) -> dict[str, Any]:
     }
 
 
-def read_best(run: RunFolder) -> tuple[Mapping[str, Tensor], int]:
-    """The best weights in a sound checkpoint, and their step."""
+def read_best(run: RunFolder, world: World) -> tuple[Mapping[str, Tensor], int]:
+    """The best weights in a sound checkpoint, and their step; every rank must call this."""
     best = run.path / "best"
     start = best.resolve() if best.exists() else None
-    trees, path, passed_over = checkpoint.read_newest(run.checkpoints, start)
+    trees, path, passed_over = read_newest(run.checkpoints, world, run.parts, start)
     for line in passed_over:
         run.note(f"{line}; {path.name} is evaluated instead")
     return evaluated_weights(trees), int(trees["state"]["step"])
+
+
+def merge_weights(run: RunFolder, world: World) -> None:
+    """Give the best and the last checkpoint a plain model.safetensors, if ranks wrote it in parts.
+
+    Every rank must call this; rank 0 does it.
+    """
+    if run.parts is None:
+        return
+    with world.others_told():
+        for name in ("best", "last") if world.leads else ():
+            if (run.path / name).exists():
+                merge_parts((run.path / name).resolve(), "model")
+    world.first(True)
 
 
 def write_predictions(path: Path, outputs: Outputs, run_data: RunData, contract: Contract) -> None:
