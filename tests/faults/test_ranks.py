@@ -156,6 +156,30 @@ def test_shards_have_the_losses_of_one_process(home: Path, sharded: Path) -> Non
     assert shapes(home / "one") == shapes(sharded)
 
 
+def test_a_network_of_the_zoo_is_sharded_with_settings_left_open(home: Path) -> None:
+    """Convolutions that would be channels_last, which FSDP2 refuses."""
+    out = home / "zoo"
+    words = ["train", "digits", "--device", "cpu", "--model", "cnn", "--epochs", "0.2", "--quiet"]
+    words += ["--set", "train.report=false", "--parallel", "fsdp", "--out", str(out)]
+    codes, texts = run_ranks(words, home)
+    assert codes == [0, 0], texts
+    settings = json.loads((out / "config.json").read_text())["settings"]
+    assert settings["hardware.channels_last"]["value"] is False
+
+
+def test_a_missing_part_is_named_in_two_lines(home: Path) -> None:
+    out = home / "missing"
+    words = train_words(out, home / "model.py", "--parallel", "fsdp", "--set", "train.keep=1")
+    assert run_ranks(words, home)[0] == [0, 0]
+    for path in (out / "checkpoints").glob("*/optimizer-00002-of-00002.safetensors"):
+        path.unlink()
+    codes, texts = run_ranks([*resume_words(out), "--epochs", "11"], home)
+    assert codes == [4, 4], texts
+    assert texts[1] == ""
+    assert [line.partition(" ")[0] for line in texts[0].splitlines()] == ["error:", "hint:"]
+    assert "optimizer-00002-of-00002.safetensors can't be read (No such file" in texts[0]
+
+
 def test_a_finished_sharded_run_has_plain_weights(sharded: Path) -> None:
     """Moments stay in parts; the weights of the best and the last step are one file each."""
     for link in ("best", "last"):

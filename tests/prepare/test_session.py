@@ -7,6 +7,11 @@ import numpy as np
 import pytest
 
 from torchloupe.cli import main
+from torchloupe.config.settings import Settings
+from torchloupe.distributed.rank import Rank
+from torchloupe.distributed.world import ALONE, World
+from torchloupe.errors import UsageError
+from torchloupe.prepare.session import settle_layout
 
 Capture = pytest.CaptureFixture[str]
 
@@ -40,6 +45,23 @@ def test_settings_left_open_are_settled(tmp_path: Path) -> None:
     assert not [name for name in names if settings[name]["value"] == "auto"]
     assert settings["train.batch_total"]["value"] != 0
     assert settings["optimizer.lr"]["value"] != 0
+
+
+def test_weights_that_are_sharded_are_contiguous() -> None:
+    name, ranks = "hardware.channels_last", World(Rank(0, 2, 0, 2))
+    sharded = Settings().with_typed({"hardware.parallel": "fsdp"})
+    assert settle_layout(sharded, ranks).config.hardware.channels_last is False
+    assert not settle_layout(sharded, ranks).is_open(name)
+    typed = sharded.with_typed({name: False})
+    assert settle_layout(typed, ranks) is typed
+    with pytest.raises(UsageError) as caught:
+        settle_layout(sharded.with_typed({name: True}), ranks)
+    assert str(caught.value) == (
+        "hardware.channels_last=true was asked for, and fsdp shards only weights that are "
+        "contiguous\nhint: leave hardware.channels_last out, or use --parallel ddp"
+    )
+    assert settle_layout(sharded, ALONE) is sharded
+    assert settle_layout(Settings(), ranks) == Settings()
 
 
 def test_typed_settings_stay_as_they_were_typed(tmp_path: Path) -> None:

@@ -153,7 +153,7 @@ class Shards(Parallel):
         with world.talking():
             for tensor in model.state_dict().values():
                 dist.broadcast(tensor, src=0)
-            self.shard(model)
+        self.shard(model)
 
     def shard(self, model: nn.Module) -> None:
         """Turn `model` into one that is spread over the ranks; its class gets a new name."""

@@ -141,6 +141,7 @@ def prepare_session(
     """
     began = time.perf_counter() if began is None else began
     spare = keep_spare(objects.model)
+    settings = settle_layout(settings, world)
     if world.leads:
         with world.others_told():
             prepared = prepare_rank(settings, objects, listeners, contract, world, began)
@@ -275,6 +276,21 @@ def refuse_epochs(config: Config, world: World) -> None:
             f"strategy {strategy} needs the whole backbone on each GPU, and fsdp shards it",
             "leave hardware.parallel at ddp",
         )
+
+
+def settle_layout(settings: Settings, world: World) -> Settings:
+    """The settings with contiguous weights where FSDP2 shards them; it shards no others."""
+    if world.size == 1 or settings.config.hardware.parallel != "fsdp":
+        return settings
+    name = "hardware.channels_last"
+    if settings.config.hardware.channels_last is False:
+        return settings
+    if settings.origin(name) == "typed" and settings.config.hardware.channels_last is True:
+        raise UsageError(
+            f"{name}=true was asked for, and fsdp shards only weights that are contiguous",
+            f"leave {name} out, or use --parallel ddp",
+        )
+    return settings.with_measured({name: False})
 
 
 def attach_ranks(
