@@ -61,4 +61,20 @@ def test_unwrap_refuses_scripted_modules(place, name):
     scripted = torch.jit.trace(nn.Linear(3, 2), torch.ones(1, 3))
     with pytest.raises(UsageError) as caught:
         unwrap(place(scripted))
-    assert caught.value.message == f"{name} is a torch.jit module, which can't be trained here"
+    assert caught.value.message == (
+        f"{name} (Linear) is a torch.jit module, which can't be trained here: copies of it get no "
+        "gradients"
+    )
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+def test_a_class_that_derives_from_script_module_is_told_what_to_derive_from():
+    class Drop(torch.jit.ScriptModule):
+        pass
+
+    with pytest.raises(UsageError) as caught:
+        unwrap(nn.Sequential(nn.Linear(3, 2), Drop()))
+    assert caught.value.message.startswith("1 (Drop) is a torch.jit module")
+    assert caught.value.hint == (
+        "let the class Drop derive from nn.Module, without @torch.jit.script_method"
+    )

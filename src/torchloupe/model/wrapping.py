@@ -16,7 +16,8 @@ _AROUND = (nn.DataParallel, nn.parallel.DistributedDataParallel, AveragedModel)
 def unwrap(model: nn.Module) -> nn.Module:
     """The plain model inside `model`, wrappings of its parts taken off too; compiled no more.
 
-    Raises UsageError for torch.jit modules: they can't be copied and take no hooks.
+    Raises UsageError for torch.jit modules: the parameters of their copies are no leaves, so that
+    no gradient reaches them, and copies take no hooks.
     """
     while (inner := _inside(model)) is not None:
         model = inner
@@ -27,9 +28,13 @@ def unwrap(model: nn.Module) -> nn.Module:
     for name, module in model.named_modules():
         if isinstance(module, torch.jit.ScriptModule):
             raise UsageError(
-                f"{printable(name) or 'the model'} is a torch.jit module, which can't be trained "
-                "here",
-                "give the nn.Module it was made from, and script or trace the trained run.model",
+                f"{printable(name) or 'the model'} ({printable(_kind_of(module), 80)}) is a "
+                "torch.jit module, which can't be trained here: copies of it get no gradients",
+                f"let the class {printable(type(module).__name__)} derive from nn.Module, without "
+                "@torch.jit.script_method"
+                if _is_own_class(module)
+                else "give the nn.Module it was made from, and script or trace the trained "
+                "run.model",
             )
     for module in model.modules():
         module._compiled_call_impl = None  # what `module.compile()` sets
@@ -52,3 +57,12 @@ def _inside(model: nn.Module) -> nn.Module | None:
 def _is_compiled(model: nn.Module) -> bool:
     # By name: importing torch._dynamo for its class takes a second.
     return type(model).__name__ == "OptimizedModule" and "_orig_mod" in model._modules
+
+
+def _is_own_class(module: torch.jit.ScriptModule) -> bool:
+    """Whether the class itself derives from ScriptModule; else a module was scripted or traced."""
+    return not type(module).__module__.startswith("torch.")
+
+
+def _kind_of(module: torch.jit.ScriptModule) -> str:
+    return str(getattr(module, "original_name", "")) or type(module).__name__

@@ -132,3 +132,25 @@ def test_quantities_are_no_classes_and_ratings_are(tmp_path):
     assert "30 different numbers such as 0.00: a quantity, not a class" in error.message
     rows = [f"{k}.png,{k % 10 / 2}" for k in range(30)]
     assert len(open_data(write(tmp_path, "t.csv", "image,stars", *rows)).samples.class_names) == 10
+
+
+@pytest.mark.parametrize(
+    ("cells", "name"),
+    [
+        (("cat", "dog", "nan", "nan"), "nan"),
+        (("cat", "N/A", "dog", "N/A"), "N/A"),
+        (("-1", "0", "1", "-1"), "-1"),
+    ],
+)
+def test_cells_that_may_say_that_there_is_no_label_are_named(tmp_path, cells, name):
+    data = open_data(table(tmp_path, *cells))
+    assert labels(data) == list(cells)
+    assert data.notes == (
+        f"'{name}' is a class, with 2 cells of column 'label': if it says that a label is missing, "
+        "take these rows out",
+    )
+
+
+@pytest.mark.parametrize("cells", [("1", "-1", "1"), ("none", "cat", "unknown"), ("-1", "1", "2")])
+def test_cells_that_are_labels_are_not_named(tmp_path, cells):
+    assert open_data(table(tmp_path, *cells)).notes == ()

@@ -383,3 +383,11 @@ def test_a_folder_held_back_beside_one_that_says_nothing_is_no_class(tmp_path):
     assert fail(tmp_path).message == (
         f"{tmp_path} has 'val_256' beside 'data_256', which are not classes"
     )
+
+
+def test_lists_above_the_only_folder_are_named(tmp_path):
+    plant(tmp_path, *classes("images", "cat", "dog"))
+    write(tmp_path, "split_x.json", '{"train": [["cat/1.png", 0, "cat"]], "test": []}')
+    assert open_data(tmp_path).notes == (
+        "the data are in images/, the only folder there; not used: 'split_x.json'",
+    )

@@ -1,7 +1,7 @@
 """Lists of images in text files: paths and labels, paths alone, numbered lists."""
 
 import pytest
-from trees import fail, plant, write
+from trees import fail, ids, labels, plant, write
 
 from torchloupe.data.sources import open_data
 from torchloupe.data.sources.text_lists import is_listing, read_list
@@ -110,3 +110,25 @@ def test_numbered_lists_are_joined(tmp_path):
 def test_listings_are_told_from_other_texts(tmp_path, name, text, is_one):
     (tmp_path / name).write_text(text)
     assert is_listing(tmp_path / name) is is_one
+
+
+def test_labels_of_several_words_follow_the_id(tmp_path):
+    plant(tmp_path, *(f"images/{k:07d}.jpg" for k in (481847, 12, 13)))
+    path = write(tmp_path, "images_variant_train.txt", "0481847 Cessna 172", "0000012 707-320",
+                 "0000013 Gulfstream IV")  # fmt: skip
+    data = open_data(path)
+    assert labels(data) == ["Cessna 172", "707-320", "Gulfstream IV"]
+    assert ids(data)[0] == "images/0481847.jpg"
+    path = write(tmp_path, "boxes.txt", "0481847 1 2 3 4", "0000012 1 2 3 4 5 6", "0000013 1 2 3 4")
+    assert "line 2 has another number of cells" in fail(path).message
+    path = write(tmp_path, "names.txt", "1 great white shark", "2 tench", "3 hen")
+    assert "has another number of cells" in fail(path).message
+
+
+def test_a_number_before_the_image_is_no_label(tmp_path):
+    plant(tmp_path, *(f"train/{k}.png" for k in range(6)))
+    lines = [f"{k // 2} {k}.png {'sick' if k % 3 else 'well'} ricord" for k in range(6)]
+    data = open_data(write(tmp_path, "train_COVIDx.txt", *lines))
+    assert labels(data) == ["well", "sick", "sick"] * 2
+    lines = [f"{'sick' if k % 3 else 'well'}\t{k}.png\t{100 + k}" for k in range(6)]
+    assert labels(open_data(write(tmp_path, "list.txt", *lines))) == ["well", "sick", "sick"] * 2

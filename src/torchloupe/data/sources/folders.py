@@ -134,7 +134,12 @@ class _Reading:
         self.masks = MaskFilter(walk.root)
         self.small = ThumbnailFilter(walk.root)
         self.has_lists = False  # labels of a split come from a list
-        self.notes = [f"the data are in {printable(below)}, the only folder there"] if below else []
+        self.notes: list[str] = []
+        if below:
+            places = [*Path(walk.root).parents][: below.count("/")]
+            tables = [t for place in places for t in tables_in(place, Walk(str(place)).look())]
+            rest = f"; not used: {name_some(table.name for table in tables)}" if tables else ""
+            self.notes = [f"the data are in {printable(below)}, the only folder there{rest}"]
 
     def read(self, layout: Layout) -> None:
         """List the class folders of every split, or those at the top if there are none."""

@@ -34,6 +34,7 @@ _WHOLE = re.compile(r"[+-]?\d+\.0+")
 _BOX = re.compile(r"(\S*[^\s\d.]\S*)(?: +-?\d+(?:\.\d+)?){4}(?= |$)")
 _BOXES = re.compile(rf"{_BOX.pattern}(?: +{_BOX.pattern})* *")
 
+_MISSING = frozenset(("nan", "na", "n/a", "#n/a", "<na>", "null"))  # how programs write no value
 _IN_BRACKETS = "in brackets"
 
 Labels = tuple[NDArray[Any], tuple[str, ...], tuple[str, ...]]
@@ -63,7 +64,9 @@ def read_label_cells(
         classes, lookup = order_classes(values, class_names)
         notes = (*note_joined(values), *note_twins(classes), *_note_several(values, separator))
         if not class_names:
-            notes = (*notes, *note_quantity(values, np.bincount(codes.reshape(-1)), column))
+            counts = np.bincount(codes.reshape(-1))
+            notes = (*notes, *note_quantity(values, counts, column))
+            notes = (*notes, *_note_missing(values, counts, column))
         return lookup[codes.reshape(-1)], classes, notes
     words = sorted({word for cell in cells for word in cell})
     classes, lookup = order_classes(words, class_names)
@@ -81,6 +84,21 @@ def read_label_cells(
             f"{printable(separator)}): this is multi-label, {len(classes)} labels"
         )
     return rows[codes.reshape(-1)], classes, (note, *note_joined(words), *note_twins(classes))
+
+
+def _note_missing(values: Sequence[str], counts: NDArray[Any], column: str) -> tuple[str, ...]:
+    """A note on labels such as nan that may say that there is none; -1 beside 0 and more, too."""
+    odd = [place for place, value in enumerate(values) if value.lower() in _MISSING]
+    rest = {value for value in values if value != "-1"}
+    if rest >= {"0"} and len(rest) < len(values) and all(map(str.isdigit, rest)):
+        odd.append(values.index("-1"))
+    if not odd:
+        return ()
+    place = odd[0]
+    return (
+        f"'{printable(values[place])}' is a class, with {int(counts[place]):,} cells of column "
+        f"{printable(column)!r}: if it says that a label is missing, take these rows out",
+    )
 
 
 def refuse_blank(texts: NDArray[Any], column: str, shown: str) -> None:

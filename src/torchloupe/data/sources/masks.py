@@ -22,7 +22,8 @@ _MASK_FOLDERS = frozenset(
     )
 )
 _MASK = re.compile(
-    r"(?P<picture>.+)[-_. ](mask|masks|segmentation|seg|groundtruth|gt)([-_ ]?\d+)?", re.IGNORECASE
+    r"(?P<picture>.+)[-_. ](mask|masks|segmentation|seg|groundtruth|gt|depth)([-_ ]?\d+)?",
+    re.IGNORECASE,
 )
 
 

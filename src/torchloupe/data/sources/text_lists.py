@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from torchloupe.data.image.formats import IMAGE_SUFFIXES
+from torchloupe.data.sources.image_names import make_name, plain, walk_images
 from torchloupe.data.sources.split_names import read_split_name
 from torchloupe.data.split import TRAIN
 from torchloupe.errors import DataError, printable
@@ -40,6 +41,8 @@ def read_list(path: Path) -> Columns:
     names: list[str] = []
     if len(rows) > 1 and not any(map(_is_number, rows[0])) and _is_header(rows[0], rows[1:50]):
         names, rows = rows[0], rows[1:]
+    if not names and (labelled := _join_words(path, rows)):
+        return labelled
     widths = {len(row) for row in rows}
     if not rows or len(widths) > 1:
         wrong = next((k for k, row in enumerate(rows, 1) if len(row) != len(rows[0])), 1)
@@ -54,8 +57,9 @@ def read_list(path: Path) -> Columns:
             f"{printable(path)} is no list of images: no column holds paths or names of files",
             "write `path label` into each line, or image,label into a .csv",
         )
+    label = _find_labels(rows, place)
     columns = {
-        (names[k] if names else _name_column(k, place, len(rows[0]))): [row[k] for row in rows]
+        (names[k] if names else _name_column(k, place, label)): [row[k] for row in rows]
         for k in range(len(rows[0]))
     }
     if len(columns) == 1:
@@ -65,6 +69,23 @@ def read_list(path: Path) -> Columns:
     if not names and place == 1 and len(columns) == 2 and _are_distinct([row[0] for row in rows]):
         return _join_numbered(path, [row[0] for row in rows], [row[1] for row in rows])
     return columns
+
+
+def _join_words(path: Path, rows: list[list[str]]) -> Columns:
+    """The columns of rows `id label` whose labels are several words: `0481847 Cessna 172`.
+
+    {} where the first cells are not the names of images below the folder, or numbers follow alone.
+    """
+    firsts = [row[0] for row in rows]
+    if len({len(row) for row in rows}) < 2 or min(map(len, rows)) < 2 or not _are_distinct(firsts):
+        return {}
+    if any(len(row) > 2 and all(map(_is_number, row[1:])) for row in rows):
+        return {}
+    known = {make_name(image.rpartition("/")[2]) for image in walk_images(str(path.parent))}
+    names = [make_name(name) if _is_image(name) else plain(name) for name in firsts]
+    if sum(name in known for name in names) * 2 <= len(names):
+        return {}
+    return {"image": firsts, "label": [" ".join(row[1:]) for row in rows]}
 
 
 def is_listing(path: Path) -> bool:
@@ -142,11 +163,24 @@ def _are_distinct(cells: Sequence[str]) -> bool:
     return len(set(cells)) == len(cells)
 
 
-def _name_column(number: int, image: int, count: int) -> str:
+def _find_labels(rows: Sequence[Sequence[str]], image: int) -> int:
+    """The column of labels where columns have no names: the one behind the images.
+
+    Of the columns before and behind them it is the one with fewer different cells, two at least:
+    the number of a row or a patient may stand before the image.
+    """
+    count = len(rows[0])
+    if image == 0 or image == count - 1:
+        return min(count - 1, 1) if image == 0 else 0
+    different = {k: len({row[k] for row in rows}) for k in (image + 1, image - 1)}
+    able = [k for k, found in different.items() if found > 1]
+    return min(able or different, key=lambda k: different[k])
+
+
+def _name_column(number: int, image: int, label: int) -> str:
     if number == image:
         return "image"
-    is_label = number == (0 if image else 1)
-    return "label" if is_label and count > 1 else f"column {number + 1}"
+    return "label" if number == label else f"column {number + 1}"
 
 
 def _join_numbered(path: Path, numbers: Sequence[str], images: list[str]) -> Columns:
