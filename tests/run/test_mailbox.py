@@ -1,5 +1,6 @@
 """Messages to a run: whole, in order, once, and only to one that runs."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,21 @@ def test_messages_are_read_once_and_in_order(
     now[0] += READ_SECONDS
     assert mailbox.read() == []
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_message_in_the_same_tick_of_the_file_system_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    mailbox = Mailbox(tmp_path)
+    (tmp_path / "last").touch()
+    tick = tmp_path.stat().st_mtime_ns
+    assert mailbox.read() == []
+    leave(tmp_path, "save")
+    os.utime(tmp_path, ns=(tick, tick))  # as a coarse clock has it
+    now[0] += READ_SECONDS
+    assert mailbox.read() == ["save"]
 
 
 def test_links_are_not_followed(tmp_path: Path) -> None:

@@ -29,6 +29,8 @@ def test_a_running_training_saves_changes_its_rate_shows_what_it_sees_and_stops(
         assert wait_until((run / "last").exists, child, 200)
         assert main.run(["tell", str(run), "lr=0.002"]) == 0
         assert wait_until(lambda: told_of(run) == ["lr=0.002"], child, 200)
+        for words in (["nowhere.png"], [str(image), "--layer", "none"]):
+            assert main.run(["look", str(run), *words, "--live"]) != 0  # nothing is saved for it
         assert main.run(["look", str(run), str(image), "--live"]) == 0
         assert main.run(["tell", str(run), "look"]) == 0
         assert main.run(["tell", str(run), "stop"]) == 0

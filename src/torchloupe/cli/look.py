@@ -67,16 +67,19 @@ def look(
 
     with results_only() as line:
         from torchloupe.report.page import save_look
-        from torchloupe.trained.run import open_run
+        from torchloupe.run.mailbox import require_running
+        from torchloupe.trained.run import open_run, open_untrained
 
-        which = "best"
+        which, device = "best", device or "auto"
         if live:
+            require_running(find_run(Path(run)))
+            line.say(f"looking at {image}")  # before the training is asked: it may not be possible
+            first = open_untrained(run, model=model, trust_code=trust_code, device=device)
+            first.look(image, layers=layer)
             line.say("waiting for a checkpoint")
-            which = await_checkpoint(find_run(Path(run)))
+            which = await_checkpoint(first.folder)
         line.say(f"opening {run}")
-        opened = open_run(
-            run, model=model, trust_code=trust_code, device=device or "auto", which=which
-        )
+        opened = open_run(run, model=model, trust_code=trust_code, device=device, which=which)
         line.say(f"looking at {image}")
         seen = opened.look(image, layers=layer)
         files = save_look(seen, place_of(seen, opened.folder) if out is None else Path(out))

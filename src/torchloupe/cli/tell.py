@@ -78,18 +78,21 @@ def look_at_validation(folder: Path, *, model: str | None, trust_code: bool) -> 
     """
     from torchloupe.cli.look import await_checkpoint, find_looks
     from torchloupe.report.page import save_look
+    from torchloupe.run.mailbox import require_running
     from torchloupe.trained.outputs import open_run_data
-    from torchloupe.trained.run import open_run
+    from torchloupe.trained.run import open_run, open_untrained
 
-    name = await_checkpoint(folder, "look")
-    run = open_run(folder, which=name, model=model, trust_code=trust_code)
-    data = open_run_data(folder, run.config, run.contract, trust_code=trust_code)
+    require_running(folder)
+    first = open_untrained(folder, model=model, trust_code=trust_code)
+    data = open_run_data(folder, first.config, first.contract, trust_code=trust_code)
     part = next((part for part in ("val", "test", "train") if data.has(part)), None)
     if data.pixels is None or part is None:
         raise UsageError(
             "the images of this run can't be opened again",
             f"loupe look {printable(folder)} IMAGE --live looks at one of yours",
         )
+    name = await_checkpoint(folder, "look")
+    run = open_run(folder, which=name, model=model, trust_code=trust_code)
     row = data.rows(part)[:1]
     look = run.look(data.pixels.gather(row)[0].numpy())
     title = f"{data.samples.ids[int(row[0])]} ({part}) at step {run.step:,}"

@@ -15,6 +15,7 @@ from torchloupe.errors import ResourceError, UsageError, printable
 
 PREFIX = ".tell-"
 READ_SECONDS = 0.2  # between two looks at the folder; each takes a microsecond
+_CLOCK_NS = 10**8  # so exact, at least, is the clock of a file system
 MOST_BYTES = 100
 
 
@@ -36,7 +37,9 @@ class Mailbox:
             changed = os.stat(self._folder).st_mtime_ns  # noqa: PTH116 - twice as fast
             if changed != self._seen:
                 found = self._take()
-                self._seen = changed if not found else 0
+                # What comes within the same tick of that clock does not change the time again.
+                is_past = time.time_ns() - changed > _CLOCK_NS
+                self._seen = changed if is_past and not found else 0
                 return found
         return []
 
@@ -60,12 +63,7 @@ def send(folder: Path, message: str) -> None:
 
     Raises UsageError where there is none, ResourceError where nothing can be written.
     """
-    if not is_running(folder):
-        finished = (folder / "metrics.json").is_file()
-        raise UsageError(
-            f"no process trains in {printable(folder)}" + "; it is finished" * finished,
-            f"loupe resume {printable(folder)}{' --epochs N' * finished} goes on with it",
-        )
+    require_running(folder)
     name = f"{time.time_ns():020d}-{os.getpid()}"
     beside = folder / f".writing-{name}"
     try:
@@ -76,6 +74,16 @@ def send(folder: Path, message: str) -> None:
             f"can't write in {printable(folder)}: {error.strerror or error}",
             "tell the run as the user who started it",
         ) from None
+
+
+def require_running(folder: Path) -> None:
+    """UsageError where no process trains in `folder`."""
+    if not is_running(folder):
+        finished = (folder / "metrics.json").is_file()
+        raise UsageError(
+            f"no process trains in {printable(folder)}" + "; it is finished" * finished,
+            f"loupe resume {printable(folder)}{' --epochs N' * finished} goes on with it",
+        )
 
 
 def is_running(folder: Path) -> bool:

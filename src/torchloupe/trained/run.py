@@ -289,6 +289,28 @@ def open_run(
     `model` is needed if the model of the run is not from the zoo, torchvision or timm: the module
     or its `file.py:Class`. `trust_code` allows to run the code that the run folder names.
     """
+    run = open_untrained(folder, model=model, trust_code=trust_code, device=device)
+    start = _find_checkpoint(run.folder, which)
+    trees, found, passed_over = checkpoint.read_newest(run.folder / "checkpoints", start)
+    if start is not None and found != start:
+        raise CheckpointError(
+            f"the checkpoint {printable(which)} is damaged: {passed_over[0]}",
+            f"`loupe resume {printable(run.folder)}` continues from {found.name}, which is sound",
+        )
+    check_parts(trees)
+    load_weights(run.model, evaluated_weights(trees))
+    run.step = int(trees["state"]["step"])
+    return run
+
+
+def open_untrained(
+    folder: str | Path,
+    *,
+    model: nn.Module | str | None = None,
+    trust_code: bool = False,
+    device: str = "auto",
+) -> Run:
+    """The run in a folder with the first weights of its model, before it has any checkpoint."""
     keep_freed_blocks()
     path = find_run(Path(folder))
     config = read_settings(path / "config.json").config
@@ -297,18 +319,9 @@ def open_run(
     if not isinstance(model, nn.Module):
         model = model or trusted_name(config.model.name, "model", path, trust_code)
     module = make_for_contract(model, config, contract)
-    start = _find_checkpoint(path, which)
-    trees, found, passed_over = checkpoint.read_newest(path / "checkpoints", start)
-    if start is not None and found != start:
-        raise CheckpointError(
-            f"the checkpoint {printable(which)} is damaged: {passed_over[0]}",
-            f"`loupe resume {printable(path)}` continues from {found.name}, which is sound",
-        )
-    check_parts(trees)
-    load_weights(module, evaluated_weights(trees))
     if config.hardware.channels_last:
         set_memory_format(module, channels_last=True)  # the last bits hang on it
-    return Run(path, module.to(place), contract, config, int(trees["state"]["step"]))
+    return Run(path, module.to(place), contract, config, 0)
 
 
 def _find_checkpoint(run: Path, which: str) -> Path | None:

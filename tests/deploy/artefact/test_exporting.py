@@ -60,6 +60,10 @@ def test_predict_file_is_short_and_labels_as_the_run(
 ) -> None:
     script = photo_export / "predict.py"
     assert len(script.read_text().splitlines()) < 120
+    bare = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, check=False
+    )
+    assert (bare.returncode, bare.stderr[:13]) == (1, "Labels images")
     files = sorted(Path(photo_run.config.data.source).rglob("*.*"))[:6]
     damaged, foreign = tmp_path / "damaged.png", tmp_path / "foreign.sgi"
     damaged.write_bytes(files[0].read_bytes()[:60])

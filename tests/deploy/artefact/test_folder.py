@@ -50,6 +50,32 @@ def test_new_folder_refuses_what_is_no_export(tmp_path: Path) -> None:
         refuse_foreign(tmp_path / "mine.txt")
 
 
+def test_new_folder_replaces_no_file_of_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "out")
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    with pytest.raises(UsageError, match=r"older export, and notes\.txt, which would be lost"):
+        write(tmp_path / "out")
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / FACTS).write_text("{}")  # of another program
+    with pytest.raises(UsageError, match="holds no export"):
+        write(tmp_path / "theirs")
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    with pytest.raises(UsageError, match="this is where you are"):
+        write(Path())
+    assert [path.name for path in (tmp_path / "out").glob("*.txt")] == ["notes.txt"]
+
+
+def test_new_folder_goes_where_a_link_leads(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "disk")
+    write(tmp_path / "out", step=1)
+    assert (tmp_path / "out").is_symlink()
+    assert read_facts(tmp_path / "disk")["step"] == 1
+
+
 def test_sums_are_those_of_sha256sum(tmp_path: Path) -> None:
     write(tmp_path / "out")
     done = subprocess.run(

@@ -44,5 +44,6 @@ def test_fewer_bits_are_written_and_priced(precision: str, photo_run: Run, tmp_p
     kinds = {value.data_type for value in model.graph.initializer}
     wanted = onnx.TensorProto.INT8 if precision == "int8" else onnx.TensorProto.FLOAT16
     assert wanted in kinds
+    assert {one.key: one.value for one in model.metadata_props}["precision"] == precision
     file = next(Path(photo_run.config.data.source).rglob("*.jpg"))
     assert open_export(folder).predict(file).label == photo_run.predict(file).label

@@ -226,6 +226,9 @@ def test_files_to_set_a_server_up_are_written_once(
     unit = (place / "loupe-serve.service").read_text()
     assert "ExecStart=/opt/loupe/bin/loupe serve /srv/net --port 8000" in unit
     assert main.run(["serve", str(run.folder), "--write-deploy", str(place)]) == 6
+    (place / "Dockerfile").unlink()
+    assert main.run(["serve", str(run.folder), "--write-deploy", str(place)]) == 6
+    assert [path.name for path in place.iterdir()] == ["loupe-serve.service"]  # both or none
     own = tmp_path / "own"  # whose code would be missing there
     own.mkdir()
     settings = json.loads((run.folder / "config.json").read_text())
@@ -234,6 +237,17 @@ def test_files_to_set_a_server_up_are_written_once(
     assert main.run(["serve", str(own), "--write-deploy", str(tmp_path / "more")]) == 2
     assert "loupe export" in capsys.readouterr().err
     assert not (tmp_path / "more").exists()
+
+
+def test_files_of_the_current_folder_have_its_name_and_weights_alone_get_none(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = run.export(to="safetensors", out=tmp_path / "weights")
+    with pytest.raises(UsageError, match="weights without a graph"):
+        write_files(weights, tmp_path / "deploy")
+    monkeypatch.chdir(run.folder)
+    docker, _ = write_files(Path(), tmp_path / "deploy")
+    assert "COPY --chown=10001 net /run-folder" in docker.read_text()
 
 
 def test_the_unit_is_one_that_systemd_reads_and_the_dockerfile_is_whole(

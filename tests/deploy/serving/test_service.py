@@ -177,8 +177,22 @@ def test_metrics_count_what_was_done(live: Served, digit: bytes) -> None:
     assert 'loupe_images_total{outcome="classified"}' in text
     assert 'loupe_request_seconds_bucket{le="+Inf"}' in text
     assert "loupe_images_in_flight 0" in text
-    paths = live.client.get("/openapi.json").json()["paths"]
-    assert {"/predict", "/look", "/metrics"} <= set(paths)
+
+
+def test_the_description_says_of_each_answer_which_it_is(live: Served, digit: bytes) -> None:
+    about = live.client.get("/openapi.json").json()
+    assert {"/predict", "/look", "/metrics"} <= set(about["paths"])
+    schemas = about["components"]["schemas"]
+
+    def kinds_of(answer: dict[str, Any]) -> list[str]:
+        return [name for name, kind in schemas.items() if {*kind["required"]} <= {*answer}]
+
+    several = {"images": [text_of(digit), text_of(b"no image")]}
+    found = live.client.post("/predict", json=several).json()
+    assert kinds_of(found) == ["Answers"]
+    assert list(map(kinds_of, found["predictions"])) == [["Answer"], ["Error"]]
+    assert kinds_of(live.client.post("/look", content=digit).json()) == ["Look"]
+    assert kinds_of(live.client.post("/predict", content=b"no image").json()) == ["Error"]
 
 
 def test_what_fails_within_is_told_without_its_place(

@@ -21,6 +21,7 @@ MODEL_FILES = {  # the files of the model in each kind of export
     "openvino": ("model.xml", "model.bin"),
     "safetensors": ("model.safetensors",),
 }
+_OWN = {FACTS, CONTRACT, SUMS, PREDICT, CARD, "__pycache__"}.union(*MODEL_FILES.values())
 
 
 def is_export(folder: str | Path) -> bool:
@@ -93,6 +94,7 @@ def new_folder(folder: Path) -> Iterator[Path]:
     An older export there is replaced; UsageError for a folder that holds anything else.
     """
     refuse_foreign(folder)
+    folder = folder.resolve()  # a link to a folder stays, and `..` gets a name
     beside = folder.with_name(f".{folder.name}.{os.getpid()}")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -113,13 +115,29 @@ def new_folder(folder: Path) -> Iterator[Path]:
 
 
 def refuse_foreign(folder: Path) -> None:
-    """UsageError where `folder` holds anything but an older export."""
-    if folder.is_dir() and any(folder.iterdir()) and not is_export(folder):
+    """UsageError where `folder` holds anything but an older export, which is to be replaced."""
+    hint = "give a new folder as --out"
+    try:
+        names = sorted(path.name for path in folder.iterdir())
+        is_here = folder.samefile(".")
+    except FileNotFoundError:
+        return
+    except NotADirectoryError:
+        raise UsageError(f"{printable(folder)} is a file", hint) from None
+    except OSError as error:
+        raise ResourceError(
+            f"can't read {printable(folder)}: {error.strerror or error}", hint
+        ) from None
+    if is_here:
+        raise UsageError("an export takes the place of its folder, and this is where you are", hint)
+    if names and not {FACTS, SUMS} <= {*names}:
+        raise UsageError(f"{printable(folder)} is not empty and holds no export", hint)
+    if foreign := [name for name in names if name not in _OWN]:
         raise UsageError(
-            f"{printable(folder)} is not empty and holds no export", "give another --out"
+            f"{printable(folder)} holds an older export, and {printable(foreign[0])}, which would "
+            "be lost",
+            f"move that away, or {hint}",
         )
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{printable(folder)} is a file", "give a folder as --out")
 
 
 def texts_of(facts: Mapping[str, Any]) -> dict[str, Any]:

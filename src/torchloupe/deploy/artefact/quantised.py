@@ -81,7 +81,8 @@ def quantise(path: Path, calibration: Iterator[Pixels]) -> None:
     finally:
         logging.disable(level)
     made = onnx.load(str(path))
-    onnx.helper.set_model_props(made, {item.key: item.value for item in model.metadata_props})
+    texts = {item.key: item.value for item in model.metadata_props}
+    onnx.helper.set_model_props(made, {**texts, "precision": "int8"})
     onnx.save(made, str(path))
 
 

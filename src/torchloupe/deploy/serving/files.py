@@ -66,11 +66,11 @@ WantedBy=multi-user.target
 
 
 def write_files(run: Path, folder: Path) -> list[Path]:
-    """Write Dockerfile and loupe-serve.service into `folder`; nothing there is replaced.
+    """Write Dockerfile and loupe-serve.service into `folder`, both or none; nothing is replaced.
 
     `run` is a run folder or an exported one, which needs the library that runs it.
     """
-    name = run.name or "run"
+    name = run.resolve().name
     if not name.replace("-", "").replace("_", "").replace(".", "").isalnum():
         raise UsageError(
             f"{printable(name)} is no name for a Dockerfile and a unit", "rename the run folder"
@@ -79,19 +79,21 @@ def write_files(run: Path, folder: Path) -> list[Path]:
     if not is_export(run):
         _refuse_own_code(run)
     values = {"run": name, "version": __version__, "extras": extras}
-    written = []
+    begun: list[Path] = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for file, text in (("Dockerfile", _DOCKERFILE), ("loupe-serve.service", _UNIT)):
             with (folder / file).open("x", encoding="utf-8") as opened:
+                begun.append(folder / file)
                 opened.write(text.format(**values))
-            written.append(folder / file)
     except OSError as error:
+        for path in begun:
+            path.unlink()
         raise ResourceError(
             f"can't write {printable(error.filename or folder)}: {error.strerror or error}",
             "give a new folder",
         ) from None
-    return written
+    return begun
 
 
 def _refuse_own_code(run: Path) -> None:
@@ -106,5 +108,11 @@ def _refuse_own_code(run: Path) -> None:
 
 
 def _extras_of(run: Path) -> str:
+    """What of torchloupe the server needs; UsageError for an export that can't be served."""
     kind = read_facts(run)["to"] if is_export(run) else ""
+    if kind == "safetensors":
+        raise UsageError(
+            f"{printable(run)} holds weights without a graph, which can't be served",
+            "give the run itself, or an export of it with --to onnx",
+        )
     return {"onnx": "serve,export", "openvino": "serve,openvino"}.get(kind, "serve")
