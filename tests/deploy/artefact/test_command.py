@@ -36,6 +36,8 @@ def test_summary_says_what_was_proved(photo_export: Path) -> None:
     ("words", "code", "said"),
     [
         (["--to", "torchscript"], 2, "take --to onnx to run anywhere"),
+        (["--to", "TFLite"], 2, "hint: --to onnx --input fixed, then onnx2tf -i model.onnx"),
+        (["--to", "coreml"], 2, "hint: --to pt2 --input fixed, then coremltools"),
         (["--max-drop", "-1"], 2, "should be 0 to 100"),
         (["--files", "0"], 2, "should be 1 or more"),
     ],

@@ -27,6 +27,7 @@ from torchloupe.deploy.serving.server import (
     advise,
     bind,
     make_worker,
+    run_workers,
     settle,
     warm_up,
 )
@@ -136,6 +137,13 @@ def test_who_connects_before_a_worker_is_ready_waits_for_it() -> None:
         early = socket.create_connection(listening.getsockname(), timeout=5)
         assert early.getpeername() == listening.getsockname()
         early.close()
+
+
+def test_workers_that_can_not_start_end_the_server_and_its_socket(tmp_path: Path) -> None:
+    listening = bind("127.0.0.1", 0)
+    with pytest.raises(ResourceError, match="no worker could be started"):
+        run_workers(ServerOptions(str(tmp_path / "nowhere"), workers=1), listening)
+    assert listening.fileno() == -1  # before the workers end: nobody is to wait in it
 
 
 def test_a_port_that_is_taken_is_told() -> None:

@@ -71,6 +71,16 @@ def test_odd_bodies_are_refused(live: Served, content: bytes, kind: str, status:
     assert "error" in answer.json()
 
 
+def test_of_many_images_the_one_that_is_no_base64_is_named(live: Served, digit: bytes) -> None:
+    address = "data:image/png;base64," + text_of(digit)
+    answer = live.client.post("/predict", json={"images": [text_of(digit), address]})
+    wanted = {
+        "error": "image 2 of 2 is no base64",
+        "hint": "leave out what stands before the comma",
+    }
+    assert (answer.status_code, answer.json()) == (400, wanted)
+
+
 @pytest.mark.parametrize("top", ["0", "-1", "x", "1.5", "9" * 30, "\u0665"])
 def test_odd_numbers_are_refused(live: Served, digit: bytes, top: str) -> None:
     assert live.client.post("/predict", params={"top": top}, content=digit).status_code == 400

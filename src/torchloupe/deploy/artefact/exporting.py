@@ -47,6 +47,13 @@ NO_PROOF = (
     "little about what it makes of others"
 )
 MAX_DROP = 0.5  # percentage points of accuracy that fewer bits may cost
+ELSEWHERE = {  # formats that others make, from what, and how
+    "tensorrt": ("onnx", "trtexec --onnx=model.onnx"),
+    "engine": ("onnx", "trtexec --onnx=model.onnx"),
+    "tflite": ("onnx", "onnx2tf -i model.onnx"),
+    "litert": ("onnx", "onnx2tf -i model.onnx"),
+    "coreml": ("pt2", "coremltools"),
+}
 TOLERANCES = {
     "fp32": Tolerance(),
     "fp16": Tolerance(0.05, 0.98, 0.05),
@@ -110,6 +117,12 @@ def choose(run: Run, to: str, precision: str, size: str | None) -> Order:
         raise UsageError(
             "TorchScript is not written: PyTorch has deprecated it, and its newer Pythons lack it",
             "take --to onnx to run anywhere, or --to pt2 (torch.export) to stay in PyTorch",
+        )
+    if to.lower() in ELSEWHERE:
+        source, way = ELSEWHERE[to.lower()]
+        raise UsageError(
+            f"{printable(to)} is not written, but made from an export, which is not checked here",
+            f"--to {source} --input fixed, then {way}: docs/export.md has the words",
         )
     for name, value, known in (
         ("to", to, tuple(MODEL_FILES)),

@@ -79,7 +79,12 @@ def _from_json(body: bytes, limits: Limits) -> tuple[list[bytes], bool]:
         raise RefusalError(400, "the JSON has no images", _JSON)
     if len(texts) > limits.images:
         raise RefusalError(413, f"a request has at most {limits.images} images", "send several")
-    try:
-        return [base64.b64decode(text, validate=True) for text in texts], is_single
-    except (binascii.Error, ValueError):
-        raise RefusalError(400, "an image is no base64", _JSON) from None
+    images = []
+    for number, text in enumerate(texts, 1):
+        try:
+            images.append(base64.b64decode(text, validate=True))
+        except (binascii.Error, ValueError):
+            which = f"image {number} of {len(texts)} is no base64"
+            hint = "leave out what stands before the comma" if text.startswith("data:") else _JSON
+            raise RefusalError(400, which, hint) from None
+    return images, is_single

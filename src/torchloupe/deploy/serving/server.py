@@ -114,6 +114,7 @@ def run_workers(options: ServerOptions, listening: socket.socket) -> None:
                 raise ResourceError("no worker could be started", "look at what they said above")
             workers = [w if w.is_alive() or w.exitcode == _FAILED else start() for w in workers]
     finally:
+        listening.close()  # else connections wait in it for nobody, and are reset at the end
         for worker in workers:
             worker.terminate()
         end = time.monotonic() + options.limits.drain_seconds + 5

@@ -102,7 +102,7 @@ async function look(card, file, name) {
   try {
     const seen = await ask("/look", { method: "POST", body: file });
     card.querySelector("img").src = `data:image/png;base64,${seen.png}`;
-    card.querySelector("figcaption").textContent = `${name}: where it saw “${seen.label}” (Grad-CAM of ${seen.layer})`;
+    card.querySelector("figcaption").textContent = `${name}: where it saw “${seen.label}” (Grad-CAM of layer ${seen.layer})`;
     button.hidden = true;
   } catch (error) {
     say(error.message, true);
