@@ -1,6 +1,7 @@
 """An export is written whole, says what was proved, and refuses what it can't prove."""
 
 import copy
+import importlib.util
 import json
 import subprocess
 import sys
@@ -81,8 +82,23 @@ def test_predict_file_is_short_and_labels_as_the_run(
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     wanted = photo_run.predict(files)
     assert [row["label"] for row in rows] == [one.label for one in wanted]
+    assert [row["unsure"] for row in rows] == [one.unsure for one in wanted]  # null: no threshold
     for row, one in zip(rows, wanted, strict=True):
         assert row["confidence"] == pytest.approx(one.confidence, abs=1e-4)
+        assert row["labels"] == [one.label]
+
+
+def test_predict_file_gives_the_labels_of_an_image_that_has_several(photo_export: Path) -> None:
+    spec = importlib.util.spec_from_file_location("predict", photo_export / "predict.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    model = module.Model(photo_export)
+    model.contract |= {"multi_label": True, "threshold": 0.9}
+    found = model.describe(np.float32([0.6, 0.2, 0.8]), np.float32([0.4, -1, 1]))
+    assert found[:2] == (["class 2", "class 0"], True)
+    assert list(found[2]) == ["class 2", "class 0", "class 1"]
+    assert model.describe(np.float32([0.1, 0.2, 0.1]), np.float32([-3, -1, -4]))[0] == []
 
 
 def test_safetensors_are_the_weights_of_the_checkpoint(photo_run: Run, tmp_path: Path) -> None:
@@ -155,7 +171,8 @@ def test_temperature_and_threshold_of_the_contract_are_exported(
     ("options", "words"),
     [
         (("torchscript", "fp32", None), "TorchScript is not written"),
-        (("coreml", "fp32", None), "it takes onnx, pt2, openvino, safetensors"),
+        (("caffe", "fp32", None), "it takes onnx, pt2, openvino, safetensors"),
+        (("coreml", "fp32", None), "coreml is not written, but made from an export"),
         (("onnx", "bf16", None), "it takes fp32, fp16, int8"),
         (("onnx", "fp32", "some"), "it takes any, fixed"),
         (("pt2", "int8", None), "not in int8"),
