@@ -117,7 +117,7 @@ def prepare_evaluation_data(config: DataConfig, source: Any, contract: Contract)
     the contract's by name. Unreadable images are set aside as in
     training.
     """
-    unfit = set(unfit_options(source))
+    unfit = set(unfit_options(source, by_pattern=config.label_pattern != "auto"))
     if source != config.source:
         unfit |= {"image_folder", "split_column"}  # of the run's own table
     left_out: dict[str, Any] = dict.fromkeys(unfit, "auto")

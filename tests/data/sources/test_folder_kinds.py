@@ -6,6 +6,7 @@ import pytest
 from trees import fail, ids, labels, plant, write
 
 from torchloupe.data.sources import open_data
+from torchloupe.data.sources.kinds import unfit_options
 
 
 def write_food(folder):
@@ -87,3 +88,12 @@ def test_a_table_beside_the_only_folder_is_still_named(tmp_path):
     plant(tmp_path / "data/train", "1.png", "2.png")
     write(tmp_path, "labels.csv", "image,label", "data/train/1.png,a", "data/train/2.png,b")
     assert "labels.csv" in fail(tmp_path).hint
+
+
+def test_a_typed_pattern_reads_the_folder_and_no_lists(tmp_path):
+    folder = write_food(tmp_path / "food")
+    data = open_data(folder, label_pattern="images/([^_/]+)")
+    assert data.given is None
+    assert data.samples.class_names == ("apple", "waffles")
+    assert "label_pattern" in unfit_options(folder)
+    assert "label_pattern" not in unfit_options(folder, by_pattern=True)

@@ -391,3 +391,8 @@ def test_lists_above_the_only_folder_are_named(tmp_path):
     assert open_data(tmp_path).notes == (
         "the data are in images/, the only folder there; not used: 'split_x.json'",
     )
+
+
+def test_classes_in_the_names_of_splits_are_told_where_to_go(tmp_path):
+    plant(tmp_path, *classes(".", "train_cat", "train_dog", "test_cat", "test_dog"))
+    assert fail(tmp_path).hint == "keep one of them, or put them as class folders into train/"

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from torchloupe.data.sources.quantities import note_quantity
+from torchloupe.data.sources.quantities import note_distinct, note_quantity
 
 
 def count(labels):
@@ -58,3 +58,14 @@ def test_class_numbers_are_not(column, numbers):
 
 def test_names_are_no_quantities():
     assert note_quantity([f"n{k}" for k in range(50)], np.ones(50), "age") == ()
+
+
+def test_labels_that_are_nearly_all_different_are_named():
+    captions = [f"a photo of number {k}" for k in range(30)]
+    (note,) = note_distinct(captions, 32, "caption")
+    assert note == (
+        "column 'caption' holds 30 different cells in 32 rows, so that nearly each image is a "
+        "class of its own: data.label_column=NAME names another"
+    )
+    assert note_distinct(captions, 60, "caption") == ()
+    assert note_distinct(captions[:10], 10, "caption") == ()

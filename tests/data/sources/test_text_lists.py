@@ -132,3 +132,9 @@ def test_a_number_before_the_image_is_no_label(tmp_path):
     assert labels(data) == ["well", "sick", "sick"] * 2
     lines = [f"{'sick' if k % 3 else 'well'}\t{k}.png\t{100 + k}" for k in range(6)]
     assert labels(open_data(write(tmp_path, "list.txt", *lines))) == ["well", "sick", "sick"] * 2
+
+
+def test_the_index_of_mxnet_is_no_label(tmp_path):
+    plant(tmp_path, *(f"images/{k}.jpg" for k in range(6)))
+    lines = [f"{k}\t{k % 3}.000000\timages/{k}.jpg" for k in range(6)]
+    assert labels(open_data(write(tmp_path, "train.lst", *lines))) == ["0", "1", "2"] * 2

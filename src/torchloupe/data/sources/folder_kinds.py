@@ -26,6 +26,7 @@ from torchloupe.data.sources.tables import TABLE_ENDINGS
 from torchloupe.errors import DataError, LoupeError, printable
 from torchloupe.units import plural
 
+_MOST_BESIDE = 20  # folders that are looked into for lists
 _DEEPEST = 3  # folders in one another that hold nothing else and are entered
 
 
@@ -102,7 +103,8 @@ def find_inside(path: Path) -> Inside | None:
         if kind_of_folder(place) in ("tables", "metadata"):
             return Inside(place, f"the data are in {printable(place.relative_to(path))}/")
     _, folders = _list_names(path)
-    if not any(map(is_filler, folders)) or any(read_split(name) is not None for name in folders):
+    is_split = any(read_split(name) is not None for name in folders)
+    if is_split or len(folders) > _MOST_BESIDE or not any(map(is_filler, folders)):
         return None
     listed = [name for name in folders if _holds_split_tables(path / name)]
     rest = [name for name in folders if is_filler(name) and name not in listed]

@@ -37,6 +37,7 @@ from torchloupe.data.sources.no_classes import ARCHIVES, PICKLES, hint_for_forei
 from torchloupe.data.sources.objects import open_code, open_object
 from torchloupe.data.sources.shard_sets import names_shards, open_local_shards, open_shard_set
 from torchloupe.data.sources.source import Data, short_name
+from torchloupe.data.sources.split_files import note_split_files
 from torchloupe.data.sources.split_tables import (
     find_metadata,
     find_split_tables,
@@ -113,14 +114,13 @@ def _open(  # noqa: PLR0911
 ) -> Data:
     """Data from one source; `options` are those that were typed, and class_names."""
     is_text = isinstance(source, (str, Path))
-    above, inside = source, None
+    above, kind, inside = source, "object", None
     if is_text:
-        source, inside = _step_inside(str(source))
-    kind = _kind_of(source) if is_text else "object"
+        source, kind, inside = _step_inside(str(source), "label_pattern" in options)
     shown = printable(source) if is_text else f"a {type(source).__name__}"
     if kind == "archive":
         return _open_archive(_path(str(source)), **options)
-    for name in unfit_options(source):
+    for name in _unfit(kind):
         if name in options:
             need = {"layout": "arrays", "label_pattern": "folders"}.get(name, "tables")
             if name in ("image_column", "label_column"):
@@ -145,13 +145,18 @@ def _open(  # noqa: PLR0911
     return inside.adopt(data, _path(str(above))) if inside else data
 
 
-def _step_inside(text: str) -> tuple[str, Inside | None]:
-    """The source to open in place of a folder that holds a known set, or lists further down."""
+def _step_inside(text: str, by_pattern: bool) -> tuple[str, str, Inside | None]:
+    """A source and its kind; where a folder holds a known set, or lists further down, these.
+
+    `by_pattern`: labels are in the paths of a folder, and its lists are not wanted.
+    """
     kind = _kind_of(text)
     if kind in ("folder", "metadata") and (known := find_known_root(_path(text))):
-        return known, None
-    inside = find_inside(_path(text)) if kind == "folder" else None
-    return (str(inside.path), inside) if inside else (text, None)
+        return known, _kind_of(known), None
+    inside = find_inside(_path(text)) if kind == "folder" and not by_pattern else None
+    if inside is None:
+        return text, kind, None
+    return str(inside.path), kind_of_folder(inside.path), inside
 
 
 def _open_archive(path: Path, depth: int = 0, **options: Any) -> Data:
@@ -166,14 +171,20 @@ def _open_archive(path: Path, depth: int = 0, **options: Any) -> Data:
     return skeleton.adopt(data)
 
 
-def unfit_options(source: Any) -> tuple[str, ...]:
-    """The options of open_data that don't fit a source of this kind."""
+def unfit_options(source: Any, *, by_pattern: bool = False) -> tuple[str, ...]:
+    """The options of open_data that don't fit a source of this kind.
+
+    `by_pattern`: data.label_pattern is typed.
+    """
     if isinstance(source, Data):
         return ()
     if (paths := paths_of_splits(source)) is not None:
         source = next(iter(paths.values()))
     is_text = isinstance(source, (str, Path))
-    kind = _kind_of(_step_inside(str(source))[0]) if is_text else "object"
+    return _unfit(_step_inside(str(source), by_pattern)[1] if is_text else "object")
+
+
+def _unfit(kind: str) -> tuple[str, ...]:
     if kind in ("archive", "archives"):
         return ()
     if kind in _TABLE_KINDS:
@@ -212,7 +223,8 @@ def _open_paths(paths: Mapping[int, str], options: dict[str, Any]) -> Data:
 
 
 def _open_one_table(path: Path, **options: Any) -> Data:
-    return note_unlisted(open_table(path, TableOptions(**options)), path)
+    data = note_unlisted(open_table(path, TableOptions(**options)), path)
+    return note_split_files(data, path)
 
 
 def _open_folder_of_archives(path: Path, **options: Any) -> Data:

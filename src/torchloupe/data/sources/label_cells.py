@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from torchloupe.data.sources.labels import order_classes
 from torchloupe.data.sources.object_cells import read_object
-from torchloupe.data.sources.quantities import note_quantity, refuse_quantities
+from torchloupe.data.sources.quantities import note_distinct, note_quantity, refuse_quantities
 from torchloupe.data.sources.spelling import compose, note_joined, note_twins
 from torchloupe.errors import DataError, UsageError, printable
 
@@ -65,7 +65,8 @@ def read_label_cells(
         notes = (*note_joined(values), *note_twins(classes), *_note_several(values, separator))
         if not class_names:
             counts = np.bincount(codes.reshape(-1))
-            notes = (*notes, *note_quantity(values, counts, column))
+            odd = note_quantity(values, counts, column)
+            notes = (*notes, *(odd or note_distinct(values, len(texts), column)))
             notes = (*notes, *_note_missing(values, counts, column))
         return lookup[codes.reshape(-1)], classes, notes
     words = sorted({word for cell in cells for word in cell})

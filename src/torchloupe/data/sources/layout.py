@@ -107,7 +107,9 @@ def find_layout(root: str, top: Level, scout: Walk) -> Layout:
         if len(same) > 1:
             raise DataError(
                 f"{printable(root)} has several folders for {SPLIT_NAMES[part]}: {name_some(same)}",
-                "keep one of them",
+                "keep one of them"
+                if any(named[name].is_plain for name in same)
+                else f"keep one of them, or put them as class folders into {SPLIT_NAMES[part]}/",
             )
     layout = Layout(splits, others)
     if any(name.lower() not in SPLIT_WORDS for name in splits):

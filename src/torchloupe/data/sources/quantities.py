@@ -19,6 +19,7 @@ _WHOLE = re.compile(r"[+-]?\d{1,15}")
 _MOST_RATINGS = 16  # different numbers with fractions that may be classes, such as 0.5 to 5 stars
 _MOST_GRADES = 12  # different whole numbers of a score that may be classes, such as 0 to 10
 _MANY = 30  # different numbers of a column whose name says nothing
+_DISTINCT, _FEWEST_CELLS = 0.9, 20  # share of rows with a label of their own; rows
 _RANGES = "torchloupe trains classifiers: write a class for each range of numbers into a column"
 # The last word of a name that says how much.
 _AMOUNTS = frozenset(
@@ -44,6 +45,16 @@ def refuse_quantities(values: Sequence[str], count: int, column: str, shown: str
         f"{shown}: column {printable(column)!r} holds {len(values):,} different numbers such as "
         f"{printable(values[0])}: a quantity, not a class",
         f"{_RANGES}, or name another one: data.label_column=NAME",
+    )
+
+
+def note_distinct(values: Sequence[str], count: int, column: str) -> tuple[str, ...]:
+    """A note on labels that are nearly all different, such as captions and ids."""
+    if count < _FEWEST_CELLS or len(values) < _DISTINCT * count:
+        return ()
+    return (
+        f"column {printable(column)!r} holds {len(values):,} different cells in {count:,} rows, so "
+        "that nearly each image is a class of its own: data.label_column=NAME names another",
     )
 
 

@@ -164,15 +164,16 @@ def _are_distinct(cells: Sequence[str]) -> bool:
 
 
 def _find_labels(rows: Sequence[Sequence[str]], image: int) -> int:
-    """The column of labels where columns have no names: the one behind the images.
+    """The column of labels where columns have no names: the one behind images that come first.
 
-    Of the columns before and behind them it is the one with fewer different cells, two at least:
-    the number of a row or a patient may stand before the image.
+    Else, of the columns beside the images, or before them if they come last, it is the one with
+    the fewest different cells, two at least: the number of a row or a patient may stand there, too.
     """
     count = len(rows[0])
-    if image == 0 or image == count - 1:
-        return min(count - 1, 1) if image == 0 else 0
-    different = {k: len({row[k] for row in rows}) for k in (image + 1, image - 1)}
+    if image == 0:
+        return min(count - 1, 1)
+    near = (image + 1, image - 1) if image < count - 1 else range(image - 1, -1, -1)
+    different = {k: len({row[k] for row in rows}) for k in near}
     able = [k for k, found in different.items() if found > 1]
     return min(able or different, key=lambda k: different[k])
 
