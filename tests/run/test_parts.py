@@ -3,12 +3,14 @@
 import json
 import os
 import re
+import shutil
 import signal
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from children import run_function
 from files import FAULTS, FileLayer, die, fail_with
 from ranks import run_on_ranks
 from torch import nn
@@ -353,6 +355,35 @@ def test_a_merge_that_fails_anywhere_leaves_a_whole_checkpoint(tmp_path, fault):
     assert sorted(p.name for p in path.iterdir() if not p.name.startswith("optimizer")) == [
         *("manifest.json", "model.safetensors", "state.json"),
     ]
+
+
+def merge_and_die_at(path: Path, at: int) -> None:
+    """In a child: a merge that is the last thing it ever does. Exit code 0 where it lived."""
+    with FileLayer(path, at, die):
+        merge_parts(path, "model")
+
+
+@pytest.mark.long
+def test_a_merge_that_dies_anywhere_leaves_a_whole_checkpoint(tmp_path):
+    assert run_on_ranks(save_steps, tmp_path) == [0, 0]
+    kept = tmp_path / "kept"
+    shutil.copytree(newest(tmp_path), kept)
+    before = hash_files(kept)
+    for at in range(1, 100):
+        run = tmp_path / f"run-{at}"
+        path = run / "checkpoints" / newest(tmp_path).name
+        shutil.copytree(kept, path)
+        code = run_function(merge_and_die_at, path, at)
+        assert hash_files(path) == before
+        with RunFolder(run):  # its next owner clears up
+            pass
+        assert [p.name for p in run.rglob(".*")] == []
+        merge_parts(path, "model")
+        assert hash_files(path) == before
+        assert not list(path.glob("model-*"))
+        if code == 0:
+            break
+    assert 10 < at < 99
 
 
 def memory(name: str) -> int:

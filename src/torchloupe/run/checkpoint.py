@@ -66,6 +66,9 @@ def clear_unfinished(folder: Path) -> None:
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         match = _UNFINISHED.fullmatch(path.name)
         if match is None:
+            is_own = _NAME.fullmatch(path.name) and not path.is_symlink()
+            for unfinished in path.glob(".*.writing") if is_own else ():
+                remove(unfinished)  # of parts that were being merged
             continue
         if match[2] == "replaced":
             put_back(path, folder / match[1])
