@@ -16,6 +16,7 @@ from PIL import Image
 from torchloupe.deploy.artefact.exporting import choose, default_name, export_run
 from torchloupe.deploy.artefact.folder import is_export
 from torchloupe.deploy.artefact.opened import open_export
+from torchloupe.deploy.artefact.writers import write_model
 from torchloupe.errors import UsageError
 from torchloupe.trained.run import Run
 
@@ -109,6 +110,25 @@ def test_safetensors_are_the_weights_of_the_checkpoint(photo_run: Run, tmp_path:
     assert found.keys() == wanted.keys()
     assert all(found[name].equal(wanted[name]) for name in wanted)
     assert not (folder / "predict.py").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is full")
+@pytest.mark.parametrize("kind", ["pt2", "safetensors"])
+def test_a_full_disk_is_told_as_one(photo_run: Run, tmp_path: Path, kind: str) -> None:
+    (tmp_path / f"model.{kind}").symlink_to("/dev/full")
+    facts = {"to": kind, "input": "fixed"}
+    with pytest.raises(OSError, match="No space left"):
+        write_model(tmp_path, photo_run.model, photo_run.contract, facts)
+
+
+def test_fewer_bits_without_data_are_refused_before_anything_is_written(
+    photo_run: Run, tmp_path: Path
+) -> None:
+    run, config = copy.copy(photo_run), photo_run.config
+    run.config = replace(config, data=replace(config.data, source=str(tmp_path / "gone")))
+    with pytest.raises(UsageError, match=r"int8 needs .* opened: there is no file or folder"):
+        export_run(run, precision="int8", out=tmp_path / "less")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.long

@@ -23,12 +23,16 @@ CALIBRATION_IMAGES = 256
 
 @dataclass(frozen=True)
 class Evidence:
-    """`cases` to compare, the first `real` of which are the run's; `run_data` where it is there."""
+    """`cases` to compare, the first `real` of which are the run's.
+
+    `run_data` are None where they can't be opened, and `why` says the reason.
+    """
 
     cases: list[Case]
     real: int
     run_data: RunData | None
     notes: tuple[str, ...]
+    why: str = ""
 
     @property
     def split(self) -> str:
@@ -42,22 +46,22 @@ def collect(run: Run, most: int, *, trust_code: bool = False) -> Evidence:
     Where the data are gone, or were objects of a script, the odd ones alone, and a note says so.
     """
     odd: list[Case] = list(make_odd_files()) if run.contract.mode in MODES else []
-    config, notes = run.config, []
+    config, notes, why = run.config, [], ""
     try:
         source = trusted_name(config.data.source, "data", run.folder, trust_code)
         run_data: RunData | None = prepare_data(
             source, config.data, seed=config.train.seed, contract=run.contract
         )
     except LoupeError as error:
-        run_data = None
+        run_data, why = None, printable(error.message)
         notes.append(
-            f"the data of the run can't be opened ({printable(error.message)}): the artefact is "
-            "proved on generated images alone"
+            f"the data of the run can't be opened ({why}): the artefact is proved on generated "
+            "images alone"
         )
     real = list(_real_cases(run_data, most)) if run_data is not None else []
     if not odd and not real:
         odd = list(_noise(run.contract))
-    return Evidence([*real, *odd], len(real), run_data, tuple(notes))
+    return Evidence([*real, *odd], len(real), run_data, tuple(notes), why)
 
 
 def pixels_of(images: Tensor, contract: Contract) -> NDArray[Any]:

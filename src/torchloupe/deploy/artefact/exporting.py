@@ -100,6 +100,11 @@ def export_run(
     reference.model.cpu()
     try:
         evidence = collect(reference, files, trust_code=trust_code)
+        if order.precision != "fp32" and evidence.run_data is None:
+            raise UsageError(
+                f"{precision} needs the data of the run, which can't be opened: {evidence.why}",
+                "export it with --precision fp32, or put the data back",
+            )
         with new_folder(folder) as place:
             facts = _write(place, reference, order, evidence, max_drop)
             write_json(place / FACTS, facts)
@@ -237,11 +242,7 @@ def prove(place: Path, run: Run, evidence: Evidence, facts: Mapping[str, Any]) -
 
 def _reduce(place: Path, run: Run, evidence: Evidence, facts: dict[str, Any]) -> Price:
     """Write the model again with fewer bits; what that costs on the validation split."""
-    if evidence.run_data is None:
-        raise UsageError(
-            f"{facts['precision']} needs the data of the run, which can't be opened",
-            "export it with --precision fp32, or put the data back",
-        )
+    assert evidence.run_data is not None  # refused before
     data, split = evidence.run_data, evidence.split
     before_of = _right(run.probabilities, run.contract.multi_label)
     most = max(len(data.rows(split)), 1) if data.source.kind != "stream" else FILES

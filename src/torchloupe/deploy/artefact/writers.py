@@ -1,10 +1,11 @@
 """Each kind of export, written from one graph: ONNX, pt2, OpenVINO and plain weights."""
 
+import io
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
 from torchloupe.data.contract import Contract
@@ -59,11 +60,13 @@ def write_model(
         weights = {
             k: v.detach().cpu().contiguous().clone() for k, v in network.state_dict().items()
         }
-        save_file(weights, path, {"format": "pt", "contract": contract.to_json()})
+        path.write_bytes(save(weights, {"format": "pt", "contract": contract.to_json()}))
         return {"tensors": len(weights)}
     graph = make_graph(network, contract, any_size=any_size, half=half)
     if kind == "pt2":
-        torch.export.save(trace(graph), path)
+        packed = io.BytesIO()  # torch's own writer aborts the process where the disk is full
+        torch.export.save(trace(graph), packed)
+        path.write_bytes(packed.getbuffer())
         return {}
     onnx_path = folder / MODEL_FILES["onnx"][0]
     found = write_onnx(graph, onnx_path, facts)
