@@ -66,6 +66,8 @@ def test_metadata_of_each_split_further_down_are_found(tmp_path, deep):
         rows = (f"{part}{k}.png,{'cat' if k % 2 else 'dog'}" for k in range(count))
         write(tmp_path / deep / part, "metadata.csv", "file_name,label", *rows)
     write(tmp_path, "README.md", "a card")
+    write(tmp_path, "dataset_infos.json", '{"default": {"features": {}}}')
+    write(tmp_path, "LICENSE.txt", "as you like")
     data = open_data(tmp_path)
     assert data.given.tolist() == [0] * 4 + [2] * 2
     assert labels(data) == ["dog", "cat"] * 3

@@ -13,6 +13,7 @@ from torchloupe.data.sources.file_kinds import kind_of_array_folder
 from torchloupe.data.sources.idx import is_idx_name
 from torchloupe.data.sources.image_names import walk_images
 from torchloupe.data.sources.matlab import MATLAB_ENDINGS
+from torchloupe.data.sources.records import RECORD_ENDINGS
 from torchloupe.data.sources.shards import find_shards
 from torchloupe.data.sources.source import SPLIT_WORDS, Data, short_name
 from torchloupe.data.sources.split_names import is_filler, read_split
@@ -23,6 +24,7 @@ from torchloupe.data.sources.split_tables import (
 )
 from torchloupe.data.sources.system_files import is_system_name
 from torchloupe.data.sources.tables import TABLE_ENDINGS
+from torchloupe.data.sources.text_lists import LIST_ENDINGS, is_listing
 from torchloupe.errors import DataError, LoupeError, printable
 from torchloupe.units import plural
 
@@ -97,7 +99,7 @@ def find_inside(path: Path) -> Inside | None:
     place = path
     for _ in range(_DEEPEST):
         files, folders = _list_names(place)
-        if len(folders) != 1 or any(map(_is_data_name, files)):
+        if len(folders) != 1 or any(_may_be_data(place / name) for name in files):
             break
         place /= folders[0]
         if kind_of_folder(place) in ("tables", "metadata"):
@@ -131,10 +133,12 @@ def _list_names(path: Path) -> tuple[list[str], list[str]]:
     return files, [name for name, is_folder in listed if is_folder]
 
 
-def _is_data_name(name: str) -> bool:
-    """Whether a file in a folder may be data itself, and no README."""
-    ending = os.path.splitext(name)[1].lower()  # noqa: PTH122
-    return ending in IMAGE_SUFFIXES or (ending in TABLE_ENDINGS and "readme" not in name.lower())
+def _may_be_data(file: Path) -> bool:
+    """Whether a file beside the only folder may be data itself, and no README or the like."""
+    ending = file.suffix.lower()
+    if ending in (*LIST_ENDINGS, *RECORD_ENDINGS):
+        return is_listing(file)
+    return ending in IMAGE_SUFFIXES or ending in TABLE_ENDINGS
 
 
 def _holds_split_tables(folder: Path) -> bool:

@@ -20,7 +20,8 @@ from torchloupe.data.sources.source import name_some
 from torchloupe.data.sources.split_names import is_filler, read_split
 from torchloupe.errors import printable
 
-_ENDINGS = (".txt", ".json", ".csv", ".tsv", ".names", ".labels")
+_YAML_ENDINGS = (".yaml", ".yml")
+_ENDINGS = (".txt", ".json", ".csv", ".tsv", ".names", ".labels", ".pbtxt", *_YAML_ENDINGS)
 _LARGEST_BYTES = 2**20
 _MOST_NAMES = 20_000
 _NO_COUNT = 10**9  # a number that no list without numbers reaches
@@ -32,6 +33,10 @@ _WORDS = frozenset(
         *("signnames", "mapping", "meta", "characters"),
     )
 )
+_YAML_NAMES = re.compile(
+    r"^names *: *(\[.*\]|) *(?:#.*)?\n((?: *(?:-|\d+ *:) .*\n)*)", re.MULTILINE
+)
+_ITEM_NAMES = ("display_name", "name")
 _NUMBER = re.compile(r"\d{1,9}")
 _PREFIX = re.compile(r"(?P<number>\d{1,9})(\s*[,:;=]\s*|\s+)(?P<name>\S.*)")
 _SUFFIX = re.compile(r"(?P<name>\S.*?)(\s*[,:;=]\s*|\s+)(?P<number>\d{1,9})")
@@ -161,6 +166,10 @@ def _parse(path: Path, numbers: Sequence[int]) -> Names:
             names = _read_json(json.loads(text), numbers)
         elif path.suffix.lower() in (".csv", ".tsv"):
             names = _read_table(text, "\t" if path.suffix.lower() == ".tsv" else ",", numbers)
+        elif path.suffix.lower() == ".pbtxt":
+            names = _read_items(text)
+        elif path.suffix.lower() in _YAML_ENDINGS:
+            names = _read_yaml(text, numbers)
         else:
             names = _read_lines(text, numbers)
     except (OSError, ValueError, RecursionError, csv.Error):
@@ -207,6 +216,39 @@ def _read_json(content: Any, numbers: Sequence[int]) -> Names:
     if all(_NUMBER.fullmatch(str(value)) for value in content.values()):
         return {int(number): str(name) for name, number in content.items()}
     return {}
+
+
+def _read_items(text: str) -> Names:
+    """Names of TensorFlow's label maps: `item { id: 1 name: "cat" }`."""
+    names = {}
+    for item in re.findall(r"item\s*\{(.*?)\}", text, re.DOTALL):
+        number = re.search(r"\bid\s*:\s*(\d{1,9})\b", item)
+        quoted = {key: re.search(rf"\b{key}\s*:\s*(['\"])(.+?)\1", item) for key in _ITEM_NAMES}
+        name = next((found for found in quoted.values() if found), None)
+        if number is None or name is None or int(number[1]) in names:
+            return {}
+        names[int(number[1])] = name[2]
+    return names
+
+
+def _read_yaml(text: str, numbers: Sequence[int]) -> Names:
+    """Names under `names:` in YAML, as YOLO has it: by number, a list of lines, or [a, b]."""
+    block = _YAML_NAMES.search(f"{text}\n")
+    if block is None:
+        return {}
+    if block[1]:
+        return _count([_unquote(name) for name in block[1][1:-1].split(",")], numbers)
+    lines = [line.strip() for line in block[2].splitlines() if line.strip()]
+    if all(line.startswith("-") for line in lines):
+        return _count([_unquote(line[1:]) for line in lines], numbers)
+    pairs = [line.partition(":") for line in lines]
+    if not all(number.strip().isdigit() for number, _, _ in pairs):
+        return {}
+    return {int(number): _unquote(name) for number, _, name in pairs}
+
+
+def _unquote(text: str) -> str:
+    return text.strip().strip("'\"")
 
 
 def _last_text(value: Any) -> str:
