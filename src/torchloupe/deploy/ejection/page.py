@@ -149,7 +149,8 @@ def _describe_proof(proof: Proof) -> str:
         )
     return (
         f"Trained when it was written, {len(proof.different):,} of {proof.tensors:,} tensors of "
-        f"its last weights differ from those of the run, by {proof.largest:.1e} at most."
+        f"its last weights differ from those of the run, by {proof.largest:.1e} at most and by "
+        f"{proof.share:.1e} of their norm."
     )
 
 

@@ -1,5 +1,6 @@
 """Whether an ejected file trains to the weights of its run: by training it, in a new process."""
 
+import math
 import os
 import subprocess
 import sys
@@ -34,6 +35,7 @@ class Proof:
     tensors: int
     different: tuple[str, ...]  # names of tensors that are not equal bit for bit
     largest: float  # of all differences
+    share: float  # the norm of the differences by that of the run's values in these tensors
 
     @property
     def is_equal(self) -> bool:
@@ -75,10 +77,15 @@ def prove(page: str, run: Path, beside: Path | None = None) -> Proof:
 def compare(run: dict[str, torch.Tensor], file: dict[str, torch.Tensor]) -> Proof:
     """The tensors of the run beside those of the file."""
     different, largest = list(run.keys() ^ file.keys()), 0.0
+    gap_squares = run_squares = 0.0
     for name in run.keys() & file.keys():
         a, b = run[name], file[name]
         if a.shape != b.shape or not torch.equal(a, b):
             different.append(name)
             if a.shape == b.shape:
-                largest = max(largest, float((a.double() - b.double()).abs().max()))
-    return Proof(len(run), tuple(sorted(different)), largest)
+                gap = a.double() - b.double()
+                largest = max(largest, float(gap.abs().max()))
+                gap_squares += float(gap.square().sum())
+                run_squares += float(a.double().square().sum())
+    share = math.sqrt(gap_squares / max(run_squares, sys.float_info.min))
+    return Proof(len(run), tuple(sorted(different)), largest, share)

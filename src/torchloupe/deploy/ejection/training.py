@@ -38,7 +38,8 @@ def describe_training(facts: Facts) -> Part:
     part.values["loss"] = _write_loss(facts, part)
     part.values["optimizer"] = write_optimizer(config, part)
     part.values["rate"] = write_rate(config, part, plan.total_steps)
-    describe_augmentation(config.augment, facts, part)
+    if plan.total_steps:  # a head alone is solved without a step
+        describe_augmentation(config.augment, facts, part)
     return part
 
 
