@@ -299,6 +299,8 @@ def open_run(
         )
     check_parts(trees)
     load_weights(run.model, evaluated_weights(trees))
+    if run.config.hardware.channels_last:
+        set_memory_format(run.model, channels_last=True)  # the last bits hang on it
     run.step = int(trees["state"]["step"])
     return run
 
@@ -319,8 +321,6 @@ def open_untrained(
     if not isinstance(model, nn.Module):
         model = model or trusted_name(config.model.name, "model", path, trust_code)
     module = make_for_contract(model, config, contract)
-    if config.hardware.channels_last:
-        set_memory_format(module, channels_last=True)  # the last bits hang on it
     return Run(path, module.to(place), contract, config, 0)
 
 
