@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import time
+from collections.abc import Iterator
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -15,7 +16,7 @@ from PIL import Image
 from runs import finish, is_bit_equal, stray_files, train_words
 
 from torchloupe.data.contract import Contract
-from torchloupe.run import checkpoint
+from torchloupe.run import checkpoint, tensor_files
 from torchloupe.run.events import read_events
 
 MOST_SECONDS = 25
@@ -70,14 +71,14 @@ data = Digits()
 
 def slow_saves(folder: Path) -> None:
     """In a child: writing a file of a checkpoint takes a while, and says so."""
-    real = checkpoint.write_synced
+    real = tensor_files._write
 
-    def write(path: Path, content: bytes) -> None:
+    def write(path: Path, blobs: Iterator[bytes]) -> tensor_files.Written:
         (folder / "in-save").touch()
         time.sleep(0.3)
-        real(path, content)
+        return real(path, blobs)
 
-    checkpoint.write_synced = write
+    tensor_files._write = write
 
 
 def slow_decoding(folder: Path) -> None:

@@ -26,14 +26,6 @@ def make_folder(path: Path, hint: str) -> None:
         ) from None
 
 
-def write_synced(path: Path, content: bytes) -> None:
-    """Write a new file and flush it to the disk; FileExistsError where the name is taken."""
-    with path.open("xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
 def replace_file(path: Path, content: bytes) -> None:
     """Write `path` whole or not at all: beside its name, flushed, then renamed over it."""
     with replacing(path, len(content)) as file:
