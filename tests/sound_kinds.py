@@ -1,6 +1,5 @@
 """More set-ups without a mistake: losses of one's own, odd heads, optimizers, finetuning."""
 
-from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -8,7 +7,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset, WeightedRandomSampler
 from torchvision.ops import StochasticDepth
 
-from planted_models import Case, Net, case, data
+from planted_models import Case, Net, Scaled, case, data
 from sound_models import adam, sound, trained
 
 LR = 1e-3
@@ -271,17 +270,6 @@ def paths_dropped_at_random() -> Case:
 def an_average_of_the_model() -> Case:
     rule = torch.optim.swa_utils.get_ema_multi_avg_fn(0.99)
     return case(torch.optim.swa_utils.AveragedModel(Net(), multi_avg_fn=rule))
-
-
-class Scaled(Net):
-    """A network whose forward scales its images first."""
-
-    def __init__(self, scale: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self.scale = scale
-
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(self.scale(x))
 
 
 @sound
