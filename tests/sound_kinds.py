@@ -1,6 +1,5 @@
 """More set-ups without a mistake: losses of one's own, odd heads, optimizers, finetuning."""
 
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
