@@ -156,6 +156,7 @@ def show_pace(place: Path, run: Path, images: list[str]) -> None:
     """Photographs per second of each way to label files, the time of a single one taken off."""
     loupe_words = [sys.executable, "-m", "torchloupe", "predict"]
     ways = {"loupe predict": [*loupe_words, str(run), "--device", "cpu"]}
+    ways["loupe predict --fast"] = [*ways["loupe predict"], "--fast"]
     for precision in ("fp32", "int8"):
         if (place / precision).is_dir():
             script = place / precision / "predict.py"

@@ -11,7 +11,7 @@ from typing import Any
 
 from torchloupe.data.shards.addresses import is_url
 from torchloupe.data.sources.shard_inputs import open_inputs
-from torchloupe.deploy.artefact.opened import open_trained
+from torchloupe.deploy.artefact.opened import open_labeller
 from torchloupe.errors import LoupeError, ResourceError, UsageError, printable
 from torchloupe.trained.bulk import Asked, Outbox, Part, predict_shards
 
@@ -25,7 +25,7 @@ class Worker:
     def __init__(
         self, run: str, shards: Sequence[str], out: str, asked: Asked, options: dict[str, Any]
     ) -> None:
-        self._opened = open_trained(run, views=asked.views, **options)
+        self._opened = open_labeller(run, fast=asked.fast, views=asked.views, **options)
         self._inputs, self._box, self._asked = open_inputs(shards), Outbox(out), asked
 
     def predict(self, portion: int, portions: int) -> list[Part]:

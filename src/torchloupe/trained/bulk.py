@@ -50,6 +50,7 @@ class Asked:
     top: int = 1
     raw: bool = False
     views: str = "one"
+    fast: bool = False  # folded: within 1e-5 of the run's probabilities
 
 
 @dataclass(frozen=True)
@@ -154,6 +155,7 @@ def part_key(opened: Labeller, inputs: ShardInputs, number: int, asked: Asked) -
         name_of(inputs.addresses[number]),
         inputs.stamps[number],
         *(asked.top, asked.raw, asked.views),
+        *(["fast"] if asked.fast else ()),
     ]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 

@@ -9,7 +9,7 @@ import pytest
 
 from torchloupe.deploy.artefact.exporting import export_run
 from torchloupe.deploy.artefact.opened import open_export
-from torchloupe.deploy.artefact.quantised import find_price, refuse_price
+from torchloupe.deploy.artefact.quantised import find_head, find_price, refuse_price
 from torchloupe.errors import CheckpointError
 from torchloupe.trained.run import Run
 
@@ -30,6 +30,45 @@ def test_price_above_the_limit_is_refused() -> None:
     refuse_price(price, 1.6, "int8")
     with pytest.raises(CheckpointError, match=r"int8 costs 1\.50 points of accuracy on val"):
         refuse_price(price, 1.4, "int8")
+
+
+def chain(*kinds: str) -> onnx.GraphProto:
+    """A graph of nodes that follow each other, each named by its place."""
+    nodes = [
+        onnx.helper.make_node(kind, [f"x{at}"], [f"x{at + 1}"], name=f"{at}")
+        for at, kind in enumerate(kinds)
+    ]
+    return onnx.helper.make_graph(nodes, "chain", [], [])
+
+
+@pytest.mark.parametrize(
+    ("kinds", "head"),
+    [
+        (("Conv", "Relu", "ReduceMean", "Sqrt", "Gemm", "Softmax"), "2345"),
+        (("Conv", "Relu", "Gemm", "Relu", "Gemm"), "34"),
+        (("Conv", "Clip", "Conv", "Relu", "ReduceMean"), "4"),
+        (("MatMul", "Softmax", "MatMul", "Gelu", "MatMul"), "34"),
+        (("Conv", "Sigmoid"), "1"),
+        (("Relu",), "0"),
+    ],
+)
+def test_head_is_the_last_product_and_what_no_other_follows(
+    kinds: tuple[str, ...], head: str
+) -> None:
+    assert sorted(node.name for node in find_head(chain(*kinds))) == sorted(head)
+
+
+def test_features_that_a_later_convolution_needs_are_no_head() -> None:
+    make = onnx.helper.make_node
+    nodes = [
+        make("Conv", ["x"], ["a"], name="early"),
+        make("ReduceMean", ["a"], ["tap"], name="tap"),
+        make("Conv", ["a"], ["b"], name="late"),
+        make("Concat", ["tap", "b"], ["c"], name="join"),
+        make("Gemm", ["c"], ["logits"], name="last"),
+    ]
+    graph = onnx.helper.make_graph(nodes, "taps", [], [])
+    assert {node.name for node in find_head(graph)} == {"tap", "join", "last"}
 
 
 @pytest.mark.long

@@ -12,8 +12,8 @@ import pytest
 from servers import TOKEN, Served, encode
 
 import torchloupe as loupe
+from torchloupe.deploy.folded import fold_run
 from torchloupe.deploy.serving.application import make_application
-from torchloupe.deploy.serving.folded import fold_run
 from torchloupe.deploy.serving.limits import Limits
 from torchloupe.deploy.serving.server import ServerOptions, bind, make_server, warm_up
 from torchloupe.deploy.serving.service import Service

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pictures import png
 from servers import Served, Slow, encode
 
-from torchloupe.deploy.serving.folded import CLOSE
+from torchloupe.deploy.folded import CLOSE
 from torchloupe.deploy.serving.limits import Limits
 from torchloupe.trained.run import Run
 

@@ -1,5 +1,6 @@
 """An exported folder, opened: predictions and metrics of the artefact, as a run gives them."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, overload
@@ -15,6 +16,7 @@ from torchloupe.data.inputs import is_one_image
 from torchloupe.deploy.artefact.evidence import pixels_of
 from torchloupe.deploy.artefact.folder import is_export, read_facts
 from torchloupe.deploy.artefact.sessions import Session, open_session
+from torchloupe.deploy.folded import FoldedRun, can_fold, fold_run
 from torchloupe.errors import UsageError, printable
 from torchloupe.evaluation.scoring import collect, measure
 from torchloupe.prepare.data import prepare_evaluation_data
@@ -147,6 +149,29 @@ def open_trained(
             "leave it out: the artefact has its model inside and runs on the CPU",
         )
     return open_export(folder)
+
+
+def open_labeller(
+    folder: str | Path, *, fast: bool = False, views: str = "one", **options: Any
+) -> Run | Exported | FoldedRun:
+    """As `open_trained`; with `fast` a run is folded, and one that can't be is told on stderr."""
+    if fast and views != "one":
+        raise UsageError("--fast looks at an image once", "leave --views or --fast out")
+    opened = open_trained(folder, views=views, **options)
+    if not fast or not isinstance(opened, Run):
+        return opened
+    folded = fold_run(opened)
+    if folded is None:
+        sys.stderr.write(
+            "note: --fast changes nothing for this run: it is for convolutions in float32 on a "
+            "CPU, and images that are not very large\n"
+        )
+    return folded or opened
+
+
+def could_be_fast(opened: Run | Exported | FoldedRun) -> bool:
+    """Whether `fast` might do something for it that was left out."""
+    return isinstance(opened, Run) and can_fold(opened)
 
 
 def refuse_decision(folder: str | Path) -> None:

@@ -15,6 +15,11 @@ from torchloupe.evaluation.paired_tests import apply_mcnemar
 
 Pixels = NDArray[Any]
 
+CONVOLUTIONS = ("Conv", "ConvTranspose")
+LINEAR = ("Gemm", "MatMul")
+LAYERS = (*CONVOLUTIONS, *LINEAR)
+ACTIVATIONS = ("Clip", "Relu")
+
 
 @dataclass(frozen=True)
 class Price:
@@ -41,8 +46,9 @@ class Price:
 def quantise(path: Path, calibration: Iterator[Pixels]) -> None:
     """Replace the ONNX file at `path` by one whose network computes in int8.
 
-    Weights are int8 for each output channel, activations uint8 with ranges found on `calibration`
-    ([B, H, W, C] each). Resize, normalisation and probabilities stay as they are.
+    BatchNorms are folded first. Weights are int8 for each output channel, activations uint8 with
+    ranges found on `calibration` ([B, H, W, C] each). Resize, normalisation, the last layer with
+    what prepares its features (docs/LOG.md), and probabilities stay as they are.
     """
     import onnx
     from onnxruntime.quantization import (
@@ -52,6 +58,7 @@ def quantise(path: Path, calibration: Iterator[Pixels]) -> None:
         QuantType,
         quantize_static,
     )
+    from onnxruntime.quantization.shape_inference import quant_pre_process
 
     class Reader(CalibrationDataReader):  # type: ignore[misc, unused-ignore]
         def get_next(self) -> dict[str, Pixels] | None:
@@ -60,9 +67,12 @@ def quantise(path: Path, calibration: Iterator[Pixels]) -> None:
 
     model = onnx.load(str(path))
     outside = [node.name for node in model.graph.node if not _is_of_network(node)]
+    domains = {item.domain for item in model.opset_import}
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
+        quant_pre_process(str(path), str(path), skip_symbolic_shape=True)
+        head = [node.name for node in find_head(onnx.load(str(path)).graph)]
         quantize_static(
             str(path),
             str(path),
@@ -72,7 +82,7 @@ def quantise(path: Path, calibration: Iterator[Pixels]) -> None:
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.MinMax,
-            nodes_to_exclude=outside,
+            nodes_to_exclude=[*outside, *head],
         )
     except Exception as error:  # onnxruntime raises nearly every type there is
         raise DataError(
@@ -83,7 +93,32 @@ def quantise(path: Path, calibration: Iterator[Pixels]) -> None:
     made = onnx.load(str(path))
     texts = {item.key: item.value for item in model.metadata_props}
     onnx.helper.set_model_props(made, {**texts, "precision": "int8"})
+    used = domains | {node.domain for node in made.graph.node}
+    kept = [item for item in made.opset_import if item.domain in used]
+    del made.opset_import[:]
+    made.opset_import.extend(kept)
     onnx.save(made, str(path))
+
+
+def find_head(graph: Any) -> list[Any]:
+    """The last linear layers of an ONNX `graph`, and all nodes that no other layer follows.
+
+    Layers are convolutions and matrix products. The activation of a convolution is left out, as
+    the two are one operation in int8.
+    """
+    makers = {name: node for node in graph.node for name in node.output}
+    depths: dict[str, int] = {}  # of a tensor: 1 if it reaches a last linear layer, 2 if another
+    head: list[Any] = []
+    for node in reversed(graph.node):
+        depth = max((depths.get(name, 0) for name in node.output), default=0)
+        is_last = node.op_type in LINEAR and depth == 0
+        before = 1 if is_last else 2 if node.op_type in LAYERS else depth
+        depths.update({name: max(before, depths.get(name, 0)) for name in node.input})
+        maker = makers.get(node.input[0]) if node.input else None
+        is_fused = node.op_type in ACTIVATIONS and maker and maker.op_type in CONVOLUTIONS
+        if before < 2 and not is_fused:
+            head.append(node)
+    return head
 
 
 def _is_of_network(node: Any) -> bool:

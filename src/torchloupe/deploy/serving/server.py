@@ -21,9 +21,9 @@ import uvicorn
 
 from torchloupe.deploy.artefact.folder import is_export
 from torchloupe.deploy.artefact.opened import open_trained
+from torchloupe.deploy.folded import fold_run, make_trial_pixels
 from torchloupe.deploy.serving.application import make_application
 from torchloupe.deploy.serving.connections import make_protocol
-from torchloupe.deploy.serving.folded import fold_run, make_trial_pixels
 from torchloupe.deploy.serving.guard import Guard, is_loopback
 from torchloupe.deploy.serving.limits import Limits
 from torchloupe.deploy.serving.service import Served, Service

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 
 import torchloupe as loupe
-from torchloupe.deploy.serving.folded import CLOSE, FoldedRun, fold_run, make_trial_pixels
+from torchloupe.deploy.artefact.opened import open_labeller
+from torchloupe.deploy.folded import CLOSE, FoldedRun, fold_run, make_trial_pixels
+from torchloupe.errors import UsageError
 from torchloupe.hardware.layout import require_contiguous, requires_contiguous
 from torchloupe.model.fusing import FusedConvolution
 from torchloupe.trained.outputs import precision_of
@@ -140,3 +142,27 @@ def test_trial_images_are_different_and_of_the_kind_that_the_run_takes(run: Run)
     floats = make_trial_pixels(replace(run.contract, dtype="float32", value_high=1.0))
     assert floats.dtype == np.float32
     assert 0 <= floats.min() < floats.max() <= 1
+
+
+def test_fast_predictions_are_those_of_predict_within_the_bound(run: Run) -> None:
+    fast = open_labeller(run.folder, fast=True)
+    assert isinstance(fast, FoldedRun)
+    assert fast.folder == run.folder
+    for raw in (False, True):
+        found, wanted = fast.predict(PIXELS, raw=raw), run.predict(PIXELS, raw=raw)
+        assert [one.label for one in found] == [one.label for one in wanted]
+        for one, other in zip(found, wanted, strict=True):
+            assert one.probabilities == pytest.approx(other.probabilities, abs=CLOSE)
+
+
+def test_fast_predictions_take_one_view(run: Run) -> None:
+    with pytest.raises(UsageError, match="--fast looks at an image once"):
+        open_labeller(run.folder, fast=True, views="flip")
+
+
+def test_fast_of_a_network_that_stays_as_it_is_says_so(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("torchloupe.deploy.artefact.opened.fold_run", lambda run: None)
+    assert isinstance(open_labeller(run.folder, fast=True), Run)
+    assert "--fast changes nothing for this run" in capsys.readouterr().err

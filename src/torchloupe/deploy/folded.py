@@ -1,4 +1,5 @@
-"""A run as a server computes it on a CPU: the same function of an image in fewer operations.
+"""A run as `loupe serve` and `loupe predict --fast` compute it on a CPU: the same function in fewer
+operations.
 
 Convolutions are fused with their padding, BatchNorm and activation, or at least with the BatchNorm,
 and images go through the network a few at a time, so that they stay in the CPU's caches.
@@ -9,6 +10,8 @@ logits too, before a run is so served.
 import copy
 import math
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,6 +36,7 @@ from torchloupe.model.folding import fold_norms
 from torchloupe.model.fusing import FusedConvolution, fuse_convolutions
 from torchloupe.report.look import Look
 from torchloupe.trained.outputs import precision_of
+from torchloupe.trained.prediction import Prediction, predict_images
 from torchloupe.trained.run import Run
 
 CLOSE = 1e-5  # largest difference of a probability from that of `loupe predict`
@@ -81,6 +85,16 @@ class FoldedRun:
         rows: NDArray[np.float32] = torch.cat(found).numpy()
         return rows
 
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        return self.run.folder
+
+    def predict(self, images: Any, *, top: int = 5, raw: bool = False) -> list[Prediction]:
+        """The predictions of several images, as `Run.predict` gives them within CLOSE."""
+        contract = replace(self.contract, temperature=1.0, threshold=None) if raw else self.contract
+        return predict_images(images, contract, self.logits, top)
+
     def look(self, image: Any) -> Look:
         """Where the run looks, by its own network."""
         return self.run.look(image)
@@ -91,13 +105,16 @@ def fold_run(run: Run) -> FoldedRun | None:
 
     On a CPU and in float32 only: elsewhere it gains little, or rounding is more than CLOSE.
     """
-    contract = run.contract
-    is_large = math.prod((*contract.size, contract.channels)) >= LARGE_IMAGE
-    if run.device.type != "cpu" or precision_of(run.config, run.device).name != "fp32":
-        return None
-    if is_large or not _has_one_path(run) or crashes_in_channels_last(run.model):
+    if not can_fold(run) or not _has_one_path(run) or crashes_in_channels_last(run.model):
         return None
     return _fold_by(_fuse, run) or _fold_by(fold_norms, run)
+
+
+def can_fold(run: Run) -> bool:
+    """Whether the device, the number format and the images allow it; the network is not tried."""
+    values = math.prod((*run.contract.size, run.contract.channels))
+    is_small = values < LARGE_IMAGE and run.device.type == "cpu"
+    return is_small and precision_of(run.config, run.device).name == "fp32"
 
 
 def _fuse(network: nn.Module, images: Tensor) -> nn.Module:
