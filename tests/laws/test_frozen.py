@@ -33,7 +33,17 @@ OPTIONS = {
         *("--image", "--claim", "--print", "--traceback"),
     ],
     "predict": [
-        *("RUN", "IMAGES...", "--format", "--top", "--out", "--views", "--raw", "--ranks"),
+        *(
+            "RUN",
+            "IMAGES...",
+            "--format",
+            "--top",
+            "--out",
+            "--views",
+            "--raw",
+            "--fast",
+            "--ranks",
+        ),
         *("--on", "--device", "--model", "--trust-code", "--traceback"),
     ],
     "eval": [
