@@ -1,14 +1,19 @@
 """A training that is told something while it runs, in a process of its own."""
 
+import itertools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from children import Child, run_loupe, wait_until
 from PIL import Image
 
+import torchloupe as loupe
 from torchloupe.cli import main
 from torchloupe.run.events import read_events
+from torchloupe.run.mailbox import Mailbox
 
 TRAIN = ["train", "digits", "--model", "net", "--epochs", "3000", "--set", "optimizer.lr=0.01"]
 
@@ -53,6 +58,39 @@ def test_a_running_training_saves_changes_its_rate_shows_what_it_sees_and_stops(
     logged_later = [event for event in read_events(run) if "lr" in event]
     assert len(logged_later) > len(logged)
     assert logged_later[-1]["lr"] == 0.002
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_a_resume_after_another_rate_is_exact(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Told between the steps 4 and 5; the part ends after 6 of 12."""
+    calls = itertools.count(1)
+    monkeypatch.setattr(Mailbox, "read", lambda self: ["lr=0.002"] if next(calls) == 4 else [])
+    settings: dict[str, Any] = {
+        "train.batch_total": 450,
+        "train.log_every_steps": 1,
+        "train.report": False,
+        "hardware.device": "cpu",
+        "schedule.name": "constant",
+        "optimizer.lr": 0.01,
+    }
+    runs = []
+    for name, epochs in (("whole", 4), ("part", 2)):
+        calls = itertools.count(1)
+        runs.append(
+            loupe.fit(
+                "digits", model="net", epochs=epochs, out=tmp_path / name, settings=settings
+            )
+        )
+    whole = runs[0]
+    again = loupe.resume(tmp_path / "part", settings={"train.epochs": 4})
+    assert told_of(whole.folder) == told_of(again.folder) == ["lr=0.002"]
+    assert whole.step == again.step == 12
+    for name, wanted in whole.model.state_dict().items():
+        assert torch.equal(again.model.state_dict()[name], wanted), name
+    rates = [event["lr"] for event in read_events(again.folder) if "lr" in event]
+    assert (rates[0], rates[-1]) == (0.01, 0.002)
 
 
 @pytest.mark.parametrize("what", ["lr=0", "lr=-1", "lr=nan", "lr=x", "sav", "", "lr", "save=1"])

@@ -171,6 +171,18 @@ def test_class_folders_that_hold_other_folders_each_are_noted(tmp_path):
     assert last.samples.class_names == ("boxer", "persian", "pug", "siamese")
 
 
+def test_folders_inside_some_classes_alone_are_noted(tmp_path):
+    plant(tmp_path, "cats/0.png", "birds/new/0.png", *classes("dogs", "husky", "pug"))
+    data = open_data(tmp_path)
+    assert data.samples.class_names == ("birds", "cats", "dogs")
+    assert data.notes == (
+        "'dogs' is one class, with all in the folders 'husky', 'pug'; other classes hold no "
+        "folders (data.label_pattern='([^/]+)/[^/]+$' takes the last folder as the class)",
+    )
+    plant(tmp_path, *classes("fish", "carp", "pike"))
+    assert open_data(tmp_path).notes[0].startswith("'dogs', 'fish' are one class each, with all in")
+
+
 def test_splits_inside_class_folders_are_splits(tmp_path):
     plant(tmp_path, *classes("cat", "train", "val"), *classes("dog", "train", "val", "test"))
     data = open_data(tmp_path)

@@ -20,6 +20,8 @@ from torchloupe.data.sources.object_cells import read_object, spread_objects
         ({"choices": ["cat", "dog"]}, ["cat", "dog"]),
         ([{"label": "cat", "box": [1]}, {"label": "cat", "box": [2]}], ["cat"]),
         ({"cat": 0.9, "dog": 0.1}, None),
+        ([{"from": "human", "value": "What is it?"}, {"from": "gpt", "value": "A cat."}], None),
+        ([{"role": "user", "content": "?"}, {"role": "assistant", "content": "A cat."}], None),
         ({"kind": "cat", "quality": "good"}, None),
         ("cat", "cat"),
     ],

@@ -4,7 +4,7 @@ import pytest
 from trees import ids, labels, plant, write
 
 from torchloupe.data.sources import open_data
-from torchloupe.data.split import TRAIN, VAL
+from torchloupe.data.split import TEST, TRAIN, VAL
 
 
 @pytest.fixture
@@ -29,6 +29,26 @@ def test_a_table_labels_loose_images_of_a_split(tree):
     data = open_data(tree)
     found = dict(zip(ids(data), labels(data), strict=True))
     assert (found["test/0.png"], found["test/1.png"]) == ("n2", "n1")
+
+
+def test_a_table_beside_the_folder_of_a_split_labels_its_images(tree):
+    plant(tree, *(f"Test/{k}.png" for k in range(2)))
+    write(tree, "Test.csv", "Width,Height,ClassId,Path", "9,9,n2,Test/0.png", "9,8,n1,Test/1.png")
+    write(tree, "Train.csv", "Path,ClassId", "train/n1/images/0.png,n1")
+    data = open_data(tree)
+    found = dict(zip(ids(data), labels(data), strict=True))
+    assert (found["Test/0.png"], found["Test/1.png"]) == ("n2", "n1")
+    assert data.given.tolist() == [TEST] * 2 + [TRAIN] * 4
+    assert "the labels of 2 images of Test are those in Test.csv" in data.notes
+    assert not any("not used" in note and "Test.csv" in note for note in data.notes)
+
+
+@pytest.mark.parametrize("name", ["train.csv", "val.csv", "labels.csv"])
+def test_a_table_of_other_images_beside_a_split_labels_nothing(tree, name):
+    plant(tree, *(f"test/{k}.png" for k in range(2)))
+    first = "test/0.png" if name != "labels.csv" else "val/images/val_0.png"
+    write(tree, name, "image,label", f"{first},n2", "test/1.png,n1")
+    assert len(open_data(tree).samples) == 4
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ NAMES = [f"{kind}/{number}.png" for kind in ("cat", "dog") for number in range(3
         (["a/0.png 0", "b/0.png 1"], {"image": ["a/0.png", "b/0.png"], "label": ["0", "1"]}),
         (["a b.png\t0", "c.png\t1"], {"image": ["a b.png", "c.png"], "label": ["0", "1"]}),
         (["a b.png 0", "c.png 1"], {"image": ["a b.png", "c.png"], "label": ["0", "1"]}),
+        (['"a b.png" x', "c.png y"], {"image": ["a b.png", "c.png"], "label": ["x", "y"]}),
         (["a.png,x", "b.png,y"], {"image": ["a.png", "b.png"], "label": ["x", "y"]}),
         (["0 a.png", "1 b.png", "1 c.png"],
          {"label": ["0", "1", "1"], "image": ["a.png", "b.png", "c.png"]}),
@@ -100,6 +101,7 @@ def test_numbered_lists_are_joined(tmp_path):
         ("a.txt", "cat/1.png 0\ndog/1.png 1\n", True),
         ("a.txt", "cat_1 1 2\ncat_2 1 2\n", True),
         ("a.txt", "cat/1\ndog/1\n", True),
+        ("a.txt", '"a cat.png" 0\n', True),
         ("a.txt", "1.png\n2.png\n", False),  # no labels
         ("a.txt", "The pictures are in images/.\nHave fun.\n", False),
         ("requirements.txt", "numpy==2.0\ntorch\n", False),

@@ -28,6 +28,7 @@ def test_every_tensor_is_compared_bit_for_bit() -> None:
     found = compare(a, b)
     assert found.different == ("gone", "new", "other")
     assert found.largest == pytest.approx(1e-7)
+    assert found.share == pytest.approx(1e-7 / 2)  # of 1, 1, 1, 0, 0 and 1
     halved = compare({"a": torch.tensor([3.0, 4.0])}, {"a": torch.tensor([1.5, 2.0])})
     assert (halved.largest, halved.share) == (2.0, pytest.approx(0.5))
     assert not found.is_equal

@@ -131,6 +131,7 @@ class _Reading:
         self.is_by_name = False  # classes come from file names
         self.loose: dict[str, int] = {}  # split folder to images outside any class folder
         self.tables: list[Path] = []  # beside these images
+        self.used_tables: set[Path] = set()  # that label the images of a split
         self.masks = MaskFilter(walk.root)
         self.small = ThumbnailFilter(walk.root)
         self.has_lists = False  # labels of a split come from a list
@@ -223,15 +224,20 @@ class _Reading:
 
         They lie in `prefix`, whose `level` this is, or in the only folder there.
         """
-        tables = tables_in(Path(self.walk.root, prefix), level)
-        listed, table = read_split_list(tables, count, known)
+        root = Path(self.walk.root)
+        tables = tables_in(root / prefix, level)
+        if prefix:
+            names = {table: read_split_name(table.stem) for table in tables_in(root, self.top)}
+            tables += [table for table, name in names.items() if not name or name.part == part]
+        listed, table = read_split_list(tables, root / prefix, count, known)
         for name, label, facts in listed:
             self.listing.start_class(label, part)
             self.listing.add(prefix + name, facts)
-        if listed:
+        if table is not None:
             self.has_lists = True
+            self.used_tables.add(table)
             what = f"{plural(count, 'image')} of {printable(prefix.rstrip('/'))}"
-            self.notes.append(f"the labels of {what} are those in {printable(table)}")
+            self.notes.append(f"the labels of {what} are those in {printable(table.name)}")
             return
         folder = (prefix + "".join(level.folders)).rstrip("/")
         place = printable(os.path.join(self.walk.root, folder))  # noqa: PTH118
@@ -311,7 +317,8 @@ class _Reading:
         self.has_lists |= bool(lists.files)
         self.notes += lists.notes
         beside = tables_in(root, self.top)
-        if tables := [table for table in beside if table.absolute() not in lists.files]:
+        used = {*lists.files, *(table.absolute() for table in self.used_tables)}
+        if tables := [table for table in beside if table.absolute() not in used]:
             self.notes.append(
                 f"{name_some(tables, 3)} beside the class folders: not used, the labels are the "
                 "folder names"

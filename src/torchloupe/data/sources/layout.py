@@ -267,9 +267,22 @@ def images_beside(
 
 
 def note_alike(children: Mapping[str, set[str]]) -> tuple[str, ...]:
-    """A note if every class folder holds several folders: these may be the classes."""
+    """A note if every class folder holds several folders, or some do and others none: these may be
+    the classes.
+    """
     found = list(children.values())
-    if len(found) < 2 or min(map(len, found)) < 2:
+    if len(found) < 2 or max(map(len, found)) < 2:
+        return ()
+    if not all(found):
+        some = [name for name, inner in children.items() if len(inner) > 1]
+        inner = sorted(set().union(*(children[name] for name in some)))
+        is_one, folders = len(some) == 1, f"the folders {name_some(inner, 3)}"
+        return (
+            f"{name_some(some, 3)} {'is one class' if is_one else 'are one class each'}, with all "
+            f"in {folders}; other classes hold no folders "
+            "(data.label_pattern='([^/]+)/[^/]+$' takes the last folder as the class)",
+        )
+    if min(map(len, found)) < 2:
         return ()
     inner = sorted(set().union(*found))
     return (

@@ -15,6 +15,7 @@ _NAMES = (
 _LISTS = ("choices", "labels", "classes", "tags", "categories")
 _FILES = ("path", "file_name", "filename", "filepath", "file", "bytes")
 _USUAL = (*_FILES, *LABEL_KEYS, *_NAMES)  # in this order: a name says more than an id
+_SAID = ({"from", "value"}, {"role", "content"})  # the keys of what is said, and by whom
 _DEEPEST = 4  # objects in one another that become columns
 
 Plain = str | int | float | bool
@@ -28,6 +29,8 @@ def read_object(value: Any) -> Any:
     if isinstance(value, Mapping):
         return _read_one(value)
     if isinstance(value, list) and value and all(isinstance(entry, Mapping) for entry in value):
+        if any(all(said <= entry.keys() for entry in value) for said in _SAID):
+            return None  # a conversation about the image
         found = [_read_one(entry) for entry in value]
         if all(_is_label(name) for name in found):
             return list(dict.fromkeys(found))

@@ -1,6 +1,6 @@
-"""Labels of a split whose images are in no class folders, from a list beside them.
+"""Labels of a split whose images are in no class folders, from a list beside them or their folder.
 
-So tiny-imagenet's `val/images/` is labelled by `val/val_annotations.txt`.
+So tiny-imagenet's `val/images/` is labelled by `val/val_annotations.txt`, and `Test/` by `Test.csv`.
 """
 
 import os
@@ -16,13 +16,15 @@ Listed = tuple[str, str, Facts]  # path relative to the folder, class, size and 
 
 
 def read_split_list(
-    tables: Iterable[Path], count: int, known: Iterable[str]
-) -> tuple[list[Listed], str]:
+    tables: Iterable[Path], folder: Path, count: int, known: Iterable[str]
+) -> tuple[list[Listed], Path | None]:
     """The labelled images of one split and the list that names them; none if no list fits.
 
-    A list fits if it names each of the `count` images once, and only the classes in `known`.
+    A list fits if it names each of the `count` images below `folder` once, and only the classes in
+    `known`.
     """
     classes = frozenset(known)
+    base = os.path.join(os.path.abspath(folder), "")  # noqa: PTH100, PTH118
     for path in tables:
         try:
             data = open_table(path)
@@ -32,10 +34,13 @@ def read_split_list(
         fits = not samples.is_multi_label and set(samples.class_names) <= classes
         if not fits or len(samples) != count or not isinstance(reader, FileReader):
             continue
-        names = [os.path.normpath(reader.name(row)) for row in range(len(samples))]
-        if any(name.startswith("..") or Path(name).is_absolute() for name in names):
+        root = os.path.abspath(reader.root)  # noqa: PTH100
+        joined = (os.path.join(root, reader.name(row)) for row in range(count))  # noqa: PTH118
+        paths = [os.path.normpath(path) for path in joined]
+        if not all(path.startswith(base) for path in paths):
             continue
+        names = [path[len(base) :] for path in paths]
         labels = [samples.class_names[label] for label in samples.labels.tolist()]
-        facts = [file_facts(os.path.join(reader.root, name)) for name in names]  # noqa: PTH118
-        return list(zip(names, labels, facts, strict=True)), path.name
-    return [], ""
+        facts = [file_facts(path) for path in paths]
+        return list(zip(names, labels, facts, strict=True)), path
+    return [], None

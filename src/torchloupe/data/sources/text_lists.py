@@ -4,6 +4,7 @@ Cells stand between spaces, tabs or commas; lines that begin with # are remarks.
 becomes a table of text columns, whose roles are found as in any other table.
 """
 
+import csv
 import os
 import re
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ _ENDINGS = "|".join(re.escape(ending) for ending in sorted(IMAGE_SUFFIXES))
 _NAMED = re.compile(rf"(?P<path>.+?(?:{_ENDINGS}))(?:\s+(?P<rest>.*))?", re.IGNORECASE)
 # A name of an image and another cell, a path through a folder, or a name and numbers.
 _IN_LINE = re.compile(
-    rf"({_ENDINGS})[\s,;]+\S|[^\s/]/[^\s/]+({_ENDINGS})|^[^\s/]+/[^\s/]+$|^\S+(\s+\d+)+$",
+    rf"({_ENDINGS})\"?[\s,;]+\S|[^\s/]/[^\s/]+({_ENDINGS})|^[^\s/]+/[^\s/]+$|^\S+(\s+\d+)+$",
     re.IGNORECASE,
 )
 _NUMBER = re.compile(r"-?\d+")
@@ -121,7 +122,9 @@ def _read_rows(path: Path) -> list[list[str]]:
 
 
 def _cut(line: str) -> list[str]:
-    """The cells between spaces; a name that ends like an image may hold spaces itself."""
+    """The cells between spaces; one in quotes, or that ends like an image, may hold spaces."""
+    if '"' in line:
+        return [cell for cell in next(csv.reader([line], delimiter=" ")) if cell]
     named = _NAMED.fullmatch(line)
     words = line.split()
     if named is None or (_is_number(words[0]) and " " in named["path"]):

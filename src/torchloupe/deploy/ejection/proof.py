@@ -35,7 +35,7 @@ class Proof:
     tensors: int
     different: tuple[str, ...]  # names of tensors that are not equal bit for bit
     largest: float  # of all differences
-    share: float  # the norm of the differences by that of the run's values in these tensors
+    share: float  # the norm of the differences by that of all weights of the run
 
     @property
     def is_equal(self) -> bool:
@@ -85,7 +85,8 @@ def compare(run: dict[str, torch.Tensor], file: dict[str, torch.Tensor]) -> Proo
             if a.shape == b.shape:
                 gap = a.double() - b.double()
                 largest = max(largest, float(gap.abs().max()))
-                gap_squares += float(gap.square().sum())
-                run_squares += float(a.double().square().sum())
+                gap_squares += float(gap.square().sum()) if a.is_floating_point() else 0.0
+    for tensor in run.values():
+        run_squares += float(tensor.double().square().sum()) if tensor.is_floating_point() else 0.0
     share = math.sqrt(gap_squares / max(run_squares, sys.float_info.min))
     return Proof(len(run), tuple(sorted(different)), largest, share)
