@@ -27,6 +27,7 @@ from torchloupe.data.sources.layout import (
     note_alike,
     refuse_parts_as_classes,
     tables_in,
+    tables_of_split,
 )
 from torchloupe.data.sources.listing import Listing
 from torchloupe.data.sources.masks import MaskFilter
@@ -115,7 +116,7 @@ def open_folder(path: Path, class_names: Sequence[str] = (), label_pattern: str 
         notes=tuple(notes),
         stamp=make_stamp(ids, files),
     )
-    if not reading.has_lists:  # which may change and no folder with them
+    if not reading.used_tables:  # which may change and no folder with them
         index.keep(data, files, exact, walk, below)
     return data
 
@@ -131,10 +132,9 @@ class _Reading:
         self.is_by_name = False  # classes come from file names
         self.loose: dict[str, int] = {}  # split folder to images outside any class folder
         self.tables: list[Path] = []  # beside these images
-        self.used_tables: set[Path] = set()  # that label the images of a split
+        self.used_tables: set[Path] = set()  # that label images of a split, or name classes
         self.masks = MaskFilter(walk.root)
         self.small = ThumbnailFilter(walk.root)
-        self.has_lists = False  # labels of a split come from a list
         self.notes: list[str] = []
         if below:
             places = [*Path(walk.root).parents][: below.count("/")]
@@ -225,17 +225,13 @@ class _Reading:
         They lie in `prefix`, whose `level` this is, or in the only folder there.
         """
         root = Path(self.walk.root)
-        tables = tables_in(root / prefix, level)
-        if prefix:
-            names = {table: read_split_name(table.stem) for table in tables_in(root, self.top)}
-            tables += [table for table, name in names.items() if not name or name.part == part]
+        tables = tables_in(root / prefix, level) + tables_of_split(root, self.top, part)
         listed, table = read_split_list(tables, root / prefix, count, known)
         for name, label, facts in listed:
             self.listing.start_class(label, part)
             self.listing.add(prefix + name, facts)
         if table is not None:
-            self.has_lists = True
-            self.used_tables.add(table)
+            self.used_tables.add(table.absolute())
             what = f"{plural(count, 'image')} of {printable(prefix.rstrip('/'))}"
             self.notes.append(f"the labels of {what} are those in {printable(table.name)}")
             return
@@ -277,7 +273,7 @@ class _Reading:
         if not is_split:
             direct = {name: tree.get(name, set()) for name, tree in trees.items()}
             refuse_parts_as_classes(Path(self.walk.root), direct, level)
-            no_class = self.masks.folder_names | {own.rpartition("/")[2] for own in self.walk.own}
+            no_class = self.masks.folder_names | self.walk.own_names
             self.notes += note_alike(
                 {name: through_fillers(name, tree) - no_class for name, tree in trees.items()}
             )
@@ -314,11 +310,10 @@ class _Reading:
         """
         root = Path(self.walk.root)
         lists = NO_LIST if class_names else name_folders(found, root, path)
-        self.has_lists |= bool(lists.files)
+        self.used_tables |= set(lists.files)
         self.notes += lists.notes
         beside = tables_in(root, self.top)
-        used = {*lists.files, *(table.absolute() for table in self.used_tables)}
-        if tables := [table for table in beside if table.absolute() not in used]:
+        if tables := [table for table in beside if table.absolute() not in self.used_tables]:
             self.notes.append(
                 f"{name_some(tables, 3)} beside the class folders: not used, the labels are the "
                 "folder names"

@@ -313,6 +313,12 @@ def tables_in(path: Path, top: Level) -> list[Path]:
     )
 
 
+def tables_of_split(path: Path, top: Level, part: int) -> list[Path]:
+    """The tables in the folder of all splits that may be of one: not those named after another."""
+    names = {table: read_split_name(table.stem) for table in tables_in(path, top)}
+    return [table for table, name in names.items() if name is None or name.part == part]
+
+
 def _lists_in(folder: Path) -> list[Path]:
     return tables_in(folder, Walk(str(folder)).look())
 

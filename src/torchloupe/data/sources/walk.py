@@ -41,6 +41,11 @@ class Walk:
     own: dict[str, str] = field(default_factory=dict)  # folders passed over: a run, a pack
     has_loose_links: bool = False  # what is behind them may change and no folder read here with it
 
+    @property
+    def own_names(self) -> set[str]:
+        """The names of the folders passed over, without those above them."""
+        return {path.rpartition("/")[2] for path in self.own}
+
     def look(self, below: str = "") -> Level:
         """What lies directly in a folder; files that are no images are counted as ignored."""
         level = Level()
