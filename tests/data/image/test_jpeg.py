@@ -8,6 +8,7 @@ import struct
 import time
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -127,7 +128,7 @@ class Watched:
 )
 def test_decode_of_a_large_jpeg_waits_only_for_what_it_holds(monkeypatch, options, size, held):
     lock = Watched()
-    monkeypatch.setattr(decode, "_one_large_image", lock)
+    monkeypatch.setattr(decode, "_large_images", SimpleNamespace(take=lambda pixels: lock))
     monkeypatch.setattr(decode, "LARGE_PIXELS", 300 * 200 - 1)
     decode_image(encode(blocks(300, 200), "JPEG", **options), 3, size)
     assert lock.count == held

@@ -9,7 +9,6 @@ through Pillow's own reader of that format. What comes out is uint8 [H, W, C], C
 - grey from colour by ITU-R 601 (JPEG: its own luma); colour profiles and gamma not applied.
 """
 
-import threading
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -19,13 +18,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from torchloupe.data.image.deep import read_samples
-from torchloupe.data.image.encoded import Encoded, ImageError
+from torchloupe.data.image.encoded import MAX_PIXELS, Encoded, ImageError
 from torchloupe.data.image.formats import IMAGE_SUFFIXES, inspect
 from torchloupe.data.image.jpeg import explain_jpeg
 from torchloupe.data.image.modes import FULL_WHITE, scale_to_8_bit, to_mode
 from torchloupe.data.image.png import check_png_pixels, may_lack_rows
 from torchloupe.data.image.readers import open_image, reading
 from torchloupe.data.image.resize import fit_image
+from torchloupe.data.image.room import Room
 from torchloupe.data.image.webp import cut_zero_tail
 from torchloupe.errors import ResourceError
 
@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 Pixels8 = NDArray[np.uint8]
-LARGE_PIXELS = 16 * 10**6  # such images are decoded one at a time, so that memory stays bounded
+LARGE_PIXELS = 16 * 10**6  # of such images only some are decoded at once
 
 _TURNS = {  # EXIF orientation: how the stored picture is turned upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -54,7 +54,7 @@ _TURNS = {  # EXIF orientation: how the stored picture is turned upright
     8: Image.Transpose.ROTATE_90,
 }
 _FOR_PILLOW = ("Could not determine", "Unsupported color conversion", "subsampling")
-_one_large_image = threading.Lock()
+_large_images = Room(MAX_PIXELS)  # together no more than a single one may have
 
 
 def decode_image(
@@ -130,8 +130,8 @@ def find_peak(data: bytes) -> int:
 
 
 def _room(pixels: int) -> AbstractContextManager[Any]:
-    """Lock for decoding an image of this many pixels: one large image at a time."""
-    return _one_large_image if pixels > LARGE_PIXELS else nullcontext()
+    """Room for decoding an image of this many pixels, so that memory stays bounded."""
+    return _large_images.take(pixels) if pixels > LARGE_PIXELS else nullcontext()
 
 
 def _decode(encoded: Encoded, channels: int, reduce: int, white_level: int) -> Image.Image:
