@@ -128,7 +128,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
         _forget_stdout()
         return PIPE_CLOSED
     except (KeyboardInterrupt, typer.Abort, _SigtermError) as stop:
-        return _report(explain_stop(stop, asked), asked)
+        explained = explain_stop(stop, asked)
+        if asked.get("is_serving"):  # this is how a server ends
+            print("stopped", file=sys.stderr)
+            return explained.exit_code
+        return _report(explained, asked)
     except Exception as error:
         return _report(to_loupe_error(error), asked)
     return 0

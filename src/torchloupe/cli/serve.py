@@ -21,6 +21,7 @@ from torchloupe.errors import UsageError
 
 
 def serve(
+    context: typer.Context,
     run: RunFolder,
     host: Annotated[
         str, typer.Option("--host", metavar="H", help="127.0.0.1: this machine only.")
@@ -91,6 +92,7 @@ def serve(
                 line.clear()
                 print(text, file=sys.stderr, flush=True)
 
+            context.find_root().obj["is_serving"] = True
             start(options, say)
             return
     print("\n".join(map(str, written)))

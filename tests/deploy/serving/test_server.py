@@ -66,6 +66,7 @@ def end_under_load(server: Child, said: Path, digit: bytes) -> list[int]:
     assert wait_until(lambda: len(codes) > 20, server, 200)
     server.send(signal.SIGTERM)
     assert server.end(60) == 143
+    assert said.read_text().splitlines()[-1] == "stopped"
     for client in clients:
         client.join(30)
     return codes

@@ -139,7 +139,10 @@ def _run(options: ServerOptions, application: Guard, listening: socket.socket) -
     sys.setswitchinterval(SWITCH_SECONDS)
     gc.collect()
     gc.freeze()  # all that is loaded stays; a pass of the collector over it stops every request
-    make_server(options, application).run(sockets=[listening])
+    try:
+        make_server(options, application).run(sockets=[listening])
+    finally:
+        gc.unfreeze()  # else libraries report at the exit what was never freed
 
 
 def make_worker(options: ServerOptions) -> Guard:
