@@ -3,14 +3,18 @@
 Weights, gradients, buffers, modes and random states are as before afterwards.
 """
 
+import re
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from torchloupe.errors import UsageError, printable
 from torchloupe.lens.trace import unchanged
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -50,13 +54,47 @@ def trace_step(model: nn.Module, images: Tensor, labels: Tensor, loss: Loss) -> 
             value = loss(logits, labels)
             own = {id(parameter) for parameter in named.values()}
             trace.strangers = [leaf for leaf in leaves_of(value) if id(leaf) not in own]
-            value.backward()  # type: ignore[no-untyped-call]
+            _go_back(value, lambda: loss(model(images), labels))
             trace.loss = float(value.detach())
             trace.idle = [n for n, p in named.items() if p.requires_grad and p.grad is None]
         finally:
             for name, parameter in named.items():
                 parameter.grad = kept[name]
     return trace
+
+
+def _go_back(value: Tensor, again: Callable[[], Tensor]) -> None:
+    """The backward pass of `value`; `again` computes it once more, where it has to be explained.
+
+    UsageError where a tensor that a gradient needs was changed in place, with the line of its use.
+    """
+    try:
+        value.backward()  # type: ignore[no-untyped-call]
+    except RuntimeError as error:
+        if "modified by an inplace operation" not in str(error):
+            raise
+        place = _find_changed(again)
+        raise UsageError(
+            "no gradients can be computed: a tensor that they need is changed in place"
+            + (f" after {printable(place)} has used it" if place else ""),
+            "write x = x + y for x += y, stack a list for x[i] = y, and leave out inplace=True",
+        ) from None
+
+
+def _find_changed(again: Callable[[], Tensor]) -> str:
+    """The file and line of the forward whose tensor was changed, as autograd tells it; "" if not.
+
+    In anomaly mode a failing backward warns with the traceback of the operation in the forward.
+    """
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        with suppress(RuntimeError), torch.autograd.set_detect_anomaly(True, check_nan=False):
+            again().backward()  # type: ignore[no-untyped-call]
+    told = "\n".join(str(one.message) for one in said)
+    library = str(Path(torch.__file__).parent)
+    frames = re.findall(r'File "([^"]+)", line (\d+)', told)
+    own = [f"{file}, line {line}" for file, line in frames if not file.startswith(library)]
+    return own[-1] if own else ""
 
 
 def last_function(output: Tensor) -> str:
