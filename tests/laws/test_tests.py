@@ -48,7 +48,6 @@ HELD_ELSEWHERE = {
     "data.sources.system_files": ("data/sources/test_layout.py", "folders of systems are no data"),
     "lens.batch_dependence": ("checks/test_trial.py", "models in which other images decide"),
     "lens.hidden": ("checks/test_trial.py", "models with layers in plain lists"),
-    "lens.step": ("checks/test_trial.py", "models whose gradients stop"),
     "prepare.spare": ("train/test_reopening.py", "models that open again, or do not"),
     "__main__": ("cli/test_main.py", "started as a process there"),
     "cli.compare": ("studies/test_comparison.py", "prints that study's findings"),
