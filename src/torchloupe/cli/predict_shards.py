@@ -11,7 +11,7 @@ from typing import Any
 
 from torchloupe.cli.options import results_only
 from torchloupe.data.sources.shard_inputs import ShardInputs, open_inputs
-from torchloupe.deploy.artefact.opened import open_labeller
+from torchloupe.deploy.artefact.opened import open_labeller, open_trained
 from torchloupe.display.terminal import make_display
 from torchloupe.distributed.rank import find_rank
 from torchloupe.errors import DataError, printable
@@ -74,7 +74,7 @@ def predict_all_on_ray(
         inputs, box = open_inputs(shards), Outbox(out)
         work = partial(predict_on_ray, (run, shards, out), len(inputs), asked, workers, options)
         parts, seconds = _watch(work, quiet=False)
-        opened = open_labeller(run, fast=asked.fast, views=asked.views, **options)
+        opened = open_trained(run, views=asked.views, **options)
         decoding = _time_decoding(opened, inputs, parts, (0, 1))
         whole = summarise(opened, inputs, asked, box)
     _tell(parts, whole, seconds, decoding, out, (0, 1))

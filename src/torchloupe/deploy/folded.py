@@ -10,7 +10,6 @@ logits too, before a run is so served.
 import copy
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -92,8 +91,7 @@ class FoldedRun:
 
     def predict(self, images: Any, *, top: int = 5, raw: bool = False) -> list[Prediction]:
         """The predictions of several images, as `Run.predict` gives them within CLOSE."""
-        contract = replace(self.contract, temperature=1.0, threshold=None) if raw else self.contract
-        return predict_images(images, contract, self.logits, top)
+        return predict_images(images, self.contract, self.logits, top, raw=raw)
 
     def look(self, image: Any) -> Look:
         """Where the run looks, by its own network."""

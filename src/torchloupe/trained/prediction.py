@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -42,13 +42,17 @@ def predict_images(
     contract: Contract,
     classify: Callable[[NDArray[Any]], NDArray[np.float32]],
     top: int,
+    *,
+    raw: bool = False,
 ) -> list[Prediction]:
     """A Prediction for each image that `list_images` finds in `source`.
 
     `classify` gives logits [B, K] for decoded images [B, H, W, C]; temperature and threshold are
-    those of `contract`. Raises DataError for no
-    images at all, and where the first image is an array of another kind than the model takes.
+    those of `contract`, or left out if `raw`. Raises DataError for no images at all, and where the
+    first image is an array of another kind than the model takes.
     """
+    if raw:
+        contract = replace(contract, temperature=1.0, threshold=None)
     found: list[Prediction] = []
     images = list_images(source, contract)
     height, width = contract.size

@@ -4,7 +4,6 @@ Everything here reads the run folder and nothing else. For a run with a model fr
 model must be given again, or `trust_code` set: a run folder alone never causes code to be run.
 """
 
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, overload
@@ -151,8 +150,9 @@ class Run:
         is_one = not more and is_one_image(images, self.contract)
         source = [images, *more] if more else images
         check_views(views)
-        contract = replace(self.contract, temperature=1.0, threshold=None) if raw else self.contract
-        found = predict_images(source, contract, partial(self.logits, views=views), top)
+        found = predict_images(
+            source, self.contract, partial(self.logits, views=views), top, raw=raw
+        )
         return found[0] if is_one else found
 
     def look(

@@ -1,7 +1,6 @@
 """An exported folder, opened: predictions and metrics of the artefact, as a run gives them."""
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, overload
 
@@ -83,8 +82,7 @@ class Exported:
         """
         is_one = not more and is_one_image(images, self.contract)
         source = [images, *more] if more else images
-        contract = replace(self.contract, temperature=1.0, threshold=None) if raw else self.contract
-        found = predict_images(source, contract, self.logits, top)
+        found = predict_images(source, self.contract, self.logits, top, raw=raw)
         return found[0] if is_one else found
 
     def evaluate(self, data: Any = None) -> dict[str, Any]:
