@@ -45,6 +45,10 @@ HELD_ELSEWHERE = {
     "data.sources.listing": ("data/sources/test_folders.py", "files of class folders"),
     "data.sources.loaders": ("data/sources/test_streams.py", "DataLoaders taken apart or not"),
     "data.sources.missing": ("data/sources/test_kinds.py", "the nearest names of a wrong path"),
+    "data.sources.tables_beside": (
+        "data/sources/test_no_classes.py",
+        "tables of labels are named, and none of splits or boxes",
+    ),
     "data.sources.system_files": ("data/sources/test_layout.py", "folders of systems are no data"),
     "lens.batch_dependence": ("checks/test_trial.py", "models in which other images decide"),
     "lens.hidden": ("checks/test_trial.py", "models with layers in plain lists"),

@@ -64,7 +64,8 @@ def test_long_run_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(choice, "LITTLE_SECONDS", 0.0)
     monkeypatch.setattr(choice, "FRACTION_OF_RUN", 0.2)
     run = tmp_path / "run"
-    train("digits", {"train.epochs": 0.2, "hardware.channels_last": False}, None, run)
+    settings = {"train.epochs": 0.2, "hardware.channels_last": False, "model.name": "cnn"}
+    train("digits", settings, None, run)
     before = settings_of(run)
     assert before["hardware.threads"]["source"] == "measured"
     assert before["hardware.channels_last"] == {"value": False, "source": "typed"}

@@ -371,3 +371,41 @@ def test_splits_of_other_scales_are_refused():
     assert caught.value.hint.startswith("scale all splits in the same way")
     open_data(((images / 255, labels), (images[:4] / 200, labels[:4])))
     open_data(((images, labels), (images // 100, labels)))
+
+
+@pytest.mark.parametrize("beginning", ["", "full_numpy_bitmap_"])
+def test_files_of_images_alone_are_a_class_each(tmp_path, beginning):
+    pixels = images(8, 6, 6)
+    for number, name in enumerate(("cat", "dog")):
+        rows = pixels[4 * number : 4 * number + 3 + number]
+        np.save(tmp_path / f"{beginning}{name}.npy", rows.reshape(len(rows), -1))
+    data = open_data(tmp_path)
+    assert data.samples.class_names == ("cat", "dog")
+    assert data.samples.labels.tolist() == [0, 0, 0, 1, 1, 1, 1]
+    assert np.array_equal(data.reader.read(3)[..., 0], pixels[4])
+    assert data.notes == ("each of the 2 files is a class: 'cat', 'dog'",)
+
+
+@pytest.mark.parametrize(
+    ("names", "shape", "dtype"),
+    [
+        (("train_feats", "val_feats"), (4, 6, 6), "uint8"),  # splits
+        (("a", "b"), (4, 36), "float32"),  # no pixels
+        (("a", "b"), (4, 35), "uint8"),
+        (("a", "b"), (4,), "uint8"),
+    ],
+)
+def test_other_files_are_no_classes(tmp_path, names, shape, dtype):
+    for name in names:
+        np.save(tmp_path / f"{name}.npy", np.zeros(shape, dtype))
+    assert "none is named as images or labels" in fail(tmp_path).message
+
+
+def test_arrays_in_a_file_each_are_found_behind_a_common_beginning(tmp_path):
+    for split, count in (("train", 6), ("test", 3)):
+        np.savez(tmp_path / f"kmnist-{split}-imgs.npz", images(count, 5, 5))
+        np.savez(tmp_path / f"kmnist-{split}-labels.npz", np.arange(count) % 3)
+    (tmp_path / "kmnist_classmap.csv").write_text("index,char\n0,o\n1,ki\n2,su\n")
+    data = open_data(tmp_path)
+    assert data.given.tolist() == [0] * 6 + [2] * 3
+    assert data.samples.labels.tolist() == [0, 1, 2, 0, 1, 2, 0, 1, 2]

@@ -4,7 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
-from cifar_files import NAMES, write_binary, write_python
+from cifar_files import NAMES, dump, write_binary, write_python
 
 from torchloupe.data.sources import open_data
 from torchloupe.errors import DataError
@@ -62,3 +62,15 @@ def test_cifar_names_a_file_that_is_not_what_its_name_says(tmp_path, name, conte
         f"{tmp_path / name} can't be read as a file of CIFAR or STL-10: {reason}"
     )
     assert caught.value.hint == "fetch the set again"
+
+
+@pytest.mark.parametrize("side", [8, 16, 32, 64])
+def test_downsampled_imagenet_is_read(tmp_path, side):
+    for name in ("train_data_batch_1", "train_data_batch_2", "val_data"):
+        rows = np.arange(3 * 3 * side * side).reshape(3, -1) % 251
+        dump(tmp_path / name, {"data": rows.astype(np.uint8), "labels": [1, 2, 3]})
+    data = open_data(tmp_path)
+    assert data.given.tolist() == [0] * 6 + [1] * 3
+    assert data.samples.class_names == ("1", "2", "3")
+    assert data.reader.read(0).shape == (side, side, 3)
+    assert data.reader.read(0)[0, 1].tolist() == [(1 + k * side * side) % 251 for k in range(3)]

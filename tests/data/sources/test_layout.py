@@ -7,7 +7,6 @@ import pytest
 from trees import fail, ids, labels, plant, write
 
 from torchloupe.data.sources import open_data
-from torchloupe.data.sources.no_classes import NO_CLASSES
 from torchloupe.data.split import TEST, TRAIN, VAL
 from torchloupe.errors import DataError
 
@@ -95,10 +94,12 @@ def test_folders_called_splits_are_refused_where_their_classes_have_nothing_in_c
          "{path} has splits inside its class folders: 'cat/train', 'cat/val'",
          "put class folders into splits: train/cat"),
         (["images/train/1.png", "images/val/2.png", "labels/train/1.txt", "labels/val/2.txt"],
-         "{path}/images holds 2 images in 'train/', 'val/' but no class folders", NO_CLASSES),
+         "{path}/images has a file for each image, such as '../labels/train/1.txt', and no class "
+         "folders", "write what these files say into one labels.csv with the columns image and "
+         "label"),
         (["JPEGImages/1.jpg", "Annotations/1.xml", "ImageSets/Main/train.txt"],
-         "{path} holds 'JPEGImages', 'Annotations', 'ImageSets', which are not classes",
-         NO_CLASSES),
+         "{path} has a file for each image, such as 'Annotations/1.xml', and no class folders",
+         "write what these files say into one labels.csv with the columns image and label"),
         ([*classes("fold1", "a", "b"), *classes("fold2", "a", "b")],
          "{path} has 'fold1', 'fold2' with the same class folders in each: 'a', 'b'",
          "put all images of a class into one folder, or list them in a .csv with the columns "
@@ -408,3 +409,26 @@ def test_lists_above_the_only_folder_are_named(tmp_path):
 def test_classes_in_the_names_of_splits_are_told_where_to_go(tmp_path):
     plant(tmp_path, *classes(".", "train_cat", "train_dog", "test_cat", "test_dog"))
     assert fail(tmp_path).hint == "keep one of them, or put them as class folders into train/"
+
+
+def test_loose_images_of_a_test_split_may_lie_in_a_folder_of_its_name(tmp_path):
+    plant(tmp_path, *(f"abc_train/abc_train/{name}/1.png" for name in "AB"))
+    plant(tmp_path, "abc_test/abc_test/A_test.png", "abc_test/abc_test/B_test.png")
+    data = open_data(tmp_path)
+    assert ids(data) == [f"abc_train/abc_train/{name}/1.png" for name in "AB"]
+    assert any("2 images in abc_test/abc_test/ have no labels" in note for note in data.notes)
+
+
+def test_a_folder_of_test_images_is_no_class(tmp_path):
+    plant(tmp_path, *(f"tv_dataset/tv_dataset/{name}/1.png" for name in "AB"))
+    plant(tmp_path, "tv_testset/tv_testset/A_1.png", "notes.txt")
+    error = fail(tmp_path)
+    assert "has 'tv_testset' beside 'tv_dataset', which are not classes" in error.message
+    assert error.hint.endswith(f"in it: {tmp_path}/tv_dataset")
+
+
+def test_single_folders_are_entered_below_the_only_one_with_images(tmp_path):
+    plant(tmp_path, "Sets/train.txt", *(f"Data/CLS/train/{name}/1.png" for name in "AB"))
+    data = open_data(tmp_path)
+    assert data.samples.class_names == ("A", "B")
+    assert data.notes[0] == "the data are in Data/, the only folder with images; not used: 'Sets'"

@@ -65,3 +65,10 @@ def test_shards_that_were_unpacked_are_no_class_folders(tmp_path):
         "(NAME.cls), not in the names of folders"
     )
     assert error.hint == f"give the shards, or pack them again (tar -cf set.tar -C {tmp_path} .)"
+
+
+@pytest.mark.parametrize("column", ["patientId", "image"])
+def test_a_table_without_any_image_beside_says_what_to_do(tmp_path, column):
+    plant(tmp_path, *(f"scans/p{k}.dcm" for k in range(4)))
+    path = write(tmp_path, "t.csv", f"{column},x,Target", *(f"p{k},1,{k % 2}" for k in range(4)))
+    assert "PNG of 16 bits" in fail(path).hint

@@ -99,3 +99,28 @@ def test_records_may_stand_a_line_each_in_a_json_file(tmp_path):
     path = tmp_path / "photos.json"
     path.write_text('{"image": "a.png", "label": "cat"}\n{"image": "b.png", "label": "3"}\n')
     assert read_records(path)[0] == PLAIN
+
+
+NAMES = ["cat", "dog"]
+NUMBERED = [("a.png", 0), ("b.png", 1)]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"labels": NAMES, "training": [{"image": i, "label": n} for i, n in NUMBERED],
+         "testing": [{"image": "c.png", "label": 1}]},
+        {"train": dict(NUMBERED), "val": {"c.png": 1}, "classes": NAMES, "info": {"by": "me"}},
+        {"classes": NAMES, "labels": dict(NUMBERED)},
+        {"metainfo": {"classes": NAMES},
+         "data_list": [{"img_path": i, "gt_label": n} for i, n in NUMBERED]},
+    ],
+)  # fmt: skip
+def test_numbers_get_the_names_that_stand_beside(tmp_path, content):
+    plant(tmp_path, "a.png", "b.png", "c.png")
+    path = tmp_path / "labels.json"
+    path.write_text(json.dumps(content))
+    data = open_data(path)
+    assert data.samples.class_names == ("cat", "dog")
+    assert data.samples.labels.tolist()[:2] == [0, 1]
+    assert (data.given is not None) == (len(data.samples) == 3)

@@ -4,7 +4,7 @@ import pytest
 from trees import fail, labels, plant, write
 
 from torchloupe.data.sources import open_data
-from torchloupe.data.sources.spelling import find_twin, note_twins
+from torchloupe.data.sources.spelling import find_longer, find_twin, note_twins
 
 COMPOSED, DECOMPOSED = "caf\u00e9", "cafe\u0301"
 
@@ -71,3 +71,13 @@ def test_twins_in_one_folder_are_noted(tmp_path):
 
 def test_a_minus_is_no_hyphen():
     assert note_twins(("-1", "1")) == ()
+
+
+def test_a_name_that_goes_on_is_named_where_a_split_lacks_a_class(tmp_path):
+    for split, name in (("train", "squamous_left_T1"), ("test", "squamous")):
+        plant(tmp_path, f"{split}/{name}/1.png", f"{split}/normal/1.png")
+    assert fail(tmp_path).hint == (
+        "train has 'squamous_left_T1': give both the same name if they are one class"
+    )
+    assert find_longer("cat", ["cats", "dog"]) is None
+    assert find_longer("cat", ["cat-1", "cat-2"]) is None

@@ -29,12 +29,12 @@ from torchloupe.data.sources.archive_members import (
     ZipFile,
     no_room,
 )
-from torchloupe.data.sources.layout import rank_tables, tables_in
 from torchloupe.data.sources.records import RECORD_ENDINGS
 from torchloupe.data.sources.shard_labels import JSON, LARGEST_LABEL_BYTES, read_json_label
 from torchloupe.data.sources.source import Data, FileReader, make_stamp, short_name, stamp_file
 from torchloupe.data.sources.split_names import read_split
 from torchloupe.data.sources.tables import TABLE_ENDINGS
+from torchloupe.data.sources.tables_beside import rank_tables, tables_in
 from torchloupe.data.sources.text_lists import LIST_ENDINGS
 from torchloupe.data.sources.walk import Walk
 from torchloupe.data.split import TRAIN

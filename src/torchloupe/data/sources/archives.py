@@ -3,10 +3,12 @@
 Nothing that needs pickle is read: a pickle can run code.
 """
 
+import math
 import os
 import re
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,14 @@ import numpy as np
 from torchloupe.data.sources.arrays import Part, open_arrays
 from torchloupe.data.sources.lists import is_image_list, open_lists
 from torchloupe.data.sources.source import SPLIT_WORDS, Data, name_some, stamp_file
+from torchloupe.data.sources.split_names import read_split_name
 from torchloupe.data.split import TRAIN
 from torchloupe.errors import DataError, LoupeError, printable
+from torchloupe.units import format_bytes
 
 _SAVE = "save plain arrays: numpy.savez(path, images=..., labels=...)"
 _PARTS = "|".join(sorted(SPLIT_WORDS, key=len, reverse=True))
+_MOST_JOINED = 8 * 10**9  # bytes of arrays of one class each, which are copied
 _ROLES = {
     "images": "images|image|imgs|img|x|data|features|pixels|arr_0",
     "labels": "labels|label|y|targets|target|arr_1",
@@ -51,23 +56,83 @@ def open_npy(path: Path, *, layout: str = "auto", class_names: Sequence[str] = (
     """Data from a folder of `.npy` files, or from one beside its labels; files are mapped.
 
     `images.npy` goes with `labels.npy`, `x_train.npy` with `y_train.npy`, `NAME.npy` with
-    `NAME_labels.npy`.
+    `NAME_labels.npy`, also where all names of a folder begin alike; `.npz` files of one array each
+    are read in the same way. Files of other names that hold images of one shape are a class each.
     """
     folder = path if path.is_dir() else path.parent
-    files = {p.stem: p for p in sorted(folder.iterdir()) if p.suffix.lower() == ".npy"}
-    if not path.is_dir():
-        files = _partners(path, files)
-    return open_mapping(
-        StoredArrays(
-            lambda stem: np.lib.format.open_memmap(files[stem], mode="r"),
-            {stem: printable(file) for stem, file in files.items()},
-        ),
+    endings = (".npy", ".npz") if path.is_dir() else (".npy",)
+    files = {p.stem: p for p in sorted(folder.iterdir()) if p.suffix.lower() in endings}
+    files = _without_common_beginning(files) if path.is_dir() else _partners(path, files)
+    arrays: Mapping[str, Any] = StoredArrays(
+        lambda stem: _read_array(files[stem]),
+        {stem: printable(file) for stem, file in files.items()},
+    )
+    notes: tuple[str, ...] = ()
+    is_unnamed = path.is_dir() and not any(read_role(n)[0] or read_split_name(n) for n in files)
+    if is_unnamed and (by_class := _join_classes(arrays)):
+        arrays, class_names = by_class, tuple(class_names) or tuple(files)
+        notes = (f"each of the {len(files)} files is a class: {name_some(files, 3)}",)
+    data = open_mapping(
+        arrays,
         name=folder.resolve().name if path.is_dir() else path.stem,
         place=printable(path),
         stamp=" ".join(stamp_file(os.fspath(p)) for p in files.values()),
         layout=layout,
         class_names=class_names,
     )
+    return replace(data, notes=(*notes, *data.notes))
+
+
+def holds_one_array(path: Path) -> bool:
+    """Whether a `.npz` holds a single array, as numpy.savez(path, array) writes it."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return len(archive.namelist()) == 1
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
+def _read_array(file: Path) -> Any:
+    if file.suffix.lower() == ".npy":
+        return np.lib.format.open_memmap(file, mode="r")
+    with np.load(file, allow_pickle=False) as archive:
+        return archive[archive.files[0]]
+
+
+def _without_common_beginning(files: Mapping[str, Path]) -> dict[str, Path]:
+    """The files by their stems, without the words with which all of them begin."""
+    words = [re.findall(r"[^-_. ]+[-_. ]*", stem) for stem in files]
+    same = 0
+    while len(words) > 1 and all(len(w) > same + 1 and w[same] == words[0][same] for w in words):
+        same += 1
+    return {"".join(w[same:]): file for w, file in zip(words, files.values(), strict=True)}
+
+
+def _join_classes(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """Images and labels of arrays that are a class each; {} unless all hold images of one shape.
+
+    DataError where they are too large to be joined in memory.
+    """
+    pieces = [np.asanyarray(arrays[stem]) for stem in arrays]
+    shape, kind = pieces[0].shape[1:], pieces[0].dtype
+    if len(pieces) < 2 or any((p.shape[1:], p.dtype) != (shape, kind) for p in pieces):
+        return {}
+    side = math.isqrt(math.prod(shape))
+    is_flat = len(shape) == 1 and kind == np.uint8 and side**2 == shape[0]
+    if len(shape) < 2 and not is_flat:
+        return {}
+    size = sum(piece.nbytes for piece in pieces)
+    if size > _MOST_JOINED:
+        raise DataError(
+            f"{len(pieces):,} arrays, one for each class, hold {format_bytes(size)} together",
+            "save the images as images.npy and their class numbers as labels.npy, which are read "
+            "in place",
+        )
+    counts = [len(piece) for piece in pieces]
+    images = np.concatenate(pieces)
+    if is_flat:  # rows of grey squares, as Quick, Draw! has them
+        images = images.reshape(-1, side, side)
+    return {"images": images, "labels": np.repeat(np.arange(len(counts)), counts)}
 
 
 def open_mapping(

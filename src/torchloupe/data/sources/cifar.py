@@ -1,6 +1,7 @@
 """CIFAR-10, CIFAR-100 and STL-10 in the files of their authors, binary and Python versions.
 
-Formats: https://www.cs.toronto.edu/~kriz/cifar.html, https://cs.stanford.edu/~acoates/stl10.
+Formats: https://www.cs.toronto.edu/~kriz/cifar.html, https://cs.stanford.edu/~acoates/stl10. The
+downsampled ImageNet (arXiv:1707.08819) has the Python version's files, with images of 8 to 64.
 Of the Python versions, which are pickles, arrays and texts are read and no code is run.
 """
 
@@ -17,11 +18,12 @@ from numpy.typing import NDArray
 from torchloupe.data.sources.arrays import Part, open_arrays
 from torchloupe.data.sources.plain_pickle import PickleRefused, read_plain_pickle
 from torchloupe.data.sources.source import Data, stamp_file
-from torchloupe.data.split import TEST, TRAIN
+from torchloupe.data.split import TEST, TRAIN, VAL
 from torchloupe.errors import DataError, printable
 from torchloupe.units import format_bytes
 
 _MOST_BYTES = 2 * 10**9  # of one file; the largest of these sets has 184 MB
+_SIDES = (32, 8, 16, 64)
 _LABEL_KEYS = ("fine_labels", "labels", "coarse_labels")
 _NAME_KEYS = ("fine_label_names", "label_names", "coarse_label_names")
 
@@ -30,7 +32,7 @@ def is_cifar(names: Iterable[str]) -> bool:
     """Whether a folder with files of these names holds one of these sets."""
     files = {name.lower() for name in names}
     return (
-        any(re.fullmatch(r"data_batch_\d+(\.bin)?", name) for name in files)
+        any(re.fullmatch(r"(train_)?data_batch_\d+(\.bin)?", name) for name in files)
         or {"train", "test", "meta"} <= files
         or {"train.bin", "fine_label_names.txt"} <= files
         or {"train_x.bin", "train_y.bin"} <= files
@@ -123,15 +125,12 @@ def _read_batch(file: Path) -> tuple[NDArray[Any], NDArray[Any]]:
     content = _unpickle(file)
     pixels = content.get("data")
     labels = next((content[key] for key in _LABEL_KEYS if key in content), None)
-    is_sound = (
-        isinstance(pixels, np.ndarray)
-        and pixels.dtype == np.uint8
-        and pixels.ndim == 2
-        and pixels.shape[1] == 3072
-    )
-    if not is_sound or labels is None:
+    side = 0
+    if isinstance(pixels, np.ndarray) and pixels.dtype == np.uint8 and pixels.ndim == 2:
+        side = next((k for k in _SIDES if pixels.shape[1] == 3 * k * k), 0)
+    if not side or labels is None:
         raise _damaged(file, "it lacks data [N, 3072] or labels")
-    return np.asarray(pixels).reshape(-1, 3, 32, 32), np.asarray(labels)
+    return np.asarray(pixels).reshape(-1, 3, side, side), np.asarray(labels)
 
 
 def _read_names(files: Mapping[str, Path]) -> list[str]:
@@ -186,8 +185,10 @@ def _refuse_large(file: Path, most_bytes: int = _MOST_BYTES) -> None:
 
 
 def _part_of(name: str) -> int | None:
-    if name in ("train", "train_x") or re.fullmatch(r"data_batch_\d+", name):
+    if name in ("train", "train_x") or re.fullmatch(r"(train_)?data_batch_\d+", name):
         return TRAIN
+    if name == "val_data":
+        return VAL
     return TEST if name in ("test", "test_batch") else None
 
 

@@ -29,12 +29,13 @@ MORE_IMAGE_COLUMNS = (
     *("image_id", "image_name", "id_code", "image_file", "image_filename", "image_index"),
     *("filenames", "filepaths", "file_path", "file_paths", "img_path", "img_name", "img_id"),
     *("img_file", "imageid", "imagename", "imagepath", "fname", "photo", "picture", "uuid", "id"),
-    *("bild", "imagen", "imagem", "immagine"),
+    *("source_ref", "images", "image_ids", "files", "bild", "imagen", "imagem", "immagine"),
 )
 MORE_LABEL_COLUMNS = (
     *("class_id", "classid", "class_label", "label_name", "labelname", "classname", "class_names"),
     *("category_name", "category_id", "tags", "tag", "diagnosis", "breed", "species", "dx"),
     *("finding_labels", "emotion", "disease", "y", "cls", "ground_truth", "gt", "choice"),
+    *("gt_label", "label_group"),
     *("landmark_id", "klasse", "clase", "classe", "etiqueta", "etiquette"),
     *("annotations", "file_attributes", "region_attributes"),
 )
@@ -103,7 +104,8 @@ def choose_image_column(table: Table, asked: str, resolves: Resolves) -> str:
         return (found or images)[0]
     if len(columns) == 2 and not listed:
         first, second = columns
-        return second if first.lower() in LABEL_COLUMNS else first
+        labels = (*LABEL_COLUMNS, *MORE_LABEL_COLUMNS)
+        return second if plain_name(first) in labels else first
     raise _not_surely(table, "image")
 
 

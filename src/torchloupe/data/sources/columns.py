@@ -20,6 +20,7 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from torchloupe.data.image.formats import IMAGE_SUFFIXES
+from torchloupe.data.sources.headerless import name_columns
 from torchloupe.data.sources.matlab import MATLAB_ENDINGS, read_matlab
 from torchloupe.data.sources.records import RECORD_ENDINGS, read_records
 from torchloupe.data.sources.source import name_some
@@ -37,6 +38,7 @@ _BLOCK_BYTES = 2**20  # that Arrow reads at a time; a row must fit in
 _LONG_LINE = 2**15
 _LARGE_BLOCK_BYTES = 2**29  # of tables with images in their cells
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
+_HEAD_LINES = 500  # of which columns without names get theirs
 _FEWEST_NUMBERS = 16  # columns of a table without a header that is all numbers
 
 
@@ -112,11 +114,8 @@ class Table:
         elif images := [number for number, cell in enumerate(cells) if _is_image_name(cell)]:
             # There is no header: its place is taken by the first image.
             self.has_header = False
-            self._names = [f"column {number + 1}" for number in range(len(cells))]
-            self._names[images[0]] = "image"
-            others = [number for number in range(len(cells)) if number != images[0]]
-            if others:
-                self._names[others[0]] = "label"
+            rows = csv.reader(lines[self._skipped :][:_HEAD_LINES], delimiter=delimiter)
+            self._names = name_columns(images[0], [r for r in rows if len(r) == len(cells)])
         if self._names is not None:
             self._raw = self._names
         elif self._is_spaced:

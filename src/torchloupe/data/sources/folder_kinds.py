@@ -9,6 +9,7 @@ from pathlib import Path
 
 from torchloupe.data.image.formats import IMAGE_SUFFIXES
 from torchloupe.data.sources.archived import find_split_archives
+from torchloupe.data.sources.archives import holds_one_array
 from torchloupe.data.sources.file_kinds import kind_of_array_folder
 from torchloupe.data.sources.idx import is_idx_name
 from torchloupe.data.sources.image_names import walk_images
@@ -34,12 +35,14 @@ _DEEPEST = 3  # folders in one another that hold nothing else and are entered
 
 def kind_of_folder(path: Path) -> str:
     """A folder is read by class folders, unless it plainly holds arrays or shards."""
-    files, folders = _list_names(path)
-    files, folders = [name.lower() for name in files], [name.lower() for name in folders]
+    listed, folders = _list_names(path)
+    files, folders = [name.lower() for name in listed], [name.lower() for name in folders]
     is_idx = any(is_idx_name(name) for name in files)
     if known := "idx" if is_idx else kind_of_array_folder(path, files, folders):
         return known
-    if not folders and any(name.endswith(".npy") for name in files):
+    zipped = [path / name for name in listed if name.lower().endswith(".npz")]
+    are_arrays = len(zipped) > 1 and all(map(holds_one_array, zipped))
+    if not folders and (are_arrays or any(name.endswith(".npy") for name in files)):
         return "npy"
     if not folders and any(name.endswith(".tar") for name in files):
         return "shards"

@@ -26,8 +26,6 @@ from torchloupe.data.sources.layout import (
     is_unlabelled,
     note_alike,
     refuse_parts_as_classes,
-    tables_in,
-    tables_of_split,
 )
 from torchloupe.data.sources.listing import Listing
 from torchloupe.data.sources.masks import MaskFilter
@@ -50,6 +48,7 @@ from torchloupe.data.sources.source import (
 from torchloupe.data.sources.spelling import note_joined, note_twins
 from torchloupe.data.sources.split_lists import read_split_list
 from torchloupe.data.sources.split_names import is_filler, read_split_name
+from torchloupe.data.sources.tables_beside import tables_in, tables_of_split
 from torchloupe.data.sources.thumbnails import ThumbnailFilter, is_of_copies
 from torchloupe.data.sources.walk import Level, Walk, as_text, look_through
 from torchloupe.data.split import TRAIN
@@ -332,7 +331,8 @@ def _see_only(path: Path, root: Path, only: str, is_split: bool, reading: _Readi
                 NO_CLASSES,
             )
         return ""
-    if len(Walk(str(root / only)).look().folders) > 1:
+    scout = Walk(str(root))
+    if len(descend(scout, f"{only}/", scout.look(only))[1].folders) > 1:
         return only
     refuse_listed(path, root, only, reading.top.folders)
     return ""

@@ -25,6 +25,7 @@ from torchloupe.data.sources.image_names import (
     look_up,
     plain,
 )
+from torchloupe.data.sources.no_classes import hint_for_no_images
 from torchloupe.data.sources.source import name_some
 from torchloupe.data.sources.split_names import is_filler, read_split_name
 from torchloupe.data.split import TRAIN
@@ -252,6 +253,8 @@ class ImageFiles:
                 packed = sorted(e.name for e in entries if e.name.lower().endswith(_PACKED))
             if packed and not self.listed:
                 raise DataError(text, f"unpack {name_some(packed)} beside it")
+            if not self.listed and (hint := hint_for_no_images(Path(self.root))):
+                raise DataError(f"{text}; no image is below its folder", hint)
             root = os.path.join(self.root, self._below) if self._below else self.root  # noqa: PTH118
             if self.folder != "auto":
                 raise DataError(text, f"paths are relative to data.image_folder, {printable(root)}")

@@ -19,12 +19,13 @@ _LOOKED_AT = 20
 
 @dataclass(frozen=True, eq=False)
 class Spread:
-    """The images of the folders that a table's rows name."""
+    """The images of the folders that a table's rows name, or of the lists in its cells."""
 
     names: NDArray[Any]  # [M] files relative to the image folder
     rows: NDArray[np.int64]  # [M] the table's row of each
-    groups: NDArray[np.int64]  # [M] the folder that each lies in
+    groups: NDArray[np.int64]  # [M] the folder or row that each belongs to
     notes: tuple[str, ...]
+    are_lists: bool = False
 
 
 def spread_folders(files: ImageFiles, names: NDArray[Any]) -> Spread | None:

@@ -11,7 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torchloupe.data.sources.source import name_some
-from torchloupe.data.sources.spelling import compose, find_twin, note_joined, note_twins
+from torchloupe.data.sources.spelling import (
+    compose,
+    find_longer,
+    find_twin,
+    note_joined,
+    note_twins,
+)
 from torchloupe.data.split import SPLIT_NAMES, TEST, TRAIN, VAL
 from torchloupe.errors import DataError, UsageError
 
@@ -137,10 +143,11 @@ def compare_splits(
         extra = np.flatnonzero(seen[part] & ~seen[TRAIN])
         if len(extra):
             names = [class_names[k] for k in extra]
-            hint = f"add training images of it, or take it out of {SPLIT_NAMES[part]}"
+            them = "it" if len(extra) == 1 else "them"
+            hint = f"add training images of {them}, or take {them} out of {SPLIT_NAMES[part]}"
             known = [class_names[k] for k in np.flatnonzero(seen[TRAIN])]
             for name in names:
-                if twin := find_twin(name, known):
+                if twin := find_twin(name, known) or find_longer(name, known):
                     hint = (
                         f"train has {name_some([twin])}: give both the same name if they are one "
                         "class"

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from torchloupe.data.sources.masks import IMAGE_FOLDERS, is_mask_folder
-from torchloupe.data.sources.records import RECORD_ENDINGS
 from torchloupe.data.sources.source import SPLIT_WORDS, name_some
 from torchloupe.data.sources.split_names import (
     SplitName,
@@ -19,20 +18,17 @@ from torchloupe.data.sources.split_names import (
     read_split,
     read_split_name,
 )
-from torchloupe.data.sources.text_lists import LIST_ENDINGS, is_listing
+from torchloupe.data.sources.tables_beside import rank_tables, tables_in
 from torchloupe.data.sources.variants import refuse_variants
 from torchloupe.data.sources.walk import Level, Walk
 from torchloupe.data.split import SPLIT_NAMES, TRAIN
 from torchloupe.errors import DataError, printable
 
-TABLE_FILES = (".csv", ".tsv", ".parquet", ".npz", ".mat")
 _DEEPEST = 8  # nested single folders that are entered
 _NUMBERED = re.compile(
     r".*?(fold|split|part|batch|chunk|shard|subset|archive|images?|imgs?|cv|k)[-_. ]*\d+",
     re.IGNORECASE,
 )
-_OF_OTHER_USE = re.compile("submission|partition|split|bbox|bounding_box|landmark", re.IGNORECASE)
-_OF_SPLITS = re.compile("partition|split", re.IGNORECASE)
 
 
 @dataclass
@@ -94,7 +90,7 @@ def find_layout(root: str, top: Level, scout: Walk) -> Layout:
                 f"{printable(root)} has {name_some(splits)} and no train folder",
                 "name the folder of training images 'train'",
             )
-        _refuse_held_back(root, top, named)
+        _refuse_held_back(root, top, named, scout)
         return _find_inner_splits(top, scout)
     if others and set(splits.values()) == {TRAIN}:
         # `test1` beside `train` is no class, whatever it is.
@@ -119,8 +115,18 @@ def find_layout(root: str, top: Level, scout: Walk) -> Layout:
     return layout
 
 
-def _refuse_held_back(root: str, top: Level, named: Mapping[str, SplitName]) -> None:
-    """DataError for `val_256` beside `data_256`: the other says nothing, and is no class."""
+def _refuse_held_back(root: str, top: Level, named: Mapping[str, SplitName], scout: Walk) -> None:
+    """DataError for `val_256` beside `data_256`, which says nothing, and for loose images in
+    `my_testset` beside the only other folder, in which there are class folders.
+    """
+    loose = [name for name in named if len(class_folders(scout, name)) < 2]
+    rest = [name for name in top.folders if name not in loose]
+    if loose and len(rest) == 1 and len(class_folders(scout, rest[0])) > 1:
+        raise DataError(
+            f"{printable(root)} has {name_some(loose)} beside {name_some(rest)}, which are not "
+            "classes",
+            f"give the folder with class folders in it: {printable(Path(root, rest[0]))}",
+        )
     held = [name for name, found in named.items() if all(map(str.isdigit, found.frame))]
     others = [name for name in top.folders if name not in held]
     if held and others and all(is_filler(re.sub(r"\d", "", name)) for name in others):
@@ -182,7 +188,8 @@ def _compare_class_folders(root: str, splits: Mapping[str, int], scout: Walk) ->
     known = set(class_folders(scout, train))
     for name in splits:
         inner = set(class_folders(scout, name))
-        if len(inner) == 1 and is_filler(only := next(iter(inner))) and only not in known:
+        only = next(iter(inner)) if len(inner) == 1 else ""
+        if only and only not in known and (is_filler(only) or read_split_name(only)):
             continue  # loose images in `test/images/`
         if known and inner and not inner & known:
             raise DataError(
@@ -261,7 +268,9 @@ def images_beside(
 
     The hint names the `tables`, else those in the `folders`; `hint` is for where there are none.
     """
-    if lists := tables or rank_tables(t for name in folders for t in _lists_in(path / name)):
+    inner = [path / name for name in folders]
+    found = (table for place in inner for table in tables_in(place, Walk(str(place)).look()))
+    if lists := tables or rank_tables(found):
         hint = f"did you mean {name_some(lists)}?"
     return DataError(f"{printable(path)} holds {name_some(folders)}, which are not classes", hint)
 
@@ -299,43 +308,5 @@ def is_unlabelled(name: str, inner: Level, known: set[str]) -> bool:
     if name in known or inner.folders:
         return False
     words = re.sub("[^a-z]", "", name.lower())
-    is_said = is_vague_name(name) or is_filler(name) or read_split(name) is not None
+    is_said = is_vague_name(name) or is_filler(name) or read_split_name(name) is not None
     return is_said or words in ("unknown", "all", "none", "dummy", "noclass", "nolabel")
-
-
-def tables_in(path: Path, top: Level) -> list[Path]:
-    """Files in the folder that may be the data themselves."""
-    return sorted(
-        path / name
-        for name in top.files
-        if name.lower().endswith(TABLE_FILES)
-        or (name.lower().endswith((*LIST_ENDINGS, *RECORD_ENDINGS)) and is_listing(path / name))
-    )
-
-
-def tables_of_split(path: Path, top: Level, part: int) -> list[Path]:
-    """The tables in the folder of all splits that may be of one: not those named after another."""
-    names = {table: read_split_name(table.stem) for table in tables_in(path, top)}
-    return [table for table, name in names.items() if name is None or name.part == part]
-
-
-def _lists_in(folder: Path) -> list[Path]:
-    return tables_in(folder, Walk(str(folder)).look())
-
-
-def rank_tables(tables: Iterable[Path]) -> list[Path]:
-    """The tables that may hold training labels: one of `train`, else those of no other use."""
-    found = [table for table in tables if not _is_of_other_use(table)]
-    splits = {table: read_split_name(table.stem) for table in found}
-    train = [table for table, name in splits.items() if name is not None and name.part == TRAIN]
-    if train:
-        return train
-    return [table for table in found if splits[table] is None]
-
-
-def _is_of_other_use(table: Path) -> bool:
-    """Whether a table's name says no labels; JSON of splits holds labels, too."""
-    stem = table.stem
-    if table.suffix.lower() in RECORD_ENDINGS:
-        stem = _OF_SPLITS.sub("", stem)
-    return _OF_OTHER_USE.search(stem) is not None

@@ -4,10 +4,12 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from torchloupe.data.sources.layout import images_beside, rank_tables, tables_in
+from torchloupe.data.sources.layout import images_beside
 from torchloupe.data.sources.masks import IMAGE_FOLDERS, is_mask_folder
+from torchloupe.data.sources.sidecars import find_sidecars, lists_ids
 from torchloupe.data.sources.source import count_ignored, name_some
 from torchloupe.data.sources.system_files import name_own_folder
+from torchloupe.data.sources.tables_beside import rank_tables, tables_in
 from torchloupe.data.sources.walk import Level, Walk
 from torchloupe.errors import DataError, printable
 from torchloupe.units import plural
@@ -20,7 +22,10 @@ PICKLES = (".pkl", ".pickle", ".joblib")
 ARCHIVES = (".gz", ".xz", ".bz2", ".zst", ".7z", ".rar")  # of kinds that are not read
 _OF_YOUR_OWN = "read it by a Dataset of your own and give file.py:NAME"
 _FOREIGN = (
-    ((".tfrecord", ".tfrecords", ".mdb", ".lmdb", ".rec", ".beton", ".msgpack"), _OF_YOUR_OWN),
+    (
+        (".tfrecord", ".tfrecords", ".tfrec", ".mdb", ".lmdb", ".rec", ".beton", ".msgpack"),
+        _OF_YOUR_OWN,
+    ),
     ((".arrow",), "load it by datasets.load_from_disk in a file of your own: file.py:NAME"),
     (
         (".mds", ".zstd"),
@@ -47,6 +52,7 @@ _FOREIGN = (
     (PICKLES, "load it in a file of your own and give file.py:NAME"),
     (ARCHIVES, "unpack it and give the folder"),
 )
+_MOST_SEEN = 1000  # files that are looked at for a hint
 _PACKED = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
 
 
@@ -74,6 +80,14 @@ def refuse_listed(path: Path, root: Path, only: str, folders: Sequence[str]) -> 
                 f"{printable(path)} has only one class folder, {name_some([only])}",
                 f"did you mean {name_some(tables)}?",
             )
+    if sidecars := find_sidecars(root):
+        raise DataError(*sidecars.explain(path))
+    listed = sorted(root / name for name in Walk(str(root)).look().files)
+    if tables := [file for file in listed if lists_ids(file, root / only)]:
+        raise DataError(
+            f"{printable(path)} has only one class folder, {name_some([only])}",
+            f"did you mean {name_some(rank_tables(tables) or tables)}?",
+        )
     masks = [name for name in folders if is_mask_folder(name)]
     if only.lower() in IMAGE_FOLDERS and masks:
         raise images_beside(root, [only, *masks], (), NO_CLASSES)
@@ -109,6 +123,8 @@ def no_images(
         for table in tables_in(place / name, Walk(str(place / name)).look())
     )
     loose = top.loose + sum(outside.values())
+    if loose and (sidecars := find_sidecars(Path(walk.root), [*_above(path), path][0])):
+        return DataError(*sidecars.explain(path))
     hint = "give a folder that holds one folder of images per class"
     if found:
         hint = f"did you mean {name_some(found)}?"
@@ -154,3 +170,17 @@ def hint_for_foreign(name: str) -> str:
     """What to do about a file of another framework or program, by its ending; "" if unknown."""
     ending = Path(name).suffix.lower()
     return next((hint for endings, hint in _FOREIGN if ending in endings), "")
+
+
+def hint_for_no_images(root: Path) -> str:
+    """What to do where no image is below the folder of a table, by what else is; "" if unknown."""
+    seen = 0
+    for _, folders, files in os.walk(root):
+        folders.sort()
+        for name in sorted(files):
+            seen += 1
+            if seen > _MOST_SEEN:
+                return ""
+            if hint := hint_for_foreign(name):
+                return hint
+    return ""

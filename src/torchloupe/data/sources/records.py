@@ -11,6 +11,7 @@ from typing import Any
 
 from torchloupe.data.image.formats import IMAGE_SUFFIXES
 from torchloupe.data.sources.annotation_exports import Records, pair_labels, read_export
+from torchloupe.data.sources.annotation_lines import read_lines
 from torchloupe.data.sources.annotation_xml import read_cvat
 from torchloupe.data.sources.object_cells import spread_objects
 from torchloupe.data.sources.pairs import LABEL_KEYS
@@ -18,10 +19,12 @@ from torchloupe.data.sources.split_names import read_split
 from torchloupe.data.split import SPLIT_NAMES, TRAIN
 from torchloupe.errors import DataError, LoupeError, printable
 
-RECORD_ENDINGS = (".json", ".jsonl", ".ndjson", ".xml")
+RECORD_ENDINGS = (".json", ".jsonl", ".ndjson", ".manifest", ".xml")
 _WANTED = 'for example [{"image": "1.jpg", "label": "cat"}, ...]'
 # What lists beside the records are called that name their class numbers.
 _NAME_LISTS = ("classes", "class_names", "label_names", "names", "categories", "labels", "id2label")
+_REMARKS = ("info", "metainfo", "meta", "metadata", "licenses", "license", "description", "version")
+_NUMBERED_BY = (*LABEL_KEYS, "category_id", "gt_label", "label_id", "class_idx", "label_idx")
 
 Columns = dict[str, list[str]]
 
@@ -81,13 +84,18 @@ def _read(content: Any) -> Records:
         return _read_mapping(content)
     if not isinstance(content, list):
         return [], ()
+    if (export := read_lines(content)) is not None:
+        return export
     return (_read_rows(content) if isinstance(content[0], list) else content), ()
 
 
 def _read_mapping(content: Mapping[str, Any]) -> Records:
     parts = {key: read_split(str(key)) for key in content}
-    if len(parts) > 1 and TRAIN in parts.values() and None not in parts.values():
-        return _read_splits(content)
+    splits = {key: content[key] for key, part in parts.items() if part is not None}
+    rest = {key: value for key, value in content.items() if key not in splits}
+    if len(splits) > 1 and TRAIN in parts.values() and set(rest) <= {*_NAME_LISTS, *_REMARKS}:
+        records, notes = _read_splits(splits)
+        return _name_labels(records, rest), notes
     if columns := _read_columns(content):
         return columns, ()
     lists = {key: found for key, found in content.items() if _is_list_of_objects(found)}
@@ -96,6 +104,10 @@ def _read_mapping(content: Mapping[str, Any]) -> Records:
         (key, records), *_ = (named or lists).items()
         rest = {name: found for name, found in content.items() if name != key}
         return _name_labels(records, rest), ()
+    for key, found in content.items():  # {"classes": [...], "labels": {"1.jpg": 0}}
+        rest = {name: value for name, value in content.items() if name != key}
+        if isinstance(found, Mapping) and rest and set(rest) <= {*_NAME_LISTS, *_REMARKS}:
+            return _name_labels(_read_pairs(found), rest), ()
     return _read_pairs(content), ()
 
 
@@ -176,9 +188,10 @@ def _read_rows(rows: Sequence[Any]) -> list[dict[str, Any]]:
 
 def _name_labels(records: list[Any], rest: Mapping[str, Any]) -> list[Any]:
     """The records with class names for numbers where a list in `rest` names all of them."""
+    inner = [found for key in _REMARKS if isinstance(found := rest.get(key), Mapping)]
     for key in _NAME_LISTS:
-        names = _read_names(rest.get(key))
-        keys = {k for record in records for k in record if k in (*LABEL_KEYS, "category_id")}
+        names = next(filter(None, (_read_names(given.get(key)) for given in (rest, *inner))), {})
+        keys = {k for record in records for k in record if k in _NUMBERED_BY}
         if names and len(keys) == 1:
             own = keys.pop()
             values = {str(record.get(own)) for record in records}

@@ -50,6 +50,17 @@ def find_twin(name: str, names: Iterable[str]) -> str | None:
     return next((other for other in names if other != name and _appearance(other) == wanted), None)
 
 
+def find_longer(name: str, names: Iterable[str]) -> str | None:
+    """The only one of `names` that begins with `name` and goes on, or the other way round."""
+    found = [n for n in names if _goes_on(n, name) or _goes_on(name, n)]
+    return found[0] if len(found) == 1 else None
+
+
+def _goes_on(longer: str, shorter: str) -> bool:
+    rest = longer.removeprefix(shorter)
+    return bool(shorter) and rest not in ("", longer) and not rest[0].isalnum()
+
+
 def _list_twins(names: Sequence[str]) -> str:
     shown = [f"'{printable(name, 60)}'" for name in names]
     return f"{', '.join(shown[:-1])} and {shown[-1]}"

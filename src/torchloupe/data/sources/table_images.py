@@ -11,6 +11,7 @@ from torchloupe.data.samples import make_ids
 from torchloupe.data.sources.image_cells import CellReader, are_images
 from torchloupe.data.sources.image_files import ImageFiles
 from torchloupe.data.sources.image_folders import spread_folders
+from torchloupe.data.sources.image_lists import spread_lists
 from torchloupe.data.sources.source import FileReader, Reader, make_stamp, name_some
 from torchloupe.data.sources.split_names import read_split
 from torchloupe.data.split import TRAIN
@@ -34,9 +35,18 @@ class TableImages:
     files: ImageFiles
     names: NDArray[Any]
     are_cells: bool = False
-    rows: NDArray[np.int64] | None = None  # the row of each image, where rows are folders
+    rows: NDArray[np.int64] | None = None  # the row of each image, where rows are folders or lists
     groups: NDArray[np.int64] | None = None
     notes: tuple[str, ...] = ()
+    are_lists: bool = False
+
+    def is_row_a_class(self, labels: NDArray[Any]) -> bool:
+        """Whether each row of the table lists all images of a class; `labels` are the images'."""
+        if self.groups is None or not self.are_lists or labels.ndim > 1:
+            return False
+        pairs = np.unique(np.stack([self.groups, labels]), axis=1)
+        rows, classes = (len(np.unique(column)) for column in pairs)
+        return bool(rows == classes == pairs.shape[1])
 
     def place(self, labels: NDArray[Any], given: NDArray[np.int8] | None) -> Placed:
         """Ids and a reader; with notes on files that are elsewhere or listed again."""
@@ -57,9 +67,12 @@ def read_images(files: ImageFiles, names: NDArray[Any]) -> TableImages:
     """What the cells `names` [N] of the image column stand for; all of one kind."""
     if are_images(names):
         return TableImages(files, names, are_cells=True)
-    if (spread := spread_folders(files, names)) is None:
+    spread = spread_folders(files, names) or spread_lists(files, names)
+    if spread is None:
         return TableImages(files, names)
-    return TableImages(files, spread.names, False, spread.rows, spread.groups, spread.notes)
+    return TableImages(
+        files, spread.names, False, spread.rows, spread.groups, spread.notes, spread.are_lists
+    )
 
 
 def _note_other_labels(names: NDArray[Any], labels: NDArray[Any]) -> tuple[str, ...]:

@@ -32,6 +32,7 @@ from torchloupe.data.sources.label_cells import Labels, read_label_cells, refuse
 from torchloupe.data.sources.labels import compare_splits
 from torchloupe.data.sources.matlab import MATLAB_ENDINGS
 from torchloupe.data.sources.name_lists import name_numbers
+from torchloupe.data.sources.no_classes import hint_for_no_images
 from torchloupe.data.sources.object_cells import read_object
 from torchloupe.data.sources.pixel_table import find_pixel_columns, label_candidates, open_pixels
 from torchloupe.data.sources.presence import find_presence_column, join_rows
@@ -112,11 +113,14 @@ def open_table(path: Path, options: TableOptions | None = None) -> Data:
     if len(roles.labelled) > 1 and options.label_column == "auto":
         notes = (f"the labels are read from the columns {name_some(roles.labelled)}", *notes)
     groups, group_notes = _read_groups([(name, texts[name]) for name in roles.groups], given)
+    groups = images.groups if groups is None else groups
+    if images.is_row_a_class(labels):  # which would be in one split as a whole
+        groups = None
     placed = images.place(labels, given)
     return Data(
         name=short_name(path.stem),
         kind="table",
-        samples=Samples(placed.ids, labels, classes, images.groups if groups is None else groups),
+        samples=Samples(placed.ids, labels, classes, groups),
         given=given if given is not None and (given != TRAIN).any() else None,
         reader=placed.reader,
         notes=table.notes + joined + notes + group_notes + images.notes + placed.notes,
@@ -143,7 +147,11 @@ class _Roles:
 
 
 def _find_roles(table: Table, options: TableOptions, files: ImageFiles) -> _Roles:
-    image = choose_image_column(table, options.image_column, files.share_of)
+    try:
+        image = choose_image_column(table, options.image_column, files.share_of)
+    except DataError as error:
+        hint = "" if files.listed else hint_for_no_images(Path(files.root))
+        raise DataError(error.message, hint or error.hint) from None
     split = find_split_columns(table, image, options.label_column, options.split_column)
     groups = find_group_columns(table, image)
     taken = [*split.names, *split.doubtful, *groups]

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from torchloupe.data.image.formats import IMAGE_SUFFIXES
+from torchloupe.data.sources.headerless import name_columns
 from torchloupe.data.sources.image_names import make_name, plain, walk_images
 from torchloupe.data.sources.split_names import read_split_name
 from torchloupe.data.split import TRAIN
@@ -26,6 +27,7 @@ _IN_LINE = re.compile(
 )
 _NUMBER = re.compile(r"-?\d+")
 _HEAD_BYTES = 8192
+_HEAD_ROWS = 500  # of which columns without names get theirs
 
 Columns = dict[str, list[str]]
 
@@ -58,16 +60,19 @@ def read_list(path: Path) -> Columns:
             f"{printable(path)} is no list of images: no column holds paths or names of files",
             "write `path label` into each line, or image,label into a .csv",
         )
-    label = _find_labels(rows, place)
-    columns = {
-        (names[k] if names else _name_column(k, place, label)): [row[k] for row in rows]
-        for k in range(len(rows[0]))
-    }
+    has_header = bool(names)
+    if not names:
+        names = name_columns(place, rows[:_HEAD_ROWS])
+        if "label" not in names:
+            names[_find_labels(rows, place)] = "label"
+            names[place] = "image"
+    columns = {name: [row[k] for row in rows] for k, name in enumerate(names)}
     if len(columns) == 1:
         images = next(iter(columns.values()))
         folders = [name.strip("/").rpartition("/")[0].rpartition("/")[2] for name in images]
         return {**columns, "label": folders} if all(folders) else columns
-    if not names and place == 1 and len(columns) == 2 and _are_distinct([row[0] for row in rows]):
+    is_numbered = not has_header and place == 1 and len(columns) == 2
+    if is_numbered and _are_distinct([row[0] for row in rows]):
         return _join_numbered(path, [row[0] for row in rows], [row[1] for row in rows])
     return columns
 
@@ -179,12 +184,6 @@ def _find_labels(rows: Sequence[Sequence[str]], image: int) -> int:
     different = {k: len({row[k] for row in rows}) for k in near}
     able = [k for k, found in different.items() if found > 1]
     return min(able or different, key=lambda k: different[k])
-
-
-def _name_column(number: int, image: int, label: int) -> str:
-    if number == image:
-        return "image"
-    return "label" if number == label else f"column {number + 1}"
 
 
 def _join_numbered(path: Path, numbers: Sequence[str], images: list[str]) -> Columns:
