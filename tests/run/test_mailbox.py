@@ -1,7 +1,9 @@
 """Messages to a run: whole, in order, once, and only to one that runs."""
 
 import os
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from children import run_function
@@ -9,6 +11,12 @@ from children import run_function
 from torchloupe.errors import UsageError
 from torchloupe.run.folder import RunFolder
 from torchloupe.run.mailbox import PREFIX, READ_SECONDS, Mailbox, is_running, send
+
+
+def set_clock(monkeypatch: pytest.MonkeyPatch, now: list[float]) -> None:
+    """Let the mailbox alone see this time: a server in the same process keeps its own."""
+    clock = SimpleNamespace(monotonic=lambda: now[0], time_ns=time.time_ns)
+    monkeypatch.setattr("torchloupe.run.mailbox.time", clock)
 
 
 def leave(folder: Path, *messages: str) -> None:
@@ -20,7 +28,7 @@ def test_messages_are_read_once_and_in_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [100.0]
-    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    set_clock(monkeypatch, now)
     mailbox = Mailbox(tmp_path)
     leave(tmp_path, "save", "lr=0.1")
     assert mailbox.read() == ["save", "lr=0.1"]
@@ -37,7 +45,7 @@ def test_a_message_in_the_same_tick_of_the_file_system_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [100.0]
-    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    set_clock(monkeypatch, now)
     mailbox = Mailbox(tmp_path)
     (tmp_path / "last").touch()
     tick = tmp_path.stat().st_mtime_ns

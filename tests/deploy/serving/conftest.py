@@ -58,6 +58,7 @@ def start(run: Run) -> Iterator[Callable[..., Served]]:
             client.close()
             server.should_exit = True
             thread.join(30)
+            assert not thread.is_alive(), "the server did not end"
 
         ends.append(end)
         return Served(port, service, client, log)
