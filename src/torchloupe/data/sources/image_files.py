@@ -251,10 +251,9 @@ class ImageFiles:
                 raise DataError(text, "download the images, and list the files")
             with os.scandir(self.root) as entries:
                 packed = sorted(e.name for e in entries if e.name.lower().endswith(_PACKED))
-            if packed and not self.listed:
-                raise DataError(text, f"unpack {name_some(packed)} beside it")
-            if not self.listed and (hint := hint_for_no_images(Path(self.root))):
-                raise DataError(f"{text}; no image is below its folder", hint)
+            unpack = f"unpack {name_some(packed)} beside it" if packed else ""
+            if not self.listed and (hint := unpack or hint_for_no_images(Path(self.root))):
+                raise DataError(text, hint)
             root = os.path.join(self.root, self._below) if self._below else self.root  # noqa: PTH118
             if self.folder != "auto":
                 raise DataError(text, f"paths are relative to data.image_folder, {printable(root)}")

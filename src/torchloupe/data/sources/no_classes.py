@@ -81,7 +81,7 @@ def refuse_listed(path: Path, root: Path, only: str, folders: Sequence[str]) -> 
                 f"did you mean {name_some(tables)}?",
             )
     if sidecars := find_sidecars(root):
-        raise DataError(*sidecars.explain(path))
+        raise sidecars.explain(path)
     listed = sorted(root / name for name in Walk(str(root)).look().files)
     if tables := [file for file in listed if lists_ids(file, root / only)]:
         raise DataError(
@@ -124,7 +124,7 @@ def no_images(
     )
     loose = top.loose + sum(outside.values())
     if loose and (sidecars := find_sidecars(Path(walk.root), [*_above(path), path][0])):
-        return DataError(*sidecars.explain(path))
+        return sidecars.explain(path)
     hint = "give a folder that holds one folder of images per class"
     if found:
         hint = f"did you mean {name_some(found)}?"

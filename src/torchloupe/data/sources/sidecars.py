@@ -13,7 +13,7 @@ from torchloupe.data.image.formats import IMAGE_SUFFIXES
 from torchloupe.data.sources.image_names import walk_images
 from torchloupe.data.sources.system_files import is_system_name
 from torchloupe.data.sources.text_lists import LIST_ENDINGS
-from torchloupe.errors import printable
+from torchloupe.errors import DataError, printable
 
 _ENDINGS = (".json", ".txt", ".xml", ".yaml", ".yml")
 _SOME = 1000  # images and files that are looked at
@@ -29,17 +29,17 @@ class Sidecars:
     first: Path
     has_boxes: bool
 
-    def explain(self, path: Path) -> tuple[str, str]:
-        """The error of `path`, a folder whose images have such files, and a hint."""
+    def explain(self, path: Path) -> DataError:
+        """The error of `path`, a folder whose images have such files."""
         shown, name = printable(path), printable(os.path.relpath(self.first, path))
         if self.has_boxes:
-            return (
+            return DataError(
                 f"{shown} has a file of boxes for each image, such as '{name}': labels of object "
                 "detection",
                 "cut the boxes out and put them into a folder for each class, or list an image "
                 "and a label in each row of a .csv",
             )
-        return (
+        return DataError(
             f"{shown} has a file for each image, such as '{name}', and no class folders",
             "write what these files say into one labels.csv with the columns image and label",
         )
