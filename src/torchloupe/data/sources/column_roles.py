@@ -41,7 +41,7 @@ MORE_LABEL_COLUMNS = (
 )
 _SPLIT_COLUMNS = (
     *("split", "splits", "set", "subset", "usage", "phase", "partition", "data_set", "dataset"),
-    *("data_split", "split_name", "fold", "folds", "part", "stage", "purpose", "role", "tvt"),
+    *("data_split", "split_name", "fold", "folds", "kfold", "k_fold", "cv", "cv_fold", "part", "stage", "purpose", "role", "tvt"),
     *("train_test", "train_val_test", "train_test_split", "is_train", "is_training"),
     *("is_training_image", "train", "training", "val", "valid", "validation", "test", "testing"),
     *("is_valid", "is_val", "is_validation", "is_test", "is_testing", "in_train", "in_test"),
@@ -50,6 +50,11 @@ _SPLIT_COLUMNS = (
 _GROUP_COLUMNS = (
     *("group", "patient", "patient_id", "patientid", "subject", "subject_id", "lesion_id"),
     *("participant", "participant_id", "case_id", "person_id", "slide_id", "video_id", "group_id"),
+)
+# Columns that name classes, beside one that numbers them.
+_NAME_COLUMNS = (
+    *("label_name", "labelname", "class_name", "classname", "category_name", "label_text", "name"),
+    *("label_str", "class_label", "text_label", "class_names", "class", "category", "species"),
 )
 _TRAIN_FLAGS = ("is_train", "is_training", "is_training_image", "in_train", "istrain")
 _ADDRESS = re.compile(r"\s*[a-z][a-z0-9+]*://", re.IGNORECASE)
@@ -113,6 +118,15 @@ def find_group_columns(table: Table, image: str) -> list[str]:
     """The columns that say which images are of one patient, subject or the like; `group` first."""
     found = [n for n in table.columns if n != image and plain_name(n) in _GROUP_COLUMNS]
     return sorted(found, key=lambda name: name.lower() != "group")
+
+
+def find_name_column(table: Table, labelled: Sequence[str], taken: Sequence[str]) -> str:
+    """The column that may name the classes which a column of labels numbers; "" for none."""
+    cells = table.preview.get(labelled[0]) if len(labelled) == 1 else None
+    if cells is None or not all(cell.isdigit() for cell in cells.tolist()):
+        return ""
+    names = [n for n in table.columns if n not in (*labelled, *taken) and n in table.preview]
+    return next((name for name in names if plain_name(name) in _NAME_COLUMNS), "")
 
 
 def lists_files(table: Table, besides: Sequence[str], resolves: Resolves) -> bool:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -147,8 +148,9 @@ class ImageFiles:
     def matches(self, name: str) -> list[_Match]:
         """The files that a name which is no path of a file may mean, as it is written."""
         tidy = _tidy(name)
-        if tidy != name and tidy and self.is_file(tidy):
-            return [_Match(self._join(tidy), _AS_WRITTEN)]
+        for other in (tidy, unquote(tidy)):  # `my%20images/1.jpg`
+            if other not in (name, "") and self.is_file(other):
+                return [_Match(self._join(other), _AS_WRITTEN)]
         words = [word for word in tidy.split("/") if word not in ("", ".")]
         if not words or ".." in words:
             return []

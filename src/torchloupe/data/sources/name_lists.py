@@ -74,6 +74,23 @@ def name_numbers(texts: NDArray[Any], table: Path, column: str) -> tuple[NDArray
     return named[codes.reshape(-1)], list(chosen.notes)
 
 
+def name_by_column(
+    texts: NDArray[Any], names: NDArray[Any], column: str, named: str
+) -> tuple[NDArray[Any], list[str]]:
+    """Names in place of numbers where cells `names` [N] of the same rows are one for each; notes.
+
+    `texts` [N] stay as they are where they are no numbers, or a number has two names.
+    """
+    pairs = set(zip(texts.tolist(), names.tolist(), strict=True))
+    numbers = {number for number, _ in pairs}
+    told = [name for _, name in pairs]
+    is_one = len(pairs) == len(numbers) == len(set(told))
+    if not is_one or not _read_numbers(list(numbers)) or not _are_names(told):
+        return texts, []
+    note = f"the classes of column {printable(column)!r} are named by column {printable(named)!r}"
+    return names, [note]
+
+
 def name_folders(found: Sequence[str], root: Path, path: Path) -> NameLists:
     """Names of class folders that are numbers, by a list in their `root`, in `path` or above it.
 

@@ -17,8 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet
 from numpy.typing import NDArray
 
-from torchloupe.data.image.formats import ImageError
+from torchloupe.data.image.formats import ImageError, begins_an_image
 from torchloupe.data.samples import Samples, make_ids
+from torchloupe.data.sources.column_roles import MORE_LABEL_COLUMNS, plain_name
 from torchloupe.data.sources.label_cells import read_label_cells
 from torchloupe.data.sources.labels import compare_splits, order_classes, read_labels
 from torchloupe.data.sources.object_cells import read_object
@@ -125,6 +126,8 @@ def open_parquet(
     rest = [name for name in schema.names if name != image]
     key = find_label_key(rest)
     usual = [key] if key is not None else [n for n in rest if n.lower().endswith("label")]
+    named = [n for n in rest if plain_name(n) in MORE_LABEL_COLUMNS] if not usual else []
+    usual = usual or named[:1] or (rest if len(rest) == 1 else [])
     label = _choose(schema.names, usual, label_column, "label", shown)
     known = _names_of(schema, label)
     rows = _read_rows(files, splits, label, known)
@@ -257,7 +260,7 @@ def _count(groups: Sequence[tuple[int, int, int]]) -> list[tuple[int, int]]:
 
 
 def _image_columns(path: Path) -> list[str]:
-    """Columns of images: structs with `bytes`, and binary ones with a usual name."""
+    """Columns of images: structs with `bytes`, and binary ones with a usual name or an image."""
     try:
         schema = _read_schema(path)
     except DataError:
@@ -268,8 +271,20 @@ def _image_columns(path: Path) -> list[str]:
         if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
             found.append(column.name)
         elif pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-            found += [column.name] if find_key([column.name], IMAGE_KEYS) else []
+            is_usual = find_key([column.name], IMAGE_KEYS) is not None
+            found += [column.name] if is_usual or _holds_images(path, column.name) else []
     return found
+
+
+def _holds_images(path: Path, column: str) -> bool:
+    """Whether the first cell of a binary column begins like an image file."""
+    try:
+        with pa.parquet.ParquetFile(path) as file:
+            batch = next(file.iter_batches(1, columns=[column]), None)
+            first = batch.column(0)[0].as_py() if batch is not None and len(batch) else None
+    except (pa.ArrowException, OSError):
+        return False
+    return first is not None and begins_an_image(first[:64])
 
 
 def _choose(columns: Sequence[str], found: Sequence[str], asked: str, what: str, shown: str) -> str:

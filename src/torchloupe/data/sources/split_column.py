@@ -117,10 +117,15 @@ def _read_words(texts: NDArray[Any], name: str, shown: str) -> NDArray[np.int8]:
     parts = _read_public({str(value): read_split(str(value)) for value in found})
     unknown = [value for value, part in parts.items() if part is None]
     if unknown:
+        cells = {part: [v for v, p in parts.items() if p == part] for part in (VAL, TEST)}
+        free = [part for part in (TEST, VAL) if not cells[part]] or [TEST]
+        cells[free[0]].append(unknown[-1])
+        said = [f"{SPLIT_NAMES[part]}={','.join(found)}" for part, found in cells.items() if found]
+        typed = printable(":".join((name, *said)))
         raise DataError(
             f"{shown}: column {printable(name)!r} holds {name_some(unknown)}",
-            f"say which are for what: data.split_column={printable(name)}:test="
-            f"{printable(unknown[-1])}; data.split_column=none uses no column",
+            f"say which are for what: data.split_column={typed}; data.split_column=none uses no "
+            "column",
         )
     lookup = np.array(list(parts.values()), dtype=np.int8)
     return np.asarray(lookup[codes.reshape(-1)], dtype=np.int8)

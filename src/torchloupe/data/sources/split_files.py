@@ -10,9 +10,10 @@ from pathlib import Path
 
 from torchloupe.data.sources.image_names import make_name, plain
 from torchloupe.data.sources.source import Data, FileReader, name_some
-from torchloupe.data.sources.split_names import read_split_name
+from torchloupe.data.sources.split_names import read_split, read_split_name
 
-_ENDINGS = (".csv", ".tsv", ".txt", ".lst", ".list")
+_ENDINGS = (".csv", ".tsv", ".txt", ".lst", ".list", ".json")
+_HEAD_BYTES = 65_536  # of JSON
 _SAID = re.compile("partition|patition|split", re.IGNORECASE)
 _LINES = 200  # that are looked at
 
@@ -44,11 +45,22 @@ def _may_split(file: Path, table: Path) -> bool:
 def _names_images(file: Path, known: set[str]) -> bool:
     """Whether nine of ten lines begin with the name of a known image, but for the first line."""
     try:
+        if file.suffix.lower() == ".json":
+            with file.open(encoding="utf-8-sig") as text:
+                head = text.read(_HEAD_BYTES)
+            if not any(read_split(word) is not None for word in re.findall(r'"([^"]+)"\s*:', head)):
+                return False
+            listed = re.findall(r'[\[,]\s*(?:"([^"]+)"|(\d+))(?=\s*[,\]])', head)[:_LINES]
+            return _are_known([text or number for text, number in listed], known)
         with file.open(encoding="utf-8-sig") as lines:
             some = [line.strip() for line in islice(lines, _LINES)][1:]
     except (OSError, UnicodeDecodeError):
         return False
     firsts = [re.split(r"[,;\s]", line, maxsplit=1)[0].strip("'\"") for line in some if line]
+    return _are_known(firsts, known)
+
+
+def _are_known(firsts: list[str], known: set[str]) -> bool:
     names = [first.rpartition("/")[2] for first in firsts]
     found = sum(make_name(name) in known or plain(name) in known for name in names)
     return bool(names) and found >= 0.9 * len(names)

@@ -69,6 +69,8 @@ class SplitName:
 
 def read_split_name(text: str) -> SplitName | None:
     """What `text` says of a split; None if it names none, or two that contradict."""
+    if text.lower() in _WORDS:  # TeSt
+        return SplitName(_WORDS[text.lower()], ())
     parts, frame = set(), []
     for word in _cut_into_words(text):
         if word in _WORDS:

@@ -22,6 +22,7 @@ from torchloupe.data.sources.column_roles import (
     choose_image_column,
     choose_label_columns,
     find_group_columns,
+    find_name_column,
     find_split_columns,
     lists_files,
 )
@@ -31,7 +32,7 @@ from torchloupe.data.sources.image_files import ImageFiles
 from torchloupe.data.sources.label_cells import Labels, read_label_cells, refuse_blank
 from torchloupe.data.sources.labels import compare_splits
 from torchloupe.data.sources.matlab import MATLAB_ENDINGS
-from torchloupe.data.sources.name_lists import name_numbers
+from torchloupe.data.sources.name_lists import name_by_column, name_numbers
 from torchloupe.data.sources.no_classes import hint_for_no_images
 from torchloupe.data.sources.object_cells import read_object
 from torchloupe.data.sources.pixel_table import find_pixel_columns, label_candidates, open_pixels
@@ -103,7 +104,7 @@ def open_table(path: Path, options: TableOptions | None = None) -> Data:
     images = read_images(files, names)
     if images.rows is not None:
         read = read.take(images.rows)
-    labels, classes, notes = _read_labels(read, roles.labelled, options, table.path)
+    labels, classes, notes = _read_labels(read, roles, options, table.path)
     texts = {name: np.strings.strip(as_texts(read[name], name)) for name in roles.columns
              if name in (*roles.split.names, *roles.split.doubtful, *roles.groups)}  # fmt: skip
     given, split_notes = read_split_columns(roles.split, texts, shown)
@@ -137,12 +138,13 @@ class _Roles:
     split: SplitColumns
     groups: Sequence[str]
     presence: str = ""  # says of each row whether its label holds
+    named: str = ""  # may name the classes that the labels number
 
     @property
     def columns(self) -> list[str]:
         """All that are read."""
         wanted = (*self.labelled, *self.split.names, *self.split.doubtful, *self.groups)
-        wanted = (*wanted, self.presence) if self.presence else wanted
+        wanted = (*wanted, *filter(None, (self.presence, self.named)))
         return list(dict.fromkeys((self.image, *wanted)))
 
 
@@ -160,7 +162,8 @@ def _find_roles(table: Table, options: TableOptions, files: ImageFiles) -> _Role
     presence = ""
     if len(labelled) == 1:
         presence = find_presence_column(table, [image, *labelled, *taken])
-    return _Roles(image, labelled, _without(split, labelled), groups, presence)
+    named = "" if presence else find_name_column(table, labelled, [image, *taken])
+    return _Roles(image, labelled, _without(split, labelled), groups, presence, named)
 
 
 def _read_groups(
@@ -232,11 +235,11 @@ def _open_pixel_table(table: Table, pixels: Sequence[str], options: TableOptions
     return replace(data, notes=(*notes, *data.notes))
 
 
-def _read_labels(read: Any, labelled: Sequence[str], options: TableOptions, path: Path) -> Labels:
+def _read_labels(read: Any, roles: _Roles, options: TableOptions, path: Path) -> Labels:
     shown = printable(path)
-    if len(labelled) > 1:
-        return _read_flag_columns(read, labelled, options.class_names, shown)
-    name = labelled[0]
+    if len(roles.labelled) > 1:
+        return _read_flag_columns(read, roles.labelled, options.class_names, shown)
+    name = roles.labelled[0]
     column = read[name]
     if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
         plain = [read_object(words) or () for words in column.to_pylist()]
@@ -247,6 +250,9 @@ def _read_labels(read: Any, labelled: Sequence[str], options: TableOptions, path
     notes: list[str] = []
     if not options.class_names:
         texts, notes = name_numbers(texts, path, name)
+        if roles.named and not notes:
+            named = np.strings.strip(as_texts(read[roles.named], roles.named))
+            texts, notes = name_by_column(texts, named, name, roles.named)
     labels, classes, more = read_label_cells(
         texts, name, options.label_separator, options.class_names, shown
     )

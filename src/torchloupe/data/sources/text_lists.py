@@ -41,6 +41,9 @@ def read_list(path: Path) -> Columns:
     rows = _read_rows(path)
     if len(rows) > 2 and len(rows[0]) == 1 and len(rows[2]) == len(rows[1]) + 1:
         rows = [["image", *rows[1]], *rows[2:]]  # a count, then the names of the other columns
+    if len(rows) > 1 and rows[0][0] == str(len(rows) - 1) and not any(map(_is_image, rows[0])):
+        rows = rows[1:]  # a count of the images, perhaps with one of the classes
+    rows = _cut_labels(path, rows)
     names: list[str] = []
     if len(rows) > 1 and not any(map(_is_number, rows[0])) and _is_header(rows[0], rows[1:50]):
         names, rows = rows[0], rows[1:]
@@ -92,6 +95,16 @@ def _join_words(path: Path, rows: list[list[str]]) -> Columns:
     if sum(name in known for name in names) * 2 <= len(names):
         return {}
     return {"image": firsts, "label": [" ".join(row[1:]) for row in rows]}
+
+
+def _cut_labels(path: Path, rows: list[list[str]]) -> list[list[str]]:
+    """`label path` a row where the whole was taken for a path with a space, and is no file."""
+    cut = [row[0].split(" ", 1) for row in rows if len(row) == 1 and " " in row[0]]
+    if len(cut) < len(rows) or not rows:
+        return rows
+    some = cut[:20]
+    is_cut = sum((path.parent / name).is_file() for _, name in some) > len(some) / 2
+    return cut if is_cut and not any((path.parent / " ".join(row)).is_file() for row in some) else rows
 
 
 def is_listing(path: Path) -> bool:

@@ -13,7 +13,8 @@ from torchloupe.errors import DataError
 _OF_PROCESSING = re.compile(
     r"(original|orig|raw|aug|augmented|augmentation|resized|cropped|enhanced|processed|preprocessed"
     r"|normali[sz]ed|filtered|grayscale|greyscale|gray|grey|colou?r|rgb|segmented|background"
-    r"|dataset|data|images|version|v|x|px|\d+)",
+    r"|dataset|data|images|version|v|x|px|hr|lr|hd|sd|high|low|res|resolution|quality|small|large"
+    r"|hospital|clinic|site|cent(er|re)|scanner|camera|cam|sensor|device|session|\d+|[a-z])",
     re.IGNORECASE,
 )
 
@@ -46,5 +47,5 @@ def _is_first_letter(name: str, inner: set[str]) -> bool:
 
 def _says_processing(name: str) -> bool:
     """Whether a name is made of words for a way in which images were made; not of numbers alone."""
-    words = re.findall(r"[^\W\d_]+|\d+", name)
+    words = re.findall(r"[^\W\d_]+|\d+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name))
     return not name.isdigit() and all(map(_OF_PROCESSING.fullmatch, words))
