@@ -12,7 +12,12 @@ from torchloupe.checks.partings import (
     remedy_for_parting,
 )
 from torchloupe.errors import printable
-from torchloupe.lens.batch_dependence import Dependence, find_dependence, layer_outputs
+from torchloupe.lens.batch_dependence import (
+    Dependence,
+    eval_output,
+    find_dependence,
+    layer_outputs,
+)
 from torchloupe.lens.repetition import EvalCall, find_batch_norm, find_parting
 from torchloupe.lens.trace import unchanged
 from torchloupe.run.events import Verdict
@@ -44,10 +49,10 @@ def judge_behaviour(model: nn.Module, images: Tensor) -> list[Verdict]:
 def judge_blindness(model: nn.Module, images: Tensor) -> list[Verdict]:
     """An error where a model that has taken a few steps gives all images the same outputs."""
     varied = _different(images)
-    layers = layer_outputs(model, varied)
-    if _varies(layers[-1][1]) or _varies_in_training(model, varied):
+    if _varies(eval_output(model, varied)) or _varies_in_training(model, varied):
         return []
-    first = next((name for name, output in layers[:-1] if not _varies(output)), "")
+    layers = layer_outputs(model, varied)[:-1]
+    first = next((name for name, output in layers if not _varies(output)), "")
     where = f"; from layer {printable(first, 80)} on they are the same" if first else ""
     return [
         Verdict(

@@ -37,33 +37,39 @@ def find_dependence(model: nn.Module, images: Tensor) -> Dependence | None:
     first = images[:1]
     places = [(place % len(images)) for place in range(1, COMPANY)]
     others = images[places]
-    ours = _rows_among(model, first, others)
-    theirs = _among_others(model, first, others)
-    gap = gap_of(ours[-1][1], theirs[-1][1])
-    tolerance = max(CLOSE, 16 * torch.finfo(ours[-1][1].dtype).eps)
+    batch = _among(first, others)
+    ours = eval_output(model, batch)[1]
+    other, theirs = _among_others(model, first, others)
+    gap = gap_of(ours, theirs)
+    tolerance = max(CLOSE, 16 * torch.finfo(ours.dtype).eps)
     if gap > tolerance:
-        return Dependence(_first_difference(model, ours, theirs, tolerance), gap)
+        layers = layer_outputs(model, batch, row=1), layer_outputs(model, other, row=1)
+        return Dependence(_first_difference(model, *layers, tolerance), gap)
     try:
-        alone = layer_outputs(model, first)
+        alone = eval_output(model, first)
     except Exception:  # forwards here are of several images
         return None
-    if alone[-1][1].ndim != 2:  # squeezed away
-        return Dependence("", 1.0, is_size=True, shape=tuple(alone[-1][1].shape))
-    alone = [(name, output[0]) for name, output in alone]
-    gap = gap_of(ours[-1][1], alone[-1][1])
-    rough = max(ROUGH, 64 * torch.finfo(alone[-1][1].dtype).eps)
+    if alone.ndim != 2:  # squeezed away
+        return Dependence("", 1.0, is_size=True, shape=tuple(alone.shape))
+    gap = gap_of(ours, alone[0])
+    rough = max(ROUGH, 64 * torch.finfo(alone.dtype).eps)
     if gap > rough:
-        return Dependence(_first_difference(model, ours, alone, rough), gap, is_size=True)
+        layers = layer_outputs(model, batch, row=1), layer_outputs(model, first, row=0)
+        return Dependence(_first_difference(model, *layers, rough), gap, is_size=True)
     return None
 
 
-def _among_others(model: nn.Module, first: Tensor, others: Tensor) -> list[tuple[str, Tensor]]:
-    """The first image with images that are certain to be different from `others`."""
+def _among_others(model: nn.Module, first: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+    """A batch of the first image with images that are certain to be different from `others`, and
+    what the model gives the first.
+    """
     mirrored = others.flip(-1)
+    batch = _among(first, -mirrored)
     try:
-        return _rows_among(model, first, -mirrored)
+        return batch, eval_output(model, batch)[1]
     except Exception:  # a model may look values up in a table, which has none below 0
-        return _rows_among(model, first, mirrored.roll(1, 0))
+        batch = _among(first, mirrored.roll(1, 0))
+        return batch, eval_output(model, batch)[1]
 
 
 def first_difference(model: nn.Module, other: nn.Module, images: Tensor) -> str | None:
@@ -72,26 +78,42 @@ def first_difference(model: nn.Module, other: nn.Module, images: Tensor) -> str 
     None if the logits are the same, bit for bit; empty if no layer can be named. Where
     `model` itself does not repeat its bits, differences as small as its own don't count.
     """
-    ours, theirs = layer_outputs(model, images), layer_outputs(other, images)
-    gap = gap_of(ours[-1][1], theirs[-1][1])
+    ours = eval_output(model, images)
+    gap = gap_of(ours, eval_output(other, images))
     if gap == 0:
         return None
-    own = gap_of(ours[-1][1], layer_outputs(model, images)[-1][1])
+    own = gap_of(ours, eval_output(model, images))
     if own and gap <= max(CLOSE, 2 * own):
         return None
-    return _first_difference(model, ours, theirs, 0.0)
+    layers = layer_outputs(model, images), layer_outputs(other, images)
+    return _first_difference(model, *layers, 0.0)
 
 
-def layer_outputs(model: nn.Module, images: Tensor, seed: int = 0) -> list[tuple[str, Tensor]]:
-    """(layer, its output [B, ...]) in the order of the calls in eval mode; the model's is last."""
+def eval_output(model: nn.Module, images: Tensor, seed: int = 0) -> Tensor:
+    """What the model gives `images` in eval mode; its weights, buffers and mode stay."""
+    with unchanged(model, images.device), uncompiled(model), torch.no_grad():
+        torch.manual_seed(seed)
+        model.eval()
+        output: Tensor = model(images.clone())  # which a layer may change in place
+    return output
+
+
+def layer_outputs(
+    model: nn.Module, images: Tensor, seed: int = 0, row: int | None = None
+) -> list[tuple[str, Tensor]]:
+    """(layer, its output [B, ...]) in the order of the calls in eval mode; the model's is last.
+
+    With `row`, the outputs of that image alone. All are kept at once: several GB for large images.
+    """
     found: list[tuple[str, Tensor]] = []
+    kept = slice(None) if row is None else row
 
     def keep(name: str) -> Any:
         def look(_module: nn.Module, _inputs: Any, output: Any) -> None:
             if isinstance(output, tuple) and output:  # of attention and recurrent layers
                 output = output[0]
             if isinstance(output, Tensor) and output.ndim and len(output) == len(images):
-                found.append((name, output.detach().clone()))
+                found.append((name, output.detach()[kept].clone()))
 
         return look
 
@@ -101,22 +123,18 @@ def layer_outputs(model: nn.Module, images: Tensor, seed: int = 0) -> list[tuple
         if name and not isinstance(module, torch.jit.ScriptModule)
     ]
     try:
-        with unchanged(model, images.device), uncompiled(model), torch.no_grad():
-            torch.manual_seed(seed)
-            model.eval()
-            output = model(images.clone())  # which a layer may change in place
+        output = eval_output(model, images, seed)
     finally:
         for hook in hooks:
             hook.remove()
-    return [*found, ("", output)]
+    return [*found, ("", output[kept])]
 
 
-def _rows_among(model: nn.Module, image: Tensor, others: Tensor) -> list[tuple[str, Tensor]]:
-    """What the layers give `image`, second in a batch: a layer that runs along the batch, such as
-    an LSTM with batch_first=False, passes on what came before.
+def _among(image: Tensor, others: Tensor) -> Tensor:
+    """A batch with `image` second: a layer that runs along the batch, such as an LSTM with
+    batch_first=False, passes on what came before.
     """
-    batch = torch.cat([others[:1], image, others[1:]])
-    return [(name, output[1]) for name, output in layer_outputs(model, batch)]
+    return torch.cat([others[:1], image, others[1:]])
 
 
 def _first_difference(

@@ -8,7 +8,7 @@ from torch import nn
 from torchloupe.errors import CheckpointError, LoupeError, printable
 from torchloupe.evaluation.inference import to_probabilities
 from torchloupe.hardware.layout import images_laid_out
-from torchloupe.lens.batch_dependence import first_difference, layer_outputs
+from torchloupe.lens.batch_dependence import eval_output, first_difference
 from torchloupe.prepare.session import Session
 from torchloupe.prepare.spare import HINT, some_images
 from torchloupe.trained.run import open_run
@@ -41,7 +41,7 @@ def _difference(folder: Path, work: Session, model: nn.Module) -> str:
         layer = first_difference(model, other, images)
         if layer is None:
             return ""
-        rows = [layer_outputs(each, images)[-1][1].float() for each in (model, other)]
+        rows = [eval_output(each, images).float() for each in (model, other)]
     trained, opened = (to_probabilities(row, contract.multi_label) for row in rows)
     place = int((trained - opened).abs().flatten().argmax())
     image, class_ = divmod(place, trained.shape[1])
