@@ -1,5 +1,7 @@
 """A trial of a model: what would be wrong in silence is refused, and what is sound is not."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -14,6 +16,7 @@ from torchloupe.config.text import change
 from torchloupe.data.feeds.feed import Batch
 from torchloupe.errors import UsageError
 from torchloupe.hardware.layout import requires_contiguous
+from torchloupe.lens.batch_dependence import find_dependence, first_difference
 from torchloupe.model.losses import make_loss
 from torchloupe.model.outputs import take_logits
 
@@ -261,3 +264,13 @@ def test_drop_fused_takes_it_from_complex_parameters_only():
     found = drop_fused(models.Complex(), options)
     assert found == {"optimizer.options": {"betas": [0.9, 0.99]}}
     assert drop_fused(nn.Identity(), {}) == {}
+
+
+def test_layers_are_kept_only_where_outputs_differ(monkeypatch):
+    def refuse(*_args, **_kwargs):
+        raise AssertionError("the outputs of all layers at once may fill the memory")
+
+    monkeypatch.setattr("torchloupe.lens.batch_dependence.layer_outputs", refuse)
+    model, images = models.Small().eval(), make_batch(4).images
+    assert find_dependence(model, images) is None
+    assert first_difference(model, copy.deepcopy(model), images) is None

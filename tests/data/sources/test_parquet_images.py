@@ -10,6 +10,7 @@ from PIL import Image
 
 from torchloupe.data.image.formats import ImageError
 from torchloupe.data.sources import open_data
+from torchloupe.data.sources.parquet_images import find_parquet
 from torchloupe.errors import LoupeError
 
 
@@ -168,3 +169,15 @@ def test_tables_of_files_with_labels_in_structs_are_read(tmp_path):
     pq.write_table(pa.table(many), tmp_path / "t.parquet")
     data = open_data(tmp_path / "t.parquet")
     assert data.samples.labels.tolist() == [[1, 1], [0, 1], [0, 0]]
+
+
+def test_a_binary_column_is_known_by_its_first_image(tmp_path):
+    image = io.BytesIO()
+    Image.new("L", (3, 2)).save(image, "PNG")
+    for name, cell, found in (("a", image.getvalue(), True), ("b", b"no image", False)):
+        rows = [{"blob": cell, "cls": word} for word in ("cat", "dog")]
+        pq.write_table(pa.Table.from_pylist(rows), tmp_path / f"{name}.parquet")
+        assert bool(find_parquet(tmp_path / f"{name}.parquet")) == found
+    data = open_data(tmp_path / "a.parquet")
+    assert data.samples.class_names == ("cat", "dog")
+    assert data.reader.read(1) == image.getvalue()

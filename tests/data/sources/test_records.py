@@ -124,3 +124,10 @@ def test_numbers_get_the_names_that_stand_beside(tmp_path, content):
     assert data.samples.class_names == ("cat", "dog")
     assert data.samples.labels.tolist()[:2] == [0, 1]
     assert (data.given is not None) == (len(data.samples) == 3)
+
+
+def test_objects_of_a_class_have_its_name(tmp_path):
+    path = tmp_path / "labels.json"
+    path.write_text(json.dumps({"cat": [{"file": "a.png"}], "dog": [{"file": "b.png"}]}))
+    columns, _ = read_records(path)
+    assert columns == {"label": ["cat", "dog"], "file": ["a.png", "b.png"]}

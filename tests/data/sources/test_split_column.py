@@ -125,7 +125,7 @@ def test_split_columns_are_no_labels(folder):
     ("name", "cells", "message", "hint"),
     [
         ("set", "train train train test test extra", "{path}: column 'set' holds 'extra'",
-         "say which are for what: data.split_column=set:test=extra; "
+         "say which are for what: data.split_column=set:val=extra:test=test; "
          "data.split_column=none uses no column"),
         ("mine,yours", "train,train train,test train,train train,test test,test test,train",
          "{path} has several columns of splits: 'mine', 'yours'",
@@ -149,3 +149,22 @@ def test_folders_that_name_splits_are_noted_where_no_column_does(tmp_path):
         "the files lie in 'test', 'train', which is not used as the split: write train, val and "
         "test into a column named split to use it",
     )
+
+
+def test_the_hint_on_unknown_cells_keeps_what_is_known(tmp_path):
+    plant(tmp_path, *(f"{k}.png" for k in range(6)))
+    words = ["training", "training", "evaluation", "testing", "training", "training"]
+    rows = [f"{k}.png,{'ab'[k % 2]},{word}" for k, word in enumerate(words)]
+    path = write(tmp_path, "t.csv", "image,label,mode", *rows)
+    error = fail(path)
+    assert "data.split_column=mode:val=evaluation:test=testing;" in error.hint
+    data = open_data(path, split_column="mode:val=evaluation:test=testing")
+    assert data.given.tolist() == [0, 0, 1, 2, 0, 0]
+
+
+@pytest.mark.parametrize("name", ["kfold", "cv_fold", "KFold"])
+def test_folds_are_noted(tmp_path, name):
+    plant(tmp_path, *(f"{k}.png" for k in range(6)))
+    rows = [f"{k}.png,{'ab'[k % 2]},{k % 3}" for k in range(6)]
+    data = open_data(write(tmp_path, "t.csv", f"image,label,{name}", *rows))
+    assert f"column '{name}' looks like a split column but is not used" in data.notes[0]

@@ -1,5 +1,6 @@
 """Lists beside a table that may say the splits of its images are pointed out."""
 
+import pytest
 from trees import plant, write
 
 from torchloupe.data.sources import open_data
@@ -45,3 +46,21 @@ def test_a_table_with_splits_needs_none(tmp_path):
     write(tmp_path, "labels.csv", "image,label,split", *more)
     write(tmp_path, "partition.csv", "image,part", "000.jpg,1", "001.jpg,1")
     assert notes_on(path) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ('{"train": [0, 1, 2], "test": [3]}', True),
+        ('{"train": ["0.png", "1.png"], "val": ["2.png", "3.png"]}', True),
+        ('{"train": [100, 101], "test": [102]}', False),
+        ('{"colors": [0, 1, 2]}', False),
+    ],
+)
+def test_splits_in_json_are_noted(tmp_path, text, found):
+    plant(tmp_path, *(f"{k}.png" for k in range(4)))
+    write(tmp_path, "split.json", text)
+    data = open_data(
+        write(tmp_path, "t.csv", "id,label", *(f"{k},{'ab'[k % 2]}" for k in range(4)))
+    )
+    assert any("'split.json' names images" in note for note in data.notes) == found

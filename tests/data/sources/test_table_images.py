@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from trees import plant, write
+from trees import fail, ids, labels, plant, write
 
 from torchloupe.data.sources import open_data
 from torchloupe.data.sources.table_images import make_distinct
@@ -33,3 +33,32 @@ def test_a_subject_may_be_the_label(tmp_path):
     data = open_data(write(tmp_path, "t.csv", "image,subject", *rows))
     assert data.samples.class_names == ("0", "1", "2", "3")
     assert data.samples.groups is None
+
+
+def test_blank_rows_at_the_end_are_left_out(tmp_path):
+    plant(tmp_path, "1.png", "2.png")
+    path = write(tmp_path, "t.csv", "image,label", "1.png,a", "2.png,b", ",", " , ", "")
+    data = open_data(path)
+    assert labels(data) == ["a", "b"]
+    assert data.notes[0] == f"2 rows of {path} without image and label: left out"
+    assert (
+        "1 empty cell in column 'label'"
+        in fail(write(tmp_path, "u.csv", "image,label", "1.png,a", "2.png,")).message
+    )
+
+
+def test_a_column_names_the_classes_that_another_numbers(tmp_path):
+    plant(tmp_path, *(f"{k}.png" for k in range(4)))
+    rows = [f"{k}.png,{k % 2},{('cat', 'dog')[k % 2]},9" for k in range(4)]
+    data = open_data(write(tmp_path, "t.csv", "image,label,label_name,age", *rows))
+    assert data.samples.class_names == ("cat", "dog")
+    assert data.notes == ("the classes of column 'label' are named by column 'label_name'",)
+    rows[3] = "3.png,1,owl,9"  # two names for 1
+    data = open_data(write(tmp_path, "u.csv", "image,label,label_name,age", *rows))
+    assert data.samples.class_names == ("0", "1")
+
+
+def test_names_with_percent_signs_are_found(tmp_path):
+    plant(tmp_path, "my images/1.png", "my images/2%.png")
+    path = write(tmp_path, "t.csv", "image,label", "my%20images/1.png,a", "my%20images/2%25.png,b")
+    assert ids(open_data(path)) == ["my images/1.png", "my images/2%.png"]

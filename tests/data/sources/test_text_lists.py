@@ -140,3 +140,23 @@ def test_the_index_of_mxnet_is_no_label(tmp_path):
     plant(tmp_path, *(f"images/{k}.jpg" for k in range(6)))
     lines = [f"{k}\t{k % 3}.000000\timages/{k}.jpg" for k in range(6)]
     assert labels(open_data(write(tmp_path, "train.lst", *lines))) == ["0", "1", "2"] * 2
+
+
+def test_a_count_before_the_list_is_no_image(tmp_path):
+    plant(tmp_path, "a.png", "b.png")
+    for first in ("2", "2 7"):
+        columns = read_list(write(tmp_path, "list.txt", first, "a.png 0", "b.png 1"))
+        assert columns == {"image": ["a.png", "b.png"], "label": ["0", "1"]}
+
+
+def test_labels_may_stand_before_paths(tmp_path):
+    files = ["img/a b.png", "img/c.png", "img/d.png"]
+    plant(tmp_path, *files)
+    lines = [f"{label} {file}" for label, file in zip(("cat", "dog", "cat"), files, strict=True)]
+    columns = read_list(write(tmp_path, "list.txt", *lines))
+    assert columns == {"label": ["cat", "dog", "cat"], "image": files}
+    plant(tmp_path, "cat img/a.png")  # a folder with a space in its name
+    assert read_list(write(tmp_path, "whole.txt", "cat img/a.png")) == {
+        "image": ["cat img/a.png"],
+        "label": ["cat img"],
+    }

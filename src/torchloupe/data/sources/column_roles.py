@@ -41,21 +41,8 @@ MORE_LABEL_COLUMNS = (
 )
 _SPLIT_COLUMNS = (
     *("split", "splits", "set", "subset", "usage", "phase", "partition", "data_set", "dataset"),
-    *(
-        "data_split",
-        "split_name",
-        "fold",
-        "folds",
-        "kfold",
-        "k_fold",
-        "cv",
-        "cv_fold",
-        "part",
-        "stage",
-        "purpose",
-        "role",
-        "tvt",
-    ),
+    *("data_split", "split_name", "fold", "folds", "kfold", "k_fold", "cv", "cv_fold", "part"),
+    *("stage", "purpose", "role", "tvt"),
     *("train_test", "train_val_test", "train_test_split", "is_train", "is_training"),
     *("is_training_image", "train", "training", "val", "valid", "validation", "test", "testing"),
     *("is_valid", "is_val", "is_validation", "is_test", "is_testing", "in_train", "in_test"),

@@ -120,9 +120,9 @@ def _read_pairs(content: Mapping[str, Any]) -> list[dict[str, Any]]:
         if all("/" in path or "." in path for paths in values for path in paths):
             return [{"image": path, "label": k} for k, paths in content.items() for path in paths]
         return [{"image": path, "label": labels} for path, labels in content.items()]
-    if len(values) > 1 and all(map(_is_list_of_objects, values)):
-        if all(any(map(_is_image, entry.values())) for entries in values for entry in entries):
-            return [{"label": k, **entry} for k, entries in content.items() for entry in entries]
+    listed = values if len(values) > 1 and all(map(_is_list_of_objects, values)) else []
+    if listed and all(any(map(_is_image, e.values())) for entries in listed for e in entries):
+        return [{"label": k, **entry} for k, entries in content.items() for entry in entries]
     if len(values) > 1 and all(isinstance(value, Mapping) for value in values):
         is_named = all(any(map(_is_image, value.values())) for value in values)
         return [v if is_named else {"image": k, **v} for k, v in content.items()]

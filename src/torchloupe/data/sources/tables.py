@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from torchloupe.data.groups import FEWEST_GROUPS
@@ -51,6 +52,7 @@ from torchloupe.data.sources.text_lists import LIST_ENDINGS
 from torchloupe.data.sources.walk import holds_images
 from torchloupe.data.split import TRAIN
 from torchloupe.errors import DataError, UsageError, printable
+from torchloupe.units import plural
 
 TABLE_ENDINGS = (
     *(".csv", ".tsv", ".parquet"),
@@ -90,7 +92,7 @@ def open_table(path: Path, options: TableOptions | None = None) -> Data:
             "leave layout out",
         )
     roles = _find_roles(table, options, files)
-    read = table.read(roles.columns)
+    read, blank = _without_blank_rows(table.read(roles.columns), shown)
     if not read.num_rows:
         raise DataError(f"{shown} lists no image", "add one row per image below the header")
     joined: tuple[str, ...] = ()
@@ -124,9 +126,24 @@ def open_table(path: Path, options: TableOptions | None = None) -> Data:
         samples=Samples(placed.ids, labels, classes, groups),
         given=given if given is not None and (given != TRAIN).any() else None,
         reader=placed.reader,
-        notes=table.notes + joined + notes + group_notes + images.notes + placed.notes,
+        notes=table.notes + blank + joined + notes + group_notes + images.notes + placed.notes,
         stamp=placed.stamp,
     )
+
+
+def _without_blank_rows(read: Any, shown: str) -> tuple[Any, tuple[str, ...]]:
+    """The rows in which any cell is filled, and a note: spreadsheets leave blank ones behind."""
+    if not all(pa.types.is_string(column.type) for column in read.columns):
+        return read, ()
+    filled = np.zeros(read.num_rows, dtype=bool)
+    for column in read.columns if read.num_rows else ():
+        cells = pc.utf8_trim_whitespace(pc.fill_null(column, ""))
+        filled |= pc.not_equal(cells, "").to_numpy()
+        if filled.all():
+            return read, ()
+    count = plural(int((~filled).sum()), "row")
+    note = f"{count} of {shown} without image and label: left out"
+    return read.filter(pa.array(filled)), (note,) if read.num_rows else ()
 
 
 @dataclass(frozen=True)

@@ -103,10 +103,9 @@ def _cut_labels(path: Path, rows: list[list[str]]) -> list[list[str]]:
     if len(cut) < len(rows) or not rows:
         return rows
     some = cut[:20]
+    are_whole = any((path.parent / " ".join(row)).is_file() for row in some)
     is_cut = sum((path.parent / name).is_file() for _, name in some) > len(some) / 2
-    return (
-        cut if is_cut and not any((path.parent / " ".join(row)).is_file() for row in some) else rows
-    )
+    return cut if is_cut and not are_whole else rows
 
 
 def is_listing(path: Path) -> bool:
