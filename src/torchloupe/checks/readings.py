@@ -64,7 +64,9 @@ def names_randomness(dataset: Any) -> bool:
     while (inner := getattr(seen[-1], "dataset", None)) is not None and len(seen) < 5:
         seen.append(inner)
     for each in seen:
-        if any(_RANDOM.search(repr(value)[:5000]) for value in vars(each).values()):
+        if any(
+            _RANDOM.search(repr(value)[:5000]) for value in getattr(each, "__dict__", {}).values()
+        ):
             return True
         for name in ("__getitem__", "__getitems__"):
             code = getattr(getattr(type(each), name, None), "__code__", None)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from torchloupe.data.feeds.feed import Batch, until
 from torchloupe.distributed.world import ALONE, World
-from torchloupe.errors import DataError
+from torchloupe.errors import DataError, NumericError
 from torchloupe.evaluation.batches import as_batches
 from torchloupe.evaluation.certainty import measure_certainty
 from torchloupe.evaluation.inference import eval_mode, forward, to_probabilities
@@ -25,6 +25,7 @@ from torchloupe.evaluation.views import forward_views
 from torchloupe.hardware.memory import MicroBatchLimit
 from torchloupe.hardware.precision import Precision
 from torchloupe.hardware.step import LossFunction
+from torchloupe.units import plural
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,10 @@ def collect(
         for batch in batches:
             logits = forward_views(model, batch.images, views, precision, micro_limit)
             losses.append(0.0 if loss is None else float(loss(logits, batch.labels)) * len(logits))
-            logits_seen.add(logits.cpu().numpy())
+            given = logits.cpu().numpy()
+            if not np.isfinite(given).all():
+                _refuse_odd_images(batch)
+            logits_seen.add(given)
             labels_seen.add(batch.labels.cpu().numpy())
             rows_seen.add(np.asarray(batch.rows))
     own = (logits_seen.array(), labels_seen.array(), rows_seen.array(), losses)
@@ -135,6 +139,18 @@ def collect(
         labels[places].astype(np.int64),
         None if loss is None else total / len(rows),
     )
+
+
+def _refuse_odd_images(batch: Batch) -> None:
+    """NumericError that names images with NaN or infinity in them, as the reason of such logits."""
+    odd = ~torch.isfinite(batch.images).flatten(1).all(dim=1)
+    if bool(odd.any()):
+        rows = np.asarray(batch.rows)[odd.cpu().numpy()].tolist()
+        raise NumericError(
+            f"{plural(len(rows), 'image')} of a batch {'holds' if len(rows) == 1 else 'hold'} NaN or "
+            f"infinity: {'row' if len(rows) == 1 else 'rows'} {', '.join(map(str, rows[:8]))}",
+            "mend these samples, or leave them out",
+        )
 
 
 def measure(

@@ -80,6 +80,10 @@ def read_labels(
     values = np.asarray(values)
     if values.ndim > 1 and all(length == 1 for length in values.shape[1:]):
         values = values.reshape(-1)
+    if values.dtype.kind == "O" and values.ndim == 1:  # as pandas keeps texts
+        plain = [value.item() if isinstance(value, np.generic) else value for value in values]
+        if all(type(value) is type(plain[0]) and isinstance(value, (str, int)) for value in plain):
+            values = np.array(plain)
     if values.dtype.kind not in "biufUST":
         raise DataError(
             f"labels of type {values.dtype} can't be read", "store them as whole numbers or text"

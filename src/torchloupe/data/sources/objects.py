@@ -20,6 +20,7 @@ from torchloupe.data.sources.lists import (
     open_lists,
 )
 from torchloupe.data.sources.loaders import is_stream, note_other, note_taken, take_apart
+from torchloupe.data.sources.plain_values import as_plain
 from torchloupe.data.sources.source import SPLIT_WORDS, Data, name_some
 from torchloupe.data.sources.streams import open_streams
 from torchloupe.data.split import SPLIT_NAMES, TEST, TRAIN, VAL
@@ -39,8 +40,7 @@ def open_object(
     if isinstance(source, Data):
         return source
     name = name or type(source).__name__
-    if isinstance(source, (tuple, list)) and any(map(_is_series, source)):
-        source = tuple(_as_plain(value) for value in source)
+    source = as_plain(source)
     if isinstance(source, Mapping):
         return _open_dict(source, name, layout, class_names)
     if isinstance(source, (tuple, list)) and len(source) in (4, 6) and _is_array_like(source[0]):
@@ -171,19 +171,6 @@ def _open_flat(source: Sequence[Any], name: str, layout: str, class_names: Seque
         f"the second for {use}; a dict with train, val and test says otherwise"
     )
     return replace(data, notes=(note, *data.notes))
-
-
-def _is_series(value: Any) -> bool:
-    """Whether this is a column of pandas or polars."""
-    return type(value).__name__ == "Series" and hasattr(value, "to_numpy")
-
-
-def _as_plain(value: Any) -> Any:
-    """A column as an array of numbers, or as a list in its own order; all else as it is."""
-    if not _is_series(value):
-        return value
-    array = value.to_numpy()
-    return array if array.dtype.kind in "biuf" else list(array)
 
 
 def _is_array_like(value: Any) -> bool:

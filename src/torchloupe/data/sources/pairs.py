@@ -153,7 +153,10 @@ def to_pixels(image: Any) -> NDArray[Any]:
             image = image.convert(plain.get(image.mode, "RGB"))
         return np.atleast_3d(np.asarray(image))
     is_tensor = hasattr(image, "detach")
-    pixels = np.asarray(image.detach().cpu() if is_tensor else image)
+    if is_tensor:
+        image = image.detach().cpu()
+        image = image.float() if str(image.dtype) == "torch.bfloat16" else image  # numpy has none
+    pixels = np.asarray(image)
     if pixels.ndim == 2:
         pixels = pixels[..., None]
     elif pixels.ndim == 3:
