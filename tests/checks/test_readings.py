@@ -68,3 +68,4 @@ def test_random_transforms_are_recognised_by_name() -> None:
     assert names_randomness(Subset(flipping, [0]))
     assert names_randomness(Own())
     assert not names_randomness(plain)
+    assert not names_randomness([(torch.zeros(1, 2, 2), 0)])  # a list has no attributes

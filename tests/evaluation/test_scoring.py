@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from torchloupe.data.feeds.feed import Batch
-from torchloupe.errors import DataError
+from torchloupe.errors import DataError, NumericError
 from torchloupe.evaluation.inference import LARGE_IMAGE, eval_mode, forward
 from torchloupe.evaluation.scoring import collect, evaluate, measure
 from torchloupe.hardware.precision import Precision
@@ -176,3 +176,17 @@ print((held() - before) / (4 * 16 * 3 * 112 * 112))
 def test_examining_more_batches_takes_no_more_memory() -> None:
     done = subprocess.run([sys.executable, "-c", HELD], capture_output=True, text=True, check=True)
     assert float(done.stdout) < 20
+
+
+def test_images_with_nan_are_named() -> None:
+    images = torch.rand(4, 1, 8, 8)
+    images[2, 0, 3, 3] = float("nan")
+    batch = Batch(images, torch.zeros(4, dtype=torch.long), np.array([5, 6, 7, 8]))
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
+    with pytest.raises(NumericError, match="1 image of a batch has NaN or infinity in it: row 7"):
+        collect(model, [batch])
+    with torch.no_grad():
+        model[1].bias[0] = float("nan")  # of the model: the images are not to blame
+    assert not np.isfinite(
+        collect(model, [Batch(images[:2], batch.labels[:2], batch.rows[:2])]).logits
+    ).all()

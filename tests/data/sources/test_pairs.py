@@ -2,6 +2,7 @@
 
 from collections import namedtuple
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -10,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchloupe.data.contract_choice import choose_contract
 from torchloupe.data.feeds.stream import Stream
 from torchloupe.data.sources import open_data
-from torchloupe.data.sources.pairs import is_batch, take_pair
+from torchloupe.data.sources.pairs import is_batch, take_pair, to_pixels
 
 Item = namedtuple("Item", ["picture", "kind"])
 
@@ -114,3 +115,8 @@ def test_streams_of_whole_batches_are_known_without_a_dataloader():
     stream = Stream(data, "train", choose_contract(data), 99, 0, torch.device("cpu"))
     assert stream.steps_per_epoch == 3
     assert [len(batch) for batch in stream] == [4, 4, 4]
+
+
+def test_tensors_in_bf16_are_read():
+    image = torch.rand(1, 3, 4).bfloat16()
+    assert np.array_equal(to_pixels(image)[..., 0], image.float()[0].numpy())

@@ -1,0 +1,59 @@
+"""Columns and frames of pandas and polars in place of arrays."""
+
+import numpy as np
+import pytest
+
+from torchloupe.data.sources import open_data
+from torchloupe.data.sources.plain_values import as_plain
+
+pd = pytest.importorskip("pandas")
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (12, 4, 4), np.uint8)
+LABELS = np.arange(12) % 3
+TEXTS = np.array(["cat", "dog", "owl"], dtype=object)[LABELS]
+
+
+def frame(*beginnings: str) -> object:
+    names = [f"{beginnings[0] if beginnings else ''}{k}" for k in range(16)]
+    return pd.DataFrame(PIXELS.reshape(12, -1), columns=names)
+
+
+@pytest.mark.parametrize("beginning", ["pixel", "", "px_"])
+@pytest.mark.parametrize("labels", [LABELS, pd.Series(LABELS, index=range(50, 62)), list(LABELS)])
+def test_a_frame_of_pixels_is_images(beginning, labels):
+    data = open_data((frame(beginning), labels))
+    assert np.array_equal(data.reader.read(5)[..., 0], PIXELS[5])
+    assert data.samples.labels.tolist() == LABELS.tolist()
+
+
+def test_a_frame_with_a_label_column_is_images_and_labels():
+    table = frame("pixel").assign(label=TEXTS)
+    data = open_data(table)
+    assert data.samples.class_names == ("cat", "dog", "owl")
+    assert np.array_equal(data.reader.read(11)[..., 0], PIXELS[11])
+
+
+@pytest.mark.parametrize(
+    "labels", [TEXTS, pd.Categorical(TEXTS), pd.Series(TEXTS), pd.Series(TEXTS, dtype="category")]
+)
+def test_texts_are_labels_however_pandas_keeps_them(labels):
+    data = open_data(((PIXELS, labels), (PIXELS, labels)))
+    assert data.samples.class_names == ("cat", "dog", "owl")
+    assert len(data.samples) == 24
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pd.DataFrame({"image": ["1.png"], "label": ["a"]}),
+        pd.DataFrame(np.zeros((2, 15), np.uint8)),  # no square
+        pd.DataFrame(
+            np.zeros((2, 16), np.uint8), columns=[f"feature {k}" for k in "abcdefghijklmnop"]
+        ),
+        (PIXELS, LABELS),
+        {"train": (PIXELS, LABELS)},
+        "digits",
+    ],
+)
+def test_all_else_stays_as_it_is(value):
+    assert as_plain(value) is value
