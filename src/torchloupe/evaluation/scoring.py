@@ -146,11 +146,7 @@ def _refuse_odd_images(batch: Batch) -> None:
     odd = ~torch.isfinite(batch.images).flatten(1).all(dim=1)
     if bool(odd.any()):
         rows = np.asarray(batch.rows)[odd.cpu().numpy()].tolist()
-        has = (
-            "has NaN or infinity in it: row"
-            if len(rows) == 1
-            else "have NaN or infinity in them: rows"
-        )
+        has = "has NaN or infinity in it: row" if len(rows) == 1 else "have NaN or infinity: rows"
         raise NumericError(
             f"{plural(len(rows), 'image')} of a batch {has} {', '.join(map(str, rows[:8]))}",
             "mend these samples, or leave them out",

@@ -253,16 +253,16 @@ class ImageFiles:
                 raise DataError(text, "download the images, and list the files")
             with os.scandir(self.root) as entries:
                 packed = sorted(e.name for e in entries if e.name.lower().endswith(_PACKED))
-            unpack = f"unpack {name_some(packed)} beside it" if packed else ""
-            if not self.listed and (hint := unpack or hint_for_no_images(Path(self.root))):
+            hint = f"unpack {name_some(packed)} beside it" if packed else ""
+            if not self.listed and (hint := hint or hint_for_no_images(Path(self.root))):
                 raise DataError(text, hint)
-            root = os.path.join(self.root, self._below) if self._below else self.root  # noqa: PTH118
+            root = printable(self.folder_path)
             if self.folder != "auto":
-                raise DataError(text, f"paths are relative to data.image_folder, {printable(root)}")
+                raise DataError(text, f"paths are relative to data.image_folder, {root}")
             raise DataError(
                 text,
-                f"paths are relative to the table's folder, {printable(root)}; "
-                "data.image_folder=FOLDER names another",
+                f"paths are relative to the table's folder, {root}; data.image_folder=FOLDER names "
+                "another",
             )
         return (text,)
 

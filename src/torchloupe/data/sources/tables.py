@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from torchloupe.data.groups import FEWEST_GROUPS
@@ -133,6 +132,8 @@ def open_table(path: Path, options: TableOptions | None = None) -> Data:
 
 def _without_blank_rows(read: Any, shown: str) -> tuple[Any, tuple[str, ...]]:
     """The rows in which any cell is filled, and a note: spreadsheets leave blank ones behind."""
+    import pyarrow.compute as pc
+
     if not all(pa.types.is_string(column.type) for column in read.columns):
         return read, ()
     filled = np.zeros(read.num_rows, dtype=bool)
