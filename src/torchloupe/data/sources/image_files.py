@@ -251,10 +251,8 @@ class ImageFiles:
         if len(lost) * 2 > len(names):
             if _ADDRESS.match(str(names[lost[0]])):
                 raise DataError(text, "download the images, and list the files")
-            with os.scandir(self.root) as entries:
-                packed = sorted(e.name for e in entries if e.name.lower().endswith(_PACKED))
-            hint = f"unpack {name_some(packed)} beside it" if packed else ""
-            if not self.listed and (hint := hint or hint_for_no_images(Path(self.root))):
+            hint = "" if self.listed else _hint_for_no_images(self.root)
+            if hint:
                 raise DataError(text, hint)
             root = printable(self.folder_path)
             if self.folder != "auto":
@@ -265,6 +263,13 @@ class ImageFiles:
                 "another",
             )
         return (text,)
+
+
+def _hint_for_no_images(root: str) -> str:
+    """What to do where no image is below the folder of a table; "" if that is unknown."""
+    with os.scandir(root) as entries:
+        packed = sorted(e.name for e in entries if e.name.lower().endswith(_PACKED))
+    return f"unpack {name_some(packed)} beside it" if packed else hint_for_no_images(Path(root))
 
 
 def _tidy(name: str) -> str:
