@@ -45,6 +45,7 @@ HELD_ELSEWHERE = {
     "data.sources.listing": ("data/sources/test_folders.py", "files of class folders"),
     "data.sources.loaders": ("data/sources/test_streams.py", "DataLoaders taken apart or not"),
     "data.sources.missing": ("data/sources/test_kinds.py", "the nearest names of a wrong path"),
+    "data.sources.column_names": ("data/sources/test_column_roles.py", "columns by these names"),
     "data.sources.tables_beside": (
         "data/sources/test_no_classes.py",
         "tables of labels are named, and none of splits or boxes",

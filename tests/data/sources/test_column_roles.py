@@ -78,3 +78,21 @@ def test_a_table_without_labels_is_for_predict(folder):
 )
 def test_plain_name(column, plain):
     assert plain_name(column) == plain
+
+
+@pytest.mark.parametrize(
+    ("header", "label", "noted"),
+    [
+        ("file-name;class-name;split-index", "class-name", "split-index"),
+        ("path;is_final_validation;label", "label", "is_final_validation"),
+    ],
+)
+def test_columns_are_known_however_words_are_joined(tmp_path, header, label, noted):
+    plant(tmp_path, *(f"{k}.png" for k in range(4)))
+    place = header.split(";").index(label)
+    rows = [[f"{k}.png", str(k % 2), str(k % 2)] for k in range(4)]
+    for row in rows:
+        row[place] = "ab"[int(row[place])]
+    data = open_data(write(tmp_path, "t.csv", header, *map(";".join, rows)))
+    assert data.samples.class_names == ("a", "b")
+    assert any(f"column '{noted}' looks like a split column" in note for note in data.notes)

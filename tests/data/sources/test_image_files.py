@@ -186,3 +186,11 @@ def test_addresses_and_packed_images_have_a_next_step(tmp_path):
     table = write(tmp_path, "t.csv", "image,label", "1.jpg,cat", "2.jpg,dog")
     plant(tmp_path, "train.zip")
     assert fail(table).hint == "unpack 'train.zip' beside it"
+
+
+def test_images_in_a_folder_beside_that_of_the_table_are_offered(tmp_path):
+    plant(tmp_path, "train2017/1.png", "train2017/2.png")
+    path = write(tmp_path, "annotations/t.csv", "image,label", "1.png,a", "2.png,b")
+    error = fail(path)
+    assert error.hint == "say where they are, perhaps data.image_folder=../train2017"
+    assert len(open_data(path, image_folder="../train2017").samples) == 2

@@ -432,3 +432,27 @@ def test_single_folders_are_entered_below_the_only_one_with_images(tmp_path):
     data = open_data(tmp_path)
     assert data.samples.class_names == ("A", "B")
     assert data.notes[0] == "the data are in Data/, the only folder with images; not used: 'Sets'"
+
+
+def test_a_class_may_be_called_after_a_test(tmp_path):
+    plant(tmp_path, "test_tube/1.png", "bottle/glass/1.png", "bottle/plastic/1.png")
+    assert open_data(tmp_path).samples.class_names == ("bottle", "test_tube")
+
+
+def test_folders_inside_classes_are_noted_through_single_ones_and_in_splits(tmp_path):
+    plant(tmp_path, *(f"good/Bmp/{k}/1.png" for k in "ab"), *(f"bad/Bmp/{k}/1.png" for k in "ab"))
+    assert any("the classes are 'bad', 'good'; the folders" in n for n in open_data(tmp_path).notes)
+
+
+def test_folders_inside_classes_of_splits_are_noted(tmp_path):
+    for split in ("train", "val"):
+        plant(tmp_path, *(f"{split}/{name}/{k}/1.png" for name in ("dog", "cat") for k in "xy"))
+    notes = [note for note in open_data(tmp_path).notes if "inside them are not classes" in note]
+    assert len(notes) == 1
+
+
+def test_a_copy_in_a_folder_called_data_is_no_class(tmp_path):
+    plant(tmp_path, *(f"{top}/{k}/1.png" for top in ("photos", "data/photos") for k in "ab"))
+    data = open_data(tmp_path)
+    assert data.samples.class_names == ("a", "b")
+    assert ids(data) == ["a/1.png", "b/1.png"]

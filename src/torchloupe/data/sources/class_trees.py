@@ -10,14 +10,14 @@ def find_copies(trees: Mapping[str, Mapping[str, set[str]]]) -> list[str]:
     """The class folders in which all the others stand once more: copies of the whole set.
 
     `trees` are the class folders, each with the folders in it that hold folders, and their names.
+    Of two folders it is one whose name says nothing: `data/photos/` beside `photos/`.
     """
     names = set(trees)
-    if len(names) < 3:
-        return []
     return [
         name
         for name, tree in trees.items()
         if any(names - {name} <= inner for inner in tree.values())
+        and (len(names) > 2 or (len(names) == 2 and is_filler(name)))
     ]
 
 
@@ -37,9 +37,14 @@ def find_trees(
 
 
 def through_fillers(name: str, tree: Mapping[str, set[str]]) -> set[str]:
-    """The folders in a class folder, or in the only one there where its name says nothing."""
+    """The folders in a class folder, or in the only one there: if that holds folders in turn, or
+    has a name that says nothing.
+    """
     inner = tree.get(name, set())
-    while len(inner) == 1 and is_filler(only := next(iter(inner))):
+    while len(inner) == 1:
+        only = next(iter(inner))
+        if not is_filler(only) and f"{name}/{only}" not in tree:
+            break
         name = f"{name}/{only}"
         inner = tree.get(name, set())
     return inner

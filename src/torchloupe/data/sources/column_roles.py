@@ -14,6 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torchloupe.data.image.formats import IMAGE_SUFFIXES
+from torchloupe.data.sources.column_names import (
+    GROUP_COLUMNS,
+    NAME_COLUMNS,
+    SPLIT_COLUMNS,
+    TRAIN_FLAGS,
+)
 from torchloupe.data.sources.columns import Table
 from torchloupe.data.sources.flags import holds_flags, read_flags
 from torchloupe.data.sources.image_cells import are_images
@@ -39,25 +45,6 @@ MORE_LABEL_COLUMNS = (
     *("landmark_id", "klasse", "clase", "classe", "etiqueta", "etiquette"),
     *("annotations", "file_attributes", "region_attributes"),
 )
-_SPLIT_COLUMNS = (
-    *("split", "splits", "set", "subset", "usage", "phase", "partition", "data_set", "dataset"),
-    *("data_split", "split_name", "fold", "folds", "kfold", "k_fold", "cv", "cv_fold", "part"),
-    *("stage", "purpose", "role", "tvt"),
-    *("train_test", "train_val_test", "train_test_split", "is_train", "is_training"),
-    *("is_training_image", "train", "training", "val", "valid", "validation", "test", "testing"),
-    *("is_valid", "is_val", "is_validation", "is_test", "is_testing", "in_train", "in_test"),
-)
-# Columns of what several images may be of, beside those that begin so.
-_GROUP_COLUMNS = (
-    *("group", "patient", "patient_id", "patientid", "subject", "subject_id", "lesion_id"),
-    *("participant", "participant_id", "case_id", "person_id", "slide_id", "video_id", "group_id"),
-)
-# Columns that name classes, beside one that numbers them.
-_NAME_COLUMNS = (
-    *("label_name", "labelname", "class_name", "classname", "category_name", "label_text", "name"),
-    *("label_str", "class_label", "text_label", "class_names", "class", "category", "species"),
-)
-_TRAIN_FLAGS = ("is_train", "is_training", "is_training_image", "in_train", "istrain")
 _ADDRESS = re.compile(r"\s*[a-z][a-z0-9+]*://", re.IGNORECASE)
 
 Resolves = Callable[[NDArray[Any]], float]
@@ -117,7 +104,7 @@ def choose_image_column(table: Table, asked: str, resolves: Resolves) -> str:
 
 def find_group_columns(table: Table, image: str) -> list[str]:
     """The columns that say which images are of one patient, subject or the like; `group` first."""
-    found = [n for n in table.columns if n != image and plain_name(n) in _GROUP_COLUMNS]
+    found = [n for n in table.columns if n != image and plain_name(n) in GROUP_COLUMNS]
     return sorted(found, key=lambda name: name.lower() != "group")
 
 
@@ -127,7 +114,7 @@ def find_name_column(table: Table, labelled: Sequence[str], taken: Sequence[str]
     if cells is None or not all(cell.isdigit() for cell in cells.tolist()):
         return ""
     names = [n for n in table.columns if n not in (*labelled, *taken) and n in table.preview]
-    return next((name for name in names if plain_name(name) in _NAME_COLUMNS), "")
+    return next((name for name in names if plain_name(name) in NAME_COLUMNS), "")
 
 
 def lists_files(table: Table, besides: Sequence[str], resolves: Resolves) -> bool:
@@ -157,8 +144,9 @@ def choose_label_columns(table: Table, asked: str, image: str, taken: Sequence[s
     columns = [n for n in table.columns if n not in taken and not is_row_number(table, n)]
     columns = [name for name in columns if not _is_empty(table.preview.get(name))] or columns
     columns = [n for n in columns if not _holds_addresses(table.preview.get(n))] or columns
-    if usual := _first_of(LABEL_COLUMNS, columns, str.lower):
-        return [usual]
+    for plain in (str.lower, plain_name):
+        if usual := _first_of(LABEL_COLUMNS, columns, plain):
+            return [usual]
     flags = [name for name in columns if holds_flags(table.preview.get(name))]
     if len(flags) > 1 and flags == columns:
         rows = np.stack([read_flags(table.preview[name]) for name in flags])
@@ -210,7 +198,7 @@ def find_split_columns(
     able = [name for name in columns if name.lower() not in LABEL_COLUMNS]
     worded = [name for name in able if _holds_splits(table.preview.get(name))]
     if len(worded) > 1:
-        usual = [name for name in worded if plain_name(name) in _SPLIT_COLUMNS]
+        usual = [name for name in worded if plain_name(name) in SPLIT_COLUMNS]
         if len(usual) != 1:
             raise DataError(
                 f"{printable(table.path)} has several columns of splits: {name_some(worded)}",
@@ -219,7 +207,7 @@ def find_split_columns(
         worded = usual
     if worded:
         return SplitColumns((worded[0],))
-    doubtful = [name for name in columns if plain_name(name) in _SPLIT_COLUMNS]
+    doubtful = [name for name in columns if _may_split(plain_name(name))]
     flags = [
         name
         for name in doubtful
@@ -229,6 +217,12 @@ def find_split_columns(
         rest = tuple(name for name in doubtful if name not in flags)
         return SplitColumns(tuple(flags), is_flags=True, doubtful=rest)
     return SplitColumns(doubtful=tuple(doubtful))
+
+
+def _may_split(name: str) -> bool:
+    """Whether a plain name may be that of a column of splits: also `is_final_validation`."""
+    is_flag = name.startswith(("is_", "in_")) and read_split_name(name[3:]) is not None
+    return is_flag or name in SPLIT_COLUMNS
 
 
 def _read_asked_split(table: Table, asked: str) -> SplitColumns:
@@ -257,7 +251,7 @@ def _read_asked_split(table: Table, asked: str) -> SplitColumns:
 
 def is_train_flag(column: str) -> bool:
     """Whether a column of flags says which rows are for training, and all others are held back."""
-    return plain_name(column) in _TRAIN_FLAGS
+    return plain_name(column) in TRAIN_FLAGS
 
 
 def flag_part(column: str) -> int:

@@ -272,6 +272,7 @@ class _Reading:
         if not is_split:
             direct = {name: tree.get(name, set()) for name, tree in trees.items()}
             refuse_parts_as_classes(Path(self.walk.root), direct, level)
+        if not is_split or part == TRAIN:
             no_class = self.masks.folder_names | self.walk.own_names
             self.notes += note_alike(
                 {name: through_fillers(name, tree) - no_class for name, tree in trees.items()}

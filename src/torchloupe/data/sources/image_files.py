@@ -25,6 +25,7 @@ from torchloupe.data.sources.image_names import (
     common_tail,
     look_up,
     plain,
+    walk_images,
 )
 from torchloupe.data.sources.no_classes import hint_for_no_images
 from torchloupe.data.sources.source import name_some
@@ -269,7 +270,16 @@ def _hint_for_no_images(root: str) -> str:
     """What to do where no image is below the folder of a table; "" if that is unknown."""
     with os.scandir(root) as entries:
         packed = sorted(e.name for e in entries if e.name.lower().endswith(_PACKED))
-    return f"unpack {name_some(packed)} beside it" if packed else hint_for_no_images(Path(root))
+    if packed:
+        return f"unpack {name_some(packed)} beside it"
+    if foreign := hint_for_no_images(Path(root)):
+        return foreign
+    above, own = os.path.split(root)
+    if not is_filler(own):
+        return ""
+    beside = next((name for name in walk_images(above) if "/" in name), "")
+    place = printable(beside.partition("/")[0])  # images/ beside annotations/list.json
+    return f"say where they are, perhaps data.image_folder=../{place}" if place else ""
 
 
 def _tidy(name: str) -> str:

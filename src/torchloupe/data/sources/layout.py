@@ -15,6 +15,7 @@ from torchloupe.data.sources.split_names import (
     SplitName,
     is_filler,
     is_vague_name,
+    names_images,
     read_split,
     read_split_name,
 )
@@ -119,7 +120,7 @@ def _refuse_held_back(root: str, top: Level, named: Mapping[str, SplitName], sco
     """DataError for `val_256` beside `data_256`, which says nothing, and for loose images in
     `my_testset` beside the only other folder, in which there are class folders.
     """
-    loose = [name for name in named if len(class_folders(scout, name)) < 2]
+    loose = [n for n in named if names_images(n) and len(class_folders(scout, n)) < 2]
     rest = [name for name in top.folders if name not in loose]
     if loose and len(rest) == 1 and len(class_folders(scout, rest[0])) > 1:
         raise DataError(

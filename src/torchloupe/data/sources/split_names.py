@@ -93,6 +93,11 @@ def is_filler(text: str) -> bool:
     return all(word in _FILLERS for word in _cut_into_words(text))
 
 
+def names_images(text: str) -> bool:
+    """Whether a name says that it is of images or a set: `x_testset`, and not `test_tube`."""
+    return any(word in _FILLERS for word in _cut_into_words(text))
+
+
 def is_vague_name(text: str) -> bool:
     """Whether a name says that something is no training data, and not what it is for."""
     return any(word in _VAGUE for word in _cut_into_words(text))

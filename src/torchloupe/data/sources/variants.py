@@ -29,7 +29,8 @@ def refuse_variants(shown: str, children: Mapping[str, set[str]]) -> None:
             f"{shown} has {name_some(names, 3)} with the same class folders in each: "
             f"{name_some(sorted(first), 3)}",
             "give one of these folders, or say what the class is: "
-            "data.label_pattern='([^/]+)/[^/]+$' takes the last folder of all of them",
+            "data.label_pattern='([^/]+)/[^/]+$' takes the last folder of all of them, '^([^/]+)/' "
+            "the first",
         )
     if len(names) > 1 and all(_is_first_letter(name, children[name]) for name in names):
         inside = [f"{name}/{inner}" for name in names for inner in sorted(children[name])]
