@@ -1,7 +1,7 @@
 """Folders that hold one set in several ways are no classes."""
 
 import pytest
-from trees import fail, labels, plant
+from trees import fail, labels, plant, write
 
 from torchloupe.data.sources import open_data
 
@@ -40,3 +40,17 @@ def test_folders_of_first_letters_are_refused(tmp_path):
 def test_classes_with_folders_in_them_stay_classes(tmp_path, names):
     plant(tmp_path, *names)
     assert set(labels(open_data(tmp_path))) == {name.partition("/")[0] for name in names}
+
+
+@pytest.mark.parametrize("names", [("0", "a", "f"), ("3f", "a0")])
+def test_folders_of_hashes_are_no_classes(tmp_path, names):
+    plant(tmp_path, *(f"{a}/{b}/{a}{b}{k}.png" for a in names for b in names for k in "12"))
+    error = fail(tmp_path)
+    assert "sorts its files by the beginnings of their names" in error.message
+    path = write(tmp_path, "train.csv", "id,label", "a,b")
+    assert fail(tmp_path).hint == f"did you mean '{path}'?"
+
+
+def test_numbers_in_numbers_stay_classes(tmp_path):
+    plant(tmp_path, *(f"{a}/{b}/1.png" for a in "012" for b in "01"))
+    assert open_data(tmp_path).samples.class_names == ("0", "1", "2")

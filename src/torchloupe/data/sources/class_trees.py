@@ -13,12 +13,16 @@ def find_copies(trees: Mapping[str, Mapping[str, set[str]]]) -> list[str]:
     Of two folders it is one whose name says nothing: `data/photos/` beside `photos/`.
     """
     names = set(trees)
-    return [
+    found = [
         name
         for name, tree in trees.items()
         if any(names - {name} <= inner for inner in tree.values())
         and (len(names) > 2 or (len(names) == 2 and is_filler(name)))
     ]
+    others = [inner for name in names - set(found) for inner in trees[name].values()]
+    if len(found) > 1 or names & set().union(*others):
+        return []  # folders in all of them are called as classes are: numbers in numbers
+    return found
 
 
 def find_trees(

@@ -244,7 +244,7 @@ def refuse_parts_as_classes(path: Path, children: Mapping[str, set[str]], top: L
                 f"{shown} has splits inside its class folders: {name_some(inside)}",
                 f"put class folders into splits: {_train_of(children[name])}/{printable(name)}",
             )
-    refuse_variants(shown, children)
+    refuse_variants(shown, children, hint)
     if len(names) > 1 and all(map(_NUMBERED.fullmatch, names)):
         first = children[names[0]]
         if len(first) > 1 and all(children[name] == first for name in names):

@@ -4,7 +4,7 @@ Their names tell how images were made, and what is a class stands in each of the
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from torchloupe.data.sources.source import name_some
 from torchloupe.errors import DataError
@@ -19,9 +19,19 @@ _OF_PROCESSING = re.compile(
 )
 
 
-def refuse_variants(shown: str, children: Mapping[str, set[str]]) -> None:
-    """DataError where folders hold one set in several ways, or its classes by first letter."""
+def refuse_variants(shown: str, children: Mapping[str, set[str]], hint: str) -> None:
+    """DataError where folders hold one set in several ways, its classes by first letter, or files
+    by their hashes; `hint` is for these.
+    """
     names = sorted(children)
+    inner: set[str] = set().union(*children.values())
+    is_lettered = any(re.search("[a-f]", name) for name in (*names, *inner))
+    if is_lettered and all(children.values()) and _are_hashes(names) and _are_hashes(inner):
+        raise DataError(
+            f"{shown} sorts its files by the beginnings of their names: "
+            f"{name_some([f'{names[0]}/{min(children[names[0]])}', names[-1]])} are no classes",
+            hint,
+        )
     first = children[names[0]] if names else set()
     is_one = len(names) > 1 and len(first) > 1 and all(children[name] == first for name in names)
     if is_one and all(map(_says_processing, names)):
@@ -33,11 +43,18 @@ def refuse_variants(shown: str, children: Mapping[str, set[str]]) -> None:
             "the first",
         )
     if len(names) > 1 and all(_is_first_letter(name, children[name]) for name in names):
-        inside = [f"{name}/{inner}" for name in names for inner in sorted(children[name])]
+        inside = [f"{name}/{folder}" for name in names for folder in sorted(children[name])]
         raise DataError(
             f"{shown} sorts its class folders by their first letter: {name_some(inside, 3)}",
             "data.label_pattern='([^/]+)/[^/]+$' takes the last folder as the class",
         )
+
+
+def _are_hashes(names: Iterable[str]) -> bool:
+    """Whether several names are of one to three hexadecimal digits, as many in each."""
+    found = list(names)
+    is_hex = all(re.fullmatch("[0-9a-f]{1,3}", name) for name in found)
+    return is_hex and len(set(map(len, found))) == 1 and len(found) > 1
 
 
 def _is_first_letter(name: str, inner: set[str]) -> bool:
