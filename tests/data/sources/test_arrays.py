@@ -393,6 +393,9 @@ def test_files_of_images_alone_are_a_class_each(tmp_path, beginning):
         (("a", "b"), (4, 36), "float32"),  # no pixels
         (("a", "b"), (4, 35), "uint8"),
         (("a", "b"), (4,), "uint8"),
+        (("a", "b"), (8, 8, 3), "uint8"),  # an image each
+        (("a", "b"), (36, 36), "uint8"),
+        (("img1", "img2"), (4, 6, 6), "uint8"),
     ],
 )
 def test_other_files_are_no_classes(tmp_path, names, shape, dtype):
@@ -409,3 +412,10 @@ def test_arrays_in_a_file_each_are_found_behind_a_common_beginning(tmp_path):
     data = open_data(tmp_path)
     assert data.given.tolist() == [0] * 6 + [2] * 3
     assert data.samples.labels.tolist() == [0, 1, 2, 0, 1, 2, 0, 1, 2]
+
+
+def test_npz_beside_npy_is_something_else(tmp_path):
+    np.save(tmp_path / "images.npy", images(6, 4, 4))
+    np.save(tmp_path / "labels.npy", LABELS)
+    np.savez(tmp_path / "data.npz", images(3, 2, 2), images(3, 2, 2))
+    assert len(open_data(tmp_path).samples) == 6

@@ -60,8 +60,9 @@ def open_npy(path: Path, *, layout: str = "auto", class_names: Sequence[str] = (
     are read in the same way. Files of other names that hold images of one shape are a class each.
     """
     folder = path if path.is_dir() else path.parent
-    endings = (".npy", ".npz") if path.is_dir() else (".npy",)
-    files = {p.stem: p for p in sorted(folder.iterdir()) if p.suffix.lower() in endings}
+    listed = [p for p in sorted(folder.iterdir()) if p.suffix.lower() in (".npy", ".npz")]
+    files = {p.stem: p for p in listed if p.suffix.lower() == ".npy"}
+    files = files or {p.stem: p for p in listed}  # `.npz` beside `.npy` is something else
     files = _without_common_beginning(files) if path.is_dir() else _partners(path, files)
     arrays: Mapping[str, Any] = StoredArrays(
         lambda stem: _read_array(files[stem]),
@@ -111,6 +112,7 @@ def _without_common_beginning(files: Mapping[str, Path]) -> dict[str, Path]:
 def _join_classes(arrays: Mapping[str, Any]) -> dict[str, Any]:
     """Images and labels of arrays that are a class each; {} unless all hold images of one shape.
 
+    Arrays that may be one image each are none: `img1` and `img2`, [H, W, 3], flat squares.
     DataError where they are too large to be joined in memory.
     """
     pieces = [np.asanyarray(arrays[stem]) for stem in arrays]
@@ -119,7 +121,10 @@ def _join_classes(arrays: Mapping[str, Any]) -> dict[str, Any]:
         return {}
     side = math.isqrt(math.prod(shape))
     is_flat = len(shape) == 1 and kind == np.uint8 and side**2 == shape[0]
-    if len(shape) < 2 and not is_flat:
+    are_numbered = len({re.sub(r"\d", "", stem) for stem in arrays}) < len(arrays)
+    may_be_one = len(shape) == 2 and shape[1] in (1, 3, 4)
+    may_be_one |= is_flat and any(len(piece) == shape[0] for piece in pieces)
+    if are_numbered or may_be_one or (len(shape) < 2 and not is_flat):
         return {}
     size = sum(piece.nbytes for piece in pieces)
     if size > _MOST_JOINED:

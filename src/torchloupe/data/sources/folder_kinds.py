@@ -40,7 +40,7 @@ def kind_of_folder(path: Path) -> str:
     is_idx = any(is_idx_name(name) for name in files)
     if known := "idx" if is_idx else kind_of_array_folder(path, files, folders):
         return known
-    zipped = [path / name for name in listed if name.lower().endswith(".npz")]
+    zipped = [path / name for name in listed if name.lower().endswith(".npz") and not folders]
     are_arrays = len(zipped) > 1 and all(map(holds_one_array, zipped))
     if not folders and (are_arrays or any(name.endswith(".npy") for name in files)):
         return "npy"
