@@ -330,3 +330,53 @@ class Ending(Small):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.end(super().forward(x), self.training)
+
+
+class PaddedTokens(nn.Module):
+    """A transformer with a padding mask: in eval mode torch passes nested tensors along."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Conv2d(3, 8, 8, 8)
+        layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        self.body = nn.TransformerEncoder(layer, 2)
+        self.fc = nn.Linear(8, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.embed(x).flatten(2).transpose(1, 2)
+        padding = torch.zeros(x.shape[:2], dtype=torch.bool, device=x.device)
+        padding[:, -4:] = True
+        return self.fc(self.body(x, src_key_padding_mask=padding)[:, :4].mean(dim=1))
+
+
+class JaggedTokens(nn.Module):
+    """Tokens in one jagged tensor, as for images of different sizes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.mix, self.fc = nn.Conv2d(3, 8, 8, 8), nn.Linear(8, 8), nn.Linear(8, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.embed(x).flatten(2).transpose(1, 2)
+        count, tokens, width = x.shape
+        offsets = torch.arange(0, count * tokens + 1, tokens, device=x.device)
+        jagged = torch.nested.nested_tensor_from_jagged(x.reshape(-1, width), offsets=offsets)
+        mixed = self.mix(jagged).relu()
+        return self.fc(mixed.to_padded_tensor(0.0, output_size=(count, tokens, width)).mean(dim=1))
+
+
+class ToSparse(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.to_sparse()
+
+
+class SparseFeatures(nn.Module):
+    """A layer that gives a sparse tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 8, 8, 8), nn.ReLU(), nn.Flatten())
+        self.sparse, self.fc = ToSparse(), nn.Linear(8 * 16, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.sparse.mm(self.sparse(self.body(x)), self.fc.weight.t()) + self.fc.bias

@@ -123,6 +123,9 @@ def test_explain_forward_when_a_norm_does_not_fit():
         "layer 1 (LayerNorm) takes [8] as last dimensions, it got [2, 1024] | "
         "make layer 1 a LayerNorm([1024])"
     )
+    assert summary_of(nn.Sequential(nn.Conv2d(1, 8, 3), nn.LayerNorm(8))).endswith(
+        "it got [2, 8, 30, 30] | make layer 1 GroupNorm(1, 8), or permute to NHWC"
+    )
 
 
 @pytest.mark.parametrize("pool", [nn.MaxPool2d(2), nn.AvgPool2d(2), nn.Conv2d(8, 8, 2, stride=2)])

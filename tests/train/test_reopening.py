@@ -7,6 +7,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import own_models as models
+from torchloupe.checks.examination import check
 from torchloupe.errors import CheckpointError, UsageError
 from torchloupe.train.start import fit
 from torchloupe.trained.run import open_run
@@ -72,6 +73,18 @@ def test_models_of_all_kinds_open_again_with_the_same_bits(tmp_path, make):
     again = open_run(run.folder, model=make())
     pixels = make_images()[:5]
     assert np.array_equal(run.probabilities(pixels), again.probabilities(pixels))
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+@pytest.mark.parametrize("kind", [models.PaddedTokens, models.JaggedTokens, models.SparseFeatures])
+def test_models_that_pass_nested_or_sparse_tensors_along(tmp_path, kind):
+    images = make_images()
+    run = run_two_steps(tmp_path, kind)
+    again = open_run(run.folder, model=kind())
+    assert np.array_equal(run.probabilities(images[:5]), again.probabilities(images[:5]))
+    assert again.look(images[0]).layers
+    batch = torch.rand(8, 3, 32, 32), torch.from_numpy(LABELS[:8])
+    check(kind(), [batch] * 4, loss=nn.functional.cross_entropy)
 
 
 @pytest.mark.parametrize("kind", [models.RandomProjection, models.Memory])

@@ -11,6 +11,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from torchloupe.hardware.layout import is_dense
+
 _RECTIFIERS = {"relu", "relu_", "relu6", "hardtanh"}
 _SQUASHERS = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}
 _NEAR = 0.01  # share of the range within which a squashed number is saturated
@@ -95,7 +97,7 @@ class _Recorder(TorchFunctionMode):
             self.found.pooled = True
         elif name not in _ASIDE:
             self.found.bends.append(name)
-        if isinstance(output, Tensor) and output.is_floating_point():
+        if isinstance(output, Tensor) and is_dense(output) and output.is_floating_point():
             self._look(name, output.detach())
         return output
 
@@ -108,8 +110,8 @@ class _Recorder(TorchFunctionMode):
         shape, place = tuple(weight.shape), self.place
         if not self.found.weighted and args and isinstance(args[0], Tensor):
             self.found.entry = args[0].detach()
-        inputs = args[0].shape[1] if args and isinstance(args[0], Tensor) else 0
-        groups = inputs // shape[1] if len(shape) > 2 and shape[1] else 1
+        is_convolution = len(shape) > 2 and shape[1] and args and isinstance(args[0], Tensor)
+        groups = args[0].shape[1] // shape[1] if is_convolution else 1
         is_tied = weight.data_ptr() in self.weights
         self.weights.add(weight.data_ptr())
         if before is not None and not is_tied:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from torchloupe.hardware.layout import is_dense
 from torchloupe.hardware.precision import Precision
 
 PHASES = ("forward", "backward", "step")
@@ -247,7 +248,7 @@ class _Account(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return made
 
     def _hold(self, tensor: Tensor, owner: str | None = None) -> None:
-        if tensor.device != self.device:
+        if tensor.device != self.device or not is_dense(tensor):  # others are made of dense ones
             return
         storage = tensor.untyped_storage()
         key = storage._cdata

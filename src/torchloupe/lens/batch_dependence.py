@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from torchloupe.hardware.layout import is_dense
 from torchloupe.lens.trace import unchanged, uncompiled
 
 COMPANY = 4  # images of a batch that is compared
@@ -112,7 +113,9 @@ def layer_outputs(
         def look(_module: nn.Module, _inputs: Any, output: Any) -> None:
             if isinstance(output, tuple) and output:  # of attention and recurrent layers
                 output = output[0]
-            if isinstance(output, Tensor) and output.ndim and len(output) == len(images):
+            if not isinstance(output, Tensor) or not is_dense(output) or not output.ndim:
+                return
+            if len(output) == len(images):
                 found.append((name, output.detach()[kept].clone()))
 
         return look

@@ -18,7 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from torchloupe.lens.selection import closed_around
 from torchloupe.lens.trace import Shape, shape_of, unchanged
-from torchloupe.lens.watch import tensors_in
+from torchloupe.lens.watch import dense_tensors_in, tensors_in
 
 MOST_PASSES = 7
 TIMED_SECONDS = 1.0  # seconds of timing; at least three passes
@@ -62,12 +62,13 @@ class CostRecorder:
 
         def begin(entry: CallCost, inputs: Any) -> None:
             entry.input_shape = shape_of(inputs)
-            entry.known |= {_storage(tensor) for tensor in tensors_in(inputs)}
+            entry.known |= {_storage(tensor) for tensor in dense_tensors_in(inputs)}
             entry.mark = counter.get_total_flops()
 
         def end(entry: CallCost, _inputs: Any, output: Any) -> None:
             entry.output_shape = shape_of(output)
-            new = {_storage(t): t for t in tensors_in(output) if _storage(t) not in entry.known}
+            made = {_storage(tensor): tensor for tensor in dense_tensors_in(output)}
+            new = {key: tensor for key, tensor in made.items() if key not in entry.known}
             entry.output_bytes = sum(t.numel() * t.element_size() for t in new.values())
             flops = counter.get_total_flops() - int(entry.mark)
             entry.own_flops = flops - int(entry.inside)

@@ -153,10 +153,12 @@ def _norm_cause(
     shape, name = call.input_shape or (), _spell_name(call)
     if isinstance(layer, nn.LayerNorm):
         wanted = tuple(layer.normalized_shape)
-        return Finding(
-            f"{title} takes {spell(wanted)} as last dimensions, it got {spell(shape)}",
-            f"make {name} a LayerNorm({list(shape[-len(wanted) :])})",
-        )
+        text = f"{title} takes {spell(wanted)} as last dimensions, it got {spell(shape)}"
+        if len(shape) == 4 and wanted == shape[1:2]:  # channels come second, not last
+            return Finding(
+                text, f"make {name} a GroupNorm(1, {shape[1]}), or permute to NHWC first"
+            )
+        return Finding(text, f"make {name} a LayerNorm({list(shape[-len(wanted) :])})")
     if len(shape) < 2 or shape[1] == layer.num_features:
         if len(shape) == 2 and not isinstance(layer, nn.modules.batchnorm.BatchNorm1d):
             return Finding(
@@ -192,6 +194,8 @@ def _code_cause(call: Call | None, trace: Trace, error: Exception, reason: str) 
     if "must match" in reason:
         last = [c for c in trace.calls if c.is_over and c.output_shape and not _has_parts(c)][-2:]
         shapes = " and ".join(f"{_spell_name(c)} gives {spell(c.output_shape)}" for c in last)
+        if len({call.output_shape for call in last}) == 1:  # not what was joined
+            shapes = ""
         return Finding(
             f"the code{inside} joins tensors whose shapes don't fit: {reason}",
             f"make their sides equal (padding, stride): {shapes}"

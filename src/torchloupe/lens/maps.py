@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from torchloupe.errors import UsageError, did_you_mean, printable
+from torchloupe.hardware.layout import is_dense
 from torchloupe.lens.diagnosis import spell
 from torchloupe.lens.selection import Which, closed_around, plain_model, select_layers
 from torchloupe.lens.trace import shape_of, trace_forward
@@ -25,7 +26,7 @@ def maps_of(output: Any, size: tuple[int, int]) -> Tensor | None:
 
     A view, with its graph; None for an output without maps, or with maps of one pixel.
     """
-    if not isinstance(output, Tensor) or not output.is_floating_point():
+    if not isinstance(output, Tensor) or not is_dense(output) or not output.is_floating_point():
         return None
     if output.ndim == 4:
         first, last = _distance(output.shape[2:], size), _distance(output.shape[1:3], size)

@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 
 from torchloupe.lens.batch_dependence import CLOSE, gap_of
 from torchloupe.lens.trace import unchanged, uncompiled
-from torchloupe.lens.watch import tensors_in
+from torchloupe.lens.watch import dense_tensors_in
 
 SEEDS = 8  # tried where random numbers are drawn: dropout of a small share often changes nothing
 _DRAWING = (
@@ -127,7 +127,7 @@ def watch_evaluation(model: nn.Module, images: Tensor, seed: int = 1) -> list[Ev
 
     def begin(name: str) -> Any:
         def hook(module: nn.Module, args: Any, kwargs: Any) -> None:
-            inputs = [tensor.detach().clone() for tensor in tensors_in((args, kwargs))]
+            inputs = [tensor.detach().clone() for tensor in dense_tensors_in((args, kwargs))]
             stack.append(EvalCall(name, module, inputs, module.training))
 
         return hook
@@ -136,7 +136,7 @@ def watch_evaluation(model: nn.Module, images: Tensor, seed: int = 1) -> list[Ev
         while stack:  # calls that raised, and whose error the model caught, never end
             call = stack.pop()
             if call.module is module:
-                call.outputs = [tensor.detach().clone() for tensor in tensors_in(output)]
+                call.outputs = [tensor.detach().clone() for tensor in dense_tensors_in(output)]
                 done.append(call)
                 return
 

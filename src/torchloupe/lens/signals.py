@@ -18,7 +18,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from torchloupe.lens.anatomy import THE_MODEL
 from torchloupe.lens.selection import closed_around, plain_model
-from torchloupe.lens.watch import tensors_in
+from torchloupe.lens.watch import dense_tensors_in
 
 MOST_NUMBERS = 2**18  # of one output that are looked at: its first images, one at least
 
@@ -138,7 +138,7 @@ class Signals:
     def _look(
         self, name: str, device: torch.device, layer: nn.Module, _inputs: Any, output: Any
     ) -> None:
-        tensor = next(tensors_in(output), None)
+        tensor = next(dense_tensors_in(output), None)
         if tensor is None or not tensor.is_floating_point() or not tensor.numel():
             return
         if tensor.device != device:  # another replica of DataParallel: one speaks for all

@@ -146,9 +146,12 @@ def _has_lazy_buffers(module: nn.Module) -> bool:
 
 
 def shape_of(value: Any) -> Shape | None:
-    """The shape of a tensor, or of the first one in nested tuples, lists and dicts."""
+    """The shape of a tensor, or of the first one in nested tuples, lists and dicts.
+
+    None for nested tensors: a side of theirs has several lengths.
+    """
     if isinstance(value, Tensor):
-        return tuple(value.shape)
+        return None if value.is_nested else tuple(value.shape)
     if isinstance(value, dict):
         value = list(value.values())
     if isinstance(value, (tuple, list)):

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from torchloupe.errors import UsageError, did_you_mean, printable
+from torchloupe.hardware.layout import is_dense
 from torchloupe.lens.selection import Which, refuse_closed, select_layers
 
 Hook = Callable[[nn.Module, tuple[Any, ...], Any], object]
@@ -240,6 +241,11 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
     elif isinstance(value, (tuple, list, dict)):
         for item in value.values() if isinstance(value, dict) else value:
             yield from tensors_in(item)
+
+
+def dense_tensors_in(value: Any) -> Iterator[Tensor]:
+    """The tensors in nested tuples, lists and dicts, but for sparse and nested tensors."""
+    yield from filter(is_dense, tensors_in(value))
 
 
 def _version(tensor: Tensor) -> int:

@@ -13,11 +13,13 @@ import onnx
 import pytest
 from PIL import Image
 
+import own_models
 from torchloupe.deploy.artefact.exporting import choose, default_name, export_run
 from torchloupe.deploy.artefact.folder import is_export
 from torchloupe.deploy.artefact.opened import open_export
 from torchloupe.deploy.artefact.writers import write_model
-from torchloupe.errors import UsageError
+from torchloupe.errors import DataError, UsageError
+from torchloupe.train.start import fit
 from torchloupe.trained.run import Run
 
 SIZE = (24, 32)
@@ -212,3 +214,20 @@ def test_each_kind_has_its_folder(photo_run: Run, photo_export: Path) -> None:
     order = choose(photo_run, "openvino", "fp16", None)
     assert default_name(order) == "export-openvino-fp16"
     assert order.input == "fixed"
+
+
+def test_model_that_cannot_be_traced_is_refused_with_the_line(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), dtype=np.uint8)
+    run = fit(
+        (images, np.arange(40) % 4),
+        model=own_models.SparseFeatures,
+        epochs=1,
+        out=tmp_path / "run",
+        settings={"train.batch_total": 16, "hardware.threads": 1},
+    )
+    with pytest.raises(DataError) as caught:
+        export_run(run, out=tmp_path / "export")
+    assert caught.value.message.startswith("torch can't trace the model for an export: Unsupported")
+    assert "aten._to_sparse" in caught.value.message
+    assert "own_models.py, line" in caught.value.message
+    assert "safetensors" in caught.value.hint

@@ -20,6 +20,7 @@ from torchloupe.deploy.artefact.resize_graph import (
 )
 from torchloupe.errors import DataError, UsageError, printable
 from torchloupe.evaluation.inference import to_probabilities
+from torchloupe.system.user_code import where_raised
 
 OPSET = 20
 INPUT, OUTPUTS = "images", ("probabilities", "logits")
@@ -190,10 +191,14 @@ def _shapes(graph: Graph) -> dict[str, dict[int, Any]]:
 
 
 def _untraceable(error: Exception) -> DataError:
+    if isinstance(error, torch.onnx.OnnxExporterError) and isinstance(error.__cause__, Exception):
+        error = error.__cause__  # the text around it is advice to those who write exporters
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    first = lines[0] if lines else type(error).__name__
+    reason = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    place = where_raised(error)
     return DataError(
-        f"torch can't trace the model for an export: {printable(first)}",
+        f"torch can't trace the model for an export: {printable(reason)}"
+        + (f"\n  at {place}" if place else ""),
         "export its weights with --to safetensors, or write its forward without branches on values",
     )
 
