@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from torchloupe.hardware.layout import is_dense
+from torchloupe.lens.trace import is_dense
 
 _RECTIFIERS = {"relu", "relu_", "relu6", "hardtanh"}
 _SQUASHERS = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from torchloupe.hardware.layout import is_dense
 from torchloupe.hardware.precision import Precision
+from torchloupe.lens.trace import is_dense
 
 PHASES = ("forward", "backward", "step")
 

@@ -19,11 +19,6 @@ from torch import Tensor, nn
 CRASHING = ("timm.models.fastvit",)
 
 
-def is_dense(tensor: Tensor) -> bool:
-    """Whether `tensor` is neither sparse nor nested: it has sides, and one block of memory."""
-    return tensor.layout is torch.strided and not tensor.is_nested
-
-
 def make_contiguous(images: Tensor) -> Tensor:
     """`images` with the strides of a new tensor of their shape; copied where they differ.
 

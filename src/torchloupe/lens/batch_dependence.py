@@ -10,8 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from torchloupe.hardware.layout import is_dense
-from torchloupe.lens.trace import unchanged, uncompiled
+from torchloupe.lens.trace import is_dense, unchanged, uncompiled
 
 COMPANY = 4  # images of a batch that is compared
 CLOSE = 1e-4  # of the largest logit: the same kernels on a batch of the same size differ by less

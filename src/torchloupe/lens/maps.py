@@ -11,10 +11,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from torchloupe.errors import UsageError, did_you_mean, printable
-from torchloupe.hardware.layout import is_dense
 from torchloupe.lens.diagnosis import spell
 from torchloupe.lens.selection import Which, closed_around, plain_model, select_layers
-from torchloupe.lens.trace import shape_of, trace_forward
+from torchloupe.lens.trace import is_dense, shape_of, trace_forward
 from torchloupe.lens.watch import watch
 
 LEADING_TOKENS = (0, 1, 2, 4, 5)  # class, distillation and register tokens before the patches

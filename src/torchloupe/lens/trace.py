@@ -145,6 +145,11 @@ def _has_lazy_buffers(module: nn.Module) -> bool:
     return any(buffer is not None and is_lazy(buffer) for buffer in module._buffers.values())
 
 
+def is_dense(tensor: Tensor) -> bool:
+    """Whether `tensor` is neither sparse nor nested: it has sides, and one block of memory."""
+    return tensor.layout is torch.strided and not tensor.is_nested
+
+
 def shape_of(value: Any) -> Shape | None:
     """The shape of a tensor, or of the first one in nested tuples, lists and dicts.
 

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from torchloupe.errors import UsageError, did_you_mean, printable
-from torchloupe.hardware.layout import is_dense
 from torchloupe.lens.selection import Which, refuse_closed, select_layers
+from torchloupe.lens.trace import is_dense
 
 Hook = Callable[[nn.Module, tuple[Any, ...], Any], object]
 BackwardHook = Callable[[nn.Module, Tensor], object]
