@@ -315,6 +315,41 @@ class Keeping(Small):
         return x
 
 
+class LastSeen(Small):
+    """A buffer that forward sets to what it has just seen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("last", torch.zeros(8))
+
+    def middle(self, x: torch.Tensor) -> torch.Tensor:
+        self.last = x.detach().mean(dim=0)
+        return x
+
+
+class CachedScale(Small):
+    """Makes a tensor once for each batch size, wherever it is first needed, and keeps it."""
+
+    cache: torch.Tensor | None = None
+
+    def middle(self, x: torch.Tensor) -> torch.Tensor:
+        if self.cache is None or len(self.cache) != len(x):
+            self.cache = torch.full((len(x), 1), 2.0)
+        return x * self.cache
+
+
+class Annealed(Small):
+    """A factor that shrinks with each forward, in eval mode, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("factor", torch.ones(()))
+
+    def middle(self, x: torch.Tensor) -> torch.Tensor:
+        self.factor *= 0.99
+        return x * self.factor
+
+
 class Softmax(Small):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return super().forward(x).softmax(1)

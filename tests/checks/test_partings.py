@@ -39,6 +39,11 @@ SEEN = "in eval mode the same images get other logits each time (by 0.5 of the l
             "use dropout with training=self.training, and draw other numbers `if self.training:`",
         ),
         (
+            Parting(0.5, buffer="factor"),
+            ": forward changes the buffer factor",
+            "change buffers `if self.training:` alone",
+        ),
+        (
             Parting(0.5),
             "",
             "use dropout with training=self.training, and draw other numbers `if self.training:`",

@@ -35,6 +35,14 @@ def test_find_parting_names_the_innermost_module_that_draws(kind, layer, after, 
     assert found.gap > 0 and not found.in_training
 
 
+def test_find_parting_names_a_buffer_that_changes_in_eval_mode(images):
+    model = models.Annealed()
+    found = find_parting(model, images)
+    assert found.buffer == "factor" and 0 < found.gap < 0.02
+    assert model.factor == 1.0
+    assert find_parting(models.LastSeen(), images) is None  # changes nothing that is given
+
+
 def test_find_parting_names_a_layer_that_eval_does_not_reach(images):
     found = find_parting(models.OwnTrain(), images)
     assert found.layer == "drop (Dropout)" and found.in_training

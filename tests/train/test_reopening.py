@@ -22,10 +22,10 @@ def make_images(channels: int = 3) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 
 
-def run_two_steps(tmp_path, model, data=None, **settings):
+def run_two_steps(tmp_path, model, data=None, epochs=1, **settings):
     data = (make_images(), LABELS) if data is None else data
     out = tmp_path / "run"
-    return fit(data, model=model, epochs=1, out=out, settings={**SETTINGS, **settings})
+    return fit(data, model=model, epochs=epochs, out=out, settings={**SETTINGS, **settings})
 
 
 class Wandering(models.Small):
@@ -73,6 +73,16 @@ def test_models_of_all_kinds_open_again_with_the_same_bits(tmp_path, make):
     again = open_run(run.folder, model=make())
     pixels = make_images()[:5]
     assert np.array_equal(run.probabilities(pixels), again.probabilities(pixels))
+
+
+@pytest.mark.parametrize("kind", [models.LastSeen, models.CachedScale])
+def test_tensors_that_forward_keeps_in_eval_mode_serve_in_training(tmp_path, kind):
+    run = run_two_steps(tmp_path, kind, epochs=3)
+    assert run.step == 6
+    again = open_run(run.folder, model=kind())
+    pixels = make_images()[:5]
+    assert np.array_equal(run.probabilities(pixels), again.probabilities(pixels))
+    run.model.train()(torch.rand(16, 3, 32, 32)).sum().backward()
 
 
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")

@@ -21,6 +21,8 @@ def describe_parting(found: Parting) -> str:
     )
     if found.in_training:
         return f"{seen}: {printable(found.layer, 80)} is in training mode after model.eval()"
+    if found.buffer:
+        return f"{seen}: forward changes the buffer {printable(found.buffer, 80)}"
     if not found.layer:
         return seen
     does = f"calls {found.function}" if found.function else "gives the same input other outputs"
@@ -32,6 +34,8 @@ def remedy_for_parting(found: Parting) -> str:
     """One thing to do about it."""
     if found.in_training:
         return _MODE
+    if found.buffer:
+        return "change buffers `if self.training:` alone"
     if "dropout" in found.function or found.function == "rrelu":
         return f"write F.{found.function.strip('_')}(x, ..., training=self.training)"
     if found.function == "scaled_dot_product_attention":

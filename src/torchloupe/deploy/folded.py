@@ -76,7 +76,7 @@ class FoldedRun:
     def logits(self, pixels: NDArray[Any]) -> NDArray[np.float32]:
         """Logits [B, K] of decoded images [B, H, W, C], not divided by the temperature."""
         found = []
-        with eval_mode(self._network):
+        with torch.inference_mode(), eval_mode(self._network):  # a copy, never trained again
             for start in range(0, len(pixels), BATCH_MULTIPLE):
                 piece = torch.from_numpy(pixels[start : start + BATCH_MULTIPLE])
                 images = self.contract.normalise(piece)

@@ -11,6 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 from torchloupe.hardware.memory import MicroBatchLimit, in_micro_batches
 from torchloupe.hardware.precision import Precision
+from torchloupe.model.transfer import is_from_this_package
 from torchloupe.model.wrapping import is_compiled
 
 BATCH_MULTIPLE = 16  # batch sizes are padded to a multiple of it: smaller ones use other kernels
@@ -24,11 +25,16 @@ LARGE_IMAGE = 2**20  # values; images at least this large go one by one
 
 @contextmanager
 def eval_mode(model: nn.Module) -> Iterator[None]:
-    """A context in eval and inference mode; each module's own mode is restored at its end."""
+    """A context in eval mode and without gradients; each module's own mode is restored at its end.
+
+    Networks of this package are in inference mode. Others may keep a tensor that forward made, as
+    a buffer, an attribute or in a cache, and use it later in training: an inference tensor raises
+    there.
+    """
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
-        with torch.inference_mode():
+        with torch.inference_mode() if is_from_this_package(model) else torch.no_grad():
             yield
     finally:
         for module, training in modes:

@@ -48,6 +48,7 @@ class Parting:
     after: str = ""
     function: str = ""  # what it calls there that draws: dropout, randn_like, ...; "" if unknown
     in_training: bool = False  # the layer was in training mode, which eval() didn't change
+    buffer: str = ""  # one that forward changes in eval mode, and on which later logits depend
 
 
 @dataclass
@@ -72,16 +73,39 @@ def find_parting(model: nn.Module, images: Tensor) -> Parting | None:
     """Where two forwards in eval mode of `images` [B, C, H, W] part; None if they agree.
 
     Where random numbers are drawn several seeds are compared, else two forwards. Kernels that
-    don't repeat their bits differ by less than CLOSE, and are passed over.
+    don't repeat their bits differ by less than CLOSE, and are passed over. All begin with the same
+    buffers; where a forward changes some, one more follows that begins with these.
     """
     first, drawn = _logits_of(model, images, 1)
+    most = 0.0
     for seed in range(2, SEEDS + 2 if drawn else 3):
         other, _ = _logits_of(model, images, seed)
         gap = gap_of(first, other)
+        most = max(gap, most)
         if gap and not (gap <= CLOSE and _is_unsteady(model, images, first, drawn=drawn)):
             ours, theirs = (watch_evaluation(model, images, number) for number in (1, seed))
             return _locate(ours, theirs, gap)
-    return None
+    return _find_drift(model, images, most)
+
+
+def _find_drift(model: nn.Module, images: Tensor, most: float) -> Parting | None:
+    """How the second of two forwards differs, by more than `most`, because the first changed a
+    buffer.
+    """
+    with _evaluating(model, images.device, 1):
+        before = {name: (id(buffer), buffer._version) for name, buffer in model.named_buffers()}
+        if not before:
+            return None
+        first = model(images.clone())
+        changed = [
+            name
+            for name, buffer in model.named_buffers()
+            if (id(buffer), buffer._version) != before.get(name)
+        ]
+        if not changed:
+            return None
+        gap = gap_of(first, model(images.clone()))
+    return Parting(gap, buffer=changed[0]) if gap > most else None
 
 
 def _is_unsteady(model: nn.Module, images: Tensor, first: Tensor, *, drawn: bool) -> bool:

@@ -97,7 +97,7 @@ def fuse_convolutions(network: nn.Module, images: Tensor) -> nn.Module:
     traced.graph.lint()
     traced.delete_all_unused_submodules()
     traced.recompile()
-    with torch.inference_mode():
+    with torch.no_grad():
         wanted, found = twin(images), traced(images)
     scale = float(wanted.abs().max())
     if not float((wanted - found).abs().max()) <= CLOSE * max(scale, 1e-12):
@@ -186,7 +186,7 @@ def _find_shapes(network: nn.Module, images: Tensor) -> dict[int, set[torch.Size
     convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
     hooks = [module.register_forward_pre_hook(note) for module in convolutions]
     try:
-        with torch.inference_mode():
+        with torch.no_grad():
             network(images)
     finally:
         for hook in hooks:

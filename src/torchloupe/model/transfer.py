@@ -220,7 +220,7 @@ def _count_features(body: nn.Module, in_channels: int, image_size: tuple[int, in
     """D, the number of features for one image."""
     was_training = body.training
     body.eval()
-    with torch.inference_mode():
+    with torch.no_grad():
         found = body(torch.zeros(1, in_channels, *image_size))
     body.train(was_training)
     return int(found.shape[1])

@@ -113,7 +113,7 @@ def compute_features(
         images = lay_out_images(run_data.contract.normalise(pixels), layout)
         if body is None:
             body = fuse_or_fold(model.body, images, precision.name)
-        with torch.inference_mode(), precision.autocast():
+        with torch.no_grad(), precision.autocast():
             seen = [body(images if view == 0 else images.flip(3)) for view in range(views)]
         found.add(torch.stack(seen, dim=1).float().cpu().numpy())
         progress(min(start + batch, len(rows)), len(rows))
@@ -140,7 +140,7 @@ def choose_feature_format(
     found: dict[str, Tensor] = {}
     for name in 3 * (*took,):  # in turns: what else the machine does meets both alike
         start = time.perf_counter()
-        with torch.inference_mode(), Precision(name, device).autocast():
+        with torch.no_grad(), Precision(name, device).autocast():
             found[name] = bodies[name](images).float()
         wait_for(device)
         took[name].append(time.perf_counter() - start)

@@ -79,7 +79,7 @@ def compute_features(
     """
     end, multi_label = time.monotonic() + FEATURE_SECONDS, run_data.contract.multi_label
     features, answers = [], []
-    with torch.inference_mode(), LastInputs(model) as last:
+    with torch.no_grad(), LastInputs(model) as last:
         for batch in run_data.scan_rows(rows, precision.device, "test"):
             logits = forward(model, batch.images, precision)
             features.append(last.take(logits).numpy())
