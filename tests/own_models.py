@@ -350,6 +350,22 @@ class Annealed(Small):
         return x * self.factor
 
 
+class SparseRows(Small):
+    """An embedding whose gradient is sparse."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows = nn.Embedding(4, 8, sparse=True)
+
+    def middle(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.rows((x.sum(dim=1) > 0).long())
+
+
+class Logarithm(Small):
+    def middle(self, x: torch.Tensor) -> torch.Tensor:
+        return (x - 100).log()
+
+
 class Softmax(Small):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return super().forward(x).softmax(1)

@@ -258,6 +258,34 @@ def test_trial_of_a_single_image_goes_through_a_norm_over_one_value():
     assert try_it(model, batch=make_batch(1)) == TrialResult()
 
 
+def test_sparse_gradients_are_refused_by_the_name_of_the_parameter():
+    with pytest.raises(UsageError) as caught:
+        try_it(models.SparseRows())
+    assert caught.value.message.startswith("rows.weight gets a sparse gradient")
+    assert "sparse=True" in caught.value.hint
+
+
+@pytest.mark.parametrize("place", ["forward", "weights"])
+def test_logits_that_are_nan_before_training_are_refused_with_the_layer(place):
+    model = models.Logarithm() if place == "forward" else models.Small()
+    if place == "weights":
+        nn.init.constant_(model.body[1].weight, float("nan"))
+    with pytest.raises(UsageError) as caught:
+        try_it(model)
+    layer, before = (
+        ("fc (Linear)", "body (Sequential)"),
+        ("body.1 (BatchNorm2d)", "body.0 (Conv2d)"),
+    )
+    first, last = layer if place == "forward" else before
+    assert caught.value.message == (
+        f"the logits are NaN before any step: layer {first} is the first that gives NaN, after "
+        f"layer {last}"
+    )
+    batch = make_batch()
+    batch.images[:] = float("nan")
+    assert try_it(models.Small(), batch=batch).settings == {}  # another error names the image
+
+
 def test_drop_fused_takes_it_from_complex_parameters_only():
     options = {"fused": True, "betas": [0.9, 0.99]}
     assert drop_fused(models.Small(), options) == {}

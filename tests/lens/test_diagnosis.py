@@ -124,7 +124,7 @@ def test_explain_forward_when_a_norm_does_not_fit():
         "make layer 1 a LayerNorm([1024])"
     )
     assert summary_of(nn.Sequential(nn.Conv2d(1, 8, 3), nn.LayerNorm(8))).endswith(
-        "it got [2, 8, 30, 30] | make layer 1 GroupNorm(1, 8), or permute to NHWC"
+        "it got [2, 8, 30, 30] | make layer 1 a GroupNorm(1, 8), or permute to NHWC first"
     )
 
 

@@ -75,6 +75,17 @@ def test_models_of_all_kinds_open_again_with_the_same_bits(tmp_path, make):
     assert np.array_equal(run.probabilities(pixels), again.probabilities(pixels))
 
 
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
+def test_layers_inside_a_checkpoint_without_a_graph_are_not_looked_at(tmp_path):
+    class Checkpointed(models.Small):
+        def forward(self, x):
+            x = torch.utils.checkpoint.checkpoint(self.body[:3], x, use_reentrant=True)
+            return self.fc(self.body[3:](x))
+
+    with pytest.raises(UsageError, match="no layer of this model gives maps"):
+        run_two_steps(tmp_path, Checkpointed()).look(make_images()[0])
+
+
 @pytest.mark.parametrize("kind", [models.LastSeen, models.CachedScale])
 def test_tensors_that_forward_keeps_in_eval_mode_serve_in_training(tmp_path, kind):
     run = run_two_steps(tmp_path, kind, epochs=3)

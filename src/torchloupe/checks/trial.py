@@ -31,7 +31,7 @@ from torchloupe.hardware.layout import (
 )
 from torchloupe.hardware.memory import is_out_of_memory
 from torchloupe.lens.anatomy import explain_forward
-from torchloupe.lens.batch_dependence import find_dependence
+from torchloupe.lens.batch_dependence import find_dependence, layer_outputs
 from torchloupe.lens.hidden import find_attribute, recording_strangers, stateful_strangers
 from torchloupe.lens.repetition import find_batch_norm, find_parting
 from torchloupe.lens.step import StepTrace, trace_step
@@ -89,6 +89,8 @@ def try_model(
         step = _step(model, plain, labels, loss)
         refuse_hidden_tensors(model, step)
         refuse_stopped_gradients(step)
+        refuse_sparse_gradients(step)
+        refuse_nan(model, step, plain)
         result.notes += refuse_parting(model, plain, config.check.ignore)
         result.doubts += _doubts_on(model, step, labels, loss, plain)
         _settle_outputs(model, loss, plain, labels, config.model.outputs, result)
@@ -195,6 +197,32 @@ def refuse_stopped_gradients(step: StepTrace) -> None:
         f"no parameter gets a gradient: {where}",
         "take torch.no_grad(), .detach(), .data, .item() and numpy out of forward",
     )
+
+
+def refuse_sparse_gradients(step: StepTrace) -> None:
+    """UsageError if a gradient is sparse: few optimizers take it, and no fused one."""
+    if step.sparse:
+        raise UsageError(
+            f"{printable(step.sparse[0], 80)} gets a sparse gradient, training takes dense ones",
+            "leave out sparse=True in its nn.Embedding: the numbers are the same",
+        )
+
+
+def refuse_nan(model: nn.Module, step: StepTrace, images: Tensor) -> None:
+    """UsageError if the logits of finite `images` are NaN, whatever was trained."""
+    if not bool(step.logits.isnan().any(dim=1).all()) or not bool(images.isfinite().all()):
+        return
+    before = ""
+    for name, output in layer_outputs(model, images, row=0):
+        title = f"{printable(name, 80)} ({type(model.get_submodule(name)).__name__})"
+        if bool(output.isnan().any()):
+            where = f"layer {title} is the first that gives NaN" if name else "no layer gives NaN"
+            raise UsageError(
+                f"the logits are NaN before any step: {where}{before}",
+                "look there for log and sqrt of negative numbers, 0 / 0 and overflows; for "
+                "weights, look for NaN in what was loaded",
+            )
+        before = f", after layer {title}" if name else ""
 
 
 def refuse_parting(model: nn.Module, images: Tensor, ignored: Sequence[str]) -> list[str]:

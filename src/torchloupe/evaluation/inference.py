@@ -72,7 +72,7 @@ def forward(
             RowsInBlocks() if in_blocks else nullcontext(),
         ):
             logits: Tensor = model(piece if alone else _fill_up(piece, sizes))
-        return logits[: len(piece)].float()
+        return logits[: len(piece)].float().detach()  # forward may turn gradients on
 
     def run(span: slice) -> Tensor:
         piece = images[span]

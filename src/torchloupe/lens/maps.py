@@ -55,7 +55,7 @@ def live_maps(model: nn.Module, images: Tensor) -> tuple[dict[str, Tensor], Tens
     def look(module: nn.Module, _inputs: Any, output: Any) -> None:
         name = named[module]
         outputs.pop(name, None)  # called again: it was done last just now
-        if maps_of(output, size) is not None:
+        if maps_of(output, size) is not None and output.requires_grad:  # not inside checkpoint()
             outputs[name] = output
 
     open_layers = [

@@ -30,6 +30,7 @@ class StepTrace:
     loss: float | None = None
     function: str = ""  # the last operation of the forward: Softmax, LogSoftmax, Sigmoid, Addmm
     idle: list[str] = field(default_factory=list)  # trainable parameters without a gradient
+    sparse: list[str] = field(default_factory=list)  # parameters whose gradient is sparse
     strangers: list[Tensor] = field(default_factory=list)  # with a gradient, and no parameters
     last_with: str = ""  # the last layer whose output has a gradient
     first_without: str = ""  # the first layer with trainable parameters whose output has none
@@ -57,6 +58,7 @@ def trace_step(model: nn.Module, images: Tensor, labels: Tensor, loss: Loss) -> 
             _go_back(value, lambda: loss(model(images), labels))
             trace.loss = float(value.detach())
             trace.idle = [n for n, p in named.items() if p.requires_grad and p.grad is None]
+            trace.sparse = [n for n, p in named.items() if p.grad is not None and p.grad.is_sparse]
         finally:
             for name, parameter in named.items():
                 parameter.grad = kept[name]
