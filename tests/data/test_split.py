@@ -201,6 +201,12 @@ def test_split_refuses_a_class_that_is_only_in_val():
         split_samples(make_samples([4, 2]), given=np.array([0, 0, 0, 1, 1, 1], dtype=np.int8))
 
 
+def test_numbered_classes_with_gaps_are_told_how_to_be_numbered():
+    with pytest.raises(DataError) as caught:
+        split_samples(make_samples([4, 0, 4], names=("0", "1", "2")))
+    assert "np.unique(labels, return_inverse=True)[1]" in caught.value.hint
+
+
 def test_split_works_on_a_hundred_thousand_images_of_ten_thousand_classes():
     splits = split_samples(make_samples([10] * 10_000), seed=5)
     assert len(splits.val) == 10_000

@@ -149,6 +149,23 @@ def test_explain_forward_when_the_output_has_the_wrong_shape():
         "the model gives [2, 7], 7 outputs per image; the data have 10 classes | make layer 1 a "
         "Linear(64, 10), or let the model's constructor take `classes`, which is filled in"
     )
+
+
+def test_explain_forward_names_the_argument_of_the_constructor_for_the_classes():
+    class Net(nn.Module):
+        def __init__(self, num_classes=1000, class_token=True):
+            super().__init__()
+            self.fc = nn.Linear(64, num_classes)
+
+        def forward(self, x):
+            return self.fc(x.flatten(1))
+
+    assert summary_of(Net(), size=8).endswith(
+        "| make the model with num_classes=10, or make layer fc a Linear(64, 10)"
+    )
+
+
+def test_explain_forward_when_the_output_has_more_dimensions():
     assert summary_of(nn.Conv2d(1, 10, 3)).startswith(
         "the model gives [2, 10, 30, 30], training takes [2, 10]: one number per image and class"
     )

@@ -293,9 +293,13 @@ def _refuse_folds(samples: Samples, is_split: bool, folds: int) -> None:
 def _refuse_untrained(samples: Samples, parts: NDArray[np.int8]) -> None:
     counts = samples.class_counts(np.flatnonzero(parts == TRAIN))
     if (counts == 0).any():
+        are_numbers = samples.class_names == tuple(map(str, range(len(counts))))
         raise DataError(
             f"no training image of {_names(samples, np.flatnonzero(counts == 0))}",
-            "add training images of it, or take it out of the class names",
+            "add training images of it, or number the classes from 0 without gaps: "
+            "np.unique(labels, return_inverse=True)[1]"
+            if are_numbers
+            else "add training images of it, or take it out of the class names",
         )
 
 

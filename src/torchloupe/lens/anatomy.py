@@ -3,6 +3,8 @@
 The model is left as it was; see trace.py.
 """
 
+import inspect
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -210,10 +212,23 @@ def _check_output(trace: Trace, classes: int | None) -> Finding | None:
         shape = f"({layer.module.in_features}, {classes or 'classes'})"
         change = f"make layer {printable(layer.name)} a Linear{shape}"
     numbers = f"{outputs} output{'s' if outputs != 1 else ''} per image"
+    argument = _class_argument(trace.calls[0].module) if trace.calls and classes else ""
     return Finding(
         f"the model gives {given}, {numbers}; the data have {classes or 'two or more'} classes",
-        f"{change}, or let the model's constructor take `classes`, which is filled in",
+        f"make the model with {argument}={classes}, or {change}"
+        if argument
+        else f"{change}, or let the model's constructor take `classes`, which is filled in",
     )
+
+
+def _class_argument(model: nn.Module) -> str:
+    """What the constructor of `model` calls the number of classes; "" if it takes none."""
+    try:
+        names = inspect.signature(type(model)).parameters
+    except (TypeError, ValueError):  # made in C
+        return ""
+    kind = re.compile(r"((n|nb|num)_?)?class(es)?(_nums?|_count)?|nc|num_labels")
+    return next((name for name in names if kind.fullmatch(name)), "")
 
 
 def _wrong_kind(output: Any, wanted: str, batch: int, classes: int | None) -> Finding:

@@ -89,6 +89,34 @@ def test_lines_of_remarks_before_the_header_are_left_out(tmp_path):
     assert Table(write(tmp_path, "u.csv", "#image,label", "1.png,cat")).columns[1] == "label"
 
 
+@pytest.mark.parametrize(
+    "above",
+    [
+        [""],
+        ["My data set"],
+        ['"Made by us, in 2021"', ""],
+        ["Flowers of 2023,", ",", ""],
+        ["", "# remark", "Title", '"with a quote"'],
+    ],
+)
+@pytest.mark.parametrize("quoted", ["cat", ' "cat, black"'])  # the second is read by Python
+def test_titles_and_blank_lines_above_the_header_are_left_out(tmp_path, above, quoted):
+    rows = ["image,label", f"1.png,{quoted}", "2.png,dog;cat"]
+    table = Table(write(tmp_path, "t.csv", *above, *rows))
+    assert table.columns == ["image", "label"]
+    assert table.preview["label"].tolist() == [quoted.strip(' "'), "dog;cat"]
+    titles = [line.strip('",') for line in above if line.strip(",") and line[0] != "#"]
+    assert all(title in str(table.notes) for title in titles)
+    assert bool(table.notes) == bool(titles)
+
+
+@pytest.mark.parametrize("sign", [";", "\t", "|", " "])
+def test_a_header_without_commas_is_no_title_of_rows_with_some(tmp_path, sign):
+    rows = [f"image{sign}label", *(f"{number}.png{sign}cat,black" for number in range(3))]
+    table = Table(write(tmp_path, "t.csv", *rows))
+    assert table.columns == ["image", "label"] and not table.notes
+
+
 @pytest.mark.parametrize("sign", ["|", " "])
 def test_bars_and_spaces_may_stand_between_cells(tmp_path, sign):
     table = Table(write(tmp_path, "t.csv", f"image{sign}label", f"1.png{sign}cat"))

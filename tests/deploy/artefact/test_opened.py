@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from torchloupe.cli.main import run as loupe_command
-from torchloupe.deploy.artefact.opened import open_export, open_trained
+from torchloupe.deploy.artefact.opened import open_export, open_labeller, open_trained
 from torchloupe.errors import CheckpointError, UsageError
 from torchloupe.trained.run import Run
 
@@ -90,3 +90,8 @@ def test_commands_take_an_exported_folder(
     assert loupe_command(["eval", str(photo_export), str(data)]) == 0
     assert "accuracy" in capsys.readouterr().out
     assert loupe_command(["eval", str(photo_export)]) == 2
+
+
+def test_fast_says_that_it_changes_nothing_for_an_export(photo_export: Path, capsys) -> None:
+    assert open_labeller(photo_export, fast=True).class_names
+    assert "--fast changes nothing for an exported folder" in capsys.readouterr().err

@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ _LONG_LINE = 2**15
 _LARGE_BLOCK_BYTES = 2**29  # of tables with images in their cells
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 _HEAD_LINES = 500  # of which columns without names get theirs
+_MOST_TITLES = 5  # lines above a header
 _FEWEST_NUMBERS = 16  # columns of a table without a header that is all numbers
 
 
@@ -91,6 +93,11 @@ class Table:
         if lines and (said := re.fullmatch(r'"?sep=(.)"?[,;\t]*', lines[0], re.IGNORECASE)):
             delimiter, self._skipped = said[1], 1  # Excel's own first line
         self._skipped += _count_remarks(lines[self._skipped :])
+        above = lines[self._skipped :][: _count_titles(lines[self._skipped :])]
+        self._skipped += len(above)
+        if titles := [title for line in above if (title := line.strip(",; \t"))]:
+            name = printable(self.path.name)
+            self.notes += (f"{name} is read from below {name_some(titles)}",)
         first = lines[self._skipped] if len(lines) > self._skipped else ""
         if not first.strip():
             raise DataError(
@@ -203,8 +210,9 @@ class Table:
     def _spaced(self) -> Any:
         """The whole table, read by Python: slower, and it knows quotes behind a space."""
         with self.path.open(encoding=self._encoding, newline="") as file:
-            reader = csv.reader(file, delimiter=self._delimiter, skipinitialspace=True, strict=True)
-            rows = [row for row in reader if row][self._skipped :]
+            rest = islice(file, self._skipped, None)
+            reader = csv.reader(rest, delimiter=self._delimiter, skipinitialspace=True, strict=True)
+            rows = [row for row in reader if row]
         rows = rows if self._names else rows[1:]
         for number, row in enumerate(rows):
             if len(row) != len(self.columns):
@@ -260,6 +268,25 @@ def _count_remarks(lines: Sequence[str]) -> int:
         if any(lines[k].count(sign) + 1 == cells for k in range(count)):
             return 0  # `#image,label` is the header
     return count
+
+
+def _count_titles(lines: Sequence[str]) -> int:
+    """How many lines before the header are blank, or hold one cell where the table has several."""
+    blank = next((k for k, line in enumerate(lines) if line.strip()), 0)
+    shown = lines[blank:][: _MOST_TITLES + 5]
+    if max(map(len, shown), default=0) > _LONG_LINE:
+        return blank
+    found = []
+    for sign in (",", ";", "\t", "|"):
+        rows = list(csv.reader(shown, delimiter=sign, skipinitialspace=True))
+        first = next((k for k, row in enumerate(rows) if sum(map(bool, row)) > 1), len(rows))
+        widths = {len(row) for row in rows[first:] if row}
+        has_images = any(suffix in "".join(shown[first : first + 1]) for suffix in IMAGE_SUFFIXES)
+        if first == 0:
+            return blank
+        if first <= _MOST_TITLES and len(widths) == 1 and len(rows) > first + 1 and not has_images:
+            found.append(first)
+    return blank + min(found, default=0)
 
 
 def _find_delimiter(usual: str, first: str, rows: Sequence[str]) -> str:

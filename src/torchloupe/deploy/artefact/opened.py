@@ -152,11 +152,14 @@ def open_trained(
 def open_labeller(
     folder: str | Path, *, fast: bool = False, views: str = "one", **options: Any
 ) -> Run | Exported | FoldedRun:
-    """As `open_trained`; with `fast` a run is folded, and one that can't be is told on stderr."""
+    """As `open_trained`; with `fast` a run is folded, and what can't be is told on stderr."""
     if fast and views != "one":
         raise UsageError("--fast looks at an image once", "leave --views or --fast out")
     opened = open_trained(folder, views=views, **options)
-    if not fast or not isinstance(opened, Run):
+    if not fast:
+        return opened
+    if not isinstance(opened, Run):
+        sys.stderr.write("note: --fast changes nothing for an exported folder: it is for runs\n")
         return opened
     folded = fold_run(opened)
     if folded is None:
