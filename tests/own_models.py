@@ -338,6 +338,48 @@ class CachedScale(Small):
         return x * self.cache
 
 
+class CachedBias(Small):
+    """Keeps in eval mode what it computed from a weight, until it is trained again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bias, self.cache = nn.Parameter(torch.zeros(8)), None
+
+    def train(self, mode: bool = True) -> "CachedBias":
+        if mode:
+            self.cache = None
+        return super().train(mode)
+
+    def middle(self, x: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            return x + self.bias.exp()
+        if self.cache is None:
+            self.cache = self.bias.exp()
+        return x + self.cache
+
+
+class Merging(Small):
+    """A low-rank addition to a layer, which is added to its weight in eval mode (LoRA)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down = nn.Parameter(torch.randn(2, 8) / 3)
+        self.up = nn.Parameter(torch.full((4, 2), 0.1))
+        self.is_merged = False
+
+    def train(self, mode: bool = True) -> "Merging":
+        super().train(mode)
+        if mode == self.is_merged:
+            with torch.no_grad():
+                self.fc.weight += (-1 if mode else 1) * self.up @ self.down
+            self.is_merged = not mode
+        return self
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.body(x)
+        return self.fc(x) if self.is_merged else self.fc(x) + x @ (self.up @ self.down).t()
+
+
 class Annealed(Small):
     """A factor that shrinks with each forward, in eval mode, too."""
 

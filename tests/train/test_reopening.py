@@ -86,6 +86,17 @@ def test_layers_inside_a_checkpoint_without_a_graph_are_not_looked_at(tmp_path):
         run_two_steps(tmp_path, Checkpointed()).look(make_images()[0])
 
 
+@pytest.mark.parametrize("averaged", [False, True])
+@pytest.mark.parametrize("kind", [models.CachedBias, models.Merging])
+def test_what_a_model_makes_of_its_weights_in_eval_mode_is_never_old(tmp_path, kind, averaged):
+    settings = {"train.average": 0.5} if averaged else {}
+    model = kind().eval()  # as some are handed over
+    run = run_two_steps(tmp_path, model, epochs=3, **settings)
+    pixels = make_images()[:5]
+    again = open_run(run.folder, model=kind().eval())
+    assert np.array_equal(run.probabilities(pixels), again.probabilities(pixels))
+
+
 @pytest.mark.parametrize("kind", [models.LastSeen, models.CachedScale])
 def test_tensors_that_forward_keeps_in_eval_mode_serve_in_training(tmp_path, kind):
     run = run_two_steps(tmp_path, kind, epochs=3)

@@ -11,6 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 from torchloupe.hardware.memory import MicroBatchLimit, in_micro_batches
 from torchloupe.hardware.precision import Precision
+from torchloupe.lens.trace import modes_of, restore_modes
 from torchloupe.model.transfer import is_from_this_package
 from torchloupe.model.wrapping import is_compiled
 
@@ -31,14 +32,13 @@ def eval_mode(model: nn.Module) -> Iterator[None]:
     a buffer, an attribute or in a cache, and use it later in training: an inference tensor raises
     there.
     """
-    modes = [(module, module.training) for module in model.modules()]
+    modes = modes_of(model)
     model.eval()
     try:
         with torch.inference_mode() if is_from_this_package(model) else torch.no_grad():
             yield
     finally:
-        for module, training in modes:
-            module.training = training
+        restore_modes(modes)
 
 
 def forward(

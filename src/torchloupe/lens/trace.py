@@ -5,7 +5,7 @@ they get their shapes here, as in any first forward.
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -102,6 +102,38 @@ def recording(model: nn.Module, calls: list[Call]) -> Iterator[None]:
             handle.remove()
 
 
+def modes_of(model: nn.Module) -> list[tuple[nn.Module, bool]]:
+    """Each module, the model first, and whether it is in training mode."""
+    return [(module, module.training) for module in model.modules()]
+
+
+def restore_modes(modes: Sequence[tuple[nn.Module, bool]]) -> None:
+    """Put modules back into `modes`, by the model's own `train` where one of them has its own.
+
+    Some merge weights in eval mode, or keep what they computed from them (LeViT's attention), and
+    undo it when training mode comes.
+    """
+    model, training = modes[0]
+    if any(type(module).train is not nn.Module.train for module, _ in modes):
+        model.train(training)
+    for module, is_training in modes:
+        module.training = is_training
+
+
+@contextmanager
+def in_training_mode(model: nn.Module) -> Iterator[None]:
+    """A context in which weights may be replaced: in training mode, where a module has a `train` of
+    its own.
+    """
+    modes = modes_of(model)
+    if any(type(module).train is not nn.Module.train for module, _ in modes):
+        model.train()
+    try:
+        yield
+    finally:
+        restore_modes(modes)
+
+
 @contextmanager
 def uncompiled(model: nn.Module) -> Iterator[None]:
     """A context in which a model that `compile()` was called on runs as it is, with its hooks."""
@@ -115,7 +147,7 @@ def uncompiled(model: nn.Module) -> Iterator[None]:
 @contextmanager
 def unchanged(model: nn.Module, device: torch.device) -> Iterator[None]:
     """Puts modes, buffers and random states (torch, numpy, Python) back as they were."""
-    modes = [(module, module.training) for module in model.modules()]
+    modes = modes_of(model)
     buffers = [
         (module, name, buffer, buffer.clone())
         for module in model.modules()
@@ -131,8 +163,7 @@ def unchanged(model: nn.Module, device: torch.device) -> Iterator[None]:
         finally:
             random.setstate(python_state)
             np.random.set_state(numpy_state)
-            for module, training in modes:
-                module.training = training
+            restore_modes(modes)
             with torch.no_grad():
                 for module, name, buffer, before in buffers:
                     module._buffers[name] = buffer.copy_(before)

@@ -88,6 +88,7 @@ def measure(
     notes: list[str] = []
     if isinstance(model, Transfer) and is_new:
         notes += load_backbone(settings.config, model)
+    model.train()  # one in eval mode may have merged weights, which its state dict would keep
     hook = loss.follow(model).hook
     tried = try_model(model, loss, batch, facts_of(run_data).classes, settings)
     open_settings = open_settings.with_measured(tried.settings)

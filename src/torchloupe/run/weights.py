@@ -13,6 +13,7 @@ from torch.nn.parameter import is_lazy
 
 from torchloupe.distributed.parallel import whole
 from torchloupe.errors import CheckpointError, UsageError, printable
+from torchloupe.lens.trace import in_training_mode
 from torchloupe.run.tensor_files import Stored, fit_like, read_whole
 
 _EXTRA = "_extra_state"  # torch's name for what `get_extra_state` gives
@@ -59,7 +60,8 @@ def load_weights(model: nn.Module, weights: Mapping[str, Any]) -> None:
         for name, value in own.items()
     )
     fitted._metadata = {**getattr(own, "_metadata", {}), **getattr(weights, "_metadata", {})}
-    model.load_state_dict(fitted)
+    with in_training_mode(model):
+        model.load_state_dict(fitted)
 
 
 class WeightDict(OrderedDict[str, Any]):
