@@ -1,5 +1,6 @@
 """Copies of models that keep what a forward left in their attributes."""
 
+import io
 import threading
 
 import pytest
@@ -27,10 +28,10 @@ def test_copy_model_copies_activations_without_their_graph():
 
 def test_copy_model_names_what_can_not_be_copied():
     model = torch.nn.Sequential(torch.nn.Linear(2, 2))
-    model[0].lock = threading.Lock()
+    model[0].numbers = (number for number in range(3))
     with pytest.raises(UsageError) as caught:
         copy_model(model)
-    assert caught.value.message.endswith("(0.lock)")
+    assert caught.value.message.endswith("(0.numbers)")
 
 
 def test_images_that_a_model_changes_in_place_are_left_alone():
@@ -42,3 +43,60 @@ def test_images_that_a_model_changes_in_place_are_left_alone():
     images = torch.ones(2, 3)
     assert first_difference(InPlace(), InPlace(), images) is None
     assert find_parting(InPlace(), images) is None and bool((images == 1).all())
+
+
+class Hooked(own_models.Small):
+    """Takes its features from what a hook keeps; its functions refer to the model."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.power = torch.nn.Parameter(torch.tensor(3.0))
+        self.kept: dict[str, torch.Tensor] = {}
+        others: list[torch.Tensor] = []
+        if kind == "attribute":
+            self.body.register_forward_hook(lambda m, i, o: self.kept.update(x=o))
+            self.read = lambda: self.kept["x"]
+        elif kind == "captured":
+            self.body.register_forward_hook(lambda m, i, o, keep=others: keep.append(o))
+            self.read = lambda: others[-1]
+        else:
+
+            def keep(_module, _inputs, output, *, model=self):
+                model.kept["x"] = output
+
+            def read():
+                return self.kept["x"]
+
+            self.body.register_forward_hook(keep)
+            self.read = read
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.body(x)
+        return self.fc(self.read().clamp(min=0.1) ** self.power)
+
+
+@pytest.mark.parametrize("kind", ["attribute", "captured", "keyword"])
+def test_functions_of_a_copy_refer_to_the_copy(kind):
+    model, images = Hooked(kind), torch.randn(2, 3, 8, 8)
+    wanted = model(images)
+    copied = copy_model(model)
+    assert torch.equal(copied(images), wanted)
+    with torch.no_grad():
+        for parameter in copied.parameters():
+            parameter.zero_()
+    assert not copied(images).any()
+    assert torch.equal(model(images), wanted)
+    copied(images).sum().backward()
+    assert model.power.grad is None and copied.fc.bias.grad is not None
+
+
+def test_what_has_nothing_to_do_with_the_weights_is_shared():
+    model, table = own_models.Small(), {"a": 1}
+    model.lock, model.library = threading.RLock(), torch.nn.functional
+    model.log = io.StringIO()
+    model.name = lambda: table
+    model.end = max
+    copied = copy_model(model)
+    assert copied.name is model.name and copied.end is max
+    assert copied.lock is model.lock and copied.library is model.library
+    assert copied.log is model.log

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from torchloupe.lens.copies import without_graphs
+from torchloupe.lens.copies import deep_copy
 from torchloupe.lens.watch import tensors_in
 from torchloupe.model.losses import ROW_LOSSES, Loss
 
@@ -47,8 +47,7 @@ class Subject:
 
         Raises what `copy.deepcopy` raises.
         """
-        memo = without_graphs(self.model)
-        model, optimizer, loss = copy.deepcopy((self.model, self.optimizer, self.loss), memo)
+        model, optimizer, loss = deep_copy((self.model, self.optimizer, self.loss), self.model)
         for module in model.modules():
             module._compiled_call_impl = None  # it calls no hooks
         for own, new in zip(self.model.parameters(), model.parameters(), strict=True):

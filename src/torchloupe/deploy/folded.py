@@ -7,7 +7,6 @@ Probabilities differ from those of `loupe predict` by rounding, at most CLOSE; t
 logits too, before a run is so served.
 """
 
-import copy
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +30,7 @@ from torchloupe.evaluation.inference import (
 )
 from torchloupe.hardware.layout import crashes_in_channels_last, release
 from torchloupe.hardware.precision import Precision
+from torchloupe.lens.copies import deep_copy
 from torchloupe.model.folding import fold_norms
 from torchloupe.model.fusing import FusedConvolution, fuse_convolutions
 from torchloupe.report.look import Look
@@ -117,7 +117,7 @@ def can_fold(run: Run) -> bool:
 
 def _fuse(network: nn.Module, images: Tensor) -> nn.Module:
     """The network fused, also one that was trained on contiguous images: here it may do without."""
-    twin = copy.deepcopy(network)
+    twin = deep_copy(network, network)
     release(twin)
     return fuse_convolutions(twin, images)
 

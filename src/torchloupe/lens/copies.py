@@ -1,24 +1,33 @@
-"""Copies of models, those included that keep activations in their attributes."""
+"""Copies of models, those included that keep activations in their attributes, and those whose hooks
+and lambdas refer to the model.
+"""
 
 import copy
 import pickle
-from typing import Any
+import threading
+from collections.abc import Iterator
+from io import IOBase
+from types import CellType, FunctionType, ModuleType
+from typing import Any, TypeVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from torchloupe.errors import UsageError, printable
 from torchloupe.lens.watch import tensors_in
+
+Kind = TypeVar("Kind")
+_SHARED = (ModuleType, IOBase, type(threading.Lock()), type(threading.RLock()))
 
 
 def copy_model(model: nn.Module) -> nn.Module:
     """A deep copy of `model`.
 
     Tensors in its attributes that a forward left there, with their graph, are copied without it:
-    `copy.deepcopy` refuses them. UsageError for a model that holds what can't be copied: a lock, an
-    open file, a generator.
+    `copy.deepcopy` refuses them. UsageError for a model that holds what can't be copied, such as a
+    generator.
     """
     try:
-        return copy.deepcopy(model, without_graphs(model))
+        return deep_copy(model, model)
     except (TypeError, pickle.PicklingError) as error:
         raise UsageError(
             f"the model can't be copied, and checks work on copies: {printable(error)}"
@@ -34,13 +43,109 @@ def _name_uncopied(model: nn.Module) -> str:
             if name in ("_parameters", "_buffers", "_modules") or isinstance(value, nn.Module):
                 continue
             try:
-                copy.deepcopy(value, without_graphs(module))
+                copy.deepcopy(value, _without_graphs(module) | _shared(module))
             except (TypeError, pickle.PicklingError):
                 return f" ({printable('.'.join(filter(None, (place, name))), 80)})"
     return ""
 
 
-def without_graphs(model: nn.Module) -> dict[int, Any]:
+def deep_copy(value: Kind, model: nn.Module) -> Kind:
+    """A deep copy of `value`, which is or holds `model`, with functions that refer to the copy.
+
+    `copy.deepcopy` leaves functions as they are: a hook or a lambda that was made inside a function
+    (a closure) would use the original's layers, and the lists and dicts it fills. Locks, open files
+    and imported modules among the attributes are shared. Raises what `copy.deepcopy` raises.
+    """
+    memo = _without_graphs(model) | _shared(model)
+    made: dict[int, tuple[FunctionType, FunctionType]] = {}  # id: function, its copy
+    owned = {id(module) for module in model.modules()}
+    owned |= {id(tensor) for tensor in (*model.parameters(), *model.buffers())}
+    for module in model.modules():
+        owned |= {id(each) for each in vars(module).values() if isinstance(each, (dict, list))}
+    seen: set[int] = set()
+    for module in model.modules():
+        for function in _functions_in(vars(module)):
+            _note_function(function, owned, made, seen)
+    memo |= {key: new for key, (_, new) in made.items()}
+    copied = copy.deepcopy(value, memo)
+    for old, new in made.values():
+        for cell, new_cell in zip(old.__closure__ or (), new.__closure__ or (), strict=True):
+            new_cell.cell_contents = _copy_of(cell.cell_contents, memo)
+        new.__defaults__ = tuple(_copy_of(each, memo) for each in old.__defaults__ or ()) or None
+        defaults = {name: _copy_of(each, memo) for name, each in (old.__kwdefaults__ or {}).items()}
+        new.__kwdefaults__ = defaults or None
+    return copied
+
+
+def _functions_in(value: Any) -> Iterator[FunctionType]:
+    if isinstance(value, FunctionType):
+        yield value
+    elif isinstance(value, (dict, list, tuple)):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _functions_in(each)
+
+
+def _note_function(
+    function: FunctionType,
+    owned: set[int],
+    made: dict[int, tuple[FunctionType, FunctionType]],
+    seen: set[int],
+) -> bool:
+    """Whether the function, or one that it uses, refers to what is `owned`, and has a copy now."""
+    if id(function) in seen:
+        return id(function) in made
+    seen.add(id(function))
+    cells = function.__closure__ or ()
+    try:
+        used = [cell.cell_contents for cell in cells]
+    except ValueError:  # a cell that was never filled
+        return False
+    used += [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
+    refers = any(id(each) in owned or _is_store(each) for each in used)
+    inner = [each for each in used if isinstance(each, FunctionType)]
+    if not any([*(_note_function(each, owned, made, seen) for each in inner), refers]):
+        return False
+    new = FunctionType(
+        function.__code__,
+        function.__globals__,
+        function.__name__,
+        closure=tuple(CellType() for _ in cells),
+    )
+    new.__dict__.update(function.__dict__)
+    made[id(function)] = (function, new)
+    return True
+
+
+def _copy_of(value: Any, memo: dict[int, Any]) -> Any:
+    """What a copied function refers to in place of `value`."""
+    if id(value) in memo:
+        return memo[id(value)]
+    if not _is_store(value):
+        return value
+    memo |= {id(t): t.detach().clone() for t in tensors_in(value) if t.grad_fn is not None}
+    return copy.deepcopy(value, memo)
+
+
+def _is_store(value: Any) -> bool:
+    """Whether this is a list or dict of tensors and layers, or an empty one to be filled."""
+    if not isinstance(value, (dict, list)):
+        return False
+    return all(
+        isinstance(each, (Tensor, nn.Module))
+        for each in (value.values() if isinstance(value, dict) else value)
+    )
+
+
+def _shared(model: nn.Module) -> dict[int, Any]:
+    return {
+        id(value): value
+        for module in model.modules()
+        for value in vars(module).values()
+        if isinstance(value, _SHARED)
+    }
+
+
+def _without_graphs(model: nn.Module) -> dict[int, Any]:
     """What `copy.deepcopy` is to use in place of tensors with a graph, as its memo."""
     return {
         id(tensor): tensor.detach().clone()

@@ -3,7 +3,6 @@
 They have random weights unless the options ask for pretrained ones.
 """
 
-import copy
 import inspect
 import traceback
 from collections.abc import Callable, Mapping
@@ -14,7 +13,7 @@ import torch
 from torch import nn
 
 from torchloupe.errors import LoupeError, UsageError, did_you_mean, printable
-from torchloupe.lens.copies import copy_model
+from torchloupe.lens.copies import copy_model, deep_copy
 from torchloupe.model import libraries
 from torchloupe.model.constructor import name_arguments
 from torchloupe.model.signature import parameters_of
@@ -188,7 +187,7 @@ def _runs(model: Any, input_shape: tuple[int, ...]) -> bool:
         return True
     try:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
-            twin = copy.deepcopy(model)
+            twin = deep_copy(model, model)
             twin.eval()
             twin(torch.zeros(2, *input_shape))
     except torch.OutOfMemoryError:

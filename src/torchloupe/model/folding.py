@@ -1,12 +1,13 @@
 """BatchNorms folded into the convolutions before them: the same function, fewer operations."""
 
-import copy
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from torchloupe.lens.copies import deep_copy
 
 CLOSE = 1e-3  # largest difference after folding, relative to the largest output
 
@@ -17,8 +18,8 @@ def fold_norms(network: nn.Module, images: Tensor) -> nn.Module:
     Pairs are found by the order in which layers were made, and checked on `images`: where the
     outputs differ, an unfolded copy is returned. For inference only; it can't be trained.
     """
-    plain = copy.deepcopy(network).eval()
-    folded = _fold(copy.deepcopy(plain))
+    plain = deep_copy(network, network).eval()
+    folded = _fold(deep_copy(plain, plain))
     with torch.no_grad():
         wanted, got = plain(images), folded(images)
     scale = float(wanted.abs().max())

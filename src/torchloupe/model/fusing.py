@@ -5,7 +5,6 @@ are laid out for it once. torch.compile calls the same operations; here nothing 
 a server's machine need not have a compiler.
 """
 
-import copy
 import math
 from collections import defaultdict
 from typing import Any, cast
@@ -16,6 +15,7 @@ from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from torchloupe.lens.copies import deep_copy
 from torchloupe.model.folding import fold_norms
 
 CLOSE = 1e-3  # largest difference after fusing, relative to the largest output
@@ -82,7 +82,7 @@ def fuse_convolutions(network: nn.Module, images: Tensor) -> nn.Module:
     `images`. ValueError for a network without a convolution to fuse, with hooks, or that differs;
     torch.fx raises errors of its own for code that it can't follow.
     """
-    twin = copy.deepcopy(network).eval().to(memory_format=torch.channels_last)
+    twin = deep_copy(network, network).eval().to(memory_format=torch.channels_last)
     if any(m._forward_hooks or m._forward_pre_hooks for m in twin.modules()):
         raise ValueError("a module has hooks, which fusing would lose")
     shapes = _find_shapes(twin, images)

@@ -1,7 +1,6 @@
 """The graph that is exported: pixels in, probabilities and logits out, all between inside."""
 
 import contextlib
-import copy
 import json
 import logging
 import os
@@ -20,6 +19,7 @@ from torchloupe.deploy.artefact.resize_graph import (
 )
 from torchloupe.errors import DataError, UsageError, printable
 from torchloupe.evaluation.inference import to_probabilities
+from torchloupe.lens.copies import deep_copy
 from torchloupe.system.user_code import where_raised
 
 OPSET = 20
@@ -95,7 +95,7 @@ def make_graph(
 ) -> Graph:
     """A copy of `network` on the CPU in eval mode, with contiguous weights, as a Graph."""
     try:
-        twin = copy.deepcopy(network)
+        twin = deep_copy(network, network)
     except (RuntimeError, TypeError) as error:
         raise UsageError(
             f"the model can't be copied ({printable(error)})",
