@@ -28,6 +28,15 @@ def test_open_ways_leaves_what_was_typed() -> None:
     assert len(choice.open_variants(settings, CPU, everything=True)) > 3
 
 
+@pytest.mark.parametrize("has", [False, True])
+def test_bf16_is_tried_only_where_there_are_instructions_for_it(monkeypatch, has) -> None:
+    monkeypatch.setattr(choice, "has_fast_bf16", lambda device: has)
+    variants = choice.open_variants(Settings(), CPU, everything=True)
+    assert any(variant.precision == "bf16" for variant in variants) is has
+    typed = Settings().with_typed({"hardware.precision": "bf16"})
+    assert choice.open_variants(typed, CPU, everything=True)[0].precision == "bf16"
+
+
 def test_compiling_is_tried_only_where_asked_for() -> None:
     assert not any(
         variant.compiled for variant in choice.open_variants(Settings(), CPU, everything=True)
