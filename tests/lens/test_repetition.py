@@ -41,6 +41,10 @@ def test_find_parting_names_a_buffer_that_changes_in_eval_mode(images):
     assert found.buffer == "factor" and 0 < found.gap < 0.02
     assert model.factor == 1.0
     assert find_parting(models.LastSeen(), images) is None  # changes nothing that is given
+    used = models.LastSeen().eval()
+    with torch.inference_mode():
+        used(images)
+    assert used.last.is_inference() and find_parting(used, images) is None
 
 
 def test_find_parting_names_a_layer_that_eval_does_not_reach(images):

@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 
 from torchloupe.lens.batch_dependence import CLOSE, gap_of
 from torchloupe.lens.trace import unchanged, uncompiled
-from torchloupe.lens.watch import dense_tensors_in
+from torchloupe.lens.watch import dense_tensors_in, version_of
 
 SEEDS = 8  # tried where random numbers are drawn: dropout of a small share often changes nothing
 _DRAWING = (
@@ -93,15 +93,12 @@ def _find_drift(model: nn.Module, images: Tensor, most: float) -> Parting | None
     buffer.
     """
     with _evaluating(model, images.device, 1):
-        before = {name: (id(buffer), buffer._version) for name, buffer in model.named_buffers()}
+        before = {name: (id(b), version_of(b)) for name, b in model.named_buffers()}
         if not before:
             return None
         first = model(images.clone())
-        changed = [
-            name
-            for name, buffer in model.named_buffers()
-            if (id(buffer), buffer._version) != before.get(name)
-        ]
+        after = {name: (id(b), version_of(b)) for name, b in model.named_buffers()}
+        changed = [name for name, known in after.items() if known != before.get(name)]
         if not changed:
             return None
         gap = gap_of(first, model(images.clone()))

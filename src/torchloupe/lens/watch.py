@@ -205,7 +205,7 @@ class _Lens:
     def _call(self, name: str, hook: Callable[..., object], *arguments: Any) -> object:
         """The hook's answer; it must leave random states and tensors as they are."""
         tensors = list(tensors_in(arguments[1:]))
-        before = [_version(tensor) for tensor in tensors]
+        before = [version_of(tensor) for tensor in tensors]
         devices = {tensor.device for tensor in tensors if tensor.is_cuda}
         try:
             with torch.random.fork_rng(devices=devices):
@@ -213,7 +213,7 @@ class _Lens:
         except Exception as error:
             error.add_note(f"in a hook on layer {printable(name) or 'of the whole model'}")
             raise
-        if before != [_version(tensor) for tensor in tensors]:
+        if before != [version_of(tensor) for tensor in tensors]:
             raise UsageError(
                 f"a hook changed a tensor of layer {printable(name)!r} in place; a lens only looks",
                 "return loupe.lens.Replace(new_output) to replace the output",
@@ -248,6 +248,6 @@ def dense_tensors_in(value: Any) -> Iterator[Tensor]:
     yield from filter(is_dense, tensors_in(value))
 
 
-def _version(tensor: Tensor) -> int:
+def version_of(tensor: Tensor) -> int:
     """How often the tensor was changed in place; inference tensors don't count."""
     return -1 if tensor.is_inference() else tensor._version
