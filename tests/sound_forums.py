@@ -162,3 +162,37 @@ def patches_mixed_without_attention() -> Case:
 
     model = Mixer()
     return case(model, optimizer=torch.optim.AdamW(model.parameters(), 1e-3))
+
+
+@sound
+def features_that_a_hook_keeps() -> Case:
+    class Hooked(Net):
+        def __init__(self) -> None:
+            super().__init__()
+            kept: list[Tensor] = []
+            self.fc1.register_forward_hook(lambda _module, _inputs, output: kept.append(output))
+            self.kept = lambda: kept[-1]
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.features(x)
+            return self.fc2(self.kept().relu())
+
+    model = Hooked()
+    return case(model, optimizer=adam(model))
+
+
+@sound
+def images_that_forward_changes_in_place() -> Case:
+    class InPlace(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x.mul_(2).sub_(1))
+
+    model = InPlace()
+    return case(model, optimizer=adam(model))
+
+
+@sound
+def a_compiled_part() -> Case:
+    model = Net()
+    model.fc1 = torch.compile(model.fc1, backend="eager")
+    return case(model, optimizer=adam(model))

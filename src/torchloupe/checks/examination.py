@@ -80,7 +80,7 @@ def _is_scaled_inside(subject: Subject) -> bool:
     try:
         trial = subject.copied()
         with torch.no_grad(), recording_functions(trial.model) as functions:
-            trial.model(trial.images)
+            trial.model(trial.images.clone())
     except Exception:  # told by the checks of steps
         return False
     entry = functions.entry
@@ -131,7 +131,7 @@ def _time_forward(trial: Subject) -> tuple[float, list[Verdict]]:
     hidden: list[Verdict] = []
     while len(took) < 2 and sum(took) < SLOW:  # the first one makes the kernels
         began = time.perf_counter()
-        hidden = find_hidden_layers(trial.model, trial.images[:FEWEST])
+        hidden = find_hidden_layers(trial.model, trial.images[:FEWEST].clone())
         took.append(time.perf_counter() - began)
     return min(took), hidden
 
@@ -236,11 +236,14 @@ def _raises(error: Exception, text: str) -> Verdict:
 
 
 def _not_copied(error: Exception) -> Verdict:
+    seen = f"model, loss or optimizer can't be copied, and trials need a copy: {error}"
+    remedy = "keep generators and connections out of their attributes"
+    if isinstance(error, LoupeError):  # of torch.jit modules
+        seen, remedy = error.message, error.hint
     return Verdict(
         "model-not-copied",
         "note",
-        seen=f"model, loss or optimizer can't be copied, and trials need a copy: "
-        f"{printable(error, 300)}",
-        remedy="keep locks, files and generators out of their attributes",
+        seen=printable(seen, 400),
+        remedy=printable(remedy, 300),
         why="most checks were left out",
     )

@@ -20,6 +20,7 @@ from torch.optim import Optimizer
 from torchloupe.lens.copies import deep_copy
 from torchloupe.lens.watch import tensors_in
 from torchloupe.model.losses import ROW_LOSSES, Loss
+from torchloupe.model.wrapping import unwrap
 
 LossFunction = Callable[[Any, Tensor], Tensor]
 _AROUND = ("_orig_mod", "module")  # where torch.compile and parallel training keep the model
@@ -45,11 +46,10 @@ class Subject:
     def copied(self) -> "Subject":
         """A subject whose model, optimizer and loss are copies, the optimizer's of that model.
 
-        Raises what `copy.deepcopy` raises.
+        Raises what `copy.deepcopy` raises, and UsageError for torch.jit modules.
         """
         model, optimizer, loss = deep_copy((self.model, self.optimizer, self.loss), self.model)
-        for module in model.modules():
-            module._compiled_call_impl = None  # it calls no hooks
+        model = unwrap(model)  # compiled parts call no hooks
         for own, new in zip(self.model.parameters(), model.parameters(), strict=True):
             for hook in (own._backward_hooks or {}).values():  # copies have none
                 new.register_hook(hook)  # type: ignore[no-untyped-call]
@@ -61,7 +61,7 @@ class Subject:
 
     def outputs(self, images: Tensor | None = None) -> Tensor:
         """What the model gives, as one tensor; with gradients where torch records them."""
-        return as_tensor(self.model(self.images if images is None else images))
+        return as_tensor(self.model((self.images if images is None else images).clone()))
 
     def loss_of(self, outputs: Any, labels: Tensor | None = None) -> Tensor:
         """The loss (0-d) of `outputs`."""
@@ -70,7 +70,7 @@ class Subject:
 
     def forward(self) -> tuple[Tensor, Tensor]:
         """Outputs and loss of the images; a loss that takes no tuple or dict gets its tensor."""
-        found = self.model(self.images)
+        found = self.model(self.images.clone())  # which forward may change in place
         outputs = as_tensor(found)
         if found is outputs:
             return outputs, self.loss_of(outputs)
@@ -85,7 +85,7 @@ class Subject:
         Call it on a copy: the model's mode and buffers change.
         """
         with torch.no_grad():
-            found = self.model(self.images)
+            found = self.model(self.images.clone())
         if isinstance(found, Tensor):
             return self
         loss = self.loss
