@@ -113,6 +113,8 @@ def restore_modes(modes: Sequence[tuple[nn.Module, bool]]) -> None:
     Some merge weights in eval mode, or keep what they computed from them (LeViT's attention), and
     undo it when training mode comes.
     """
+    if all(module.training == is_training for module, is_training in modes):
+        return
     model, training = modes[0]
     if any(type(module).train is not nn.Module.train for module, _ in modes):
         model.train(training)
