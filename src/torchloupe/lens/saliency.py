@@ -93,10 +93,10 @@ def _last_that_matters(outputs: dict[str, Tensor], margin: Tensor, model: nn.Mod
     """
     names = [name for name in outputs if not isinstance(model.get_submodule(name), nn.Linear)]
     names = names or list(outputs)
-    slopes = torch.autograd.grad(
-        margin, [outputs[name] for name in names], retain_graph=True, allow_unused=True
-    )
-    for name, slope in zip(reversed(names), reversed(slopes), strict=True):
+    for name in reversed(names):  # one at a time: those of all would take as much as a step
+        (slope,) = torch.autograd.grad(
+            margin, [outputs[name]], retain_graph=True, allow_unused=True
+        )
         # Of tokens the last is a patch's: those of classes come first.
         if slope is not None and bool((slope[:, -1] if slope.ndim == 3 else slope).any()):
             return name
