@@ -93,7 +93,7 @@ def _last_that_matters(outputs: dict[str, Tensor], margin: Tensor, model: nn.Mod
     """
     names = [name for name in outputs if not isinstance(model.get_submodule(name), nn.Linear)]
     names = names or list(outputs)
-    for name in reversed(names):  # one at a time: those of all would take as much as a step
+    for name in reversed(names):  # one at a time: no more is kept than one
         (slope,) = torch.autograd.grad(
             margin, [outputs[name]], retain_graph=True, allow_unused=True
         )
