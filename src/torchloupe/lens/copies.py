@@ -122,7 +122,7 @@ def _copy_of(value: Any, memo: dict[int, Any]) -> Any:
         return memo[id(value)]
     if not _is_store(value):
         return value
-    memo |= {id(t): t.detach().clone() for t in tensors_in(value) if t.grad_fn is not None}
+    memo |= _detached(value)
     return copy.deepcopy(value, memo)
 
 
@@ -147,11 +147,13 @@ def _shared(model: nn.Module) -> dict[int, Any]:
 
 def _without_graphs(model: nn.Module) -> dict[int, Any]:
     """What `copy.deepcopy` is to use in place of tensors with a graph, as its memo."""
-    return {
-        id(tensor): tensor.detach().clone()
-        for module in model.modules()
-        for key, value in vars(module).items()
-        if key not in ("_parameters", "_buffers", "_modules")
-        for tensor in tensors_in(value)
-        if tensor.grad_fn is not None
-    }
+    apart = ("_parameters", "_buffers", "_modules")
+    memo: dict[int, Any] = {}
+    for module in model.modules():
+        memo |= _detached([value for key, value in vars(module).items() if key not in apart])
+    return memo
+
+
+def _detached(value: Any) -> dict[int, Any]:
+    """Copies without a graph of the tensors in `value` that have one, by the id of the tensor."""
+    return {id(t): t.detach().clone() for t in tensors_in(value) if t.grad_fn is not None}

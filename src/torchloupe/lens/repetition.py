@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 
 from torchloupe.lens.batch_dependence import CLOSE, gap_of
@@ -76,32 +77,19 @@ def find_parting(model: nn.Module, images: Tensor) -> Parting | None:
     don't repeat their bits differ by less than CLOSE, and are passed over. All begin with the same
     buffers; where a forward changes some, one more follows that begins with these.
     """
-    first, drawn = _logits_of(model, images, 1)
+    first, drawn, changed = _logits_of(model, images, 1)
     most = 0.0
     for seed in range(2, SEEDS + 2 if drawn else 3):
-        other, _ = _logits_of(model, images, seed)
+        other = _logits_of(model, images, seed)[0]
         gap = gap_of(first, other)
         most = max(gap, most)
         if gap and not (gap <= CLOSE and _is_unsteady(model, images, first, drawn=drawn)):
             ours, theirs = (watch_evaluation(model, images, number) for number in (1, seed))
             return _locate(ours, theirs, gap)
-    return _find_drift(model, images, most)
-
-
-def _find_drift(model: nn.Module, images: Tensor, most: float) -> Parting | None:
-    """How the second of two forwards differs, by more than `most`, because the first changed a
-    buffer.
-    """
+    if not changed:
+        return None
     with _evaluating(model, images.device, 1):
-        before = {name: (id(b), version_of(b)) for name, b in model.named_buffers()}
-        if not before:
-            return None
-        first = model(images.clone())
-        after = {name: (id(b), version_of(b)) for name, b in model.named_buffers()}
-        changed = [name for name, known in after.items() if known != before.get(name)]
-        if not changed:
-            return None
-        gap = gap_of(first, model(images.clone()))
+        gap = gap_of(model(images.clone()), model(images.clone()))
     return Parting(gap, buffer=changed[0]) if gap > most else None
 
 
@@ -110,13 +98,25 @@ def _is_unsteady(model: nn.Module, images: Tensor, first: Tensor, *, drawn: bool
     return not drawn or gap_of(first, _logits_of(model, images, 1)[0]) > 0
 
 
-def _logits_of(model: nn.Module, images: Tensor, seed: int) -> tuple[Tensor, bool]:
-    """The logits in eval mode, and whether the forward drew random numbers."""
+def _logits_of(model: nn.Module, images: Tensor, seed: int) -> tuple[Tensor, bool, list[str]]:
+    """The logits in eval mode, whether the forward drew random numbers, and the buffers that it
+    changed, by name.
+    """
     with _evaluating(model, images.device, seed):
-        before = _random_states(images.device)
+        states, buffers = _random_states(images.device), _versions_of(model)
         logits = model(images.clone())
-        after = _random_states(images.device)
-    return logits, before != after
+        drew = states != _random_states(images.device)
+        now = _versions_of(model)
+    return logits, drew, [name for name, known in now.items() if known != buffers.get(name)]
+
+
+def _versions_of(model: nn.Module) -> dict[str, tuple[int, int]]:
+    """What differs for a buffer that was changed in place, or replaced."""
+    return {
+        name: (id(buffer), version_of(buffer))
+        for name, buffer in model.named_buffers()
+        if not is_lazy(buffer)
+    }
 
 
 @contextmanager

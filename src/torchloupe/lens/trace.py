@@ -116,10 +116,14 @@ def restore_modes(modes: Sequence[tuple[nn.Module, bool]]) -> None:
     if all(module.training == is_training for module, is_training in modes):
         return
     model, training = modes[0]
-    if any(type(module).train is not nn.Module.train for module, _ in modes):
+    if _has_own_train(model):
         model.train(training)
     for module, is_training in modes:
         module.training = is_training
+
+
+def _has_own_train(model: nn.Module) -> bool:
+    return any(type(module).train is not nn.Module.train for module in model.modules())
 
 
 @contextmanager
@@ -128,7 +132,7 @@ def in_training_mode(model: nn.Module) -> Iterator[None]:
     its own.
     """
     modes = modes_of(model)
-    if any(type(module).train is not nn.Module.train for module, _ in modes):
+    if _has_own_train(model):
         model.train()
     try:
         yield
