@@ -248,11 +248,41 @@ def test_arrays_take_class_names_from_the_file_or_the_caller(tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("arrays", "pair"),
+    [
+        ({"images": images(6, 4, 4), "ans": LABELS, "ra": np.arange(6) / 3}, ("images", "ans")),
+        ({"pics": images(6, 4, 4), "ids": np.arange(6), "kind": LABELS}, ("pics", "kind")),
+        ({"pics": images(6, 4, 4), "labels": LABELS}, ("pics", "labels")),
+        ({"images": images(6, 4, 4), "who": LABELS.astype(str)}, ("images", "who")),
+    ],
+)
+def test_arrays_of_other_names_are_told_by_their_shapes(tmp_path, arrays, pair):
+    data = open_data(save(tmp_path, **arrays))
+    assert data.samples.labels.tolist() == LABELS.tolist()
+    assert data.notes == (
+        f"'{pair[0]}' are taken as the images and '{pair[1]}' as labels, by their shapes",
+    )
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"images": images(6, 4, 4), "ans": LABELS, "other": LABELS},
+        {"pics": images(6, 4, 4), "masks": images(6, 4, 4), "kind": LABELS},
+        {"images": images(6, 4, 4), "ids": np.arange(6)},
+        {"images": images(6, 4, 4), "redshift": LABELS / 3},
+    ],
+)
+def test_arrays_whose_shapes_leave_a_choice_are_refused(tmp_path, arrays):
+    assert fail(save(tmp_path, **arrays)).hint.startswith("name them images and labels")
+
+
 def test_arrays_report_what_was_found_when_nothing_fits(tmp_path):
-    path = save(tmp_path, alpha=images(6, 4, 4), beta=LABELS)
+    path = save(tmp_path, alpha=images(6, 4, 4), beta=LABELS[:5])
     error = fail(path)
     assert error.message == (
-        f"{path} holds 'alpha' [6, 4, 4], 'beta' [6]; none is named as images or labels"
+        f"{path} holds 'alpha' [6, 4, 4], 'beta' [5]; none is named as images or labels"
     )
     assert error.hint == "name them images and labels, or x_train, y_train, x_test and y_test"
     path = save(tmp_path, x_train=images(6, 4, 4), y_train=LABELS, x_test=images(2, 4, 4))

@@ -194,3 +194,34 @@ def test_images_in_a_folder_beside_that_of_the_table_are_offered(tmp_path):
     error = fail(path)
     assert error.hint == "say where they are, perhaps data.image_folder=../train2017"
     assert len(open_data(path, image_folder="../train2017").samples) == 2
+
+
+@pytest.mark.parametrize(
+    ("cells", "files", "place"),
+    [
+        ("t_1.jpg t_2.jpg", "face/t_1_aligned.jpg face/t_2_aligned.jpg", "face/*_aligned.jpg"),
+        ("1 2 3", "a/img_1.png a/img_2.png a/img_3.png a/img_13.png", "a/img_*.png"),
+        ("a/x.jpg b/x.jpg", "a/x-small.jpg b/x-small.jpg", "a/*-small.jpg', 'b/*-small.jpg"),
+    ],
+)
+def test_names_of_files_may_have_one_text_more_than_all_cells(tmp_path, cells, files, place):
+    plant(tmp_path, *files.split())
+    data = open_data(table(tmp_path, *cells.split()))
+    assert ids(data) == files.split()[: len(data.samples)]
+    assert data.notes == (f"files of {tmp_path}/labels.csv were found as '{place}'",)
+
+
+@pytest.mark.parametrize(
+    ("cells", "files"),
+    [
+        ("x.jpg y.jpg", "x_1.jpg x_2.jpg y_1.jpg y_2.jpg"),  # two texts fit
+        ("x.jpg y.jpg", "x_a.jpg y_b.jpg"),  # none fits both
+        ("1.jpg 2.jpg", "10.jpg 20.jpg"),  # not set off
+        ("x.jpg y.jpg", "x_mask.jpg y_mask.jpg"),
+        ("x.jpg y.jpg", "x_a.png y_a.png"),  # other endings
+        ("a/x.jpg b/y.jpg", "b/x_a.jpg a/y_a.jpg"),  # in other folders
+    ],
+)
+def test_names_with_texts_that_are_not_certain_are_not_found(tmp_path, cells, files):
+    plant(tmp_path, *files.split())
+    assert "that can't be found: " in fail(table(tmp_path, *cells.split())).message

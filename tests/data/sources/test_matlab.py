@@ -1,6 +1,7 @@
 """Lists of labels in MATLAB's files, as the Oxford flowers and Stanford's cars have them."""
 
 import numpy as np
+import pytest
 import scipy.io
 from trees import fail, ids, labels, plant, write
 
@@ -81,3 +82,17 @@ def test_files_that_list_no_images_are_refused(tmp_path):
     error = fail(path)
     assert "lists no images" in error.message
     assert error.hint == "write its labels into a .csv with the columns image and label"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"X": np.zeros((32, 32, 3, 9), np.uint8), "y": np.arange(9)[:, None] % 3},
+        {"dataset": {"train": {"images": np.zeros((9, 64), np.uint8), "labels": np.arange(9)}}},
+    ],
+)
+def test_images_in_arrays_have_a_next_step(tmp_path, content):
+    scipy.io.savemat(tmp_path / "set.mat", content)
+    error = fail(tmp_path / "set.mat")
+    assert "holds images as an array, " in error.message
+    assert "numpy.savez('set.npz', images=..., labels=...)" in error.hint

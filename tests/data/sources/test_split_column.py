@@ -139,18 +139,6 @@ def test_split_columns_refuse_what_contradicts(folder, name, cells, message, hin
     assert (error.message, error.hint) == (message.format(path=path), hint)
 
 
-def test_folders_that_name_splits_are_noted_where_no_column_does(tmp_path):
-    names = ["train/1.png", "train/2.png", "test/1.png", "test/2.png"]
-    plant(tmp_path, *names)
-    rows = [f"{name},{'ab'[k % 2]}" for k, name in enumerate(names)]
-    data = open_data(write(tmp_path, "t.csv", "image,label", *rows))
-    assert data.given is None
-    assert data.notes == (
-        "the files lie in 'test', 'train', which is not used as the split: write train, val and "
-        "test into a column named split to use it",
-    )
-
-
 def test_the_hint_on_unknown_cells_keeps_what_is_known(tmp_path):
     plant(tmp_path, *(f"{k}.png" for k in range(6)))
     words = ["training", "training", "evaluation", "testing", "training", "training"]

@@ -24,6 +24,7 @@ from torchloupe.units import format_bytes
 
 _SAVE = "save plain arrays: numpy.savez(path, images=..., labels=...)"
 _PARTS = "|".join(sorted(SPLIT_WORDS, key=len, reverse=True))
+_MOST_TRIED = 12  # arrays of other names whose shapes are looked at
 _MOST_JOINED = 8 * 10**9  # bytes of arrays of one class each, which are copied
 _ROLES = {
     "images": "images|image|imgs|img|x|data|features|pixels|arr_0",
@@ -151,6 +152,7 @@ def open_mapping(
 ) -> Data:
     """Data from arrays by name: x_train and y_train, images and labels, test_images, X and y."""
     found = _find_roles(arrays, place)
+    notes = _add_by_shape(arrays, found)
     splits = [split for role, split in found if role == "images" and ("labels", split) in found]
     splits.sort(key=lambda split: SPLIT_WORDS.get(split, TRAIN))
     lonely = [
@@ -186,10 +188,14 @@ def open_mapping(
     ]
     try:
         if any(is_image_list(part.images) for part in parts):
-            return open_lists(parts, name=name, layout=layout, class_names=class_names)
-        return open_arrays(parts, name=name, stamp=stamp, layout=layout, class_names=class_names)
+            data = open_lists(parts, name=name, layout=layout, class_names=class_names)
+        else:
+            data = open_arrays(
+                parts, name=name, stamp=stamp, layout=layout, class_names=class_names
+            )
     except DataError as error:
         raise DataError(f"{place}: {error.message}", error.hint) from None
+    return replace(data, notes=(*notes, *data.notes)) if notes else data
 
 
 def _find_roles(arrays: Mapping[str, Any], place: str) -> dict[tuple[str, str], str]:
@@ -214,6 +220,35 @@ def _find_roles(arrays: Mapping[str, Any], place: str) -> dict[tuple[str, str], 
             )
         found[role, split] = key
     return found
+
+
+def _add_by_shape(arrays: Mapping[str, Any], found: dict[tuple[str, str], str]) -> tuple[str, ...]:
+    """Add images or labels of other names to `found` where shapes leave one choice; notes on it.
+
+    Images are [N, ...] of three axes and more, labels are N whole numbers or texts that repeat.
+    """
+    named = [role for role, _ in found if role != "names"]
+    if len(arrays) > _MOST_TRIED or len(named) > 1 or any(split for _, split in found):
+        return ()
+    free = {key: np.asanyarray(arrays[key]) for key in arrays if key not in found.values()}
+    images = [key for key, array in free.items() if array.ndim >= 3]
+    images = [found["images", ""]] if "images" in named else images
+    if len(images) != 1:
+        return ()
+    count = len(arrays[images[0]])
+    labels = [key for key, array in free.items() if _may_be_labels(array, count)]
+    labels = [found["labels", ""]] if "labels" in named else labels
+    if len(labels) != 1:
+        return ()
+    found["images", ""], found["labels", ""] = images[0], labels[0]
+    pair = printable(images[0]), printable(labels[0])
+    return (f"'{pair[0]}' are taken as the images and '{pair[1]}' as labels, by their shapes",)
+
+
+def _may_be_labels(array: Any, count: int) -> bool:
+    """Whether an array holds a whole number or text for each of `count` images, and some twice."""
+    is_list = array.shape in ((count,), (count, 1)) and array.dtype.kind in "biuUS"
+    return is_list and len(np.unique(array)) < count
 
 
 def read_role(key: str) -> tuple[str, str]:

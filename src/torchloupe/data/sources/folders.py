@@ -48,6 +48,7 @@ from torchloupe.data.sources.source import (
 from torchloupe.data.sources.spelling import note_joined, note_twins
 from torchloupe.data.sources.split_lists import read_split_list
 from torchloupe.data.sources.split_names import is_filler, read_split_name
+from torchloupe.data.sources.split_paths import note_split_paths
 from torchloupe.data.sources.tables_beside import tables_in, tables_of_split
 from torchloupe.data.sources.thumbnails import ThumbnailFilter, is_of_copies
 from torchloupe.data.sources.walk import Level, Walk, as_text, look_through
@@ -101,8 +102,7 @@ def open_folder(path: Path, class_names: Sequence[str] = (), label_pattern: str 
     lookup[used] = numbers
     labels = lookup[codes]
     notes = [*reading.notes, *note_joined(found), *note_twins(names)]
-    if layout.is_split:
-        notes += compare_splits(labels, parts, names)
+    notes += compare_splits(labels, parts, names) if layout.is_split else note_split_paths(ids)
     for other, prefix in ((inner, below), (deeper, below), (scout, "")):
         walk.take_over(other, prefix, is_counted=other is inner)
     data = Data(

@@ -108,7 +108,7 @@ class ImageFiles:
             }
         chosen = self._choose(matches, given)
         if is_elsewhere and not chosen:
-            chosen = self._choose_by_name(names)
+            chosen = self._choose_by_name(names) or self._choose_affixed(names)
         for row, match in chosen.items():
             paths[row] = match.path
             facts[row] = look_up(self.root, match.path)
@@ -240,6 +240,11 @@ class ImageFiles:
         is_plain = not folder or is_filler(folder.rpartition("/")[2])
         is_clear = is_plain and len({match.path for match in chosen.values()}) == len(names)
         return chosen if is_clear else {}
+
+    def _choose_affixed(self, names: NDArray[Any]) -> dict[int, _Match]:
+        """Files whose names have one text more than the cells, the same in all."""
+        found = self.listed.find_affixed([_tidy(name) for name in names.tolist()])
+        return {row: _Match(self._join(path), place) for row, (path, place) in enumerate(found)}
 
     def _note_missing(self, lost: NDArray[np.int64], names: NDArray[Any]) -> tuple[str, ...]:
         """A note on files that are not there; DataError if most are: then it is the paths."""

@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 
 from torchloupe.data.image.formats import IMAGE_SUFFIXES
-from torchloupe.data.sources.masks import is_mask_folder
+from torchloupe.data.sources.masks import is_mask_folder, is_mask_name
 from torchloupe.data.sources.split_names import is_filler
 from torchloupe.data.sources.system_files import is_system_name, name_own_folder
 from torchloupe.data.sources.thumbnails import is_thumbnail_folder
@@ -57,6 +57,37 @@ class ImageNames:
                     self._numbers.setdefault(name.lstrip("0"), []).extend(paths)
         return self._numbers.get(number.lstrip("0"), ())
 
+    def find_affixed(self, names: Sequence[str]) -> list[tuple[str, str]]:
+        """The images [N] with one text before or behind all the names: `1_aligned.jpg` for `1.jpg`.
+
+        Each with where it is: (`face/1_aligned.jpg`, `face/*_aligned.jpg`). [] if no such text
+        fits all names, or if several do.
+        """
+        cells = [_split_ending(plain(name)) for name in names]
+        first = cells[0][0].rpartition("/")[2]
+        affixes = set()
+        for listed in self._listed if first else ():
+            before, own, behind = listed.partition(first)
+            if own and before + behind and _is_set_off(before, behind):
+                affixes.add((before, behind))
+        fitting = []
+        for before, behind in affixes:
+            paths = [self._find_only(stem, ending, before, behind) for stem, ending in cells]
+            if all(paths):
+                fitting.append([(path, _place(path, before, behind)) for path in paths])
+        return fitting[0] if len(fitting) == 1 else []
+
+    def _find_only(self, cell: str, ending: str, before: str, behind: str) -> str:
+        """The only image whose name is that of a cell between two texts; or ""."""
+        *words, stem = cell.split("/")
+        found = [
+            path
+            for path in self._listed.get(f"{before}{stem}{behind}", ())
+            if ending in ("", _split_ending(plain(path))[1])
+            and common_tail(path.split("/")[:-1], words) == len(words)
+        ]
+        return found[0] if len(found) == 1 else ""
+
     def find_folders(self, name: str) -> Sequence[str]:
         """The folders of a name that hold images, at any depth; of a number but for its zeros."""
         if self._folders is None:
@@ -70,6 +101,23 @@ class ImageNames:
         found = sorted(self._folders.get(_without_zeros(plain(name)), ()))
         same = [path for path in found if plain(path.rpartition("/")[2]) == plain(name)]
         return same or found
+
+
+def _split_ending(name: str) -> tuple[str, str]:
+    """A path without the ending of an image, and that ending; "" where it has none."""
+    stem, ending = os.path.splitext(name)  # noqa: PTH122
+    return (stem, ending) if ending in IMAGE_SUFFIXES else (name, "")
+
+
+def _place(path: str, before: str, behind: str) -> str:
+    folder, sign, name = path.rpartition("/")
+    return f"{folder}{sign}{before}*{behind}{os.path.splitext(name)[1]}"  # noqa: PTH122
+
+
+def _is_set_off(before: str, behind: str) -> bool:
+    """Whether texts around a name are set off by a sign, and don't say that it is a mask."""
+    is_apart = not before[-1:].isalnum() and not behind[:1].isalnum()
+    return is_apart and not is_mask_name(f"x{behind}")
 
 
 def _without_zeros(name: str) -> str:

@@ -32,6 +32,11 @@ def is_mask_folder(name: str) -> bool:
     return re.sub("[-_. ]", "", name.lower()) in _MASK_FOLDERS
 
 
+def is_mask_name(stem: str) -> bool:
+    """Whether a file's name says that it is the mask of a picture: `a_mask`, `a_depth_1`."""
+    return _MASK.fullmatch(stem) is not None
+
+
 class MaskFilter:
     """Leaves masks out of the images that a walk finds below `root`, and counts them."""
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from torchloupe.data.image.formats import IMAGE_SUFFIXES
 from torchloupe.data.sources.image_names import walk_images
-from torchloupe.data.sources.matlab_file import HINT, read_variables
+from torchloupe.data.sources.matlab_file import HINT, HINT_FOR_ARRAYS, read_variables
 from torchloupe.data.sources.split_names import read_split
 from torchloupe.data.split import SPLIT_NAMES, TRAIN
 from torchloupe.errors import DataError, printable
@@ -23,6 +23,7 @@ from torchloupe.units import plural
 
 MATLAB_ENDINGS = (".mat",)
 _DEEPEST = 3  # structs in one another
+_WIDEST = 7  # columns of a list; arrays of more are images
 _LABELS = ("label", "labels", "class", "classes", "class_id", "category", "y")
 _OF_NUMBERS = re.compile(r"_?(ids?|idx|inds?|index|indices)$", re.IGNORECASE)
 
@@ -37,6 +38,7 @@ def read_matlab(path: Path) -> tuple[Columns, tuple[str, ...]]:
     found = _load(path)
     images = next((name for name in found if _are_images(found[name])), "")
     if not images:
+        _refuse_arrays(path)
         return _label_numbered(path, found)
     count = len(found[images])
     columns = {
@@ -48,6 +50,19 @@ def read_matlab(path: Path) -> tuple[Columns, tuple[str, ...]]:
     if key:
         columns[key] = _name_classes(path, columns[key], columns[images], found)
     return columns, ()
+
+
+def _refuse_arrays(path: Path, variables: Mapping[str, Any] | None = None) -> None:
+    """DataError for a file that holds images as an array, at any depth."""
+    for name, value in (read_variables(path) if variables is None else variables).items():
+        if isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict):
+            _refuse_arrays(path, value[0])
+        if isinstance(value, np.ndarray) and value.ndim > 1 and min(value.shape[:2]) > _WIDEST:
+            raise DataError(
+                f"{printable(path)} holds images as an array, '{printable(name)}' "
+                f"{list(value.shape)}, which is not read from MATLAB's files",
+                HINT_FOR_ARRAYS,
+            )
 
 
 def _load(path: Path) -> dict[str, NDArray[Any]]:

@@ -26,6 +26,10 @@ _MATRIX, _COMPRESSED = 14, 15
 _CELL, _STRUCT, _CHAR, _DOUBLE, _LAST_NUMBER = 1, 2, 4, 6, 15  # classes of arrays
 _EMPTY = np.zeros(0)
 HINT = "write its labels into a .csv with the columns image and label"
+HINT_FOR_ARRAYS = (
+    "load its images by scipy.io.loadmat and save them by numpy.savez('set.npz', images=..., "
+    "labels=...)"
+)
 
 
 class _BrokenError(ValueError):
@@ -74,7 +78,9 @@ def read_variables(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > _LARGEST_BYTES:
             limit = format_bytes(_LARGEST_BYTES)
-            raise DataError(f"{shown} is too large for a list of labels: above {limit}", HINT)
+            raise DataError(
+                f"{shown} is too large for a list of labels: above {limit}", HINT_FOR_ARRAYS
+            )
         content = path.read_bytes()
     except OSError as error:
         raise DataError(

@@ -48,13 +48,15 @@ def read_split_columns(
     if given is None:
         return None, notes
     if used[0].lower() != "split" or found.is_asked_for:
-        counts = ", ".join(
-            f"{int((given == part).sum()):,} {SPLIT_NAMES[part]}"
-            for part in (TRAIN, VAL, TEST)
-            if (given == part).any()
-        )
+        counts = count_splits(given)
         notes = (f"the split is that of column {name_some(used)}: {counts}", *notes)
     return given, notes
+
+
+def count_splits(given: NDArray[np.int8]) -> str:
+    """How many rows are in each split: `120 train, 30 test`."""
+    counts = [(SPLIT_NAMES[part], int((given == part).sum())) for part in (TRAIN, VAL, TEST)]
+    return ", ".join(f"{count:,} {name}" for name, count in counts if count)
 
 
 def _read(found: SplitColumns, texts: Texts, shown: str) -> NDArray[np.int8] | None:

@@ -13,8 +13,6 @@ from torchloupe.data.sources.image_files import ImageFiles
 from torchloupe.data.sources.image_folders import spread_folders
 from torchloupe.data.sources.image_lists import spread_lists
 from torchloupe.data.sources.source import FileReader, Reader, make_stamp, name_some
-from torchloupe.data.sources.split_names import read_split
-from torchloupe.data.split import TRAIN
 from torchloupe.units import plural
 
 
@@ -57,8 +55,6 @@ class TableImages:
         found = self.files.find(self.names, given)
         ids, repeated = make_distinct(found.names)
         repeated += _note_other_labels(found.names, labels)
-        if given is None:
-            repeated += _note_split_folders(found.names)
         reader = FileReader(self.files.root, found.names, {})
         return Placed(ids, reader, found.notes + repeated, make_stamp(found.names, found.facts))
 
@@ -86,18 +82,6 @@ def _note_other_labels(names: NDArray[Any], labels: NDArray[Any]) -> tuple[str, 
     return (
         f"{files} listed with labels that differ: {name_some(again, 3)}; where an image has "
         "several labels, write them into one cell (a|b)",
-    )
-
-
-def _note_split_folders(names: NDArray[Any]) -> tuple[str, ...]:
-    """A note if the folders of the files name splits, and no column does."""
-    folders = {name.partition("/")[0] for name in names.tolist() if "/" in name}
-    parts = {read_split(folder) for folder in folders} - {None}
-    if TRAIN not in parts or len(parts) < 2:
-        return ()
-    return (
-        f"the files lie in {name_some(sorted(folders), 3)}, which is not used as the split: write "
-        "train, val and test into a column named split to use it",
     )
 
 

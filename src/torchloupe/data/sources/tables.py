@@ -44,8 +44,9 @@ from torchloupe.data.sources.source import (
     name_some,
     short_name,
 )
-from torchloupe.data.sources.split_column import is_numbered, read_split_columns
+from torchloupe.data.sources.split_column import count_splits, is_numbered, read_split_columns
 from torchloupe.data.sources.split_names import read_split_name
+from torchloupe.data.sources.split_paths import read_split_paths
 from torchloupe.data.sources.table_images import read_images
 from torchloupe.data.sources.text_lists import LIST_ENDINGS
 from torchloupe.data.sources.walk import holds_images
@@ -109,6 +110,9 @@ def open_table(path: Path, options: TableOptions | None = None) -> Data:
     texts = {name: np.strings.strip(as_texts(read[name], name)) for name in roles.columns
              if name in (*roles.split.names, *roles.split.doubtful, *roles.groups)}  # fmt: skip
     given, split_notes = read_split_columns(roles.split, texts, shown)
+    placed = images.place(labels, given)
+    if given is None and options.split_column == "auto":
+        given, split_notes = _read_split_paths(placed.ids, split_notes)
     notes += split_notes
     if given is not None:
         notes += compare_splits(labels, given, classes)
@@ -118,7 +122,6 @@ def open_table(path: Path, options: TableOptions | None = None) -> Data:
     groups = images.groups if groups is None else groups
     if images.is_row_a_class(labels):  # which would be in one split as a whole
         groups = None
-    placed = images.place(labels, given)
     return Data(
         name=short_name(path.stem),
         kind="table",
@@ -182,6 +185,21 @@ def _find_roles(table: Table, options: TableOptions, files: ImageFiles) -> _Role
         presence = find_presence_column(table, [image, *labelled, *taken])
     named = "" if presence else find_name_column(table, labelled, [image, *taken])
     return _Roles(image, labelled, _without(split, labelled), groups, presence, named)
+
+
+def _read_split_paths(
+    names: NDArray[Any], notes: tuple[str, ...]
+) -> tuple[NDArray[np.int8] | None, tuple[str, ...]]:
+    """The split of each row by the path of its image, None if paths name none, and the notes."""
+    found = read_split_paths(names)
+    if found is None:
+        return None, notes
+    counts = count_splits(found.parts)
+    note = (
+        f"the split is that of the paths, which name {name_some(found.words)}: {counts} "
+        "(data.split_column=none uses none)"
+    )
+    return found.parts, (*notes, note)
 
 
 def _read_groups(
