@@ -106,7 +106,7 @@ class ImageFiles:
                 row: [match for match in found if match.place[:1] in ("", "*", "#")]
                 for row, found in matches.items()
             }
-        chosen = self._choose(matches, given)
+        chosen = _choose(self.table, matches, given)
         if is_elsewhere and not chosen:
             chosen = self._choose_by_name(names) or self._choose_affixed(names)
         for row, match in chosen.items():
@@ -181,44 +181,6 @@ class ImageFiles:
         """The images below the image folder by name."""
         return ImageNames(self.folder_path, is_alone=self.folder == "auto")
 
-    def _choose(
-        self, matches: dict[int, list[_Match]], given: NDArray[np.int8] | None
-    ) -> dict[int, _Match]:
-        """One match a row: the only one, else the one in the place that fits all rows."""
-        found = {row: listed for row, listed in matches.items() if listed}
-        open_rows = {row: listed for row, listed in found.items() if len(listed) > 1}
-        if not open_rows:
-            return {row: listed[0] for row, listed in found.items()}
-        counts = Counter(place for listed in found.values() for place in {m.place for m in listed})
-        fitting = [place for place, count in counts.items() if count == len(found)]
-        if len(fitting) > 1:
-            wanted = read_split_name(self.table.stem)
-            own = [
-                place
-                for place in fitting
-                if wanted is not None
-                and (named := read_split_name(place.partition("*")[0])) is not None
-                and named.part == wanted.part
-            ]
-            fitting = own or fitting
-        if len(fitting) == 1:
-            return {
-                row: next(match for match in listed if match.place == fitting[0])
-                for row, listed in found.items()
-            }
-        chosen = {row: listed[0] for row, listed in found.items() if len(listed) == 1}
-        for row, listed in open_rows.items():
-            of_split = [m for m in listed if given is not None and _is_of(m.place, given[row])]
-            if len(of_split) != 1:
-                places = sorted({match.place for match in listed})
-                raise DataError(
-                    f"{printable(self.table)} lists names that fit files in several places: "
-                    f"{name_some(places)}",
-                    _say_which(places),
-                )
-            chosen[row] = of_split[0]
-        return chosen
-
     def _choose_by_name(self, names: NDArray[Any]) -> dict[int, _Match]:
         """Files by their names alone where cells are paths of another machine.
 
@@ -269,6 +231,45 @@ class ImageFiles:
                 "another",
             )
         return (text,)
+
+
+def _choose(
+    table: Path, matches: dict[int, list[_Match]], given: NDArray[np.int8] | None
+) -> dict[int, _Match]:
+    """One match a row: the only one, else the one in the place that fits all rows."""
+    found = {row: listed for row, listed in matches.items() if listed}
+    open_rows = {row: listed for row, listed in found.items() if len(listed) > 1}
+    if not open_rows:
+        return {row: listed[0] for row, listed in found.items()}
+    counts = Counter(place for listed in found.values() for place in {m.place for m in listed})
+    fitting = [place for place, count in counts.items() if count == len(found)]
+    if len(fitting) > 1:
+        wanted = read_split_name(table.stem)
+        own = [
+            place
+            for place in fitting
+            if wanted is not None
+            and (named := read_split_name(place.partition("*")[0])) is not None
+            and named.part == wanted.part
+        ]
+        fitting = own or fitting
+    if len(fitting) == 1:
+        return {
+            row: next(match for match in listed if match.place == fitting[0])
+            for row, listed in found.items()
+        }
+    chosen = {row: listed[0] for row, listed in found.items() if len(listed) == 1}
+    for row, listed in open_rows.items():
+        of_split = [m for m in listed if given is not None and _is_of(m.place, given[row])]
+        if len(of_split) != 1:
+            places = sorted({match.place for match in listed})
+            raise DataError(
+                f"{printable(table)} lists names that fit files in several places: "
+                f"{name_some(places)}",
+                _say_which(places),
+            )
+        chosen[row] = of_split[0]
+    return chosen
 
 
 def _hint_for_no_images(root: str) -> str:
