@@ -255,6 +255,13 @@ def test_a_copy_beside_the_splits_is_named(tmp_path):
     assert data.notes == ("'chest_xray' holds a copy of the whole set, not used",)
 
 
+def test_the_only_class_folder_of_train_alone(tmp_path):
+    data = open_data(plant(tmp_path / "class", "train/cat/1.png", "train/cat/2.png"))
+    assert data.samples.class_names == ("cat",)
+    error = fail(plant(tmp_path / "images", "train/images/1.png"))
+    assert "has only one class folder in its splits, 'images'" in error.message
+
+
 def test_tables_beside_class_folders_are_named(tmp_path):
     plant(tmp_path, "a/1.png", "b/1.png", "labels.csv")
     assert open_data(tmp_path).notes == (
@@ -366,6 +373,9 @@ def test_folders_without_labels_are_no_class(tmp_path):
 def test_images_beside_boxes_in_each_split_are_no_class(tmp_path):
     for split in ("train", "valid"):
         plant(tmp_path, f"{split}/images/1.jpg", f"{split}/images/2.jpg", f"{split}/labels/1.txt")
+    assert "has a file for each image, such as 'train/labels/1.txt'" in fail(tmp_path).message
+    for split in ("train", "valid"):
+        (tmp_path / split / "labels/1.txt").unlink()
     assert "has only one class folder in its splits, 'images'" in fail(tmp_path).message
 
 

@@ -31,8 +31,8 @@ from torchloupe.data.sources.listing import Listing
 from torchloupe.data.sources.masks import MaskFilter
 from torchloupe.data.sources.name_lists import NO_LIST, name_folders
 from torchloupe.data.sources.no_classes import (
-    NO_CLASSES,
     no_images,
+    refuse_images_alone,
     refuse_labels_beside,
     refuse_listed,
     refuse_own,
@@ -53,7 +53,7 @@ from torchloupe.data.sources.tables_beside import tables_in, tables_of_split
 from torchloupe.data.sources.thumbnails import ThumbnailFilter, is_of_copies
 from torchloupe.data.sources.walk import Level, Walk, as_text, look_through
 from torchloupe.data.split import TRAIN
-from torchloupe.errors import DataError, printable
+from torchloupe.errors import printable
 from torchloupe.units import plural
 
 _UNLABELLED = re.compile(r"un[-_ ]?label+ed|no[-_ ]?labels?|without[-_ ]?labels?", re.IGNORECASE)
@@ -92,7 +92,8 @@ def open_folder(path: Path, class_names: Sequence[str] = (), label_pattern: str 
     ids, codes, parts, files, exact = reading.listing.table()
     used = np.flatnonzero(np.bincount(codes, minlength=len(classes)))
     if len(used) == 1 and not reading.is_by_name:
-        inside = _see_only(path, Path(root), classes[used[0]], layout.is_split, reading)
+        is_below = bool(layout.splits or layout.inner)
+        inside = _see_only(path, Path(root), classes[used[0]], is_below, reading)
         if inside:
             return _enter_only(Path(root), inside, class_names, reading)
     refuse_labels_beside(path, walk.ignored, len(ids))
@@ -321,16 +322,12 @@ class _Reading:
         return [lists.names[int(name)] for name in found] if lists.names else found
 
 
-def _see_only(path: Path, root: Path, only: str, is_split: bool, reading: _Reading) -> str:
+def _see_only(path: Path, root: Path, only: str, is_below: bool, reading: _Reading) -> str:
     """The only class folder in `root` where it is to be entered, else ""; DataError if it is no
-    class but a folder of images.
+    class but a folder of images. `is_below` says that it lies in a split folder of `root`.
     """
-    if is_split:
-        if is_filler(only):
-            raise DataError(
-                f"{printable(path)} has only one class folder in its splits, {name_some([only])}",
-                NO_CLASSES,
-            )
+    if is_below:
+        refuse_images_alone(path, root, only)
         return ""
     scout = Walk(str(root))
     if len(descend(scout, f"{only}/", scout.look(only))[1].folders) > 1:

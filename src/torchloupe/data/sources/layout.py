@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from torchloupe.data.sources.masks import IMAGE_FOLDERS, is_mask_folder
+from torchloupe.data.sources.sidecars import find_sidecars, without_sidecars
 from torchloupe.data.sources.source import SPLIT_WORDS, name_some
 from torchloupe.data.sources.split_names import (
     SplitName,
@@ -270,8 +271,11 @@ def images_beside(
     The hint names the `tables`, else those in the `folders`; `hint` is for where there are none.
     """
     inner = [path / name for name in folders]
-    found = (table for place in inner for table in tables_in(place, Walk(str(place)).look()))
-    if lists := tables or rank_tables(found):
+    found = [table for place in inner for table in tables_in(place, Walk(str(place)).look())]
+    rest = without_sidecars(found, path) if found else []
+    if not tables and len(rest) < len(found) and (sidecars := find_sidecars(path)):
+        return sidecars.explain(path)
+    if lists := tables or rank_tables(rest):
         hint = f"did you mean {name_some(lists)}?"
     return DataError(f"{printable(path)} holds {name_some(folders)}, which are not classes", hint)
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from torchloupe.data.sources.layout import images_beside
 from torchloupe.data.sources.masks import IMAGE_FOLDERS, is_mask_folder
-from torchloupe.data.sources.sidecars import find_sidecars, lists_ids
+from torchloupe.data.sources.sidecars import find_sidecars, lists_ids, without_sidecars
 from torchloupe.data.sources.source import count_ignored, name_some
+from torchloupe.data.sources.split_names import is_filler
 from torchloupe.data.sources.system_files import name_own_folder
 from torchloupe.data.sources.tables_beside import rank_tables, tables_in
 from torchloupe.data.sources.walk import Level, Walk
@@ -75,7 +76,7 @@ def refuse_listed(path: Path, root: Path, only: str, folders: Sequence[str]) -> 
     for places in (above, beside):
         levels = {place: Walk(str(place)).look() for place in places}
         found = [table for place, level in levels.items() for table in tables_in(place, level)]
-        if tables := rank_tables(found):
+        if tables := rank_tables(without_sidecars(found, root)):
             raise DataError(
                 f"{printable(path)} has only one class folder, {name_some([only])}",
                 f"did you mean {name_some(tables)}?",
@@ -91,6 +92,18 @@ def refuse_listed(path: Path, root: Path, only: str, folders: Sequence[str]) -> 
     masks = [name for name in folders if is_mask_folder(name)]
     if only.lower() in IMAGE_FOLDERS and masks:
         raise images_beside(root, [only, *masks], (), NO_CLASSES)
+
+
+def refuse_images_alone(path: Path, root: Path, only: str) -> None:
+    """DataError where the one class in the splits of `root` says nothing: `train/images/`."""
+    if not is_filler(only):
+        return
+    if sidecars := find_sidecars(root):
+        raise sidecars.explain(path)
+    raise DataError(
+        f"{printable(path)} has only one class folder in its splits, {name_some([only])}",
+        NO_CLASSES,
+    )
 
 
 def refuse_labels_beside(path: Path, ignored: Mapping[str, int], images: int) -> None:

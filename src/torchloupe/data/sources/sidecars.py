@@ -5,7 +5,7 @@ They are not read: what they hold differs from program to program. They are name
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,11 +15,13 @@ from torchloupe.data.sources.system_files import is_system_name
 from torchloupe.data.sources.text_lists import LIST_ENDINGS
 from torchloupe.errors import DataError, printable
 
-_ENDINGS = (".json", ".txt", ".xml", ".yaml", ".yml")
+_ENDINGS = (".json", ".txt", ".xml", ".yaml", ".yml", ".csv")
 _SOME = 1000  # images and files that are looked at
 _HEAD_BYTES = 65_536
 _BOX = re.compile(r"\d+( +-?\d*\.?\d+){4,}")  # a class and a box or outline, as YOLO has them
-_BOXED = re.compile(r"<bndbox>|\"(bbox|shape_type)\"|\"shapes\": *\[ *\{", re.IGNORECASE)
+_BOXED = re.compile(
+    r"<bndbox>|\"(bbox|bounding_box|shape_type)\"|\"shapes\": *\[ *\{", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -49,10 +51,7 @@ def find_sidecars(root: Path, path: Path | None = None) -> Sidecars | None:
     """The sidecars of the images below `root`, in any folder of it or, if given, of `path`; None
     if fewer than half of the images have one.
     """
-    stems = set()
-    for image, _ in zip(walk_images(str(root)), range(_SOME), strict=False):
-        name = image.rpartition("/")[2]
-        stems |= {os.path.splitext(name)[0], name}  # noqa: PTH122
+    stems = _list_stems(root)
     found = [file for file in _walk_files(path or root) if file.stem in stems]
     names = {file.stem.removesuffix(Path(file.stem).suffix) or file.stem for file in found}
     images = sum(os.path.splitext(stem)[1].lower() in IMAGE_SUFFIXES for stem in stems)  # noqa: PTH122
@@ -61,6 +60,13 @@ def find_sidecars(root: Path, path: Path | None = None) -> Sidecars | None:
     texts = [_read_head(file) for file in found[:10]]
     boxed = [bool(_BOXED.search(text)) or _is_of_boxes(text) for text in texts if text.strip()]
     return Sidecars(found[0], any(boxed))
+
+
+def without_sidecars(tables: Iterable[Path], root: Path) -> list[Path]:
+    """The tables without those that are called as an image below `root` is."""
+    found = list(tables)
+    stems = _list_stems(root) if found else set()
+    return [table for table in found if table.stem not in stems]
 
 
 def lists_ids(file: Path, images: Path) -> bool:
@@ -76,6 +82,15 @@ def lists_ids(file: Path, images: Path) -> bool:
     lines = [re.split(r"[\s,;]+", line.strip()) for line in head.splitlines()[:40] if line.strip()]
     named = [len(cells) > 1 and cells[0] in stems for cells in lines]
     return bool(named) and sum(named) * 2 > len(named)
+
+
+def _list_stems(root: Path) -> set[str]:
+    """The names of images below `root`, some of them, with and without their endings."""
+    stems = set()
+    for image, _ in zip(walk_images(str(root)), range(_SOME), strict=False):
+        name = image.rpartition("/")[2]
+        stems |= {os.path.splitext(name)[0], name}  # noqa: PTH122
+    return stems
 
 
 def _walk_files(root: Path) -> Iterator[Path]:
