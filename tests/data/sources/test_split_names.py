@@ -2,7 +2,12 @@
 
 import pytest
 
-from torchloupe.data.sources.split_names import is_vague_name, read_split, read_split_name
+from torchloupe.data.sources.split_names import (
+    is_held_back,
+    is_vague_name,
+    read_split,
+    read_split_name,
+)
 from torchloupe.data.split import TEST, TRAIN, VAL
 
 
@@ -39,3 +44,23 @@ def test_read_split_name_keeps_the_other_words():
 )
 def test_is_vague_name(text, is_vague):
     assert is_vague_name(text) == is_vague
+
+
+@pytest.mark.parametrize(
+    ("text", "is_one"),
+    [
+        ("test", True),
+        ("Test images", True),
+        ("val_256", True),
+        ("eval", True),
+        ("evaluate", True),
+        ("hold-out", True),
+        ("unlabeled data", True),
+        ("train", False),
+        ("test_tube", False),
+        ("art_gallery", False),
+        ("images", False),
+    ],
+)
+def test_is_held_back(text, is_one):
+    assert is_held_back(text) == is_one

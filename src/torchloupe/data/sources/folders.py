@@ -271,8 +271,7 @@ class _Reading:
             self.listing.drop(*ranges[name])
             del trees[name]
         if not is_split:
-            direct = {name: tree.get(name, set()) for name, tree in trees.items()}
-            refuse_parts_as_classes(Path(self.walk.root), direct, level)
+            refuse_parts_as_classes(Path(self.walk.root), trees, level)
         if not is_split or part == TRAIN:
             no_class = self.masks.folder_names | self.walk.own_names
             self.notes += note_alike(

@@ -20,6 +20,11 @@ from torchloupe.data.sources.split_names import (
     read_split,
     read_split_name,
 )
+from torchloupe.data.sources.stray_splits import (
+    find_inner_sets,
+    hint_for_sets,
+    refuse_stray_splits,
+)
 from torchloupe.data.sources.tables_beside import rank_tables, tables_in
 from torchloupe.data.sources.variants import refuse_variants
 from torchloupe.data.sources.walk import Level, Walk
@@ -132,6 +137,16 @@ def _refuse_held_back(root: str, top: Level, named: Mapping[str, SplitName], sco
     held = [name for name, found in named.items() if all(map(str.isdigit, found.frame))]
     others = [name for name in top.folders if name not in held]
     if held and others and all(is_filler(re.sub(r"\d", "", name)) for name in others):
+
+        def folders(place: str) -> list[str]:
+            return scout.look(place).folders
+
+        if sets := find_inner_sets(others, folders):
+            raise DataError(
+                f"{printable(root)} has {name_some(held)} beside {name_some(others)}, and other "
+                f"splits in {name_some(sets.values())}",
+                hint_for_sets(Path(root), sets, held, folders),
+            )
         raise DataError(
             f"{printable(root)} has {name_some(held)} beside {name_some(others)}, which are not "
             "classes",
@@ -214,11 +229,14 @@ def _refuse_unnamed_split(root: str, train: str, others: list[str], scout: Walk)
             )
 
 
-def refuse_parts_as_classes(path: Path, children: Mapping[str, set[str]], top: Level) -> None:
+def refuse_parts_as_classes(
+    path: Path, trees: Mapping[str, Mapping[str, set[str]]], top: Level
+) -> None:
     """DataError if the folders that would be classes are plainly parts of one set.
 
-    `children` are these folders, each with the folders directly in it.
+    `trees` are these folders, each with the folders in it that hold folders, and their names.
     """
+    children = {name: tree.get(name, set()) for name, tree in trees.items()}
     shown, names = printable(path), sorted(children)
     tables = tables_in(path, top)
     hint = "put the images of each class in a folder of its own, or list them in a .csv"
@@ -228,6 +246,7 @@ def refuse_parts_as_classes(path: Path, children: Mapping[str, set[str]], top: L
     images = [name for name in names if name.lower() in IMAGE_FOLDERS]
     if images and set(names) - set(images) and set(names) <= {*images, *masks}:
         raise images_beside(path, [*images, *masks], ranked, hint)
+    refuse_stray_splits(path, trees)
     trains = [name for name in names if (s := read_split_name(name)) and s.part == TRAIN]
     for name in trains:
         alike = [n for n in names if n != name and children[n] and children[n] <= children[name]]

@@ -103,6 +103,16 @@ def is_vague_name(text: str) -> bool:
     return any(word in _VAGUE for word in _cut_into_words(text))
 
 
+def is_held_back(text: str) -> bool:
+    """Whether a name says that something is kept apart from training, and nothing more."""
+    found = read_split_name(text)
+    if found is not None:
+        return found.part != TRAIN and all(map(str.isdigit, found.frame))
+    words = [word for word in _cut_into_words(text) if word not in _FILLERS]
+    is_one = "".join(words) in (*_VAGUE, "evaluate")  # also hold-out
+    return is_one or (bool(words) and all(word in _VAGUE for word in words))
+
+
 def _cut_into_words(text: str) -> list[str]:
     """The words and numbers of a name, in lower case: TrainSet, train-set and trainset alike."""
     words: list[str] = []
