@@ -164,6 +164,8 @@ def test_masks_in_every_class_are_no_class_folders(tmp_path):
         ([*classes("data/data/train", "data/data/valid"), "test/test/1.png"],
          "X has 'test' beside 'data', and other splits in 'data/data'",
          "did you mean 'X/data/data'?"),
+        (["data/train/1.png", "data/valid/1.png", "test/1.png"],
+         "X has 'test' beside 'data', and other splits in 'data'", "did you mean 'X/data'?"),
         (classes("data/train", "data/valid", "test"),
          "X has 'test' beside 'data', and other splits in 'data'",
          "move 'test' into X/data and give that"),

@@ -141,7 +141,7 @@ def _refuse_held_back(root: str, top: Level, named: Mapping[str, SplitName], sco
         def folders(place: str) -> list[str]:
             return scout.look(place).folders
 
-        if sets := find_inner_sets(others, folders):
+        if sets := find_inner_sets(others, folders, may_be_flat=True):
             raise DataError(
                 f"{printable(root)} has {name_some(held)} beside {name_some(others)}, and other "
                 f"splits in {name_some(sets.values())}",

@@ -66,18 +66,24 @@ def refuse_stray_splits(path: Path, trees: Mapping[str, Mapping[str, set[str]]])
     _refuse_misspelt(path, inner)
 
 
-def find_inner_sets(names: Iterable[str], folders: Folders) -> dict[str, str]:
+def find_inner_sets(
+    names: Iterable[str], folders: Folders, *, may_be_flat: bool = False
+) -> dict[str, str]:
     """Of `names` those that hold a whole set, and where in them, through single folders.
 
-    That is train and another split, with class folders of which one at least is in both.
+    That is train and another split, with class folders of which one at least is in both, or, if
+    it `may_be_flat`, with no folders.
     """
     found = {}
     for name in names:
         place = _go_down(name, folders)
         known = _classes_of_train(place, folders)
-        others = [inner for inner, part in _read_splits(folders(place)).items() if part != TRAIN]
+        parts = _read_splits(folders(place))
+        others = [inner for inner, part in parts.items() if part != TRAIN]
+        is_flat = TRAIN in parts.values() and not any(folders(f"{place}/{n}") for n in parts)
         inside = (_class_names(folders(_go_down(f"{place}/{n}", folders))) for n in others)
-        if len(known) > 1 and any(known & classes for classes in inside):
+        is_whole = len(known) > 1 and any(known & classes for classes in inside)
+        if is_whole or (may_be_flat and is_flat and others):
             found[name] = place
     return found
 
