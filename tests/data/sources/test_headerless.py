@@ -4,7 +4,7 @@ import pytest
 from trees import labels, plant, write
 
 from torchloupe.data.sources import open_data
-from torchloupe.data.sources.headerless import name_columns
+from torchloupe.data.sources.headerless import find_images, name_columns
 
 ROWS = [(k, "cat" if k % 2 else "dog", "test" if k == 5 else "train") for k in range(6)]
 
@@ -32,3 +32,27 @@ def test_splits_before_the_images_are_no_classes(tmp_path, name):
     data = open_data(write(tmp_path, name, *lines))
     assert labels(data) == [label for _, label, _ in ROWS]
     assert data.given.tolist() == [0, 0, 0, 0, 0, 2]
+
+
+@pytest.mark.parametrize("ids", ["IMG_0000 IMG_0001 IMG_0002", "a1b2 a3b40 a5b6", "x1 x2 x3"])
+@pytest.mark.parametrize(("name", "sign"), [("t.csv", ","), ("t.tsv", "\t"), ("t.txt", " ")])
+def test_ids_in_the_first_line_are_no_header(tmp_path, ids, name, sign):
+    ids = ids.split()
+    plant(tmp_path, *(f"images/{name}.png" for name in ids))
+    lines = [f"{name}{sign}{label}" for name, label in zip(ids, ("cat", "dog", "cat"), strict=True)]
+    data = open_data(write(tmp_path, name, *lines))
+    assert labels(data) == ["cat", "dog", "cat"]
+
+
+@pytest.mark.parametrize(
+    ("first", "rows", "place"),
+    [
+        (["id1", "class"], [["7", "a"], ["8", "b"]], -1),
+        (["class1", "class2"], [["0", "1"], ["1", "0"]], -1),
+        (["x1", "y"], [["x1", "a"], ["x1", "b"]], -1),  # no ids: they repeat
+        (["x1", "y"], [["x2", "a"]], -1),  # one row says little
+        (["y", "x1"], [["a", "x2"], ["b", "x3"]], 1),
+    ],
+)
+def test_find_images_tells_headers_from_ids(first, rows, place):
+    assert find_images(first, rows) == place

@@ -154,3 +154,42 @@ def test_cells_that_may_say_that_there_is_no_label_are_named(tmp_path, cells, na
 @pytest.mark.parametrize("cells", [("1", "-1", "1"), ("none", "cat", "unknown"), ("-1", "1", "2")])
 def test_cells_that_are_labels_are_not_named(tmp_path, cells):
     assert open_data(table(tmp_path, *cells)).notes == ()
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ("[1, 0, 0]", "[0, 0, 1]", "[0, 1, 0]"),
+        ("[1. 0. 0.]", "[0. 0. 1.]", "[0. 1. 0.]"),
+        ("1 0 0", "0 0 1", "0 1 0"),
+        ("1,0,0", "0,0,1", "0,1,0"),
+        ("1|0|0", "0|0|1", "0|1|0"),
+    ],
+)
+def test_cells_of_0_and_1_for_each_class_are_class_numbers(tmp_path, cells):
+    data = open_data(table(tmp_path, *cells))
+    assert data.samples.labels.tolist() == [0, 2, 1]
+    assert data.samples.class_names == ("0", "1", "2")
+    assert data.notes[0].endswith("hold 0 or 1 for each of 3 classes")
+    named = open_data(table(tmp_path, *cells), class_names=("a", "b", "c"))
+    assert labels(named) == ["a", "c", "b"]
+
+
+def test_cells_of_0_and_1_are_several_labels_where_a_row_has_several(tmp_path):
+    data = open_data(table(tmp_path, "[1, 0, 1]", "[0, 0, 0]", "[0, 1, 0]"))
+    assert labels(data) == ["0+2", "", "1"]
+    error = fail(table(tmp_path, "[1, 0, 1]", "[0, 0, 0]", "[0, 1, 0]"), class_names=("a", "b"))
+    assert error.message == "data.class_names has 2 names for cells of 3 flags"
+
+
+@pytest.mark.parametrize("cells", [("[0, 1]", "[2]", "[1]"), ("[0, 1]", "[0]", "[1]")])
+def test_lists_of_class_numbers_are_no_flags(tmp_path, cells):
+    assert labels(open_data(table(tmp_path, *cells))) == ["0+1", cells[1][1], "1"]
+
+
+@pytest.mark.parametrize("single", ["cat", "['cat']", '["cat"]'])
+def test_lists_beside_single_labels_are_of_the_same_classes(tmp_path, single):
+    data = open_data(table(tmp_path, single, '["cat", "dog"]', "dog", "cat"))
+    assert labels(data) == ["cat", "cat+dog", "dog", "cat"]
+    alone = open_data(table(tmp_path, single, "['dog']", "dog", "cat"))
+    assert alone.samples.labels.tolist() == [0, 1, 1, 0]

@@ -27,6 +27,11 @@ NAMES = [f"{kind}/{number}.png" for kind in ("cat", "dog") for number in range(3
         (["2", "soft red", "a.png -1 1", "b.png 1 -1"],
          {"image": ["a.png", "b.png"], "soft": ["-1", "1"], "red": ["1", "-1"]}),
         (["a.png", "b.png"], {"image": ["a.png", "b.png"]}),
+        (["a.png 1 0 1", "b.png 0 0 1"],
+         {"image": ["a.png", "b.png"], "label": ["[1, 0, 1]", "[0, 0, 1]"]}),
+        (["a.png 1 0", "b.png 0 1"], {"image": ["a.png", "b.png"], "label": ["[1, 0]", "[0, 1]"]}),
+        (["a.png 1 0", "b.png 1 1"],
+         {"image": ["a.png", "b.png"], "label": ["1", "1"], "column 3": ["0", "1"]}),
     ],
 )  # fmt: skip
 def test_lists_are_columns(tmp_path, lines, columns):

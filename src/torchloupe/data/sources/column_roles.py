@@ -63,8 +63,10 @@ def is_row_number(table: Table, column: str) -> bool:
     ):
         return False
     values = table.preview.get(column)
-    if values is None or not len(values) or not column:
+    if values is None or not len(values):
         return not column
+    if not column:
+        return all(map(str.isdigit, values.tolist()))
     first = values[0]
     return first in ("0", "1") and values.tolist() == [
         str(number + int(first)) for number in range(len(values))
@@ -82,9 +84,11 @@ def choose_image_column(table: Table, asked: str, resolves: Resolves) -> str:
     images = [name for name in columns if _holds_image_names(cells[name])]
     listed = [name for name in images if not _holds_addresses(cells[name])]
     listed = listed or [name for name in columns if are_images(cells[name])]
+    if len(listed) > 1:
+        listed = [name for name in listed if resolves(table.preview[name][:50]) > 0.5] or listed
     if len(listed) == 1:
         return listed[0]
-    if usual := _first_of(MORE_IMAGE_COLUMNS, columns, plain_name):
+    if usual := _first_of(MORE_IMAGE_COLUMNS, listed or columns, plain_name):
         return usual
     found = [
         name

@@ -5,7 +5,6 @@ Which column holds what is decided in column_roles.
 
 import csv
 import json
-import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from torchloupe.data.image.formats import IMAGE_SUFFIXES
-from torchloupe.data.sources.headerless import name_columns
+from torchloupe.data.sources.headerless import find_images, name_columns
 from torchloupe.data.sources.matlab import MATLAB_ENDINGS, read_matlab
 from torchloupe.data.sources.records import RECORD_ENDINGS, read_records
 from torchloupe.data.sources.source import name_some
@@ -118,11 +117,14 @@ class Table:
         if len(cells) >= _FEWEST_NUMBERS and all(_NUMBER.fullmatch(c.strip()) for c in cells):
             self.has_header = False
             self._names = [f"column {number + 1}" for number in range(len(cells))]
-        elif images := [number for number, cell in enumerate(cells) if _is_image_name(cell)]:
-            # There is no header: its place is taken by the first image.
-            self.has_header = False
-            rows = csv.reader(lines[self._skipped :][:_HEAD_LINES], delimiter=delimiter)
-            self._names = name_columns(images[0], [r for r in rows if len(r) == len(cells)])
+        else:
+            read = csv.reader(lines[self._skipped :][:_HEAD_LINES], delimiter=delimiter)
+            is_long = self._block_bytes > _BLOCK_BYTES
+            rows = [cells] if is_long else [row for row in read if len(row) == len(cells)]
+            # Where there is no header its place is taken by the first image.
+            if (image := find_images(cells, rows[1:])) >= 0:
+                self.has_header = False
+                self._names = name_columns(image, rows)
         if self._names is not None:
             self._raw = self._names
         elif self._is_spaced:
@@ -279,7 +281,7 @@ def _count_titles(lines: Sequence[str]) -> int:
     found = []
     for sign in (",", ";", "\t", "|"):
         rows = list(csv.reader(shown, delimiter=sign, skipinitialspace=True))
-        first = next((k for k, row in enumerate(rows) if sum(map(bool, row)) > 1), len(rows))
+        first = next((k for k, row in enumerate(rows) if any(row[1:])), len(rows))
         widths = {len(row) for row in rows[first:] if row}
         has_images = any(suffix in "".join(shown[first : first + 1]) for suffix in IMAGE_SUFFIXES)
         if first == 0:
@@ -297,13 +299,6 @@ def _find_delimiter(usual: str, first: str, rows: Sequence[str]) -> str:
     count = first.count(" ")
     is_spaced = count and rows and all(row.count(" ") == count for row in rows if row.strip())
     return " " if is_spaced else usual
-
-
-def _is_image_name(cell: str) -> bool:
-    """Whether a cell of the first line names an image, or a folder as `train/patient1/`."""
-    plain = cell.strip()
-    is_folder = len(plain) > 1 and plain.endswith("/")
-    return is_folder or os.path.splitext(plain)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122
 
 
 def as_texts(column: Any, name: str) -> NDArray[Any]:

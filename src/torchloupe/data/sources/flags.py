@@ -10,6 +10,7 @@ from torchloupe.units import plural
 
 _YES = frozenset(("1", "1.0", "true", "t", "yes", "y"))
 _NO = frozenset(("0", "0.0", "-1", "-1.0", "false", "f", "no", "n"))
+FLAG_WORDS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "0.": 0, "1.": 1}  # in lists and text
 _BLANKS_MEANT = 0.1  # share of empty cells from which they are no mistake
 
 Texts = NDArray[Any]
@@ -63,3 +64,12 @@ def note_unsure_flags(columns: Sequence[Texts]) -> tuple[str, ...]:
 
 def _are(texts: Texts, words: Sequence[str] | frozenset[str]) -> NDArray[np.bool_]:
     return np.isin(texts, np.array(sorted(words), dtype=np.dtypes.StringDType()))
+
+
+def width_of_flags(cells: Sequence[Sequence[str]]) -> int:
+    """How many labels distinct cells such as `[1, 0, 0]` say yes or no to; 0 for other cells."""
+    width = len(cells[0]) if cells else 0
+    if width < 2 or any(len(cell) != width for cell in cells):
+        return 0
+    are_flags = all(word in FLAG_WORDS for cell in cells for word in cell)
+    return width if are_flags and (len(cells) > 1 or width > 2) else 0

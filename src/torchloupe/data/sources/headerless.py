@@ -1,12 +1,46 @@
-"""Names for the columns of a table without a header, found from its first rows."""
+"""Tables without a header: whether the first line is one, and names for the columns."""
 
+import os
 import re
 from collections.abc import Sequence
 
+from torchloupe.data.image.formats import IMAGE_SUFFIXES
 from torchloupe.data.sources.split_names import read_split
 from torchloupe.data.split import TRAIN
 
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
+
+
+def find_images(first: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
+    """The column of images where the `first` line is none of names of columns; -1 if it is.
+
+    It names an image, or an id that is written as those in the `rows` below: `IMG_0001`, `a7`.
+    """
+    named = [number for number, cell in enumerate(first) if _is_image_name(cell)]
+    if named:
+        return named[0]
+    return next((k for k in range(len(first)) if is_alike(k, first, rows)), -1)
+
+
+def is_alike(column: int, first: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
+    """Whether the ids in a column are letters and digits, written alike from the first line on."""
+    shape = _shape_of(first[column])
+    if "0" not in shape or not any(map(str.isalpha, shape)):
+        return False
+    below = [row[column] for row in rows if len(row) == len(first)]
+    is_one = len(below) > 1 and all(_shape_of(cell) == shape for cell in below)
+    return is_one and len({first[column], *below}) == len(below) + 1
+
+
+def _shape_of(cell: str) -> str:
+    return re.sub(r"\d+", "0", cell.strip())
+
+
+def _is_image_name(cell: str) -> bool:
+    """Whether a cell of the first line names an image, or a folder as `train/patient1/`."""
+    plain = cell.strip()
+    is_folder = len(plain) > 1 and plain.endswith("/")
+    return is_folder or os.path.splitext(plain)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122
 
 
 def name_columns(image: int, rows: Sequence[Sequence[str]]) -> list[str]:

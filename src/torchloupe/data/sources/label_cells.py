@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from torchloupe.data.sources.flags import FLAG_WORDS, width_of_flags
 from torchloupe.data.sources.labels import order_classes
 from torchloupe.data.sources.object_cells import read_object
 from torchloupe.data.sources.quantities import note_distinct, note_quantity, refuse_quantities
@@ -34,6 +35,8 @@ _WHOLE = re.compile(r"[+-]?\d+\.0+")
 _BOX = re.compile(r"(\S*[^\s\d.]\S*)(?: +-?\d+(?:\.\d+)?){4}(?= |$)")
 _BOXES = re.compile(rf"{_BOX.pattern}(?: +{_BOX.pattern})* *")
 
+_NUMBERS = re.compile(r"[\d.]+(\s+[\d.]+)+")
+_SPACED_FLAGS = re.compile(r"[ ,;]+")
 _MISSING = frozenset(("nan", "na", "n/a", "#n/a", "<na>", "null"))  # how programs write no value
 _IN_BRACKETS = "in brackets"
 
@@ -69,6 +72,9 @@ def read_label_cells(
             notes = (*notes, *(odd or note_distinct(values, len(texts), column)))
             notes = (*notes, *_note_missing(values, counts, column))
         return lookup[codes.reshape(-1)], classes, notes
+    if (width := width_of_flags(cells)) and separator in ("auto", "none"):
+        names = tuple(class_names) or tuple(map(str, range(width)))
+        return _read_flags(cells, codes.reshape(-1), names, values[0])
     words = sorted({word for cell in cells for word in cell})
     classes, lookup = order_classes(words, class_names)
     place = dict(zip(words, lookup, strict=True))
@@ -85,6 +91,22 @@ def read_label_cells(
             f"{printable(separator)}): this is multi-label, {len(classes)} labels"
         )
     return rows[codes.reshape(-1)], classes, (note, *note_joined(words), *note_twins(classes))
+
+
+def _read_flags(
+    cells: Sequence[Sequence[str]], codes: NDArray[Any], names: tuple[str, ...], shown: str
+) -> Labels:
+    """Labels from cells that hold 0 or 1 for each: class numbers where each has exactly one 1."""
+    rows = np.array([[FLAG_WORDS[word] for word in cell] for cell in cells], dtype=np.float32)
+    if len(names) != rows.shape[1]:
+        raise UsageError(
+            f"data.class_names has {len(names)} names for cells of {rows.shape[1]} flags",
+            "name every label, in order",
+        )
+    note = f"label cells such as '{printable(shown, 40)}' hold 0 or 1 for each of {len(names)} "
+    if (rows.sum(axis=1) == 1).all():
+        return rows.argmax(axis=1).astype(np.int64)[codes], names, (f"{note}classes",)
+    return rows[codes], names, (f"{note}labels: this is multi-label",)
 
 
 def _note_missing(values: Sequence[str], counts: NDArray[Any], column: str) -> tuple[str, ...]:
@@ -120,7 +142,11 @@ def _cut(values: Sequence[str], separator: str) -> tuple[list[list[str]] | None,
         return None, ""
     if _are_lists([value for value in values if value]):
         return [_read_list(value) for value in values], _IN_BRACKETS
-    if separator == "auto":
+    if separator == "auto" and (listed := {v: cut for v in values if (cut := _quoted(v))}):
+        return [listed.get(v) or ([v] if v else []) for v in values], _IN_BRACKETS
+    if separator == "auto" and (flags := [_SPACED_FLAGS.split(value) for value in values]):
+        if len(values) > 1 and width_of_flags(flags) > 2:
+            return flags, ""
         if not any("|" in value for value in values):
             return None, ""
         separator = "|"
@@ -135,6 +161,15 @@ def _are_lists(values: Sequence[str]) -> bool:
         if values and all(v[0] == opening and v[-1] == closing and len(v) > 1 for v in values):
             return opening != "(" or any("'" in value or '"' in value for value in values)
     return False
+
+
+def _quoted(value: str) -> list[str]:
+    """The labels of a cell that is a list of texts, `["a", "b"]`; [] for any other cell."""
+    if value[:1] != "[" or value[-1:] != "]":
+        return []
+    found = _parse(value)
+    is_list = isinstance(found, list) and all(isinstance(word, str) for word in found)
+    return _read_list(value) if is_list and found else []
 
 
 def _as_whole_numbers(texts: NDArray[Any]) -> NDArray[Any]:
@@ -205,6 +240,8 @@ def _read_list(text: str) -> list[str]:
             plain = sorted(found, key=str) if isinstance(found, set) else found
             if not _are_glued(inner, plain):
                 return [str(word).strip() for word in plain if str(word).strip()]
+    if _NUMBERS.fullmatch(inner):  # as numpy prints arrays
+        return inner.split()
     quoted = inner.replace('"', "'")
     words = quoted.split("'")[1::2] if "'" in quoted else inner.split(",")
     return [word.strip() for word in words if word.strip()]

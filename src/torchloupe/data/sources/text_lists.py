@@ -5,13 +5,15 @@ becomes a table of text columns, whose roles are found as in any other table.
 """
 
 import csv
+import json
 import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from torchloupe.data.image.formats import IMAGE_SUFFIXES
-from torchloupe.data.sources.headerless import name_columns
+from torchloupe.data.sources.flags import width_of_flags
+from torchloupe.data.sources.headerless import is_alike, name_columns
 from torchloupe.data.sources.image_names import make_name, plain, walk_images
 from torchloupe.data.sources.split_names import read_split_name
 from torchloupe.data.split import TRAIN
@@ -64,6 +66,8 @@ def read_list(path: Path) -> Columns:
             "write `path label` into each line, or image,label into a .csv",
         )
     has_header = bool(names)
+    if not names and (flagged := _join_flags(rows, place)):
+        return flagged
     if not names:
         names = name_columns(place, rows[:_HEAD_ROWS])
         if "label" not in names:
@@ -78,6 +82,16 @@ def read_list(path: Path) -> Columns:
     if is_numbered and _are_distinct([row[0] for row in rows]):
         return _join_numbered(path, [row[0] for row in rows], [row[1] for row in rows])
     return columns
+
+
+def _join_flags(rows: Sequence[Sequence[str]], image: int) -> Columns:
+    """The columns of rows `path 1 0 0`, one 0 or 1 for each label, as lists; {} for other rows."""
+    rest = [[cell for k, cell in enumerate(row) if k != image] for row in rows]
+    is_one_hot = all(row.count("1") == 1 for row in rest)
+    if len(rest[0]) < (2 if is_one_hot else 3) or width_of_flags(rest) == 0:
+        return {}
+    labels = [json.dumps(list(map(int, row))) for row in rest]
+    return {"image": [row[image] for row in rows], "label": labels}
 
 
 def _join_words(path: Path, rows: list[list[str]]) -> Columns:
@@ -159,6 +173,8 @@ def _is_header(first: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
     """Whether the first line holds words where the others hold names of files."""
     place = _find_images(rows)
     if place < 0 or len(first) != len(rows[0]):
+        return False
+    if is_alike(place, first, rows):
         return False
     return not _is_image(first[place]) and "/" not in first[place] and len(first) > 1
 
