@@ -4,6 +4,7 @@ import pytest
 from trees import fail, ids, labels, plant, write
 
 from torchloupe.data.sources import open_data
+from torchloupe.data.sources.column_names import names_groups
 from torchloupe.data.sources.column_roles import plain_name
 
 
@@ -100,3 +101,18 @@ def test_columns_are_known_however_words_are_joined(tmp_path, header, label, not
     data = open_data(write(tmp_path, "t.csv", header, *map(";".join, rows)))
     assert data.samples.class_names == ("a", "b")
     assert any(f"column '{noted}' looks like a split column" in note for note in data.notes)
+
+
+@pytest.mark.parametrize(
+    ("column", "is_one"),
+    [
+        *(
+            (name, True)
+            for name in ("group", "case", "Patient Number", "pid", "donor_id", "seq_id")
+        ),
+        *((name, True) for name in ("StudyInstanceUID", "writer_id", "Slide", "mrn", "session")),
+        *((name, False) for name in ("label", "id", "user", "location", "case_type", "groups")),
+    ],
+)
+def test_columns_of_groups(column, is_one):
+    assert names_groups(plain_name(column)) == is_one

@@ -94,7 +94,7 @@ def test_frames_of_arrays(tmp_path):
         ),
         (
             {"path": ["a.png"], "label": ["x"], "split": ["fold1"]},
-            "the frame's column 'split' holds 'fold1'",
+            "the frame: column 'split' holds 'fold1'",
         ),
     ],
 )
@@ -103,3 +103,35 @@ def test_frames_guess_nothing(columns, message):
         open_data(Frame(**columns))
     assert caught.value.message == message
     assert caught.value.hint
+
+
+def test_frames_have_the_columns_of_tables(tmp_path):
+    paths, labels = save(tmp_path, 12), ["cat", "dog"] * 6
+    words = ["test"] * 2 + ["train"] * 8 + ["val"] * 2
+    patients = [k // 2 for k in range(12)]
+    data = open_data(Frame(image=paths, label=labels, Usage=words, patient_id=patients))
+    assert data.given.tolist() == [0] * 8 + [1] * 2 + [2] * 2
+    assert data.samples.groups.tolist() == [1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 0, 0]
+    assert data.samples.ids.tolist() == paths[2:] + paths[:2]
+    assert data.notes == ("the split is that of column 'Usage': 8 train, 2 val, 2 test",)
+    alone = open_data(Frame(image=paths, label=labels, patient=patients))
+    assert alone.samples.groups.tolist() == patients
+    assert alone.notes[0].startswith("images of one 'patient' stay in one split, 6 in all")
+
+
+def test_frames_note_columns_that_may_be_splits(tmp_path):
+    data = open_data(Frame(image=save(tmp_path), label=["a", "b"] * 2, fold=[0, 1, 2, 3]))
+    assert data.given is None
+    assert data.notes == (
+        "column 'fold' looks like a split column but is not used: write train, val and test into a "
+        "column named split to use it",
+    )
+
+
+def test_frames_name_numbers_and_read_several_labels(tmp_path):
+    paths = save(tmp_path)
+    data = open_data(Frame(image=paths, label=[1, 0, 1, 0], label_name=["dog", "cat"] * 2))
+    assert data.samples.class_names == ("cat", "dog")
+    assert data.samples.labels.tolist() == [1, 0, 1, 0]
+    data = open_data(Frame(image=paths, label=["a|b", "a", "b", ""]))
+    assert data.samples.labels.tolist() == [[1, 1], [1, 0], [0, 1], [0, 0]]

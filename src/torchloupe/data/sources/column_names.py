@@ -1,5 +1,7 @@
 """How people call the columns of splits, groups and class names, in lower case with `_`."""
 
+import re
+
 SPLIT_COLUMNS = (
     *("split", "splits", "set", "subset", "usage", "phase", "partition", "data_set", "dataset"),
     *("data_split", "split_name", "fold", "folds", "kfold", "k_fold", "cv", "cv_fold", "part"),
@@ -9,10 +11,11 @@ SPLIT_COLUMNS = (
     *("is_training_image", "train", "training", "val", "valid", "validation", "test", "testing"),
     *("is_valid", "is_val", "is_validation", "is_test", "is_testing", "in_train", "in_test"),
 )
-# Columns of what several images may be of, beside those that begin so.
-GROUP_COLUMNS = (
-    *("group", "patient", "patient_id", "patientid", "subject", "subject_id", "lesion_id"),
-    *("participant", "participant_id", "case_id", "person_id", "slide_id", "video_id", "group_id"),
+# Columns of what several images may be of: `patient`, `case_id`, `StudyInstanceUID`.
+_OF_GROUPS = re.compile(
+    r"group|(patient|subject|participant|volunteer|person|individual|donor|animal|specimen|writer"
+    r"|lesion|case|slide|wsi|video|clip|seq|sequence|session|study)(_instance)?"
+    r"(_?(id|uid|no|nr|num|number|key|code|name))?|group_?id|user_id|mrn|pid|subj(_id)?"
 )
 # Columns that name classes, beside one that numbers them.
 NAME_COLUMNS = (
@@ -20,3 +23,8 @@ NAME_COLUMNS = (
     *("label_str", "class_label", "text_label", "class_names", "class", "category", "species"),
 )
 TRAIN_FLAGS = ("is_train", "is_training", "is_training_image", "in_train", "istrain")
+
+
+def names_groups(plain: str) -> bool:
+    """Whether a column's plain name says that its cells tell what images are of."""
+    return _OF_GROUPS.fullmatch(plain) is not None

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from torchloupe.data.image.formats import IMAGE_SUFFIXES
 from torchloupe.data.sources.column_names import (
-    GROUP_COLUMNS,
     NAME_COLUMNS,
     SPLIT_COLUMNS,
     TRAIN_FLAGS,
+    names_groups,
 )
 from torchloupe.data.sources.columns import Table
 from torchloupe.data.sources.flags import holds_flags, read_flags
@@ -108,7 +108,7 @@ def choose_image_column(table: Table, asked: str, resolves: Resolves) -> str:
 
 def find_group_columns(table: Table, image: str) -> list[str]:
     """The columns that say which images are of one patient, subject or the like; `group` first."""
-    found = [n for n in table.columns if n != image and plain_name(n) in GROUP_COLUMNS]
+    found = [n for n in table.columns if n != image and names_groups(plain_name(n))]
     return sorted(found, key=lambda name: name.lower() != "group")
 
 

@@ -4,9 +4,13 @@ Images are paths, bytes, arrays or PIL images; a column `split` is used if it is
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from torchloupe.data.sources.arrays import Part
 from torchloupe.data.sources.column_roles import (
@@ -14,12 +18,19 @@ from torchloupe.data.sources.column_roles import (
     LABEL_COLUMNS,
     MORE_IMAGE_COLUMNS,
     MORE_LABEL_COLUMNS,
+    find_group_columns,
+    find_name_column,
+    find_split_columns,
     plain_name,
 )
+from torchloupe.data.sources.label_cells import read_label_cells
 from torchloupe.data.sources.lists import is_image, open_lists
+from torchloupe.data.sources.name_lists import name_by_column
 from torchloupe.data.sources.pairs import IMAGE_KEYS, LABEL_KEYS
-from torchloupe.data.sources.source import SPLIT_WORDS, Data, name_some
-from torchloupe.data.split import TRAIN
+from torchloupe.data.sources.source import Data, name_some
+from torchloupe.data.sources.split_column import read_split_columns
+from torchloupe.data.sources.tables import read_groups
+from torchloupe.data.split import TEST, TRAIN, VAL
 from torchloupe.errors import DataError, printable
 
 
@@ -34,34 +45,66 @@ def is_frame(value: Any) -> bool:
 
 
 def open_frame(frame: Any, *, name: str, class_names: Sequence[str] = ()) -> Data:
-    """Data from a frame with one row per image; DataError if a column's use is in doubt."""
+    """Data from a frame with one row per image; DataError if a column's use is in doubt.
+
+    Columns of splits, of groups and of names beside class numbers are used as those of a table.
+    """
+    image, label = _choose_columns(frame)
     images, labels = read_frame(frame)
-    key = next((key for key in _columns(frame) if key.lower() == "split"), None)
-    if key is None:
-        return open_lists([Part(TRAIN, images, labels)], name=name, class_names=class_names)
-    words = [str(word).strip().lower() for word in _values(frame, key)]
-    unknown = sorted({word for word in words if word not in SPLIT_WORDS})
-    if unknown:
+    cells = {key: _texts(_values(frame, key)) for key in _columns(frame) if key != image}
+    others = {key: texts for key, texts in cells.items() if texts is not None}
+    beside: Any = SimpleNamespace(path=Path("the frame"), columns=[*others], preview=others)
+    given, notes = _read_splits(beside, label)
+    labels, class_names, more = _read_words(labels, label, beside, class_names)
+    grouped = [(key, others[key]) for key in find_group_columns(beside, label)]
+    groups, group_notes = read_groups(grouped, given)
+    order = np.arange(len(images)) if given is None else np.argsort(given, kind="stable")
+    parts = []
+    for part in (TRAIN, VAL, TEST):
+        rows = order if given is None else order[given[order] == part]
+        if len(rows) and (given is not None or part == TRAIN):
+            parts.append(Part(part, [images[k] for k in rows], [labels[k] for k in rows]))
+    data = open_lists(parts, name=name, class_names=class_names)
+    samples = data.samples if groups is None else replace(data.samples, groups=groups[order])
+    return replace(data, samples=samples, notes=(*notes, *group_notes, *more, *data.notes))
+
+
+def _read_words(
+    labels: list[Any], label: str, beside: Any, class_names: Sequence[str]
+) -> tuple[list[Any], Sequence[str], tuple[str, ...]]:
+    """Labels, class names and notes: texts as in a table, numbers with the names beside them."""
+    notes: tuple[str, ...] = ()
+    if named := find_name_column(beside, [label], []):
+        texts, found = name_by_column(beside.preview[label], beside.preview[named], label, named)
+        labels, notes = texts.tolist() if found else labels, tuple(found)
+    if not all(isinstance(word, str) for word in labels):
+        return labels, class_names, notes
+    texts = np.array(labels, dtype=np.dtypes.StringDType())
+    read, class_names, more = read_label_cells(texts, label, "auto", class_names, "the frame")
+    return [*read], class_names, (*notes, *more)
+
+
+def _read_splits(beside: Any, label: str) -> tuple[NDArray[np.int8] | None, tuple[str, ...]]:
+    """The split of each row by a column of a frame, and notes."""
+    found = find_split_columns(beside, "", label)
+    try:
+        given, notes = read_split_columns(replace(found, doubtful=()), beside.preview, "the frame")
+    except DataError as error:
         raise DataError(
-            f"the frame's column {printable(key)!r} holds {name_some(unknown)}",
+            error.message,
             "its cells are train, val or test; rename the column if it means something else",
-        )
-    parts: dict[int, Part] = {
-        part: Part(part, [], []) for part in sorted(set(SPLIT_WORDS.values()))
-    }
-    for image, label, word in zip(images, labels, words, strict=True):
-        parts[SPLIT_WORDS[word]].images.append(image)
-        parts[SPLIT_WORDS[word]].labels.append(label)
-    found = [part for part in parts.values() if part.images]
-    return open_lists(found, name=name, class_names=class_names)
+        ) from None
+    unused = [
+        f"column {printable(key)!r} looks like a split column but is not used: write train, val "
+        "and test into a column named split to use it"
+        for key in found.doubtful
+    ]
+    return given, (*notes, *unused)
 
 
 def read_frame(frame: Any) -> tuple[list[Any], list[Any]]:
     """The images and labels of a frame, as lists."""
-    columns = _columns(frame)
-    image = _choose(columns, "image", (*IMAGE_KEYS, *IMAGE_COLUMNS), MORE_IMAGE_COLUMNS)
-    rest = [key for key in columns if key != image]
-    label = _choose(rest, "label", (*LABEL_KEYS, *LABEL_COLUMNS), MORE_LABEL_COLUMNS)
+    image, label = _choose_columns(frame)
     images, labels = _values(frame, image), _values(frame, label)
     wrong = next((row for row, value in enumerate(images) if not is_image(value)), None)
     if wrong is not None:
@@ -77,6 +120,22 @@ def read_frame(frame: Any) -> tuple[list[Any], list[Any]]:
             "fill the cell or take the row out",
         )
     return images, labels
+
+
+def _choose_columns(frame: Any) -> tuple[str, str]:
+    """The columns of images and of labels."""
+    columns = _columns(frame)
+    image = _choose(columns, "image", (*IMAGE_KEYS, *IMAGE_COLUMNS), MORE_IMAGE_COLUMNS)
+    rest = [key for key in columns if key != image]
+    return image, _choose(rest, "label", (*LABEL_KEYS, *LABEL_COLUMNS), MORE_LABEL_COLUMNS)
+
+
+def _texts(values: Sequence[Any]) -> NDArray[Any] | None:
+    """The cells of a column as texts [N], empty where nothing is; None for other values."""
+    if not all(_is_missing(v) or isinstance(v, (str, int, float, np.generic)) for v in values):
+        return None
+    cells = ["" if _is_missing(value) else str(value).strip() for value in values]
+    return np.array(cells, dtype=np.dtypes.StringDType())
 
 
 def _columns(frame: Any) -> list[str]:

@@ -118,7 +118,7 @@ def open_table(path: Path, options: TableOptions | None = None) -> Data:
         notes += compare_splits(labels, given, classes)
     if len(roles.labelled) > 1 and options.label_column == "auto":
         notes = (f"the labels are read from the columns {name_some(roles.labelled)}", *notes)
-    groups, group_notes = _read_groups([(name, texts[name]) for name in roles.groups], given)
+    groups, group_notes = read_groups([(name, texts[name]) for name in roles.groups], given)
     groups = images.groups if groups is None else groups
     if images.is_row_a_class(labels):  # which would be in one split as a whole
         groups = None
@@ -202,7 +202,7 @@ def _read_split_paths(
     return found.parts, (*notes, note)
 
 
-def _read_groups(
+def read_groups(
     columns: Sequence[tuple[str, NDArray[Any]]], given: NDArray[np.int8] | None
 ) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
     """The group of each row by the first column whose cells repeat, and a note on it."""
