@@ -225,3 +225,34 @@ def test_names_of_files_may_have_one_text_more_than_all_cells(tmp_path, cells, f
 def test_names_with_texts_that_are_not_certain_are_not_found(tmp_path, cells, files):
     plant(tmp_path, *files.split())
     assert "that can't be found: " in fail(table(tmp_path, *cells.split())).message
+
+
+@pytest.mark.parametrize("cell", ["{}.jpg", "{}"])
+def test_the_folder_called_like_the_label_is_taken(tmp_path, cell):
+    plant(tmp_path, *(f"{label}/{k}.jpg" for label in ("cat", "dog") for k in range(3)))
+    rows = [f"{cell.format(k)},{label}" for label in ("dog", "cat") for k in range(3)]
+    data = open_data(write(tmp_path, "t.csv", "image,label", *rows))
+    assert ids(data) == [f"{label}/{k}.jpg" for label in ("dog", "cat") for k in range(3)]
+
+
+@pytest.mark.parametrize("ending", [".tif", ".ppm", ".JPG"])
+def test_images_that_were_converted_are_found(tmp_path, ending):
+    plant(tmp_path, "images/1.png", "images/2.png")
+    data = open_data(table(tmp_path, f"1{ending}", f"2{ending}"))
+    assert ids(data) == ["images/1.png", "images/2.png"]
+    assert data.notes == (f"files of {tmp_path}/labels.csv were found as 'images/*.png'",)
+
+
+@pytest.mark.parametrize("files", ["masks/1.png masks/2.png", "1.png 2.png 1.jpeg 2.jpeg"])
+def test_masks_and_several_files_are_not_taken_for_converted_images(tmp_path, files):
+    plant(tmp_path, *files.replace(".jpeg", ".jpg").split())
+    assert "can't be found" in fail(table(tmp_path, "1.tif", "2.tif")).message
+
+
+@pytest.mark.parametrize("cell", ['"""a b/{}.png"""', "file:///C:/x/a%20b/{}.png", "'a b/{}.png'"])
+def test_quotes_and_addresses_of_files_are_read(tmp_path, cell):
+    plant(tmp_path, "a b/1.png", "a b/2.png")
+    assert ids(open_data(table(tmp_path, cell.format(1), cell.format(2)))) == [
+        "a b/1.png",
+        "a b/2.png",
+    ]

@@ -6,6 +6,7 @@ SPLIT_COLUMNS = (
     *("split", "splits", "set", "subset", "usage", "phase", "partition", "data_set", "dataset"),
     *("data_split", "split_name", "fold", "folds", "kfold", "k_fold", "cv", "cv_fold", "part"),
     *("split_index", "split_id", "split_no", "fold_id"),
+    *("holdout", "hold_out", "is_holdout", "heldout"),
     *("stage", "purpose", "role", "tvt"),
     *("train_test", "train_val_test", "train_test_split", "is_train", "is_training"),
     *("is_training_image", "train", "training", "val", "valid", "validation", "test", "testing"),

@@ -7,7 +7,6 @@ what is left over; where more than one would do, nothing is guessed.
 import os
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,16 +15,12 @@ from numpy.typing import NDArray
 from torchloupe.data.image.formats import IMAGE_SUFFIXES
 from torchloupe.data.sources.column_names import (
     NAME_COLUMNS,
-    SPLIT_COLUMNS,
-    TRAIN_FLAGS,
     names_groups,
 )
 from torchloupe.data.sources.columns import Table
 from torchloupe.data.sources.flags import holds_flags, read_flags
 from torchloupe.data.sources.image_cells import are_images
 from torchloupe.data.sources.source import name_some
-from torchloupe.data.sources.split_names import read_split, read_split_name
-from torchloupe.data.split import TEST, TRAIN, VAL
 from torchloupe.errors import DataError, UsageError, did_you_mean, printable
 
 IMAGE_COLUMNS = ("image", "path", "file", "filename", "filepath", "file_name", "image_path", "img")
@@ -76,7 +71,7 @@ def is_row_number(table: Table, column: str) -> bool:
 def choose_image_column(table: Table, asked: str, resolves: Resolves) -> str:
     """The column of images; `resolves` is the share of some names for which a file is found."""
     if asked != "auto":
-        return _asked_for(table, "image", asked)
+        return asked_for(table, "image", asked)
     columns = [name for name in table.columns if not is_row_number(table, name)]
     if usual := _first_of(IMAGE_COLUMNS, columns, str.lower):
         return usual
@@ -137,7 +132,7 @@ def choose_label_columns(table: Table, asked: str, image: str, taken: Sequence[s
     if asked != "auto":
         names = [name.strip() for name in asked.split(",")]
         if asked in table.columns or len(names) == 1:
-            return [_asked_for(table, "label", asked)]
+            return [asked_for(table, "label", asked)]
         if unknown := [name for name in names if name not in table.columns]:
             raise UsageError(
                 f"{printable(table.path)} has no column {name_some(unknown)} (data.label_column)",
@@ -171,138 +166,6 @@ def choose_label_columns(table: Table, asked: str, image: str, taken: Sequence[s
     raise _not_surely(table, "label", f"data.label_column={several}" if several else "")
 
 
-@dataclass(frozen=True)
-class SplitColumns:
-    """The columns that divide a table: one of words, or flags such as is_valid, by name."""
-
-    names: tuple[str, ...] = ()
-    is_flags: bool = False
-    doubtful: tuple[str, ...] = ()  # may be about splits, and their first cells don't say how
-    is_asked_for: bool = False
-    val_cells: tuple[str, ...] = ()  # as asked for; rows with other cells are for training
-    test_cells: tuple[str, ...] = ()
-
-
-def find_split_columns(
-    table: Table, image: str, asked_label: str, asked: str = "auto"
-) -> SplitColumns:
-    """The columns whose cells say train, val and test, whatever they are called.
-
-    `asked` is data.split_column: a column, `fold:val=3:test=4` with the cells of val and test, or
-    none.
-    """
-    if asked == "none":
-        return SplitColumns()
-    if asked != "auto":
-        return _read_asked_split(table, asked)
-    labels = {name.strip() for name in asked_label.split(",")} | {asked_label}
-    columns = [name for name in table.columns if name != image and name not in labels]
-    if "split" in (lower := {name.lower(): name for name in columns}):
-        return SplitColumns((lower["split"],))
-    able = [name for name in columns if name.lower() not in LABEL_COLUMNS]
-    worded = [name for name in able if _holds_splits(table.preview.get(name))]
-    if len(worded) > 1:
-        usual = [name for name in worded if plain_name(name) in SPLIT_COLUMNS]
-        if len(usual) != 1:
-            raise DataError(
-                f"{printable(table.path)} has several columns of splits: {name_some(worded)}",
-                f"say which: data.split_column={printable(worded[0])}",
-            )
-        worded = usual
-    if worded:
-        return SplitColumns((worded[0],))
-    doubtful = [name for name in columns if _may_split(plain_name(name))]
-    flags = [
-        name
-        for name in doubtful
-        if _flag_part(name) is not None and holds_flags(table.preview.get(name))
-    ]
-    if _are_certain(table, flags):
-        rest = tuple(name for name in doubtful if name not in flags)
-        return SplitColumns(tuple(flags), is_flags=True, doubtful=rest)
-    return SplitColumns(doubtful=tuple(doubtful))
-
-
-def _may_split(name: str) -> bool:
-    """Whether a plain name may be that of a column of splits: also `is_final_validation`."""
-    is_flag = name.startswith(("is_", "in_")) and read_split_name(name[3:]) is not None
-    return is_flag or name in SPLIT_COLUMNS
-
-
-def _read_asked_split(table: Table, asked: str) -> SplitColumns:
-    """The column in `fold`, or the column and its cells in `fold:val=3:test=4`."""
-    name, *said = [asked] if asked in table.columns else asked.split(":")
-    name = _asked_for(table, "split", name.strip())
-    cells: dict[int, tuple[str, ...]] = {}
-    for text in said:
-        word, _, values = text.partition("=")
-        part = read_split(word)
-        listed = tuple(value.strip() for value in values.split(",") if value.strip())
-        if part not in (VAL, TEST) or part in cells or not listed:
-            raise UsageError(
-                f"data.split_column={printable(asked)} can't be read",
-                f"for example data.split_column={printable(name)}:val=3:test=4",
-            )
-        cells[part] = listed
-    return SplitColumns(
-        (name,),
-        is_flags=not cells and _flag_part(name) is not None,
-        is_asked_for=True,
-        val_cells=cells.get(VAL, ()),
-        test_cells=cells.get(TEST, ()),
-    )
-
-
-def is_train_flag(column: str) -> bool:
-    """Whether a column of flags says which rows are for training, and all others are held back."""
-    return plain_name(column) in TRAIN_FLAGS
-
-
-def flag_part(column: str) -> int:
-    """Which split a column of flags is about; TRAIN for `is_train`."""
-    part = _flag_part(column)
-    return TRAIN if part is None else part
-
-
-def _are_certain(table: Table, flags: Sequence[str]) -> bool:
-    """Whether flags say of every row what it is for.
-
-    `is_train` does: the others are held back. So do `is_valid` and `is_test` where they hold for
-    half of the rows at most; `valid` alone may say that a row is sound, `train` alone anything.
-    """
-    if not flags:
-        return False
-    if len(flags) == 1 and is_train_flag(flags[0]):
-        return True
-    rows = np.stack([read_flags(table.preview[name]) for name in flags])
-    if {flag_part(name) for name in flags} >= {TRAIN} and len(flags) > 1:
-        return bool((rows.sum(axis=0) == 1).all())
-    held_back = all(plain_name(name).startswith("is_") for name in flags)
-    is_train = any(flag_part(name) == TRAIN for name in flags)
-    return held_back and not is_train and bool((rows.sum(axis=0) <= 1).all() & (rows.mean() <= 0.5))
-
-
-def _flag_part(column: str) -> int | None:
-    found = read_split_name(re.sub("^(is|in)_", "", plain_name(column)))
-    return found.part if found is not None and found.is_plain else None
-
-
-def _holds_splits(values: NDArray[Any] | None) -> bool:
-    """Whether cells name splits, or at least may: two different ones, or one and nothing else."""
-    if values is None or not len(values):
-        return False
-    found = {_split_of(value) for value in np.unique(values).tolist()}
-    named = found - {None}
-    return len(named) > 1 or (found == named and TRAIN in found)
-
-
-def _split_of(text: str) -> int | None:
-    found = read_split_name(text)
-    if found is not None and found.frame in (("public",), ("private",)):
-        return found.part
-    return read_split(text)
-
-
 def _is_empty(values: NDArray[Any] | None) -> bool:
     """Whether no cell says anything."""
     return values is not None and bool(np.isin(values, np.array(["", "{}", "[]"])).all())
@@ -330,7 +193,8 @@ def _first_of(
     return next((lower[name] for name in usual if name in lower), None)
 
 
-def _asked_for(table: Table, what: str, asked: str) -> str:
+def asked_for(table: Table, what: str, asked: str) -> str:
+    """The column `asked` for as data.`what`_column; UsageError if there is none."""
     if asked in table.columns:
         return asked
     raise UsageError(

@@ -20,7 +20,6 @@ from torchloupe.data.sources.column_roles import (
     MORE_LABEL_COLUMNS,
     find_group_columns,
     find_name_column,
-    find_split_columns,
     plain_name,
 )
 from torchloupe.data.sources.label_cells import read_label_cells
@@ -29,6 +28,7 @@ from torchloupe.data.sources.name_lists import name_by_column
 from torchloupe.data.sources.pairs import IMAGE_KEYS, LABEL_KEYS
 from torchloupe.data.sources.source import Data, name_some
 from torchloupe.data.sources.split_column import read_split_columns
+from torchloupe.data.sources.split_roles import find_split_columns
 from torchloupe.data.sources.tables import read_groups
 from torchloupe.data.split import TEST, TRAIN, VAL
 from torchloupe.errors import DataError, printable

@@ -19,6 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torchloupe.data.image.formats import IMAGE_SUFFIXES
+from torchloupe.data.sources.image_matches import (
+    AS_WRITTEN,
+    BY_ITS_END,
+    ZEROS,
+    Match,
+    choose_matches,
+    note_places,
+    note_zeros,
+)
 from torchloupe.data.sources.image_names import (
     NO_FILE,
     ImageNames,
@@ -29,8 +38,7 @@ from torchloupe.data.sources.image_names import (
 )
 from torchloupe.data.sources.no_classes import hint_for_no_images
 from torchloupe.data.sources.source import name_some
-from torchloupe.data.sources.split_names import is_filler, read_split_name
-from torchloupe.data.split import TRAIN
+from torchloupe.data.sources.split_names import is_filler
 from torchloupe.errors import DataError, UsageError, did_you_mean, printable
 from torchloupe.units import plural
 
@@ -47,21 +55,7 @@ class Found:
     notes: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class _Match:
-    """A file that a cell may mean: where it is, and how the cell was read to get there."""
-
-    path: str  # relative to the table's folder
-    place: str  # `train/*.jpg`: the folder and the ending that the cell left out; or one of those:
-
-
-_AS_WRITTEN = ""  # with slashes for backslashes, and without spaces around it
-_BY_LOOKS = "*"  # but for case, and how accents are stored
-_BY_ITS_END = "/"  # the cell begins with folders that are not here
 _UPLOADED = re.compile("^[0-9a-f]{8}-")  # what Label Studio puts before the name of a file
-_ZEROS = re.compile(
-    r"#+(?=\*)"
-)  # `train/######*.jpg`: the cell lacks the zeros of a number so long
 
 
 @dataclass
@@ -90,8 +84,13 @@ class ImageFiles:
         found = sum(self.is_file(name) or bool(self.matches(name)) for name in listed)
         return found / len(listed) if listed else 0.0
 
-    def find(self, names: NDArray[Any], given: NDArray[np.int8] | None) -> Found:
-        """The file of each name; `given` is the split of each row, where the table says.
+    def find(
+        self,
+        names: NDArray[Any],
+        given: NDArray[np.int8] | None,
+        labels: Sequence[str] = (),
+    ) -> Found:
+        """The file of each name; `given` and `labels` are the split and label of each row.
 
         DataError if most can't be found, or where several files fit.
         """
@@ -106,14 +105,14 @@ class ImageFiles:
                 row: [match for match in found if match.place[:1] in ("", "*", "#")]
                 for row, found in matches.items()
             }
-        chosen = _choose(self.table, matches, given)
+        chosen = choose_matches(self.table, matches, given, labels)
         if is_elsewhere and not chosen:
             chosen = self._choose_by_name(names) or self._choose_affixed(names)
         for row, match in chosen.items():
             paths[row] = match.path
             facts[row] = look_up(self.root, match.path)
         placed = Counter(match.place for match in chosen.values())
-        notes = _note_places(self.table, placed) + _note_zeros(self.table, chosen, names)
+        notes = note_places(self.table, placed) + note_zeros(self.table, chosen, names)
         lost = np.flatnonzero(facts[:, 0] < 0)
         notes += self._note_missing(lost, names)
         return Found(np.array(paths, dtype=np.dtypes.StringDType()), facts, notes)
@@ -125,7 +124,7 @@ class ImageFiles:
         """Whether a name is the path of a file."""
         return look_up(self.root, self._join(name)) != NO_FILE
 
-    def _matches_of(self, name: str) -> list[_Match]:
+    def _matches_of(self, name: str) -> list[Match]:
         """The files that a name may mean, or if there are none, that it is the number of."""
         if found := self.matches(name):
             return found
@@ -136,8 +135,8 @@ class ImageFiles:
             long, own = os.path.splitext(last)  # noqa: PTH122
             if ending.lower() in ("", own.lower()):
                 place = f"{path.removesuffix(last)}{'#' * len(long)}*{own}"
-                found.append(_Match(self._join(path), place))
-        places = [_ZEROS.sub("", match.place) for match in found]
+                found.append(Match(self._join(path), place))
+        places = [ZEROS.sub("", match.place) for match in found]
         if len(set(places)) < len(places):
             raise DataError(
                 f"{printable(self.table)} lists '{printable(name, 40)}', which may be "
@@ -146,13 +145,17 @@ class ImageFiles:
             )
         return found
 
-    def matches(self, name: str) -> list[_Match]:
+    def matches(self, name: str) -> list[Match]:
         """The files that a name which is no path of a file may mean, as it is written."""
         tidy = _tidy(name)
         for other in (tidy, unquote(tidy)):  # `my%20images/1.jpg`
             if other not in (name, "") and self.is_file(other):
-                return [_Match(self._join(other), _AS_WRITTEN)]
-        words = [word for word in tidy.split("/") if word not in ("", ".")]
+                return [Match(self._join(other), AS_WRITTEN)]
+        return self._search(tidy) or (self._search(unquote(tidy)) if "%" in tidy else [])
+
+    def _search(self, name: str) -> list[Match]:
+        """The images below the folder whose paths end as a name does, or begin where it ends."""
+        words = [word for word in name.split("/") if word not in ("", ".")]
         if not words or ".." in words:
             return []
         has_ending = os.path.splitext(words[-1])[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122
@@ -167,8 +170,8 @@ class ImageFiles:
                 left = "/".join(parts[: len(parts) - 1 - same])
                 place = f"{left}/*{ending}" if left else f"*{ending}"
                 if same < len(words) - 1:
-                    place = _BY_ITS_END
-                found.append(_Match(self._join(path), place))
+                    place = BY_ITS_END
+                found.append(Match(self._join(path), place))
         return found
 
     @property
@@ -181,7 +184,7 @@ class ImageFiles:
         """The images below the image folder by name."""
         return ImageNames(self.folder_path, is_alone=self.folder == "auto")
 
-    def _choose_by_name(self, names: NDArray[Any]) -> dict[int, _Match]:
+    def _choose_by_name(self, names: NDArray[Any]) -> dict[int, Match]:
         """Files by their names alone where cells are paths of another machine.
 
         All must lie in one folder, whose name says nothing that the paths could contradict.
@@ -196,17 +199,17 @@ class ImageFiles:
             fitting = [path for path in found if plain(path.rpartition("/")[2]) == plain(last)]
             if len(fitting) != 1:
                 return {}
-            chosen[row] = _Match(self._join(fitting[0]), _BY_ITS_END)
+            chosen[row] = Match(self._join(fitting[0]), BY_ITS_END)
         folders = {match.path.rpartition("/")[0] for match in chosen.values()}
         folder = folders.pop() if len(folders) == 1 else "?"
         is_plain = not folder or is_filler(folder.rpartition("/")[2])
         is_clear = is_plain and len({match.path for match in chosen.values()}) == len(names)
         return chosen if is_clear else {}
 
-    def _choose_affixed(self, names: NDArray[Any]) -> dict[int, _Match]:
+    def _choose_affixed(self, names: NDArray[Any]) -> dict[int, Match]:
         """Files whose names have one text more than the cells, the same in all."""
         found = self.listed.find_affixed([_tidy(name) for name in names.tolist()])
-        return {row: _Match(self._join(path), place) for row, (path, place) in enumerate(found)}
+        return {row: Match(self._join(path), place) for row, (path, place) in enumerate(found)}
 
     def _note_missing(self, lost: NDArray[np.int64], names: NDArray[Any]) -> tuple[str, ...]:
         """A note on files that are not there; DataError if most are: then it is the paths."""
@@ -233,45 +236,6 @@ class ImageFiles:
         return (text,)
 
 
-def _choose(
-    table: Path, matches: dict[int, list[_Match]], given: NDArray[np.int8] | None
-) -> dict[int, _Match]:
-    """One match a row: the only one, else the one in the place that fits all rows."""
-    found = {row: listed for row, listed in matches.items() if listed}
-    open_rows = {row: listed for row, listed in found.items() if len(listed) > 1}
-    if not open_rows:
-        return {row: listed[0] for row, listed in found.items()}
-    counts = Counter(place for listed in found.values() for place in {m.place for m in listed})
-    fitting = [place for place, count in counts.items() if count == len(found)]
-    if len(fitting) > 1:
-        wanted = read_split_name(table.stem)
-        own = [
-            place
-            for place in fitting
-            if wanted is not None
-            and (named := read_split_name(place.partition("*")[0])) is not None
-            and named.part == wanted.part
-        ]
-        fitting = own or fitting
-    if len(fitting) == 1:
-        return {
-            row: next(match for match in listed if match.place == fitting[0])
-            for row, listed in found.items()
-        }
-    chosen = {row: listed[0] for row, listed in found.items() if len(listed) == 1}
-    for row, listed in open_rows.items():
-        of_split = [m for m in listed if given is not None and _is_of(m.place, given[row])]
-        if len(of_split) != 1:
-            places = sorted({match.place for match in listed})
-            raise DataError(
-                f"{printable(table)} lists names that fit files in several places: "
-                f"{name_some(places)}",
-                _say_which(places),
-            )
-        chosen[row] = of_split[0]
-    return chosen
-
-
 def _hint_for_no_images(root: str) -> str:
     """What to do where no image is below the folder of a table; "" if that is unknown."""
     with os.scandir(root) as entries:
@@ -289,8 +253,10 @@ def _hint_for_no_images(root: str) -> str:
 
 
 def _tidy(name: str) -> str:
-    """A name with slashes for backslashes, and without spaces and `./` before it."""
-    tidy = name.strip().replace("\\", "/")
+    """A name with slashes for backslashes, without spaces, quotes, `file://` and `./` around it."""
+    tidy = name.strip().strip("\"'").replace("\\", "/")
+    if tidy[:7].lower() == "file://":
+        tidy = tidy[7:].lstrip("/") if re.match("/*[A-Za-z]:", tidy[7:]) else tidy[7:]
     while tidy.startswith("./"):
         tidy = tidy[2:]
     return tidy
@@ -303,48 +269,5 @@ def _cut_number(name: str) -> tuple[str, str]:
     return (stem, ending) if re.fullmatch("[0-9]+", stem) else ("", "")
 
 
-def _note_places(table: Path, placed: Counter[str]) -> tuple[str, ...]:
-    notes = []
-    if placed[_BY_ITS_END]:
-        notes.append(
-            f"{plural(placed[_BY_ITS_END], 'path')} of {printable(table)} "
-            "lead elsewhere; the files were found by the last folders and names of the paths"
-        )
-    if placed[_BY_LOOKS]:
-        notes.append(
-            f"{plural(placed[_BY_LOOKS], 'path')} of {printable(table)} and the names of "
-            "the files differ in case or in how accents are stored"
-        )
-    places = [place for place, _ in placed.most_common() if place.strip("/*")]
-    places = [place for place in places if not _ZEROS.search(place)]
-    if places:
-        notes.append(f"files of {printable(table)} were found as {name_some(places, 3)}")
-    return tuple(notes)
-
-
-def _note_zeros(table: Path, chosen: dict[int, _Match], names: NDArray[Any]) -> tuple[str, ...]:
-    rows = [row for row, match in chosen.items() if _ZEROS.search(match.place)]
-    if not rows:
-        return ()
-    return (
-        f"{plural(len(rows), 'id')} of {printable(table)} lost zeros: "
-        f"{printable(names[rows[0]], 40)} is {printable(chosen[rows[0]].path, 80)}",
-    )
-
-
 def _is_absolute(name: str) -> bool:
-    return re.match(r"\s*(/|\\|[A-Za-z]:|~)", name) is not None
-
-
-def _say_which(places: Sequence[str]) -> str:
-    """A hint that names one of the places: a folder, or if it is the endings, the ending."""
-    folders = {_ZEROS.sub("", place).partition("*")[0].rstrip("/") for place in places}
-    if len(folders) > 1:
-        first = min(folders, key=lambda folder: (not _is_of(folder, TRAIN), -len(folder)))
-        return f"say which: data.image_folder={printable(first)}"
-    return "write the ending of each file into the table"
-
-
-def _is_of(place: str, part: int) -> bool:
-    named = read_split_name(place.partition("*")[0].strip("/").rpartition("/")[2])
-    return named is not None and named.part == part
+    return re.match(r"\s*(/|\\|[A-Za-z]:|~|file://)", name) is not None

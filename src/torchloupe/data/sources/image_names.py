@@ -60,8 +60,8 @@ class ImageNames:
     def find_affixed(self, names: Sequence[str]) -> list[tuple[str, str]]:
         """The images [N] with one text before or behind all the names: `1_aligned.jpg` for `1.jpg`.
 
-        Each with where it is: (`face/1_aligned.jpg`, `face/*_aligned.jpg`). [] if no such text
-        fits all names, or if several do.
+        Each with where it is: (`face/1_aligned.jpg`, `face/*_aligned.jpg`). Or the images with
+        other endings, `1.jpg` for `1.tif`. [] if no such text fits all names, or if several do.
         """
         cells = [_split_ending(plain(name)) for name in names]
         first = cells[0][0].rpartition("/")[2]
@@ -75,7 +75,11 @@ class ImageNames:
             paths = [self._find_only(stem, ending, before, behind) for stem, ending in cells]
             if all(paths):
                 fitting.append([(path, _place(path, before, behind)) for path in paths])
-        return fitting[0] if len(fitting) == 1 else []
+        if fitting or not first:
+            return fitting[0] if len(fitting) == 1 else []
+        paths = [self._find_only(stem, "", "", "") for stem, _ in cells]
+        are_pictures = all(path and not is_beside_pictures(path) for path in paths)
+        return [(path, _place(path, "", "")) for path in paths] if are_pictures else []
 
     def _find_only(self, cell: str, ending: str, before: str, behind: str) -> str:
         """The only image whose name is that of a cell between two texts; or ""."""

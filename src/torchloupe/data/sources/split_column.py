@@ -1,19 +1,18 @@
 """The split that the columns of a table give each row: words such as train, or flags."""
 
+import difflib
+import re
 import shlex
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from torchloupe.data.sources.column_roles import (
-    SplitColumns,
-    flag_part,
-    plain_name,
-)
+from torchloupe.data.sources.column_roles import plain_name
 from torchloupe.data.sources.flags import find_unflagged, read_flags
 from torchloupe.data.sources.source import name_some
 from torchloupe.data.sources.split_names import read_split, read_split_name
+from torchloupe.data.sources.split_roles import SplitColumns, flag_part
 from torchloupe.data.split import SPLIT_NAMES, TEST, TRAIN, VAL
 from torchloupe.errors import DataError, UsageError, did_you_mean, printable
 
@@ -27,6 +26,14 @@ _NUMBERED = (
     "part",
     "data_split",
     "eval_partition",
+)
+
+_NAMES = ("train", "training", "val", "valid", "validation", "test", "testing")
+# What people write into rows that are for nothing.
+_ASIDE = re.compile(
+    "unused|not used|excluded?|ignored?|skip(ped)?|drop(ped)?|removed?|discard(ed)?|none|na|nan"
+    "|unlabel+ed|unknown",
+    re.IGNORECASE,
 )
 
 Texts = dict[str, NDArray[Any]]
@@ -119,18 +126,33 @@ def _read_words(texts: NDArray[Any], name: str, shown: str) -> NDArray[np.int8]:
     parts = _read_public({str(value): read_split(str(value)) for value in found})
     unknown = [value for value, part in parts.items() if part is None]
     if unknown:
-        cells = {part: [v for v, p in parts.items() if p == part] for part in (VAL, TEST)}
-        free = [part for part in (TEST, VAL) if not cells[part]] or [TEST]
-        cells[free[0]].append(unknown[-1])
-        said = [f"{SPLIT_NAMES[part]}={','.join(found)}" for part, found in cells.items() if found]
-        typed = printable(":".join((name, *said)))
         raise DataError(
             f"{shown}: column {printable(name)!r} holds {name_some(unknown)}",
-            f"say which are for what: data.split_column={typed}; data.split_column=none uses no "
-            "column",
+            _say_what_for(name, parts, unknown),
         )
     lookup = np.array(list(parts.values()), dtype=np.int8)
     return np.asarray(lookup[codes.reshape(-1)], dtype=np.int8)
+
+
+def _say_what_for(name: str, parts: dict[str, int | None], unknown: list[str]) -> str:
+    """The hint for cells that name no split: what to type, or to write in their place."""
+    if "" in unknown:
+        return "fill the empty cells or take their rows out; data.split_column=none uses no column"
+    if aside := [value for value in unknown if _ASIDE.fullmatch(value)]:
+        return f"take the rows of {name_some(aside)} out, if they are for nothing"
+    cells = {part: [v for v, p in parts.items() if p == part] for part in (VAL, TEST)}
+    near = {value: difflib.get_close_matches(value.lower(), _NAMES, 1, 0.75) for value in unknown}
+    for value, found in near.items():
+        if found and (part := read_split(found[0])) in cells:
+            cells[part].append(value)
+    for value in [value for value in unknown if not near[value]][-1:]:
+        free = [part for part in (TEST, VAL) if not cells[part]] or [TEST]
+        cells[free[0]].append(value)
+    said = [f"{SPLIT_NAMES[part]}={','.join(found)}" for part, found in cells.items() if found]
+    typed = printable(":".join((name, *said)))
+    return (
+        f"say which are for what: data.split_column={typed}; data.split_column=none uses no column"
+    )
 
 
 def _read_public(parts: dict[str, int | None]) -> dict[str, int | None]:

@@ -1,6 +1,7 @@
 """The images of a table: files that its cells name, all files of folders, or the cells."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,13 +47,16 @@ class TableImages:
         rows, classes = (len(np.unique(column)) for column in pairs)
         return bool(rows == classes == pairs.shape[1])
 
-    def place(self, labels: NDArray[Any], given: NDArray[np.int8] | None) -> Placed:
+    def place(
+        self, labels: NDArray[Any], classes: Sequence[str], given: NDArray[np.int8] | None
+    ) -> Placed:
         """Ids and a reader; with notes on files that are elsewhere or listed again."""
         if self.are_cells:
             note = "the images are in the cells of the table, as base64"
             ids = make_ids(range(len(self.names)))
             return Placed(ids, CellReader(self.names), (note,), make_stamp(self.names))
-        found = self.files.find(self.names, given)
+        named = [classes[number] for number in labels.tolist()] if labels.ndim == 1 else ()
+        found = self.files.find(self.names, given, named)
         ids, repeated = make_distinct(found.names)
         repeated += _note_other_labels(found.names, labels)
         reader = FileReader(self.files.root, found.names, {})

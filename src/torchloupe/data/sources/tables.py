@@ -18,12 +18,10 @@ from numpy.typing import NDArray
 from torchloupe.data.groups import FEWEST_GROUPS
 from torchloupe.data.samples import Samples
 from torchloupe.data.sources.column_roles import (
-    SplitColumns,
     choose_image_column,
     choose_label_columns,
     find_group_columns,
     find_name_column,
-    find_split_columns,
     lists_files,
 )
 from torchloupe.data.sources.columns import Table, as_texts
@@ -47,6 +45,7 @@ from torchloupe.data.sources.source import (
 from torchloupe.data.sources.split_column import count_splits, is_numbered, read_split_columns
 from torchloupe.data.sources.split_names import read_split_name
 from torchloupe.data.sources.split_paths import read_split_paths
+from torchloupe.data.sources.split_roles import SplitColumns, find_split_columns
 from torchloupe.data.sources.table_images import read_images
 from torchloupe.data.sources.text_lists import LIST_ENDINGS
 from torchloupe.data.sources.walk import holds_images
@@ -110,7 +109,7 @@ def open_table(path: Path, options: TableOptions | None = None) -> Data:
     texts = {name: np.strings.strip(as_texts(read[name], name)) for name in roles.columns
              if name in (*roles.split.names, *roles.split.doubtful, *roles.groups)}  # fmt: skip
     given, split_notes = read_split_columns(roles.split, texts, shown)
-    placed = images.place(labels, given)
+    placed = images.place(labels, classes, given)
     if given is None and options.split_column == "auto":
         given, split_notes = _read_split_paths(placed.ids, split_notes)
     notes += split_notes

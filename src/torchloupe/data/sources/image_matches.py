@@ -1,0 +1,136 @@
+"""Which of the files that a cell of a table may mean is taken, and what is said of it.
+
+The only one is taken, else the one in the place that fits all cells, the folder called like the
+label, or the split of the row.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from torchloupe.data.sources.image_names import plain
+from torchloupe.data.sources.source import name_some
+from torchloupe.data.sources.split_names import read_split_name
+from torchloupe.data.split import TRAIN
+from torchloupe.errors import DataError, printable
+from torchloupe.units import plural
+
+AS_WRITTEN = ""  # with slashes for backslashes, and without spaces around it
+BY_LOOKS = "*"  # but for case, and how accents are stored
+BY_ITS_END = "/"  # the cell begins with folders that are not here
+ZEROS = re.compile(r"#+(?=\*)")  # `train/######*.jpg`: the cell lacks the zeros of a number so long
+
+
+@dataclass(frozen=True)
+class Match:
+    """A file that a cell may mean: where it is, and how the cell was read to get there."""
+
+    path: str  # relative to the table's folder
+    place: str  # `train/*.jpg`: the folder and the ending that the cell left out; or one of those:
+
+
+def choose_matches(
+    table: Path,
+    matches: dict[int, list[Match]],
+    given: NDArray[np.int8] | None,
+    labels: Sequence[str] = (),
+) -> dict[int, Match]:
+    """One match a row: the only one, else the one in the place that fits all rows.
+
+    Where that leaves several, the folder called like the label or split of the row decides.
+    """
+    found = {row: listed for row, listed in matches.items() if listed}
+    open_rows = {row: listed for row, listed in found.items() if len(listed) > 1}
+    if not open_rows:
+        return {row: listed[0] for row, listed in found.items()}
+    if labels and (called := _choose_by_labels(found, labels)):
+        return called
+    counts = Counter(place for listed in found.values() for place in {m.place for m in listed})
+    fitting = [place for place, count in counts.items() if count == len(found)]
+    if len(fitting) > 1:
+        wanted = read_split_name(table.stem)
+        own = [
+            place
+            for place in fitting
+            if wanted is not None
+            and (named := read_split_name(place.partition("*")[0])) is not None
+            and named.part == wanted.part
+        ]
+        fitting = own or fitting
+    if len(fitting) == 1:
+        return {
+            row: next(match for match in listed if match.place == fitting[0])
+            for row, listed in found.items()
+        }
+    chosen = {row: listed[0] for row, listed in found.items() if len(listed) == 1}
+    for row, listed in open_rows.items():
+        of_split = [m for m in listed if given is not None and _is_of(m.place, given[row])]
+        if len(of_split) != 1:
+            places = sorted({match.place for match in listed})
+            raise DataError(
+                f"{printable(table)} lists names that fit files in several places: "
+                f"{name_some(places)}",
+                _say_which(places),
+            )
+        chosen[row] = of_split[0]
+    return chosen
+
+
+def note_places(table: Path, placed: Counter[str]) -> tuple[str, ...]:
+    notes = []
+    if placed[BY_ITS_END]:
+        notes.append(
+            f"{plural(placed[BY_ITS_END], 'path')} of {printable(table)} "
+            "lead elsewhere; the files were found by the last folders and names of the paths"
+        )
+    if placed[BY_LOOKS]:
+        notes.append(
+            f"{plural(placed[BY_LOOKS], 'path')} of {printable(table)} and the names of "
+            "the files differ in case or in how accents are stored"
+        )
+    places = [place for place, _ in placed.most_common() if place.strip("/*")]
+    places = [place for place in places if not ZEROS.search(place)]
+    if places:
+        notes.append(f"files of {printable(table)} were found as {name_some(places, 3)}")
+    return tuple(notes)
+
+
+def note_zeros(table: Path, chosen: dict[int, Match], names: NDArray[Any]) -> tuple[str, ...]:
+    rows = [row for row, match in chosen.items() if ZEROS.search(match.place)]
+    if not rows:
+        return ()
+    return (
+        f"{plural(len(rows), 'id')} of {printable(table)} lost zeros: "
+        f"{printable(names[rows[0]], 40)} is {printable(chosen[rows[0]].path, 80)}",
+    )
+
+
+def _choose_by_labels(found: dict[int, list[Match]], labels: Sequence[str]) -> dict[int, Match]:
+    """The match of each row in the folder that is called like its label; {} unless all have one."""
+    chosen = {}
+    for row, listed in found.items():
+        called = [m for m in listed if plain(labels[row]) in plain(m.path).split("/")[:-1]]
+        if len(called) != 1:
+            return {}
+        chosen[row] = called[0]
+    return chosen
+
+
+def _say_which(places: Sequence[str]) -> str:
+    """A hint that names one of the places: a folder, or if it is the endings, the ending."""
+    folders = {ZEROS.sub("", place).partition("*")[0].rstrip("/") for place in places}
+    if len(folders) > 1:
+        first = min(folders, key=lambda folder: (not _is_of(folder, TRAIN), -len(folder)))
+        return f"say which: data.image_folder={printable(first)}"
+    return "write the ending of each file into the table"
+
+
+def _is_of(place: str, part: int) -> bool:
+    named = read_split_name(place.partition("*")[0].strip("/").rpartition("/")[2])
+    return named is not None and named.part == part
