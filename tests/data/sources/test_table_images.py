@@ -62,3 +62,16 @@ def test_names_with_percent_signs_are_found(tmp_path):
     plant(tmp_path, "my images/1.png", "my images/2%.png")
     path = write(tmp_path, "t.csv", "image,label", "my%20images/1.png,a", "my%20images/2%25.png,b")
     assert ids(open_data(path)) == ["my images/1.png", "my images/2%.png"]
+
+
+@pytest.mark.parametrize("row", ["image,label", "Total,150", "---,---", "str,class"])
+def test_rows_that_are_no_images_are_named(tmp_path, row):
+    plant(tmp_path, "0.png", "1.png", "2.png", "3.png")
+    path = write(tmp_path, "t.csv", "image,label", "0.png,a", "1.png,b", row, "2.png,a", "3.png,b")
+    error = fail(path)
+    name, _, label = row.partition(",")
+    assert error.message == (
+        f"{path}: no image of class '{label}' can be found, such as '{name}' in row 3 below the "
+        "header"
+    )
+    assert error.hint.startswith("take out rows that are no images")

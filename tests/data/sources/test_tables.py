@@ -274,7 +274,7 @@ def test_tables_take_odd_cells_as_data(folder):
 
 def test_tables_reader_leaves_no_file_open(folder):
     (folder / "img" / "folder.png").mkdir()
-    data = open_data(write(folder, "image,label\nimg/0.png,a\nimg/folder.png,b\n"))
+    data = open_data(write(folder, "image,label\nimg/0.png,a\nimg/folder.png,b\nimg/1.png,b\n"))
     gc.collect()  # files that earlier tests left to the collector
     before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(20):

@@ -103,9 +103,8 @@ class Table:
                 f"{printable(self.path)} is empty", "give it a header line, such as image,label"
             )
         if not delimiter:
-            delimiter = "\t" if self.path.suffix.lower() == ".tsv" else ","
-            if delimiter not in first:
-                delimiter = _find_delimiter(delimiter, first, lines[self._skipped + 1 :][:50])
+            usual = "\t" if self.path.suffix.lower() == ".tsv" else ","
+            delimiter = _find_delimiter(usual, first, lines[self._skipped + 1 :][:50])
         self._delimiter = delimiter
         cells = next(csv.reader([first], delimiter=delimiter, skipinitialspace=True))
         quoted = re.compile(rf'(^|{re.escape(delimiter)}) +"')
@@ -121,7 +120,6 @@ class Table:
             read = csv.reader(lines[self._skipped :][:_HEAD_LINES], delimiter=delimiter)
             is_long = self._block_bytes > _BLOCK_BYTES
             rows = [cells] if is_long else [row for row in read if len(row) == len(cells)]
-            # Where there is no header its place is taken by the first image.
             if (image := find_images(cells, rows[1:])) >= 0:
                 self.has_header = False
                 self._names = name_columns(image, rows)
@@ -292,7 +290,9 @@ def _count_titles(lines: Sequence[str]) -> int:
 
 
 def _find_delimiter(usual: str, first: str, rows: Sequence[str]) -> str:
-    """The sign between cells in a header without the `usual` one; spaces if all rows have them."""
+    """The sign between cells: the `usual`, else another; spaces if all rows have them."""
+    if usual in first:
+        return usual
     found = max(usual, ";", "\t", "|", key=first.count)
     if found in first:
         return found

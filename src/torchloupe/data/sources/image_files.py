@@ -114,7 +114,7 @@ class ImageFiles:
         placed = Counter(match.place for match in chosen.values())
         notes = note_places(self.table, placed) + note_zeros(self.table, chosen, names)
         lost = np.flatnonzero(facts[:, 0] < 0)
-        notes += self._note_missing(lost, names)
+        notes += _note_missing(self, lost, names)
         return Found(np.array(paths, dtype=np.dtypes.StringDType()), facts, notes)
 
     def _join(self, name: str) -> str:
@@ -211,29 +211,32 @@ class ImageFiles:
         found = self.listed.find_affixed([_tidy(name) for name in names.tolist()])
         return {row: Match(self._join(path), place) for row, (path, place) in enumerate(found)}
 
-    def _note_missing(self, lost: NDArray[np.int64], names: NDArray[Any]) -> tuple[str, ...]:
-        """A note on files that are not there; DataError if most are: then it is the paths."""
-        if not len(lost):
-            return ()
-        text = (
-            f"{printable(self.table)} lists {plural(len(lost), 'file')} of {len(names):,} that "
-            f"can't be found: {name_some(names[lost], 3)}"
+
+def _note_missing(
+    files: ImageFiles, lost: NDArray[np.int64], names: NDArray[Any]
+) -> tuple[str, ...]:
+    """A note on files that are not there; DataError if most are: then it is the paths."""
+    if not len(lost):
+        return ()
+    text = (
+        f"{printable(files.table)} lists {plural(len(lost), 'file')} of {len(names):,} that "
+        f"can't be found: {name_some(names[lost], 3)}"
+    )
+    if len(lost) * 2 > len(names):
+        if _ADDRESS.match(str(names[lost[0]])):
+            raise DataError(text, "download the images, and list the files")
+        hint = "" if files.listed else _hint_for_no_images(files.root)
+        if hint:
+            raise DataError(text, hint)
+        root = printable(files.folder_path)
+        if files.folder != "auto":
+            raise DataError(text, f"paths are relative to data.image_folder, {root}")
+        raise DataError(
+            text,
+            f"paths are relative to the table's folder, {root}; data.image_folder=FOLDER names "
+            "another",
         )
-        if len(lost) * 2 > len(names):
-            if _ADDRESS.match(str(names[lost[0]])):
-                raise DataError(text, "download the images, and list the files")
-            hint = "" if self.listed else _hint_for_no_images(self.root)
-            if hint:
-                raise DataError(text, hint)
-            root = printable(self.folder_path)
-            if self.folder != "auto":
-                raise DataError(text, f"paths are relative to data.image_folder, {root}")
-            raise DataError(
-                text,
-                f"paths are relative to the table's folder, {root}; data.image_folder=FOLDER names "
-                "another",
-            )
-        return (text,)
+    return (text,)
 
 
 def _hint_for_no_images(root: str) -> str:

@@ -83,6 +83,7 @@ def choose_matches(
 
 
 def note_places(table: Path, placed: Counter[str]) -> tuple[str, ...]:
+    """Notes on where files were found that are not where the cells say."""
     notes = []
     if placed[BY_ITS_END]:
         notes.append(
@@ -102,6 +103,7 @@ def note_places(table: Path, placed: Counter[str]) -> tuple[str, ...]:
 
 
 def note_zeros(table: Path, chosen: dict[int, Match], names: NDArray[Any]) -> tuple[str, ...]:
+    """A note on ids that lost the zeros before them."""
     rows = [row for row, match in chosen.items() if ZEROS.search(match.place)]
     if not rows:
         return ()

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from torchloupe.data.sources.image_files import ImageFiles
 from torchloupe.data.sources.image_folders import spread_folders
 from torchloupe.data.sources.image_lists import spread_lists
 from torchloupe.data.sources.source import FileReader, Reader, make_stamp, name_some
+from torchloupe.errors import DataError, printable
 from torchloupe.units import plural
 
 
@@ -25,6 +26,7 @@ class Placed:
     reader: Reader
     notes: tuple[str, ...]
     stamp: str
+    lost: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))  # rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +62,9 @@ class TableImages:
         ids, repeated = make_distinct(found.names)
         repeated += _note_other_labels(found.names, labels)
         reader = FileReader(self.files.root, found.names, {})
-        return Placed(ids, reader, found.notes + repeated, make_stamp(found.names, found.facts))
+        lost = np.flatnonzero(found.facts[:, 0] < 0)
+        stamp = make_stamp(found.names, found.facts)
+        return Placed(ids, reader, found.notes + repeated, stamp, lost)
 
 
 def read_images(files: ImageFiles, names: NDArray[Any]) -> TableImages:
@@ -73,6 +77,25 @@ def read_images(files: ImageFiles, names: NDArray[Any]) -> TableImages:
     return TableImages(
         files, spread.names, False, spread.rows, spread.groups, spread.notes, spread.are_lists
     )
+
+
+def refuse_lost_classes(
+    labels: NDArray[Any], classes: Sequence[str], placed: Placed, shown: str
+) -> None:
+    """DataError for a class of which no image can be found, as of a second header or a total."""
+    if labels.ndim > 1 or not len(placed.lost):
+        return
+    counts = np.bincount(labels, minlength=len(classes))
+    without = np.bincount(labels[placed.lost], minlength=len(classes))
+    gone = np.flatnonzero((counts > 0) & (counts == without))
+    if len(gone):
+        row = int(placed.lost[labels[placed.lost] == gone[0]][0])
+        raise DataError(
+            f"{shown}: no image of class '{printable(classes[gone[0]])}' can be found, such as "
+            f"'{printable(placed.ids[row], 80)}' in row {row + 1} below the header",
+            "take out rows that are no images, such as a second header or a total, or put the "
+            "files there",
+        )
 
 
 def _note_other_labels(names: NDArray[Any], labels: NDArray[Any]) -> tuple[str, ...]:

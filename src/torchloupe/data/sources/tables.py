@@ -46,7 +46,7 @@ from torchloupe.data.sources.split_column import count_splits, is_numbered, read
 from torchloupe.data.sources.split_names import read_split_name
 from torchloupe.data.sources.split_paths import read_split_paths
 from torchloupe.data.sources.split_roles import SplitColumns, find_split_columns
-from torchloupe.data.sources.table_images import read_images
+from torchloupe.data.sources.table_images import read_images, refuse_lost_classes
 from torchloupe.data.sources.text_lists import LIST_ENDINGS
 from torchloupe.data.sources.walk import holds_images
 from torchloupe.data.split import TRAIN
@@ -110,6 +110,7 @@ def open_table(path: Path, options: TableOptions | None = None) -> Data:
              if name in (*roles.split.names, *roles.split.doubtful, *roles.groups)}  # fmt: skip
     given, split_notes = read_split_columns(roles.split, texts, shown)
     placed = images.place(labels, classes, given)
+    refuse_lost_classes(labels, classes, placed, shown)
     if given is None and options.split_column == "auto":
         given, split_notes = _read_split_paths(placed.ids, split_notes)
     notes += split_notes
