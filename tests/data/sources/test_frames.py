@@ -135,3 +135,7 @@ def test_frames_name_numbers_and_read_several_labels(tmp_path):
     assert data.samples.labels.tolist() == [1, 0, 1, 0]
     data = open_data(Frame(image=paths, label=["a|b", "a", "b", ""]))
     assert data.samples.labels.tolist() == [[1, 1], [1, 0], [0, 1], [0, 0]]
+
+
+def test_an_empty_frame_has_no_images():
+    assert len(open_data(Frame(image=[], label=[])).samples) == 0

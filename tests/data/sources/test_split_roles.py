@@ -16,6 +16,7 @@ def table(folder, column, cells):
     ("column", "cells"),
     [
         ("mode", "train train eval eval train train"),
+        ("kind", "train train train eval eval eval"),
         ("data", "tr tr te te tr tr"),
         ("holdout", "0 0 1 1 0 0"),
         ("cohort", "derivation derivation validation validation derivation derivation"),
@@ -25,6 +26,7 @@ def test_columns_of_few_words_about_splits_are_noted(tmp_path, column, cells):
     data = open_data(table(tmp_path, column, cells.split()))
     assert data.given is None
     assert data.notes[0].startswith(f"column '{column}' looks like a split column but is not used")
+    assert "=train tests" not in data.notes[0] and "=tr tests" not in data.notes[0]
 
 
 @pytest.mark.parametrize("cells", ["x y x y x y", "tr tr tr tr tr tr", "te a b c d tr"])

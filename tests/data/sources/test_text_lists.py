@@ -27,6 +27,8 @@ NAMES = [f"{kind}/{number}.png" for kind in ("cat", "dog") for number in range(3
         (["2", "soft red", "a.png -1 1", "b.png 1 -1"],
          {"image": ["a.png", "b.png"], "soft": ["-1", "1"], "red": ["1", "-1"]}),
         (["a.png", "b.png"], {"image": ["a.png", "b.png"]}),
+        (['"file" "kind"', '"1" "a.png" "x"', '"2" "b.png" "y"'],  # as R writes a frame
+         {"file": ["a.png", "b.png"], "kind": ["x", "y"]}),
         (["a.png 1 0 1", "b.png 0 0 1"],
          {"image": ["a.png", "b.png"], "label": ["[1, 0, 1]", "[0, 0, 1]"]}),
         (["a.png 1 0", "b.png 0 1"], {"image": ["a.png", "b.png"], "label": ["[1, 0]", "[0, 1]"]}),

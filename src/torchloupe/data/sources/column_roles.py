@@ -36,7 +36,7 @@ MORE_LABEL_COLUMNS = (
     *("class_id", "classid", "class_label", "label_name", "labelname", "classname", "class_names"),
     *("category_name", "category_id", "tags", "tag", "diagnosis", "breed", "species", "dx"),
     *("finding_labels", "emotion", "disease", "y", "cls", "ground_truth", "gt", "choice"),
-    *("gt_label", "label_group"),
+    *("gt_label", "label_group", "diagnostic", "diagnose", "pathology"),
     *("landmark_id", "klasse", "clase", "classe", "etiqueta", "etiquette"),
     *("annotations", "file_attributes", "region_attributes"),
 )
@@ -92,8 +92,10 @@ def choose_image_column(table: Table, asked: str, resolves: Resolves) -> str:
         and name.lower() not in LABEL_COLUMNS
         and resolves(table.preview[name][:50]) > 0.5
     ]
-    if len(found or images) == 1:
-        return (found or images)[0]
+    # An index of numbers comes last, after which files may be called.
+    is_index = "" in table.preview and resolves(table.preview[""][:50]) > 0.5
+    if len(found := found or images or [""] * is_index) == 1:
+        return found[0]
     if len(columns) == 2 and not listed:
         first, second = columns
         labels = (*LABEL_COLUMNS, *MORE_LABEL_COLUMNS)

@@ -62,7 +62,7 @@ def open_frame(frame: Any, *, name: str, class_names: Sequence[str] = ()) -> Dat
     parts = []
     for part in (TRAIN, VAL, TEST):
         rows = order if given is None else order[given[order] == part]
-        if len(rows) and (given is not None or part == TRAIN):
+        if part == TRAIN if given is None else len(rows):
             parts.append(Part(part, [images[k] for k in rows], [labels[k] for k in rows]))
     data = open_lists(parts, name=name, class_names=class_names)
     samples = data.samples if groups is None else replace(data.samples, groups=groups[order])

@@ -54,7 +54,7 @@ def read_label_cells(
     if not separator:
         raise UsageError("data.label_separator is empty", "for example data.label_separator=,")
     texts, boxes = _without_boxes(_as_whole_numbers(texts), separator)
-    texts = _read_objects(texts, column, shown)
+    texts = _read_objects(_without_quotes(texts), column, shown)
     if boxes:
         labels, classes, notes = read_label_cells(texts, column, "auto", class_names, shown)
         return labels, classes, (boxes, *notes)
@@ -179,6 +179,13 @@ def _as_whole_numbers(texts: NDArray[Any]) -> NDArray[Any]:
         return texts
     plain = [str(text).partition(".")[0] for text in texts.tolist()]
     return np.array(plain, dtype=np.dtypes.StringDType())
+
+
+def _without_quotes(texts: NDArray[Any]) -> NDArray[Any]:
+    """Texts without the single quotes in which all of them stand."""
+    is_in = np.strings.startswith(texts, "'") & np.strings.endswith(texts, "'")
+    is_in &= np.strings.str_len(texts) > 1
+    return np.strings.strip(texts, "'") if len(texts) and is_in.all() else texts
 
 
 def _without_boxes(texts: NDArray[Any], separator: str) -> tuple[NDArray[Any], str]:

@@ -112,6 +112,8 @@ def _read_numbers(texts: NDArray[Any]) -> NDArray[np.int8]:
 def _note_unused(texts: NDArray[Any], name: str) -> str:
     """A note on a column that may be about splits, with the setting that uses it."""
     found, counts = np.unique(texts, return_counts=True)
+    able = np.array([read_split(cell) != TRAIN and cell.lower() != "tr" for cell in found.tolist()])
+    counts = np.where(able, counts, len(texts) + 1)
     rarest = found[np.flatnonzero(counts == counts.min())[-1]]
     typed = f"--set {shlex.quote(f'data.split_column={name}:test={rarest}')}"
     return (

@@ -45,6 +45,8 @@ def read_list(path: Path) -> Columns:
         rows = [["image", *rows[1]], *rows[2:]]  # a count, then the names of the other columns
     if len(rows) > 1 and rows[0][0] == str(len(rows) - 1) and not any(map(_is_image, rows[0])):
         rows = rows[1:]  # a count of the images, perhaps with one of the classes
+    if _are_numbered(rows):  # as R writes a table: a number before each row, none in the header
+        rows = [rows[0], *(row[1:] for row in rows[1:])]
     rows = _cut_labels(path, rows)
     names: list[str] = []
     if len(rows) > 1 and not any(map(_is_number, rows[0])) and _is_header(rows[0], rows[1:50]):
@@ -82,6 +84,14 @@ def read_list(path: Path) -> Columns:
     if is_numbered and _are_distinct([row[0] for row in rows]):
         return _join_numbered(path, [row[0] for row in rows], [row[1] for row in rows])
     return columns
+
+
+def _are_numbered(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether a header of words stands above rows with a count before as many cells."""
+    if len(rows) < 2 or any(map(_is_number, rows[0])) or any(map(_is_image, rows[0])):
+        return False
+    width = len(rows[0]) + 1
+    return all(len(r) == width and r[0] == str(k) for k, r in enumerate(rows[1:], 1)) and width > 2
 
 
 def _join_flags(rows: Sequence[Sequence[str]], image: int) -> Columns:
