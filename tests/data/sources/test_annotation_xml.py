@@ -16,7 +16,8 @@ IMAGES = [
 def test_tags_are_the_labels(tmp_path):
     plant(tmp_path, "1.png", "2.png", "3.png")
     path = write(tmp_path, "annotations.xml", *IMAGES)
-    assert read_cvat(path) == [("1.png", ["cat"]), ("2.png", ["dog"]), ("3.png", [])]
+    records = [{"file_name": "1.png", "label": "cat"}, {"file_name": "2.png", "label": "dog"}]
+    assert read_cvat(path) == (records, ("1 image has no label and is not used",))
     data = open_data(path)
     assert labels(data) == ["cat", "dog"]
     assert data.notes == ("1 image has no label and is not used",)
@@ -27,3 +28,11 @@ def test_entities_and_broken_xml_are_refused(tmp_path):
     assert "defines entities" in fail(path).message
     assert "can't be read as XML" in fail(write(tmp_path, "a.xml", *IMAGES[:2])).message
     assert "lists no images" in fail(write(tmp_path, "a.xml", "<a><b/></a>")).message
+
+
+def test_images_without_a_subset_are_of_the_default_one(tmp_path):
+    plant(tmp_path, "1.png", "2.png", "3.png")
+    lines = [line.replace('id="1"', 'id="1" subset="Train"') for line in IMAGES]
+    assert [record["subset"] for record in read_cvat(write(tmp_path, "a.xml", *lines))[0]] == [
+        *("default", "Train")
+    ]

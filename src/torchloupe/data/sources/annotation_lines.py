@@ -6,7 +6,7 @@ Each becomes a record an image, as in annotation_exports.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torchloupe.data.sources.annotation_exports import Records, pair_labels
+from torchloupe.data.sources.export_records import Records, find_splits, pair_labels
 from torchloupe.data.sources.source import name_some
 from torchloupe.errors import DataError
 
@@ -48,7 +48,7 @@ def _read_manifest(entries: Sequence[Mapping[str, Any]]) -> Records | None:
         one = [found["class-name"]] if "class-name" in found else []
         listed = one or found.get("class-map", {}).values()
         pairs.append((entry["source-ref"], list(dict.fromkeys(map(str, listed)))))
-    return pair_labels(pairs)
+    return pair_labels(pairs, list(map(find_splits, entries)))
 
 
 def _read_labelbox(entries: Sequence[Mapping[str, Any]]) -> Records:
@@ -77,4 +77,14 @@ def _read_labelbox(entries: Sequence[Mapping[str, Any]]) -> Records:
         raise DataError(
             f"people gave images different labels: {name_some(torn, 3)}", "settle them in Labelbox"
         )
-    return pair_labels(pairs)
+    return pair_labels(pairs, list(map(_find_split, entries)))
+
+
+def _find_split(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """What the row and its metadata fields say of its split."""
+    found = find_splits(entry["data_row"])
+    for field in entry.get("metadata_fields") or ():
+        name, value = field.get("schema_name", field.get("name")), field.get("value")
+        one = value[0] if isinstance(value, list) and value else value
+        found |= find_splits({name: one.get("name") if isinstance(one, Mapping) else one})
+    return found

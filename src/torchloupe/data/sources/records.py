@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from torchloupe.data.image.formats import IMAGE_SUFFIXES
-from torchloupe.data.sources.annotation_exports import Records, pair_labels, read_export
+from torchloupe.data.sources.annotation_exports import read_export
 from torchloupe.data.sources.annotation_lines import read_lines
 from torchloupe.data.sources.annotation_xml import read_cvat
+from torchloupe.data.sources.export_records import Records
 from torchloupe.data.sources.object_cells import spread_objects
 from torchloupe.data.sources.pairs import LABEL_KEYS
 from torchloupe.data.sources.split_names import read_split
@@ -36,7 +37,7 @@ def read_records(path: Path) -> tuple[Columns, tuple[str, ...]]:
     object}, {label: [paths]}, any of these for each split, or an export (annotation_exports).
     """
     if path.suffix.lower() == ".xml":
-        return _as_columns(path, *pair_labels(read_cvat(path)))
+        return _as_columns(path, *read_cvat(path))
     try:
         text = path.read_text(encoding="utf-8-sig")
         lines = [line for line in text.splitlines() if line.strip()]
