@@ -5,6 +5,7 @@ The images are square; their side follows from how many numbers there are.
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from math import isqrt
 from typing import Any
 
@@ -15,12 +16,12 @@ from numpy.typing import NDArray
 from torchloupe.data.sources.arrays import Part, open_arrays
 from torchloupe.data.sources.column_roles import IMAGE_COLUMNS, is_row_number
 from torchloupe.data.sources.columns import Table, as_texts
-from torchloupe.data.sources.source import Data, stamp_file
+from torchloupe.data.sources.pixel_order import order_pixels, read_pixel_name
+from torchloupe.data.sources.source import Data, name_some, stamp_file
 from torchloupe.data.split import TEST, TRAIN, VAL
 from torchloupe.errors import DataError, printable
 
 _FEWEST = 16  # numbers in an image of 4 x 4
-_NUMBERED = re.compile(r"(.*?)(\d+)(?:[x_](\d+))?", re.IGNORECASE)
 _NUMBERS = re.compile(r"\[?\s*-?\d+(\.\d+)?([\s,]+-?\d+(\.\d+)?){15,}\s*\]?")
 
 
@@ -34,14 +35,14 @@ def find_pixel_columns(table: Table) -> list[str]:
         return [] if "image" in table.columns else _without_label(table)
     if any(name.lower() in IMAGE_COLUMNS for name in table.columns):
         return []
-    groups: dict[str, list[str]] = {}
+    groups: dict[tuple[str, str], list[str]] = {}
     for name in table.columns:
-        if numbered := _NUMBERED.fullmatch(name):
-            groups.setdefault(numbered[1].lower(), []).append(name)
+        if numbered := read_pixel_name(name):
+            groups.setdefault(numbered.texts, []).append(name)
     largest = max(groups.values(), key=len, default=[])
     if len(largest) < _FEWEST or len(largest) < 0.5 * len(table.columns):
         return []
-    return largest if _are_numbers(table, largest) else []
+    return order_pixels(largest) if _are_numbers(table, largest) else []
 
 
 def open_pixels(
@@ -61,16 +62,22 @@ def open_pixels(
     if given is not None and (given != TRAIN).any():
         rows = {part: np.flatnonzero(given == part) for part in (TRAIN, VAL, TEST)}
         parts = [Part(part, images[at], labels[at]) for part, at in rows.items() if len(at)]
+    is_sorted = list(columns) != [name for name in table.columns if name in set(columns)]
     try:
-        return open_arrays(
+        data = open_arrays(
             parts,
             name=table.path.stem,
-            stamp=stamp_file(str(table.path)),
+            stamp=stamp_file(str(table.path)) + (" sorted" if is_sorted else ""),
             layout=layout,
             class_names=class_names,
         )
     except DataError as error:
         raise DataError(f"{shown}: {error.message}", error.hint) from None
+    note = (
+        f"the pixels are in the order of their numbers, {name_some(columns[:3])} and so on, which "
+        "is not that of the columns"
+    )
+    return replace(data, notes=(note, *data.notes)) if is_sorted else data
 
 
 def _without_label(table: Table) -> list[str]:

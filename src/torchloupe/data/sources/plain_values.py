@@ -6,12 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from torchloupe.data.sources.column_roles import LABEL_COLUMNS
+from torchloupe.data.sources.pixel_order import order_pixels
 
 _COLUMNS = ("Series", "Categorical", "Index", "CategoricalIndex")
 _FEWEST_PIXELS = 16
 _MOST_PARTS = 6  # (x, y, x, y, x, y)
 _DEEPEST = 3
-_PIXEL = re.compile(r"(pixel|px|p)?[-_ ]?\d+|\d+x\d+|att\d+|v\d+", re.IGNORECASE)
+_AXIS = "(r|row|c|col|x|y|i|j)"
+_PIXEL = re.compile(
+    rf"(pixel|px|p)?[-_ ]?\d+([x_]\d+)?|att\d+|v\d+|{_AXIS}[-_ ]?\d+[-_ ]?{_AXIS}[-_ ]?\d+",
+    re.IGNORECASE,
+)
 
 
 def as_plain(value: Any, depth: int = 0) -> Any:
@@ -45,7 +50,11 @@ def _read_frame(frame: Any) -> Any:
         return frame
     if len(pixels) + len(labels) < len(names):
         return frame
-    table = frame[[frame.columns[place] for place in pixels]].to_numpy()
+    places = {names[place]: place for place in pixels}
+    ordered = [places[name] for name in order_pixels(list(places))]
+    if len(ordered) < len(pixels):  # of one name
+        return frame
+    table = frame[[frame.columns[place] for place in ordered]].to_numpy()
     if table.dtype.kind not in "biuf":
         return frame
     images = table.reshape(-1, side, side)
