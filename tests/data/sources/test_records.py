@@ -131,3 +131,32 @@ def test_objects_of_a_class_have_its_name(tmp_path):
     path.write_text(json.dumps({"cat": [{"file": "a.png"}], "dog": [{"file": "b.png"}]}))
     columns, _ = read_records(path)
     assert columns == {"label": ["cat", "dog"], "file": ["a.png", "b.png"]}
+
+
+@pytest.mark.parametrize(
+    ("lists", "several"),
+    [([[1, 0, 0], [0, 0, 1], [0, 1, 0]], False), ([[1, 0, 1], [0, 0, 1], [0, 1, 0]], True),
+     ([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, 1.0, 0.0]], False), ([[0, 2], [2], [1]], True)],
+)  # fmt: skip
+@pytest.mark.parametrize("form", ["paths", "records", "named", "rows"])
+def test_lists_of_numbers_are_rows_of_classes_or_class_numbers(tmp_path, lists, several, form):
+    names = ("0.png", "1.png", "2.png")
+    plant(tmp_path, *names)
+    pairs = dict(zip(names, lists, strict=True))
+    records = [{"image": image, "label": found} for image, found in pairs.items()]
+    content = {"paths": pairs, "records": records, "rows": list(map(list, pairs.items())),
+               "named": {"classes": ["a", "b", "c"], "labels": pairs}}[form]  # fmt: skip
+    path = tmp_path / "labels.json"
+    path.write_text(json.dumps(content))
+    data = open_data(path)
+    assert data.samples.class_names == (("a", "b", "c") if form == "named" else ("0", "1", "2"))
+    assert data.samples.is_multi_label == several
+    assert data.samples.labels.tolist() == (
+        [[1, 0, 1], [0, 0, 1], [0, 1, 0]] if several else [0, 2, 1]
+    )
+
+
+def test_boxes_of_paths_are_no_labels(tmp_path):
+    path = tmp_path / "boxes.json"
+    path.write_text(json.dumps({"0.png": [10, 20, 30, 40], "1.png": [5, 9, 60, 70]}))
+    assert "lists no images" in fail(path).message

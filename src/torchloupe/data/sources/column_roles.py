@@ -20,6 +20,7 @@ from torchloupe.data.sources.column_names import (
 from torchloupe.data.sources.columns import Table
 from torchloupe.data.sources.flags import holds_flags, read_flags
 from torchloupe.data.sources.image_cells import are_images
+from torchloupe.data.sources.object_cells import holds_unread
 from torchloupe.data.sources.source import name_some
 from torchloupe.errors import DataError, UsageError, did_you_mean, printable
 
@@ -145,6 +146,9 @@ def choose_label_columns(table: Table, asked: str, image: str, taken: Sequence[s
     columns = [n for n in table.columns if n not in taken and not is_row_number(table, n)]
     columns = [name for name in columns if not _is_empty(table.preview.get(name))] or columns
     columns = [n for n in columns if not _holds_addresses(table.preview.get(n))] or columns
+    if unread := {name for name in columns if holds_unread(table.preview.get(name))}:
+        named = {n for n in columns if plain_name(n) in (*LABEL_COLUMNS, *MORE_LABEL_COLUMNS)}
+        columns = [n for n in columns if (n in unread) == (named != set() and named <= unread)]
     for plain in (str.lower, plain_name):
         if usual := _first_of(LABEL_COLUMNS, columns, plain):
             return [usual]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from torchloupe.data.sources.flags import FLAG_WORDS, width_of_flags
 from torchloupe.data.sources.labels import order_classes
-from torchloupe.data.sources.object_cells import read_object
+from torchloupe.data.sources.object_cells import are_labels, read_object
 from torchloupe.data.sources.quantities import note_distinct, note_quantity, refuse_quantities
 from torchloupe.data.sources.spelling import compose, note_joined, note_twins
 from torchloupe.errors import DataError, UsageError, printable
@@ -204,20 +204,22 @@ def _without_boxes(texts: NDArray[Any], separator: str) -> tuple[NDArray[Any], s
 
 def _read_objects(texts: NDArray[Any], column: str, shown: str) -> NDArray[Any]:
     """The cells with the label in place of an object such as `{"name": "cat"}`; lists as JSON."""
-    if not np.strings.startswith(texts, "{").any():
+    if not any(np.strings.startswith(texts, sign).any() for sign in ("{", "[{")):
         return texts
     plain = []
     cells, codes = np.unique(texts, return_inverse=True)
     for cell in map(str, cells):
-        found = _parse(cell) if cell[:1] == "{" else None
-        label = read_object(found) if isinstance(found, dict) and found else found
+        found = _parse(cell) if cell.startswith(("{", "[{")) else None
+        label = read_object(found) if isinstance(found, (dict, list)) and found else found
+        if isinstance(found, list) and not are_labels(label):
+            label = None
         if label is None and found is not None:
             raise DataError(
                 f"{shown}: column {printable(column)!r} holds objects such as "
                 f"{printable(cell, 80)}: which of their values is the label is unknown",
                 "write the label of each image into a column of its own",
             )
-        if isinstance(found, dict):
+        if isinstance(found, (dict, list)):
             plain.append(json.dumps(label) if isinstance(label, list) else str(label or ""))
         else:
             plain.append(cell)

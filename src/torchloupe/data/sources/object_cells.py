@@ -3,19 +3,26 @@
 An object stands for a plain value or a list of such, or it becomes columns of its own.
 """
 
+import ast
+import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from numpy.typing import NDArray
 
 from torchloupe.data.sources.pairs import LABEL_KEYS
 
 _NAMES = (
     *("name", "class_name", "label_name", "category_name", "choice", "value", "title", "text"),
-    *("tag", "id"),
+    *("tag_name", "display_name", "tag", "id"),
 )
 _LISTS = ("choices", "labels", "classes", "tags", "categories")
 _FILES = ("path", "file_name", "filename", "filepath", "file", "bytes")
-_USUAL = (*_FILES, *LABEL_KEYS, *_NAMES)  # in this order: a name says more than an id
+# In this order: a name says more than an id. Without `_`, as in tagName.
+_USUAL = tuple(key.replace("_", "") for key in (*_FILES, *LABEL_KEYS, *_NAMES))
 _SAID = ({"from", "value"}, {"role", "content"})  # the keys of what is said, and by whom
+_LOOKED_AT = 50  # cells of a column
 _DEEPEST = 4  # objects in one another that become columns
 
 Plain = str | int | float | bool
@@ -50,13 +57,36 @@ def spread_objects(record: Mapping[str, Any], depth: int = 0) -> dict[str, Any]:
             if depth < _DEEPEST and not _is_of_numbers(value):
                 inner = spread_objects(value, depth + 1)
                 plain |= {f"{key}.{name}": cell for name, cell in inner.items()}
+        elif found is None and isinstance(value, list) and not all(map(_is_of_numbers, value)):
+            plain[str(key)] = value  # stays, so that errors name the column
         else:
             plain[str(key)] = found
     return plain
 
 
+def holds_unread(cells: NDArray[Any] | None) -> bool:
+    """Whether cells are lists of objects that stand for no labels, as text."""
+    return cells is not None and any(_is_unread(str(cell)) for cell in cells[:_LOOKED_AT].tolist())
+
+
+def _is_unread(cell: str) -> bool:
+    if not cell.startswith("[{"):
+        return False
+    for parse in (json.loads, ast.literal_eval):
+        try:
+            return not are_labels(read_object(parse(cell)))
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            continue
+    return False
+
+
+def are_labels(value: Any) -> bool:
+    """Whether this is a list of labels, without objects in it."""
+    return isinstance(value, list) and all(map(_is_label, value))
+
+
 def _read_one(value: Mapping[str, Any]) -> Any:
-    lower = {str(key).lower(): found for key, found in value.items()}
+    lower = {re.sub(r"[-_ ]", "", str(key).lower()): found for key, found in value.items()}
     for key in _LISTS:
         if isinstance(found := lower.get(key), list) and found and all(map(_is_label, found)):
             return found

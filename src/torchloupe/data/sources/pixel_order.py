@@ -37,14 +37,14 @@ def order_pixels(names: Sequence[str]) -> list[str]:
     read = [found for name in names if (found := read_pixel_name(name)) is not None]
     if len(read) < len(names) or len({found.texts for found in read}) != 1:
         return list(names)
-    numbers = [found.numbers for found in read]
+    numbers: list[tuple[int, ...]] = [found.numbers for found in read]
     if len({pair[0] for pair in numbers}) == 1:  # v2_pixel17
         numbers = [pair[1:] or pair for pair in numbers]
     if not _are_all(numbers):
         return list(names)
     if len(numbers[0]) == 2:
         words = [(re.findall("[a-z]+", text) or [""])[-1] for text in read[0].texts]
-        flipped = [(second, first) for first, second in numbers]
+        flipped = [pair[::-1] for pair in numbers]
         is_across_first = words[0] in _ACROSS and words[1] in _DOWN
         is_down_first = words[0] in _DOWN and words[1] in _ACROSS
         if is_across_first or (flipped == sorted(flipped) and not is_down_first):

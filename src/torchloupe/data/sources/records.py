@@ -4,18 +4,18 @@ What is read here becomes a table of text columns, whose roles are found as in a
 """
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from torchloupe.data.image.formats import IMAGE_SUFFIXES
 from torchloupe.data.sources.annotation_exports import read_export
 from torchloupe.data.sources.annotation_lines import read_lines
 from torchloupe.data.sources.annotation_xml import read_cvat
 from torchloupe.data.sources.export_records import Records
+from torchloupe.data.sources.flag_rows import read_flag_rows
 from torchloupe.data.sources.object_cells import spread_objects
 from torchloupe.data.sources.pairs import LABEL_KEYS
+from torchloupe.data.sources.record_columns import is_image_name, read_columns, read_rows
 from torchloupe.data.sources.split_names import read_split
 from torchloupe.data.split import SPLIT_NAMES, TRAIN
 from torchloupe.errors import DataError, LoupeError, printable
@@ -68,7 +68,8 @@ def _as_columns(
         raise DataError(f"{printable(path)} lists no images", _WANTED)
     plain = [spread_objects(record) for record in records]
     names = list(dict.fromkeys(name for record in plain for name in record))
-    columns = {name: [_as_text(record.get(name)) for record in plain] for name in names}
+    cells = {name: [record.get(name) for record in plain] for name in names}
+    columns = {name: list(map(_as_text, read_flag_rows(v) or v)) for name, v in cells.items()}
     kept = {
         name: [str(cell) for cell in cells]
         for name, cells in columns.items()
@@ -87,7 +88,7 @@ def _read(content: Any) -> Records:
         return [], ()
     if (export := read_lines(content)) is not None:
         return export
-    return (_read_rows(content) if isinstance(content[0], list) else content), ()
+    return (read_rows(content) if isinstance(content[0], list) else content), ()
 
 
 def _read_mapping(content: Mapping[str, Any]) -> Records:
@@ -97,8 +98,14 @@ def _read_mapping(content: Mapping[str, Any]) -> Records:
     if len(splits) > 1 and TRAIN in parts.values() and set(rest) <= {*_NAME_LISTS, *_REMARKS}:
         records, notes = _read_splits(splits)
         return _name_labels(records, rest), notes
-    if columns := _read_columns(content):
-        return columns, ()
+    columns, rest = read_columns(content)
+    if columns:
+        return _name_labels(columns, rest), ()
+    rows = {key: found for key, found in content.items() if _is_list_of_lists(found)}
+    for key, found in rows.items():  # {"labels": [["1.jpg", 0], ...]}
+        if len(rows) == 1 and (records := read_rows(found)):
+            rest = {name: other for name, other in content.items() if name != key}
+            return _name_labels(records, rest), ()
     lists = {key: found for key, found in content.items() if _is_list_of_objects(found)}
     named = {key: found for key, found in lists.items() if str(key) not in _NAME_LISTS}
     if len(named or lists) == 1:  # {"data": [...]}, with other things beside it
@@ -113,19 +120,23 @@ def _read_mapping(content: Mapping[str, Any]) -> Records:
 
 
 def _read_pairs(content: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Records from {path: label}, {path: object}, {label: [paths]} or {path: [labels]}."""
+    """Records from {path: label}, {path: object}, {label: [paths]} or {path: [labels]}.
+
+    Labels of a path may be numbers, or a row of 0 and 1.
+    """
     values = list(content.values())
     if values and all(map(_is_label, values)):
         return [{"image": path, "label": label} for path, label in content.items()]
-    if len(values) > 1 and all(map(_is_list_of_texts, values)):
-        if all("/" in path or "." in path for paths in values for path in paths):
-            return [{"image": path, "label": k} for k, paths in content.items() for path in paths]
+    are_texts = len(values) > 1 and all(map(_is_list_of_texts, values))
+    if are_texts and all("/" in path or "." in path for paths in values for path in paths):
+        return [{"image": path, "label": k} for k, paths in content.items() for path in paths]
+    if are_texts or (len(values) > 1 and _are_numbers(values) and all(map(is_image_name, content))):
         return [{"image": path, "label": labels} for path, labels in content.items()]
     listed = values if len(values) > 1 and all(map(_is_list_of_objects, values)) else []
-    if listed and all(any(map(_is_image, e.values())) for entries in listed for e in entries):
+    if listed and all(any(map(is_image_name, e.values())) for entries in listed for e in entries):
         return [{"label": k, **entry} for k, entries in content.items() for entry in entries]
     if len(values) > 1 and all(isinstance(value, Mapping) for value in values):
-        is_named = all(any(map(_is_image, value.values())) for value in values)
+        is_named = all(any(map(is_image_name, value.values())) for value in values)
         return [v if is_named else {"image": k, **v} for k, v in content.items()]
     return []
 
@@ -150,46 +161,6 @@ def _read_splits(content: Mapping[str, Any]) -> Records:
     return records, tuple(notes)
 
 
-def _read_columns(content: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Records from lists of one length by column, or as pandas writes a frame; else none."""
-    data, names = content.get("data"), content.get("columns")
-    if isinstance(data, list) and isinstance(names, list):
-        return [dict(zip(names, row, strict=True)) for row in data]
-    names = [key for key, found in content.items() if isinstance(found, (list, Mapping))]
-    sizes = {key: len(content[key]) for key in names}
-    for images in names:
-        values = content[images]
-        cells = list(values.values()) if isinstance(values, Mapping) else values
-        keys = [key for key in names if sizes[key] == len(cells)]
-        if len(keys) < 2 or not cells or not all(map(_is_image, cells)):
-            continue
-        if isinstance(values, Mapping):
-            return [{key: content[key][row] for key in keys} for row in values]
-        if all(isinstance(content[key], list) for key in keys) and "label" in " ".join(keys):
-            return _name_labels(
-                [{"image" if key == images else "label" if "label" in key else key: content[key][k]
-                  for key in keys} for k in range(len(cells))],
-                {key: content[key] for key in names if key not in keys},
-            )  # fmt: skip
-    return []
-
-
-def _read_rows(rows: Sequence[Any]) -> list[dict[str, Any]]:
-    """Records from `[path, label]` or `[path, number, name]` an image."""
-    width = len(rows[0])
-    if not all(isinstance(row, list) and len(row) == width for row in rows) or width < 2:
-        return []
-    image = next((k for k in range(width) if all(_is_image(row[k]) for row in rows)), -1)
-    if image < 0:
-        return []
-    rest = [k for k in range(width) if k != image]
-    texts = [k for k in rest if all(isinstance(row[k], str) for row in rows)]
-    if len(rest) > 1 and len(texts) != 1:
-        return []
-    label = (texts or rest)[0]
-    return [{"image": row[image], "label": row[label]} for row in rows]
-
-
 def _name_labels(records: list[Any], rest: Mapping[str, Any]) -> list[Any]:
     """The records with class names for numbers where a list in `rest` names all of them."""
     inner = [found for key in _REMARKS if isinstance(found := rest.get(key), Mapping)]
@@ -198,10 +169,19 @@ def _name_labels(records: list[Any], rest: Mapping[str, Any]) -> list[Any]:
         keys = {k for record in records for k in record if k in _NUMBERED_BY}
         if names and len(keys) == 1:
             own = keys.pop()
-            values = {str(record.get(own)) for record in records}
-            if values <= set(names):
-                return [{**record, own: names[str(record[own])]} for record in records]
+            values = [record.get(own) for record in records]
+            values = read_flag_rows(values) or values
+            if {str(v) for value in values for v in _listed(value)} <= set(names):
+                named = [[names[str(v)] for v in _listed(value)] for value in values]
+                return [
+                    {**record, own: found if isinstance(value, list) else found[0]}
+                    for record, value, found in zip(records, values, named, strict=True)
+                ]
     return records
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def _read_names(found: Any) -> dict[str, str]:
@@ -220,12 +200,20 @@ def _is_list_of_objects(value: Any) -> bool:
     return is_list and all(isinstance(entry, Mapping) for entry in value)
 
 
-def _is_image(cell: Any) -> bool:
-    return isinstance(cell, str) and os.path.splitext(cell)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122
-
-
 def _is_label(value: Any) -> bool:
     return isinstance(value, (str, int)) and not isinstance(value, bool)
+
+
+def _is_list_of_lists(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and isinstance(value[0], list)
+
+
+def _are_numbers(values: Sequence[Any]) -> bool:
+    """Whether these are rows of 0 and 1, or lists of class numbers; boxes are of one length."""
+    if read_flag_rows(values) is not None:
+        return True
+    are_lists = all(isinstance(value, list) and all(map(_is_label, value)) for value in values)
+    return are_lists and len(set(map(len, values))) > 1
 
 
 def _is_list_of_texts(value: Any) -> bool:
@@ -240,6 +228,8 @@ def _as_text(value: Any) -> str | None:
         return str(value).lower()
     if isinstance(value, (str, int, float)):
         return str(value)
+    if isinstance(value, list) and any(isinstance(entry, Mapping) for entry in value):
+        return json.dumps(value, ensure_ascii=False)
     if isinstance(value, Sequence) and all(map(_is_label, value)):
         return json.dumps([str(word) for word in value], ensure_ascii=False)
     return None
