@@ -140,3 +140,35 @@ def test_lists_that_differ_name_nothing(tmp_path):
     assert labels(data) == ["0", "1"]
     assert "none is used" in data.notes[0]
     assert open_data(path, class_names=("x", "y")).samples.class_names == ("x", "y")
+
+
+def beside(folder, *rows):
+    plant(folder, *(f"{k}.png" for k in range(len(rows))))
+    lines = [f"{k}.png,{number},{name}" for k, (number, name) in enumerate(rows)]
+    return write(folder, "t.csv", "image,label,class_name", *lines)
+
+
+GOOD = [(0, "cat"), (1, "dog"), (0, "cat"), (1, "dog")]
+
+
+@pytest.mark.parametrize(
+    ("row", "why"),
+    [
+        ((1, "Dog"), "1 is 'dog' in 2 rows and 'Dog' in 1 row"),
+        ((1, "cat"), "1 is 'dog' in 2 rows and 'cat' in 1 row"),
+        ((1, ""), "1 is 'dog' in 2 rows and '' in 1 row"),
+        ((2, "dog"), "dog is '1' in 2 rows and '2' in 1 row"),
+        ((2, ""), "2 has none"),
+    ],
+)
+def test_names_beside_numbers_that_differ_are_noted(tmp_path, row, why):
+    data = open_data(beside(tmp_path, *GOOD, row))
+    assert labels(data)[:4] == ["0", "1", "0", "1"]
+    assert data.notes == (f"the names in column 'class_name' are not used: {why}",)
+
+
+def test_names_of_something_else_are_not_noted(tmp_path):
+    data = open_data(beside(tmp_path, *((k % 2, f"picture {k}") for k in range(6))))
+    assert data.notes == ()
+    data = open_data(beside(tmp_path, *GOOD))
+    assert labels(data) == ["cat", "dog", "cat", "dog"]

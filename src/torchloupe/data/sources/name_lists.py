@@ -6,6 +6,7 @@ Names are only used where the file leaves no doubt which number each belongs to.
 import csv
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +20,13 @@ from torchloupe.data.sources.object_cells import read_object
 from torchloupe.data.sources.source import name_some
 from torchloupe.data.sources.split_names import is_filler, read_split
 from torchloupe.errors import printable
+from torchloupe.units import plural
 
 _YAML_ENDINGS = (".yaml", ".yml")
 _ENDINGS = (".txt", ".json", ".csv", ".tsv", ".names", ".labels", ".pbtxt", *_YAML_ENDINGS)
 _LARGEST_BYTES = 2**20
 _MOST_NAMES = 20_000
+_MOST_SPELLINGS = 2  # of a class, on average
 _NO_COUNT = 10**9  # a number that no list without numbers reaches
 _WORDS = frozenset(
     (
@@ -79,16 +82,37 @@ def name_by_column(
 ) -> tuple[NDArray[Any], list[str]]:
     """Names in place of numbers where cells `names` [N] of the same rows are one for each; notes.
 
-    `texts` [N] stay as they are where they are no numbers, or a number has two names.
+    `texts` [N] stay as they are where they are no numbers, or a number has two names: a note.
     """
-    pairs = set(zip(texts.tolist(), names.tolist(), strict=True))
-    numbers = {number for number, _ in pairs}
-    told = [name for _, name in pairs]
-    is_one = len(pairs) == len(numbers) == len(set(told))
-    if not is_one or not _read_numbers(list(numbers)) or not _are_names(told):
+    pairs = Counter(zip(texts.tolist(), names.tolist(), strict=True))
+    numbers = list(dict.fromkeys(number for number, _ in pairs))
+    told = list(dict.fromkeys(name for _, name in pairs))
+    if not _read_numbers(numbers) or not _are_names([name for name in told if name] or [""]):
         return texts, []
-    note = f"the classes of column {printable(column)!r} are named by column {printable(named)!r}"
-    return names, [note]
+    if len(pairs) == len(numbers) == len(told) and all(told):
+        note = f"the classes of column {printable(column)!r} are named by column "
+        return names, [f"{note}{printable(named)!r}"]
+    if len(told) > _MOST_SPELLINGS * len(numbers):  # they name something else
+        return texts, []
+    several = _find_several(pairs) or _find_several({p[::-1]: n for p, n in pairs.items()})
+    several = several or next(f"{number} has none" for number, name in pairs if not name)
+    return texts, [f"the names in column {printable(named)!r} are not used: {several}"]
+
+
+def _find_several(pairs: Mapping[tuple[str, str], int]) -> str:
+    """What is said to be two things in the fewest rows, for a note; "" where nothing is."""
+    found: dict[str, list[tuple[int, str]]] = {}
+    for (one, other), count in pairs.items():
+        found.setdefault(one, []).append((count, other))
+    torn = {one: sorted(others)[::-1] for one, others in found.items() if len(others) > 1}
+    if not torn:
+        return ""
+    one, ((most, usual), *rest) = min(torn.items(), key=lambda item: (item[1][-1], item[0]))
+    fewest, odd = rest[-1]
+    return (
+        f"{printable(one)} is {printable(usual)!r} in {plural(most, 'row')} and {printable(odd)!r} "
+        f"in {plural(fewest, 'row')}"
+    )
 
 
 def name_folders(found: Sequence[str], root: Path, path: Path) -> NameLists:
