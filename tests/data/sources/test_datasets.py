@@ -173,7 +173,7 @@ def test_datasets_refuse_a_class_that_train_lacks():
         ((0, 0.5), "dataset: labels can't be used: found 0.5, not a whole number"),
         ((1, "dog"), "dataset: labels can't be used: found '1'"),
         ((None, 1), "dataset: labels can't be used: found 'None'"),
-        (([0, 1], [0, 1, 2]), "dataset: labels can't be used: "),
+        (([0, 1], [0, 1, 0.5]), "dataset: labels can't be used: "),
         (([0, 3], [0, 1]), "dataset: labels can't be used: found labels of shape [2] an image"),
     ],
 )

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torchloupe.data.samples import Samples, make_ids
-from torchloupe.data.sources.labels import compare_splits, read_labels
+from torchloupe.data.sources.label_sets import holds_lists, label_sets, read_sets
+from torchloupe.data.sources.labels import Labels, compare_splits, read_labels
 from torchloupe.data.sources.source import ArrayReader, Data, make_stamp, short_name
 from torchloupe.data.split import SPLIT_NAMES, TRAIN
 from torchloupe.errors import DataError, UsageError, did_you_mean, printable
@@ -59,8 +60,7 @@ def open_arrays(
         )
     _refuse_other_scales(parts, arrays)
     images = arrays[0] if len(arrays) == 1 else _join(arrays)
-    values = [as_array(part.labels) for part in parts]
-    labels, names, notes = read_labels(join_labels(values), class_names)
+    labels, names, notes = read_part_labels(parts, class_names)
     given = np.repeat([part.part for part in parts], [len(array) for array in arrays])
     given = given.astype(np.int8)
     is_given = named and bool((given != TRAIN).any())
@@ -89,7 +89,8 @@ def open_arrays(
 def _read_part(part: Part, layout: str, where: str) -> NDArray[Any]:
     try:
         images = _as_pixels(as_array(part.images), layout)
-        counts = (len(images), len(as_array(part.labels)))
+        is_list = isinstance(part.labels, (list, tuple))
+        counts = (len(images), len(part.labels if is_list else as_array(part.labels)))
     except DataError as error:
         message = f"{where}: {error.message}" if where else error.message
         raise DataError(message, error.hint) from None
@@ -100,6 +101,19 @@ def _read_part(part: Part, layout: str, where: str) -> NDArray[Any]:
             "give one label for every image",
         )
     return images
+
+
+def read_part_labels(
+    parts: Sequence[Part], class_names: Sequence[str]
+) -> tuple[Labels, tuple[str, ...], tuple[str, ...]]:
+    """Labels of all parts, class names and notes, as `read_labels` gives them; lists of labels of
+    an image are several labels.
+    """
+    if any(holds_lists(part.labels) for part in parts):
+        rows = [row for part in parts for row in part.labels]
+        if (sets := read_sets(rows, is_sure=bool(class_names))) is not None:
+            return label_sets(sets, class_names)
+    return read_labels(join_labels([as_array(part.labels) for part in parts]), class_names)
 
 
 def as_array(value: Any) -> NDArray[Any]:

@@ -22,6 +22,7 @@ from torchloupe.data.sources.dataset_labels import (
     names_of,
 )
 from torchloupe.data.sources.labels import compare_splits, sort_names
+from torchloupe.data.sources.listed_labels import number_lists
 from torchloupe.data.sources.pairs import read_item, to_pixels
 from torchloupe.data.sources.repeatable import note_unrepeatable_rows
 from torchloupe.data.sources.same_rows import find_same_rows
@@ -77,7 +78,9 @@ def open_datasets(
     except DataError:
         parts, text_notes = number_texts(parts, class_names)
         if not text_notes:
-            raise
+            if (listed := number_lists(parts, class_names)) is None:
+                raise
+            parts, text_notes = listed
         parts, labels, notes = _find_all(parts, not stamp)
         notes = [*text_notes, *notes]
     width = _count_columns(labels)

@@ -15,8 +15,14 @@ from PIL import Image
 
 from torchloupe.data.image.formats import IMAGE_SUFFIXES, MAX_BYTES, ImageError
 from torchloupe.data.samples import Samples, make_ids
-from torchloupe.data.sources.arrays import Part, as_array, join_labels, open_arrays
-from torchloupe.data.sources.labels import compare_splits, read_labels
+from torchloupe.data.sources.arrays import (
+    Part,
+    as_array,
+    join_labels,
+    open_arrays,
+    read_part_labels,
+)
+from torchloupe.data.sources.labels import compare_splits
 from torchloupe.data.sources.pairs import is_array_batch, take_pair, to_pixels
 from torchloupe.data.sources.source import (
     Data,
@@ -93,6 +99,17 @@ def is_list_of_pairs(value: Any) -> bool:
     )
 
 
+def read_rows_of_paths(value: Any) -> tuple[list[Any], list[Any]] | None:
+    """Images and labels of a list of dicts with the path of an image each; None for all else."""
+    if not isinstance(value, (list, tuple)) or not value:
+        return None
+    pairs = [take_pair(item) for item in value if isinstance(item, Mapping)]
+    found = [p for p in pairs if p and isinstance(p[0], (str, PurePath)) and is_image(p[0])]
+    if len(found) < len(value):
+        return None
+    return [image for image, _ in found], [label for _, label in found]
+
+
 def join_batches(value: Any) -> tuple[Any, Any] | None:
     """Images and labels of a list of batches, each (images [B, ...], labels [B] or [B, K]).
 
@@ -132,9 +149,7 @@ def open_lists(
             f"data.layout={layout} is for arrays of one shape, and the list has others",
             "leave layout out",
         )
-    labels, names, notes = read_labels(
-        join_labels([as_array(part.labels) for part in parts]), class_names
-    )
+    labels, names, notes = read_part_labels(parts, class_names)
     counts = [len(part.images) for part in parts]
     given = np.repeat([part.part for part in parts], counts).astype(np.int8)
     is_given = bool((given != TRAIN).any())

@@ -18,6 +18,7 @@ from torchloupe.data.sources.lists import (
     is_list_of_pairs,
     join_batches,
     open_lists,
+    read_rows_of_paths,
 )
 from torchloupe.data.sources.loaders import is_stream, note_other, note_taken, take_apart
 from torchloupe.data.sources.plain_values import as_plain
@@ -207,7 +208,7 @@ def find_lists(value: Any) -> tuple[list[Any], Any] | None:
         return [pair[0] for pair in value], [pair[1] for pair in value]
     if _is_pair(value) or is_labelled_list(value):
         return list(value[0]), value[1]
-    return None
+    return read_rows_of_paths(value)
 
 
 def _is_splits(source: Sequence[Any]) -> bool:

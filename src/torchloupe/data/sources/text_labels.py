@@ -82,7 +82,7 @@ def _read_texts(dataset: Any) -> list[str] | None:
         return None
     if first is None:
         return None
-    values = _known_texts(dataset)
+    values = known_values(dataset)
     if values is None or len(values) != len(dataset) or as_text_label(values[0]) != first:
         values = [read_item(dataset, row)[1] for row in range(len(dataset))]
     texts = []
@@ -98,13 +98,13 @@ def _read_texts(dataset: Any) -> list[str] | None:
     return texts
 
 
-def _known_texts(dataset: Any) -> list[Any] | None:
+def known_values(dataset: Any) -> list[Any] | None:
     """The labels of all rows where the dataset gives them without reading images."""
     if isinstance(dataset, Subset):
-        inner = _known_texts(dataset.dataset)
+        inner = known_values(dataset.dataset)
         return None if inner is None else [inner[index] for index in dataset.indices]
     if isinstance(dataset, ConcatDataset):
-        found = [_known_texts(part) for part in dataset.datasets]
+        found = [known_values(part) for part in dataset.datasets]
         known = [part for part in found if part is not None]
         return [value for part in known for value in part] if len(known) == len(found) else None
     if is_hub_dataset(dataset):
