@@ -98,3 +98,18 @@ def test_other_lists_are_no_coco():
     assert is_coco(coco())
     assert not is_coco({"images": ["a.png"], "annotations": [{"label": "cat"}]})
     assert not is_coco({"images": [{"file_name": "a.png"}]})
+
+
+@pytest.mark.parametrize(
+    ("image", "category"), [("{:05}", None), (None, NAMES), ("{:05}", NAMES), ("{}", None)]
+)
+def test_ids_may_be_padded_and_categories_named(tmp_path, image, category):
+    content = coco(*((image.format(k) if image else k, category[k % 3] if category else k % 3 + 1)
+                     for k in range(6)))  # fmt: skip
+    assert labels(open_data(save(tmp_path, content))) == NAMES * 2
+
+
+def test_names_that_no_category_has_are_refused(tmp_path):
+    error = fail(save(tmp_path, coco((0, "cat"), (1, "cow"))))
+    assert "a category_id that `categories` lacks: 'cat', 'cow'" in error.message
+    assert "add cat to `categories`" in error.hint

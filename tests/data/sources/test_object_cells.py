@@ -3,6 +3,8 @@
 import json
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 from trees import fail, labels, plant, write
 
@@ -113,3 +115,21 @@ def test_unread_lists_are_told_from_others():
     for cells in (["[1, 2]"], ['[{"name": "cat"}]'], ["cat"], ["[{"], []):
         assert not holds_unread(np.array(cells, dtype=np.dtypes.StringDType()))
     assert not holds_unread(None)
+
+
+def test_a_list_of_tags_beside_the_images_is_no_list_of_images(tmp_path):
+    plant(tmp_path, "0.png", "1.png")
+    images = [{"image": f"{k}.png", "tags": [{"tag": {"name": "ab"[k], "id": k}}]} for k in (0, 1)]
+    content = {"tags": [{"id": 0, "name": "a"}, {"id": 1, "name": "b"}], "images": images}
+    assert labels(open_data(write(tmp_path, "export.json", json.dumps(content)))) == ["a", "b"]
+
+
+def test_lists_of_objects_in_parquet_that_are_not_understood_are_refused(tmp_path):
+    plant(tmp_path, "0.png", "1.png")
+    for found, is_read in (([{"name": "a", "id": 1}], True), (UNREAD, False)):
+        table = pa.table({"image": ["0.png", "1.png"], "tags": [found, found]})
+        pyarrow.parquet.write_table(table, tmp_path / "t.parquet")
+        if is_read:
+            assert labels(open_data(tmp_path / "t.parquet")) == ["a", "a"]
+        else:
+            assert "column 'tags' holds objects" in fail(tmp_path / "t.parquet").message

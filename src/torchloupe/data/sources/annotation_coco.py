@@ -31,6 +31,8 @@ def read_coco(content: Mapping[str, Any]) -> Records:
     given = [_listed(entry.get("category_id")) for entry in annotations]
     used = dict.fromkeys(number for own in given for number in own)
     names, notes = _name_categories(content.get("categories") or (), list(used))
+    if used and set(used) <= set(names.values()) - set(names):  # names in place of ids
+        names = {name: name for name in names.values()}
     if names and (unknown := [number for number in used if number not in names]):
         raise DataError(
             f"annotations have a category_id that `categories` lacks: {name_some(unknown)}; its "
@@ -40,7 +42,10 @@ def read_coco(content: Mapping[str, Any]) -> Records:
     files = [next((image[key] for key in _FILES if image.get(key)), None)
              for image in content["images"]]  # fmt: skip
     of = [_text(entry.get("image_id")) for entry in annotations]
-    keys, missing = _find_keys(content["images"], files, set(of))
+    ids = [_text(image.get("id", image.get("image_id"))) for image in content["images"]]
+    if not set(ids) & set(of) and len(set(_counted(ids))) == len(set(ids)):
+        ids, of = _counted(ids), _counted(of)  # 00012 and 12
+    keys, missing = _find_keys(ids, files, set(of))
     labels: dict[str, dict[str, None]] = {}
     for entry, image, own in zip(annotations, of, given, strict=True):
         found = [names.get(number, number) for number in own]
@@ -73,10 +78,9 @@ def _name_categories(
 
 
 def _find_keys(
-    images: Sequence[Mapping[str, Any]], files: Sequence[Any], wanted: set[str]
+    ids: list[str], files: Sequence[Any], wanted: set[str]
 ) -> tuple[list[str], tuple[str, ...]]:
     """What annotations call each image: its id, else its file; a note on images that lack."""
-    ids = [_text(image.get("id", image.get("image_id"))) for image in images]
     names = [os.path.basename(str(file)) for file in files]  # noqa: PTH119
     stems = [os.path.splitext(name)[0] for name in names]  # noqa: PTH122
     found = max((ids, list(map(str, files)), names, stems), key=lambda k: len(wanted & set(k)))
@@ -96,7 +100,7 @@ def _hint_for_ids(
     unknown: Sequence[str], used: Mapping[str, None], names: Mapping[str, Any]
 ) -> str:
     for by, what in ((1, "add 1 to each category_id"), (-1, "subtract 1 from each category_id")):
-        if set(names) >= _shift(used, by):
+        if (shifted := _shift(used, by)) and set(names) >= shifted:
             return f"count both from the same number: {what}"
     return f"add {unknown[0]} to `categories`, or take out the annotations of it"
 
@@ -105,6 +109,11 @@ def _shift(numbers: Any, by: int) -> set[str]:
     """Whole numbers as text, with `by` added; none where some are others."""
     able = all(number.lstrip("-").isdecimal() for number in numbers)
     return {str(int(number) + by) for number in numbers} if able else set()
+
+
+def _counted(ids: Sequence[str]) -> list[str]:
+    """Ids without leading zeros where all are numbers."""
+    return [str(int(one)) for one in ids] if all(map(str.isdecimal, ids)) else list(ids)
 
 
 def _listed(value: Any) -> list[str]:

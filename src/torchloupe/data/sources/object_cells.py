@@ -97,7 +97,7 @@ def _read_one(value: Mapping[str, Any]) -> Any:
         return [str(key) for key, found in value.items() if found]
     for key in _USUAL:
         found = lower.get(key)
-        if isinstance(found, Mapping) and key in LABEL_KEYS:
+        if isinstance(found, Mapping) and key in (*LABEL_KEYS, "tag"):
             found = _read_one(found)
         if _is_label(found):
             return found

@@ -108,6 +108,10 @@ def _read_mapping(content: Mapping[str, Any]) -> Records:
             return _name_labels(records, rest), ()
     lists = {key: found for key, found in content.items() if _is_list_of_objects(found)}
     named = {key: found for key, found in lists.items() if str(key) not in _NAME_LISTS}
+    if len(named) > 1:
+        named = {
+            k: v for k, v in named.items() if all(any(map(is_image_name, e.values())) for e in v)
+        }
     if len(named or lists) == 1:  # {"data": [...]}, with other things beside it
         (key, records), *_ = (named or lists).items()
         rest = {name: found for name, found in content.items() if name != key}

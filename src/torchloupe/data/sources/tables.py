@@ -278,9 +278,10 @@ def _read_labels(read: Any, roles: _Roles, options: TableOptions, path: Path) ->
     name = roles.labelled[0]
     column = read[name]
     if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
-        plain = [read_object(words) or () for words in column.to_pylist()]
-        lists = [[str(word) for word in words] for words in plain]
-        texts = np.array([json.dumps(words) for words in lists], dtype=np.dtypes.StringDType())
+        plain = [read_object(words) or words or () for words in column.to_pylist()]
+        lists = [[w if isinstance(w, dict) else str(w) for w in words] for words in plain]
+        cells = [json.dumps(words, default=str) for words in lists]
+        texts = np.array(cells, dtype=np.dtypes.StringDType())
     else:
         texts = np.strings.strip(as_texts(column, name))
     notes: list[str] = []
