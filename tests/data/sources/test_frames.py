@@ -138,4 +138,6 @@ def test_frames_name_numbers_and_read_several_labels(tmp_path):
 
 
 def test_an_empty_frame_has_no_images():
-    assert len(open_data(Frame(image=[], label=[])).samples) == 0
+    data = open_data(Frame(image=[], label=[]))
+    assert len(data.samples) == 0
+    assert data.notes == ()

@@ -142,9 +142,10 @@ def _cut(values: Sequence[str], separator: str) -> tuple[list[list[str]] | None,
         return None, ""
     if _are_lists([value for value in values if value]):
         return [_read_list(value) for value in values], _IN_BRACKETS
-    if separator == "auto" and (listed := {v: cut for v in values if (cut := _quoted(v))}):
-        return [listed.get(v) or ([v] if v else []) for v in values], _IN_BRACKETS
-    if separator == "auto" and (flags := [_SPACED_FLAGS.split(value) for value in values]):
+    if separator == "auto":
+        if listed := {value: found for value in values if (found := _quoted(value))}:
+            return [listed.get(v) or ([v] if v else []) for v in values], _IN_BRACKETS
+        flags = [_SPACED_FLAGS.split(value) for value in values]
         if len(values) > 1 and width_of_flags(flags) > 2:
             return flags, ""
         if not any("|" in value for value in values):
