@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 import torch
 from pictures import blocks, encode, noise
-from PIL import Image
+from PIL import Image, ImageOps
+from torchvision import transforms
 
 from torchloupe.data.contract import Contract
 from torchloupe.data.contract_choice import choose_contract
 from torchloupe.data.image.formats import ImageError
+from torchloupe.data.levels import Levels
 from torchloupe.data.samples import Samples, make_ids
 from torchloupe.data.sources import open_data
 from torchloupe.data.sources.source import ArrayReader, Data
@@ -111,14 +113,96 @@ def test_contract_of_floats_finds_their_range(low, high, span):
     assert (contract.value_low, contract.value_high) == pytest.approx(span)
 
 
-def test_contract_of_floats_sees_an_image_file_within_their_range():
-    images = np.random.default_rng(0).uniform(-1, 1, (4, 12, 16, 3)).astype(np.float32)
+def test_contract_of_floats_sees_an_image_file_as_they_were_made_of_images():
+    many = np.stack([noise(12, 16, 3, seed) for seed in range(4)])
+    for scaled in (many / 127.5 - 1, many / 255, many / 1.0):
+        images = scaled.astype(np.float32)
+        contract = choose_contract(arrays(images))
+        found = contract.decode(encode(many[2], "PNG"))
+        assert found.dtype == np.float32
+        assert np.abs(found - images[2]).max() < 1e-6
+        assert (contract.decode(many[2]) == found).all()
+        assert (contract.decode(many[2].astype(np.int64)) == found).all()
+        assert (contract.decode(images[2]) == images[2]).all()
+        assert contract.decode(noise(24, 32)).shape == (12, 16, 3)
+
+
+@pytest.mark.parametrize("kind", ["uniform", "normal"])
+def test_contract_of_floats_of_unknown_making_takes_no_images(kind):
+    images = getattr(np.random.default_rng(0), kind)(size=(4, 12, 16, 3)).astype(np.float32)
     contract = choose_contract(arrays(images))
-    found = contract.decode(encode(noise(), "PNG"))
-    assert found.dtype == np.float32
-    assert np.abs(found - (noise() / 127.5 - 1)).max() < 1e-6
-    assert (contract.decode(noise()) == found).all()
+    for image in (encode(noise(), "PNG"), noise(), noise() > 100, noise().astype(np.int64)):
+        with pytest.raises(ImageError, match=r"how these were made of images|whole numbers from"):
+            contract.decode(image)
     assert (contract.decode(images[2]) == images[2]).all()
+
+
+def test_contract_of_wide_whole_numbers_takes_such_numbers_as_they_are():
+    images = np.random.default_rng(0).integers(0, 60_000, (4, 12, 16, 1)).astype(np.float32)
+    contract = choose_contract(arrays(images))
+    dark = np.full((12, 16), 200, np.uint16)
+    assert (contract.decode(dark) == 200).all() and contract.decode(dark).dtype == np.float32
+    with pytest.raises(ImageError, match="how these were made of images is not known"):
+        contract.decode(dark.astype(np.uint8))
+
+
+OLD = Contract("L", 1, (4, 4), dtype="float32", value_low=0.0, value_high=1.0)
+
+
+@pytest.mark.parametrize(
+    ("old", "white"),
+    [
+        (OLD.with_statistics((0.3,), (0.2,)), 1.0),  # of arrays, all of which are within 0..1
+        (replace(OLD, value_high=255.0).with_statistics((0.3,), (0.2,)), 255.0),
+        (OLD.as_given(), None),  # what a Dataset gave
+        (replace(OLD, value_low=-2.1).with_statistics((0.3,), (0.2,)), None),
+    ],
+)
+def test_contract_that_says_nothing_of_levels_is_read_and_guesses_none(old, white):
+    content = json.loads(old.to_json())
+    del content["levels"]
+    found = Contract.from_json(json.dumps(content))
+    assert found.decode(np.full((4, 4), 0.25, np.float32)).max() == 0.25
+    if white is None:
+        with pytest.raises(ImageError, match="how these were made of images is not known"):
+            found.decode(np.full((4, 4), 255, np.uint8))
+    else:
+        assert (found.decode(np.full((4, 4), 255, np.uint8)) == white).all()
+
+
+def own_data(transform, sides=(8, 8)):
+    picture = Image.fromarray(noise(*sides, 3, 0))
+    return open_data([(transform(picture), k % 2) for k in range(8)]), picture
+
+
+@pytest.mark.parametrize("normal", [(0.5, 0.5), ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))])
+def test_contract_of_a_own_dataset_makes_its_tensors_of_images(normal):
+    chain = transforms.Compose([transforms.ToTensor(), transforms.Normalize(*normal)])
+    data, picture = own_data(chain)
+    found = choose_contract(data).decode(np.asarray(picture))
+    assert (found == chain(picture).permute(1, 2, 0).numpy()).all()
+
+
+def test_contract_of_a_own_dataset_does_not_guess_how_it_resizes():
+    chain = transforms.Compose([transforms.CenterCrop(8), transforms.ToTensor()])
+    data, picture = own_data(chain, (12, 16))
+    contract = choose_contract(data)
+    for image in (encode(picture, "PNG"), np.asarray(picture), np.asarray(picture) / 255):
+        with pytest.raises(ImageError, match=r"an image of 12 x 16 pixels, .* of 8 x 8, to which"):
+            contract.decode(image)
+    assert choose_contract(data, fit="crop").decode(encode(picture, "PNG")).shape == (8, 8, 3)
+
+
+def test_contract_of_a_own_dataset_heeds_its_transforms():
+    class Own(list):
+        transform = transforms.Compose([ImageOps.invert, transforms.ToTensor()])
+
+    picture = Image.fromarray(noise(8, 8, 3, 0))
+    own = Own((Own.transform(picture), k % 2) for k in range(8))
+    assert choose_contract(open_data(own)).levels is None
+    own = Own((transforms.ToTensor()(picture), k % 2) for k in range(8))
+    own.transform = transforms.Compose([transforms.RandomHorizontalFlip(), transforms.ToTensor()])
+    assert choose_contract(open_data(own)).levels is not None
 
 
 def test_contract_of_arrays_with_other_channels_takes_no_files():
@@ -150,7 +234,8 @@ def test_contract_refuses_what_can_not_be(options, message):
 
 
 def test_contract_refuses_a_mode_that_floats_or_many_channels_can_not_have():
-    with pytest.raises(UsageError, match=r"data\.mode is L, and the images are float arrays"):
+    wanted = r"data\.mode is L, and the images are float arrays of 3 channels"
+    with pytest.raises(UsageError, match=wanted):
         choose_contract(arrays(np.zeros((4, 8, 8, 3), np.float32)), mode="L")
     with pytest.raises(UsageError, match=r"data\.mode is RGB, and the images have 5 channels"):
         choose_contract(arrays(np.zeros((4, 8, 8, 5), np.uint8)), mode="RGB")
@@ -257,7 +342,8 @@ def test_contract_survives_json():
         "RGB", 3, (12, 16), "pad", "lanczos", False, class_names=names, multi_label=True
     )
     contract = contract.with_statistics((0.1, 0.2, 1 / 3), (0.3, 0.2, 0.1))
-    contract = replace(contract, temperature=1.3, threshold=0.7)
+    levels = Levels(255.0, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    contract = replace(contract, temperature=1.3, threshold=0.7, levels=levels)
     assert Contract.from_json(contract.to_json()) == contract
 
 
@@ -289,6 +375,10 @@ def test_contract_survives_json():
         ("temperature", 10**400),
         ("threshold", 1.01),
         ("threshold", "0.95precision"),
+        ("levels", {"scale": 0.0, "mean": [], "std": []}),
+        ("levels", {"scale": 255.0, "mean": [0.1, 0.2], "std": [0.1, 0.2]}),
+        ("levels", {"scale": 255.0, "mean": [0.1], "std": [0.0]}),
+        ("levels", [255]),
     ],
 )
 def test_contract_refuses_json_that_is_not_one(field, value):
@@ -300,7 +390,7 @@ def test_contract_refuses_json_that_is_not_one(field, value):
 
 def test_contract_of_version_0_1_is_read_and_names_the_same_pack():
     content = json.loads(RGB.to_json())
-    for later in ("white_level", "temperature", "threshold"):
+    for later in ("white_level", "temperature", "threshold", "levels"):
         del content[later]
     assert Contract.from_json(json.dumps(content)) == RGB
     assert "white_level" not in RGB.decode_key()

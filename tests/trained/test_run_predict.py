@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 from torch.utils.data import DataLoader, TensorDataset
+from torchvision import transforms
 
 import torchloupe as loupe
 from torchloupe.data.sources import open_data
@@ -75,6 +76,57 @@ def test_predict_refuses_arrays_of_another_kind_in_two_lines(run: Run) -> None:
     assert caught.value.hint == (
         "the model was trained on 8 x 8 pixels of 1 channel, whole numbers from 0 to 255"
     )
+
+
+def fit_floats(folder: Path, tensors: torch.Tensor) -> Run:
+    data = TensorDataset(tensors, torch.arange(len(tensors)) % 3)
+    return loupe.fit(data, model="net", epochs=1, out=folder, settings={"train.report": False})
+
+
+def test_images_are_refused_where_how_float_tensors_were_made_is_unknown(tmp_path: Path) -> None:
+    tensors = torch.randn(48, 1, 8, 8)
+    run = fit_floats(tmp_path / "run", tensors)
+    for label in "01":
+        (tmp_path / "photos" / label).mkdir(parents=True)
+        for number in range(2):
+            path = tmp_path / "photos" / label / f"{number}.png"
+            Image.new("L", (8, 8), 90 * number).save(path)
+    picture = Image.new("L", (8, 8))
+    asked = [
+        lambda: run.predict(path),
+        lambda: run.predict(path.read_bytes()),
+        lambda: run.predict(picture),
+        lambda: run.predict([picture, picture]),
+        lambda: run.predict(torch.zeros(2, 1, 8, 8, dtype=torch.uint8)),
+        lambda: run.look(path),
+        lambda: run.look(np.asarray(picture)),
+        lambda: run.evaluate(tmp_path / "photos"),
+        lambda: run.evaluate((np.zeros((4, 8, 8), np.uint8), np.arange(4) % 3)),
+        lambda: run.evaluate([(picture, 0), (picture, 1)]),
+    ]
+    for ask in asked:
+        with pytest.raises(DataError, match="how these were made of images is not known") as caught:
+            ask()
+        assert "give it tensors made in the same way" in str(caught.value.hint)
+    assert len(run.predict(tensors)) == 48
+    assert run.predict(TensorDataset(tensors, torch.zeros(48)))[3] == run.predict(tensors)[3]
+
+
+def test_images_become_the_tensors_that_a_run_was_trained_on_where_these_prove_it(
+    tmp_path: Path, images: np.ndarray
+) -> None:
+    chain = transforms.Compose([transforms.ToTensor(), transforms.Normalize(0.1307, 0.3081)])
+    pictures = [Image.fromarray(image[..., 0] * 15 + 3) for image in images]
+    tensors = torch.stack([chain(picture) for picture in pictures])
+    run = fit_floats(tmp_path / "run", tensors)
+    for number, picture in enumerate(pictures):
+        picture.save(tmp_path / f"{number}.png")
+    files = [tmp_path / f"{number}.png" for number in range(len(pictures))]
+    wanted = [one.probabilities for one in run.predict(tensors)]
+    assert [one.probabilities for one in run.predict(files)] == wanted
+    assert [one.probabilities for one in run.predict(pictures)] == wanted
+    Image.new("L", (20, 20)).save(files[0])
+    assert run.predict(files[0]).error.startswith("an image of 20 x 20 pixels, and the run was")
 
 
 def test_predict_of_nothing_is_refused(run: Run, tmp_path: Path) -> None:

@@ -16,13 +16,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from torchloupe.data.image.arrays import check_array, fit_array
-from torchloupe.data.image.decode import FULL_WHITE, decode_image
+from torchloupe.data.image.decode import FULL_WHITE, decode_image, read_size
 from torchloupe.data.image.formats import ImageError
 from torchloupe.data.image.resize import KERNELS
+from torchloupe.data.levels import BYTE, UNIT, Levels
 from torchloupe.data.survey import LARGEST_SIDE
 from torchloupe.errors import CheckpointError, printable
 
 FITS = ("crop", "pad", "stretch")
+EXACT = "exact"  # images have the size already: how a Dataset brings them to it is not known
 MODES = {"L": 1, "RGB": 3}
 FORMAT = 1
 PIECE_NUMBERS = 2**18  # normalised at a time on the CPU, so that they stay in its cache
@@ -34,7 +36,8 @@ class Contract:
 
     `mode` is L (1 channel), RGB (3) or "array" (any number; no image file can be decoded to it).
     Pixels are uint8 0..255, or float32 within `value_low`..`value_high`; `mean` and `std` [C]
-    are those of the pixels scaled to 0..1.
+    are those of the pixels scaled to 0..1. `levels` say what 0..255 of files become as floats;
+    where they are not known, images that are no floats are refused.
 
     Two numbers turn logits into what is reported: they are divided by `temperature` before the
     softmax (or the sigmoids), and a prediction whose confidence is below `threshold` is unsure.
@@ -57,6 +60,7 @@ class Contract:
     white_level: int = FULL_WHITE  # of 16-bit image files: the value that becomes 255
     temperature: float = 1.0  # of the logits, fitted on val at the end of the run
     threshold: float | None = None  # smallest confidence, 0..1, of a sure prediction; None: none
+    levels: Levels | None = None  # of floats: what 0..255 become; None: not known
 
     def decode(self, image: bytes | NDArray[Any]) -> NDArray[Any]:
         """Pixels [H, W, C] of an encoded image, or of an array [H, W], [H, W, C] or [C, H, W].
@@ -64,20 +68,25 @@ class Contract:
         uint8, or float32 where this contract is of floats; ImageError with the reason.
         """
         if isinstance(image, bytes):
-            if self.mode not in MODES:
-                raise ImageError(f"the model takes arrays of {self.channels} channels, no files")
+            self.refuse_files()
+            if self.fit == EXACT:
+                _refuse_other_size(read_size(image), self.size)
             pixels: NDArray[Any] = decode_image(
                 image,
                 self.channels,
                 self.size,
-                fit=self.fit,
+                fit=FITS[-1] if self.fit == EXACT else self.fit,
                 kernel=self.kernel,
                 antialias=self.antialias,
                 white_level=self.white_level,
             )
         else:
+            given = check_array(image, self.channels, self.is_float)
+            given = _read_whole(given, self) if self.is_float else given
+            if self.fit == EXACT:
+                _refuse_other_size(given.shape[:2], self.size)
             pixels = fit_array(
-                check_array(image, self.channels, self.is_float),
+                given,
                 self.size,
                 self.channels,
                 is_picture=self.mode in MODES,
@@ -85,9 +94,25 @@ class Contract:
                 kernel=self.kernel,
                 antialias=self.antialias,
             )
-        return (
-            self._stretch_values(pixels) if self.is_float and pixels.dtype == np.uint8 else pixels
-        )
+        if self.levels is not None and pixels.dtype == np.uint8:
+            return self.levels.apply(pixels)
+        return pixels
+
+    def refuse_files(self) -> None:
+        """ImageError where no image file can become what the model takes."""
+        if self.mode not in MODES:
+            raise ImageError(f"the model takes arrays of {self.channels} channels, no files")
+        self.refuse_levels()
+
+    def refuse_levels(self) -> None:
+        """ImageError where the model takes floats and what 0..255 become is not known."""
+        if self.is_float and self.levels is None:
+            raise ImageError(
+                "the run was trained on float tensors or arrays, and how these were made of images "
+                "is not known",
+                "give it tensors made in the same way (run.predict(dataset) works), or train on "
+                "PIL or uint8 images, without ToTensor and Normalize: torchloupe scales them",
+            )
 
     def normalise(self, images: Tensor) -> Tensor:
         """Images [B, H, W, C] as decoded, on any device, as float32 [B, C, H, W] for the model.
@@ -141,6 +166,8 @@ class Contract:
         kept = {k: v for k, v in asdict(self).items() if k not in _NOT_DECODING}
         if self.white_level == FULL_WHITE:  # packs of versions without this field stay in use
             del kept["white_level"]
+        if self.levels is None:  # and of those without this one
+            del kept["levels"]
         return json.dumps(kept, sort_keys=True)
 
     def to_json(self) -> str:
@@ -179,25 +206,55 @@ class Contract:
             known[device, width] = torch.from_numpy(a).to(device), torch.from_numpy(b).to(device)
         return known[device, width]
 
-    def _stretch_values(self, pixels: NDArray[Any]) -> NDArray[Any]:
-        """uint8 0..255 as float32 within the range of the data this contract was made for."""
-        step = (self.value_high - self.value_low) / 255
-        values = (self.value_low + np.arange(256) * step).astype(np.float32)
-        return np.take(values, pixels)
-
 
 _STRANGE = (AttributeError, OverflowError, RecursionError)  # of JSON that is no contract at all
 _NOT_DECODING = ("mean", "std", "class_names", "multi_label", "temperature", "threshold")
 
 
+def _read_whole(pixels: NDArray[Any], contract: Contract) -> NDArray[Any]:
+    """An array for a contract of floats: whole numbers 0..255 as uint8 where these are levels.
+
+    ImageError for whole numbers that the model was surely not trained on.
+    """
+    if pixels.dtype == np.uint8:
+        contract.refuse_levels()
+        return pixels
+    if pixels.dtype.kind == "f":
+        return pixels
+    low, high = int(pixels.min()), int(pixels.max())
+    if contract.levels is not None and low >= 0 and high <= 255:
+        return pixels.astype(np.uint8)
+    least, most = contract.value_low, contract.value_high
+    if low < 2 * least - most or high > 2 * most - least:
+        raise ImageError(
+            f"whole numbers from {low} to {high}, where the model was trained on numbers from "
+            f"{least:g} to {most:g}",
+            "scale them as the images of the training were",
+        )
+    return pixels.astype(np.float32)
+
+
+def _refuse_other_size(found: tuple[int, ...], size: tuple[int, int]) -> None:
+    """ImageError for another height and width than the model takes."""
+    if found != size:
+        raise ImageError(
+            f"an image of {found[0]} x {found[1]} pixels, and the run was trained on float tensors "
+            f"of {size[0]} x {size[1]}, to which its Dataset brought images in a way not known",
+            "give it what the Dataset gives (run.predict(dataset) works), or train with "
+            "data.fit set to crop, pad or stretch, which then resizes",
+        )
+
+
 def _read(content: dict[str, Any]) -> Contract:
     """A Contract of values of the right type and size; ValueError names what is wrong.
 
-    Version 0.1 wrote no `white_level`, `temperature` and `threshold`.
+    Version 0.1 wrote no `white_level`, `temperature` and `threshold`, and later ones no `levels`.
     """
     if content.pop("format") != FORMAT:
         raise ValueError("another format version")
     content = {"white_level": FULL_WHITE, "temperature": 1.0, "threshold": None, **content}
+    is_old = "levels" not in content
+    content["levels"] = _read_levels(content.get("levels"))
     names = {field.name for field in fields(Contract)}
     if set(content) != names:
         raise ValueError(f"fields {sorted(set(content) ^ names)} unknown or missing")
@@ -212,7 +269,7 @@ def _read(content: dict[str, Any]) -> Contract:
         and made.channels == MODES.get(made.mode, made.channels),
         "size": len(made.size) == 2
         and all(type(side) is int and 1 <= side <= LARGEST_SIDE for side in made.size),
-        "fit": made.fit in FITS,
+        "fit": made.fit in (*FITS, EXACT),
         "kernel": made.kernel in KERNELS,
         "antialias": type(made.antialias) is bool,
         "dtype": made.dtype in ("uint8", "float32"),
@@ -227,11 +284,35 @@ def _read(content: dict[str, Any]) -> Contract:
         "temperature": _is_number(made.temperature) and made.temperature > 0,
         "threshold": made.threshold is None
         or (_is_number(made.threshold) and 0 <= made.threshold <= 1),
+        "levels": made.levels is None or made.levels.fits(made.channels),
     }
     wrong = [name for name, fine in problems.items() if not fine]
     if wrong:
         raise ValueError("wrong " + ", ".join(wrong))
+    return replace(made, levels=_old_levels(made)) if is_old else made
+
+
+def _read_levels(content: dict[str, Any] | None) -> Levels | None:
+    """The Levels in their part of a contract.json."""
+    if content is None:
+        return None
+    scale, mean, std = (content[name] for name in ("scale", "mean", "std"))
+    made = Levels(scale, tuple(mean), tuple(std))
+    if not all(map(_is_number, (made.scale, *made.mean, *made.std))):
+        raise ValueError("wrong levels")
+    if not all(number > 0 for number in (made.scale, *made.std)):
+        raise ValueError("wrong levels")
     return made
+
+
+def _old_levels(made: Contract) -> Levels | None:
+    """The levels of a contract that says nothing of them: those of arrays in a usual range.
+
+    What a Dataset gave was taken as it is, and nothing is known of how it was made.
+    """
+    if not made.is_float or made.as_given() == made:
+        return None
+    return {(0.0, 1.0): UNIT, (0.0, 255.0): BYTE}.get((made.value_low, made.value_high))
 
 
 def _is_number(value: object) -> bool:

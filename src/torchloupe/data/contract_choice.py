@@ -8,11 +8,13 @@ import PIL
 import simplejpeg
 from numpy.typing import NDArray
 
-from torchloupe.data.contract import FITS, MODES, Contract
+from torchloupe.data.contract import EXACT, FITS, MODES, Contract
 from torchloupe.data.image.decode import FULL_WHITE, find_peak
 from torchloupe.data.image.modes import choose_white_level
 from torchloupe.data.image.resize import KERNELS
+from torchloupe.data.levels import BYTE, UNIT, Levels, find_levels
 from torchloupe.data.sources.source import Data
+from torchloupe.data.sources.transforms import read_chains
 from torchloupe.data.survey import Survey, fetch_ahead, look_at, parse_size
 from torchloupe.errors import DataError, UsageError, did_you_mean, printable
 from torchloupe.system.limits import usable_cores
@@ -39,8 +41,9 @@ def choose_contract(
 
     Images of one size up to `largest` keep it; others become squares with the median shorter
     side, `largest` at most. Grey files are read as L. A user's own Dataset keeps what it gives;
-    its float tensors are taken as they are, and for uint8 `mean` and `std` are estimated from the
-    images looked at. For everything else they are measured later, by `statistics`.
+    its float tensors are taken as they are, at their size, unless `fit` says how others are
+    resized, and for uint8 `mean` and `std` are estimated from the images looked at. For
+    everything else they are measured later, by `statistics`.
     """
     survey = look_at(data)
     is_own = data.kind in ("dataset", "stream")
@@ -48,7 +51,9 @@ def choose_contract(
         mode = survey.choose_mode()
     channels = MODES.get(mode) or max(survey.channels)
     chosen = survey.choose_size(largest, is_own) if size == "auto" else parse_size(size)
-    if fit == "auto":
+    if fit == "auto" and is_own and survey.is_float:
+        fit = EXACT
+    elif fit == "auto":
         fit = "stretch" if survey.is_one_size else "pad" if survey.long_fraction > 0.25 else "crop"
     _check_choice(mode, fit, kernel, survey)
     low, high = survey.value_range if survey.is_float else (0.0, 255.0)
@@ -65,6 +70,7 @@ def choose_contract(
         multi_label=data.samples.is_multi_label,
         decoder=decoder_versions(),
         white_level=find_white_level(data),
+        levels=choose_levels(data, survey),
     )
     if not is_own:
         return contract
@@ -87,7 +93,7 @@ def _check_choice(mode: str, fit: str, kernel: str, survey: Survey) -> None:
     """UsageError for an unknown mode, fit or kernel, or a mode that these images don't have."""
     for name, value, known in (
         ("mode", mode, (*MODES, "array")),
-        ("fit", fit, FITS),
+        ("fit", fit, (*FITS, EXACT)),
         ("kernel", kernel, tuple(KERNELS)),
     ):
         if value not in known:
@@ -100,9 +106,39 @@ def _check_choice(mode: str, fit: str, kernel: str, survey: Survey) -> None:
         )
     if mode in MODES and survey.is_float and survey.channels != {MODES[mode]}:
         raise UsageError(
-            f"data.mode is {mode}, and the images are float arrays of {survey.channels} channels",
+            f"data.mode is {mode}, and the images are float arrays of "
+            f"{' or '.join(map(str, sorted(survey.channels)))} channels",
             "leave data.mode at auto, or give uint8 images",
         )
+
+
+def refuse_images(data: Data, contract: Contract) -> None:
+    """DataError for 8-bit images where they can't become the floats that a model takes.
+
+    A Dataset says what it gives only when it is read.
+    """
+    if not contract.is_float or data.kind in ("dataset", "stream") or not len(data.samples):
+        return
+    try:
+        image = data.reader.read(0)
+    except DataError:  # it is named with its reason when all are decoded
+        return
+    if isinstance(image, bytes) or image.dtype == np.uint8:
+        contract.refuse_levels()
+
+
+def choose_levels(data: Data, survey: Survey) -> Levels | None:
+    """What levels 0..255 are as the floats of `data`, where these and its transforms prove it."""
+    if not survey.is_float or not survey.examples:
+        return None
+    chains = read_chains(getattr(data.reader, "dataset", None), survey.sizes[0])
+    if not chains:
+        return find_levels(survey.examples)
+    chain = chains[0]
+    if len(chains) > 1 or not chain.is_known:
+        return None
+    made = [Levels(plain.scale, chain.mean, chain.std) for plain in (UNIT, BYTE)]
+    return find_levels(survey.examples, made)
 
 
 def find_white_level(data: Data) -> int:

@@ -39,7 +39,7 @@ class Survey:
     is_float: bool = False
     low: float = np.inf  # of float pixels
     high: float = -np.inf
-    examples: list[NDArray[Any]] = field(default_factory=list)  # of a user's own Dataset
+    examples: list[NDArray[Any]] = field(default_factory=list)  # arrays among those looked at
 
     @property
     def is_one_size(self) -> bool:
@@ -113,6 +113,8 @@ def look_at(data: Data) -> Survey:
             rows = max(1, CHUNK_VALUES // max(1, array[0].size))
             for start in range(0, len(array), rows):
                 _widen(survey, array[start : start + rows])
+            some = np.linspace(0, len(array) - 1, min(len(array), rows, LOOKED_AT)).astype(int)
+            survey.examples = [array[row] for row in some]
     else:
         own = find_generators(data.reader) if data.kind in ("dataset", "stream") else NO_GENERATORS
         with rng_preserved(own):  # a user's transforms may draw: the same every time, and unnoticed

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from torchloupe.config.schema import DataConfig
 from torchloupe.data.contract import Contract
-from torchloupe.data.contract_choice import choose_contract, describe_range
+from torchloupe.data.contract_choice import choose_contract, describe_range, refuse_images
 from torchloupe.data.feeds.rank_share import RankShare
 from torchloupe.data.groups import with_groups
 from torchloupe.data.pack.pixels import BadImage, Pixels, open_pixels, sound_rows
@@ -74,6 +74,7 @@ def prepare_data(
     data = replace(data, samples=with_groups(data.samples, config.group))
     if contract is not None:
         data = align_classes(data, contract.class_names)
+        refuse_images(data, contract)
     if data.kind != "stream":
         refuse_untrainable(data.samples)
     chosen = contract or choose_contract(
@@ -130,6 +131,7 @@ def prepare_evaluation_data(config: DataConfig, source: Any, contract: Contract)
         options = replace(options, image_column="auto", label_column="auto")
         data = _open_to_evaluate(options, source, contract)
     data = align_classes(data, contract.class_names)
+    refuse_images(data, contract)
     pixels, rows = _read_pixels(config, data, contract)
     notes = _notes_on(data, pixels)
     if data.given is not None and (data.given == TEST).any():

@@ -91,9 +91,23 @@ def decode(named: Named, contract: Contract) -> NDArray[Any] | str:
         return error.strerror or str(error)
 
 
+def decode_one(named: Named, contract: Contract) -> NDArray[Any]:
+    """The pixels of one image; DataError where it can't be read or is of another kind."""
+    pixels = decode(named, contract)
+    if isinstance(pixels, str):
+        _refuse_other_kind(named, pixels, contract)
+        raise DataError(f"{printable(named[0])} can't be read: {pixels}", "give another image")
+    return pixels
+
+
 def _refuse_other_kind(named: Named, decoded: NDArray[Any] | str, contract: Contract) -> None:
-    """DataError if the first image is an array that the model doesn't take."""
+    """DataError if the first image is of a kind that the model doesn't take, or such an array."""
     name, image = named
+    if isinstance(decoded, str) and getattr(image, "dtype", np.uint8) == np.uint8:
+        try:
+            contract.refuse_levels()
+        except DataError as error:
+            raise DataError(f"{printable(name)}: {error.message}", error.hint) from None
     if isinstance(decoded, str) and isinstance(image, np.ndarray):
         height, width = contract.size
         channels = plural(contract.channels, "channel")

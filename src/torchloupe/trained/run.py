@@ -49,7 +49,7 @@ from torchloupe.trained.outputs import (
     open_run_data,
     precision_of,
 )
-from torchloupe.trained.prediction import Prediction, decode, predict_images
+from torchloupe.trained.prediction import Prediction, decode_one, predict_images
 from torchloupe.trained.report import PAGE, audit_for_page, describe_run, reopen_data, write_report
 from torchloupe.trained.samples import SampleTable, read_samples
 from torchloupe.trained.suspects import list_suspects
@@ -168,9 +168,7 @@ class Run:
         items = list(list_images(image, self.contract))
         if len(items) != 1:
             raise DataError(f"look takes one image, and these are {len(items)}", "give one file")
-        name, pixels = items[0][0], decode(items[0], self.contract)
-        if isinstance(pixels, str):
-            raise DataError(f"{printable(name)} can't be read: {pixels}", "give another image")
+        name, pixels = items[0][0], decode_one(items[0], self.contract)
         multi_label = self.contract.multi_label
         batch = self.contract.normalise(torch.from_numpy(np.stack([pixels])).to(self.device))
         with laid_out(self.model, self.config):

@@ -17,6 +17,7 @@ import torch
 from children import Child, run_python, wait_until
 from servers import TOKEN, Served
 from torch import nn
+from torch.utils.data import TensorDataset
 
 from torchloupe.cli import main
 from torchloupe.deploy.artefact.opened import open_export
@@ -31,7 +32,8 @@ from torchloupe.deploy.serving.server import (
     settle,
     warm_up,
 )
-from torchloupe.errors import ResourceError, UsageError
+from torchloupe.errors import DataError, ResourceError, UsageError
+from torchloupe.train.start import fit
 from torchloupe.trained.run import Run, open_run
 
 
@@ -115,6 +117,13 @@ def test_an_exported_folder_is_served_as_its_run(
         make_worker(ServerOptions(str(exported), device="cpu"))
     written = write_files(exported, tmp_path / "deploy")
     assert "torchloupe[serve,export]==" in written[0].read_text()
+
+
+def test_server_refuses_a_run_that_takes_no_files(tmp_path: Path) -> None:
+    data = TensorDataset(torch.randn(36, 1, 8, 8), torch.arange(36) % 3)
+    fit(data, model="net", epochs=1, out=tmp_path / "run", settings={"train.report": False})
+    with pytest.raises(DataError, match="how these were made of images is not known"):
+        make_worker(ServerOptions(str(tmp_path / "run")))
 
 
 @pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=pytest.mark.slow)])

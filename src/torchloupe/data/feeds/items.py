@@ -103,13 +103,20 @@ def stack_images(images: Sequence[Any], contract: Contract, names: Sequence[str]
     found = []
     for image, name in zip(images, names, strict=True):
         try:
-            found.append(_see(to_pixels(image), contract))
+            found.append(_see(_values_of(image, contract), contract))
         except DataError as error:
             raise DataError(
                 f"{name}: {error.message}",
                 error.hint or "let every item be an image of one kind, as the first ones are",
             ) from None
     return np.ascontiguousarray(np.stack(found))
+
+
+def _values_of(image: Any, contract: Contract) -> NDArray[Any]:
+    """The pixels of an item; whole numbers of 16 bits stay values among floats, dark or not."""
+    pixels, kind = to_pixels(image), str(getattr(image, "dtype", ""))
+    is_wide = "int" in kind and not kind.endswith("int8")
+    return pixels.astype(np.float32) if contract.is_float and is_wide else pixels
 
 
 def _see(pixels: NDArray[Any], contract: Contract) -> NDArray[Any]:

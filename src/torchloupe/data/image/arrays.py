@@ -12,7 +12,8 @@ from torchloupe.data.image.resize import fit_image
 
 
 def check_array(image: NDArray[Any], channels: int, is_float: bool) -> NDArray[Any]:
-    """An array [H, W], [H, W, C] or [C, H, W] as [H, W, C] uint8, or float32 where `is_float`.
+    """An array [H, W], [H, W, C] or [C, H, W] as [H, W, C] uint8; where `is_float` float32, or
+    whole numbers as they are.
 
     `channels` tells where C is. ImageError for an array that is not one such image.
     """
@@ -33,7 +34,7 @@ def check_array(image: NDArray[Any], channels: int, is_float: bool) -> NDArray[A
     if is_float and image.dtype.kind in "fiu":
         if not np.isfinite(image).all():
             raise ImageError("pixels that are not finite numbers")
-        return image.astype(np.float32, copy=False)
+        return image.astype(np.float32, copy=False) if image.dtype.kind == "f" else image
     if image.dtype.kind in "iu" and image.min() >= 0 and image.max() <= 255:
         return image.astype(np.uint8)
     raise ImageError(f"pixels of type {image.dtype}; the model takes whole numbers 0 to 255")

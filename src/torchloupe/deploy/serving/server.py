@@ -151,6 +151,7 @@ def make_worker(options: ServerOptions) -> Guard:
     served: Served = open_trained(
         options.run, model=options.model, trust_code=options.trust_code, device=options.device
     )
+    served.contract.refuse_files()
     threads = min(cores, MODEL_THREADS)
     torch.set_num_threads(max(1, cores // threads))
     folded = fold_run(served) if isinstance(served, Run) else None
