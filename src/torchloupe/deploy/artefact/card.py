@@ -49,6 +49,13 @@ def _how_to_use(facts: Mapping[str, Any]) -> Iterator[str]:
     if library is None:
         yield "Weights without a graph: load them into the same network, and preprocess images as"
         yield "`contract.json` says."
+    elif not facts.get("takes_files", True):
+        yield "The model takes arrays made as those of its training, and no image files: how these"
+        yield "would become such arrays is not known. With `images` an array as above:"
+        yield ""
+        yield "    import predict  # in this folder"
+        yield "    probabilities, logits = predict.Model().run(images)"
+        yield ""
     else:
         yield f"    pip install numpy pillow {library}"
         yield "    python predict.py IMAGES..."
@@ -88,7 +95,8 @@ def _proof(facts: Mapping[str, Any]) -> Iterator[str]:
     if parity:
         images = plural(parity["compared"], "image")
         yield f"- {images}, {parity['files']:,} of them of the run's data,"
-        yield "  from file bytes through `loupe predict` in float32 and through this artefact"
+        start = "file bytes" if facts.get("takes_files", True) else "arrays"
+        yield f"  from {start} through `loupe predict` in float32 and through this artefact"
         yield f"- same class: {100 * parity['agreement']:.2f} %"
         yield f"- largest difference of a probability: {parity['largest_difference']:.1e}"
         if parity["largest_in_graph"] is not None:
@@ -119,6 +127,8 @@ def _limits(facts: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     yield "- Every image gets one of the classes above, also one that shows none of them."
     yield "- The numbers hold for images like those of the data above, and for no others."
+    if not facts.get("takes_files", True):
+        return
     yield "- Colour profiles are not applied; of animations the first frame is read."
     if facts["contract_white_level"] != 65_535:
         yield "- 16-bit colour images are refused by `predict.py`, 16-bit grey ones are read."

@@ -44,6 +44,16 @@ def make_odd_files() -> Files:
     yield from _of_cameras(rng)
 
 
+def make_files_of(size: tuple[int, int]) -> Files:
+    """(name, encoded image) of images of one size [height, width], in colour and grey."""
+    rng = np.random.default_rng(17)
+    for number in range(8):
+        picture = Image.fromarray(_scene(rng, *size))
+        plain = picture.convert("L") if number % 2 else picture
+        form, options = ("PNG", {}) if number < 6 else ("JPEG", {"quality": 95})
+        yield f"size {number}.{form.lower()}", _encode(plain, form, **options)
+
+
 def _turned(rng: np.random.Generator) -> Files:
     picture = Image.fromarray(_scene(rng, 120, 170))
     for turn in range(1, 9):

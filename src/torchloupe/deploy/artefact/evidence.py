@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from torchloupe.data.contract import MODES, Contract
-from torchloupe.deploy.artefact.corpus import make_odd_files
+from torchloupe.data.contract import EXACT, Contract
+from torchloupe.deploy.artefact.corpus import make_files_of, make_odd_files
 from torchloupe.deploy.artefact.parity import Case
-from torchloupe.errors import LoupeError, printable
+from torchloupe.errors import DataError, LoupeError, printable
 from torchloupe.prepare.data import prepare_data
 from torchloupe.prepare.run_data import RunData
 from torchloupe.system.user_code import trusted_name
@@ -45,7 +45,7 @@ def collect(run: Run, most: int, *, trust_code: bool = False) -> Evidence:
 
     Where the data are gone, or were objects of a script, the odd ones alone, and a note says so.
     """
-    odd: list[Case] = list(make_odd_files()) if run.contract.mode in MODES else []
+    odd = list(_odd_files(run.contract))
     config, notes, why = run.config, [], ""
     try:
         source = trusted_name(config.data.source, "data", run.folder, trust_code)
@@ -62,6 +62,23 @@ def collect(run: Run, most: int, *, trust_code: bool = False) -> Evidence:
     if not odd and not real:
         odd = list(_noise(run.contract))
     return Evidence([*real, *odd], len(real), run_data, tuple(notes), why)
+
+
+def _odd_files(contract: Contract) -> Iterator[Case]:
+    """Odd files if the contract takes files, with some of the size that it may insist on."""
+    if takes_files(contract):
+        yield from make_odd_files()
+        if contract.fit == EXACT:
+            yield from make_files_of(contract.size)
+
+
+def takes_files(contract: Contract) -> bool:
+    """Whether image files can become what the model takes."""
+    try:
+        contract.refuse_files()
+    except DataError:
+        return False
+    return True
 
 
 def pixels_of(images: Tensor, contract: Contract) -> NDArray[Any]:

@@ -18,6 +18,7 @@ from torchloupe.deploy.artefact.evidence import (
     collect,
     in_fp32,
     labelled_pixels,
+    takes_files,
 )
 from torchloupe.deploy.artefact.folder import (
     CARD,
@@ -206,6 +207,7 @@ def _facts(run: Run, order: Order, evidence: Evidence) -> dict[str, Any]:
         "threshold": contract.threshold,
         "contract": contract.to_json(),
         "contract_white_level": contract.white_level,
+        "takes_files": takes_files(contract),
         "notes": list(evidence.notes),
     }
 

@@ -227,5 +227,10 @@ def _refuse_failures(
         raise CheckpointError(
             f"the artefact can't read {printable(cases[failed[0]][0])}, which the run can, and "
             f"parts from it at the stage decode: {printable(reason)}",
-            "no artefact was written; compare the versions of Pillow and simplejpeg",
+            "no artefact was written; "
+            + (
+                "compare the versions of Pillow and simplejpeg"
+                if isinstance(cases[failed[0]][1], bytes)
+                else "--to safetensors exports the weights without a graph"
+            ),
         )

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from torchloupe.data.contract import Contract
+from torchloupe.data.contract import EXACT, FITS, Contract
 from torchloupe.data.image.decode import decode_upright
 from torchloupe.deploy.artefact.folder import MODEL_FILES
 from torchloupe.deploy.artefact.fresh import Said, ask
@@ -59,7 +59,7 @@ def _before_the_graph(
         case,
         contract.channels,
         contract.size,
-        fit=contract.fit,
+        fit=FITS[-1] if contract.fit == EXACT else contract.fit,
         white_level=contract.white_level,
     )
     if not _is_equal(said.parts["upright"], np.asarray(image)):
