@@ -15,8 +15,10 @@ from PIL import Image
 from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset
 
 from torchloupe.data.augmentation.augment import Augment
+from torchloupe.data.contract import Contract
 from torchloupe.data.contract_choice import choose_contract
 from torchloupe.data.feeds import heartbeats, loader
+from torchloupe.data.feeds.items import Items, LabelCheck, stack_images
 from torchloupe.data.feeds.loader import LoaderFeed, LoaderScan
 from torchloupe.data.feeds.order import Order
 from torchloupe.data.samples import Samples
@@ -186,8 +188,8 @@ def raising(image, label):
         ("pil", lambda i, y: (None, y), "row 7: "),
         ("pil", lambda i, y: (np.zeros((2, 3, 4, 5), np.uint8), y), "row 7: an image of shape"),
         ("pil", lambda i, y: (torch.rand(3, 8, 9), y), "row 7: pixels of type float32"),
-        ("pil", lambda i, y: (i, 2), "row 7 has label 2, and class 1 when the dataset was opened"),
-        ("pil", lambda i, y: (i, 99), "row 7 has label 99, and class 1"),
+        ("pil", lambda i, y: (i, 2), r"labels differ .*\b7\b.* when the dataset was opened"),
+        ("pil", lambda i, y: (i, 99), r"labels differ .*row 7 .*label 99\b.* had class 1 when"),
         ("pil", lambda i, y: (i, "dog"), "row 7 has label dog, and class 1"),
         ("pil", lambda i, y: (i, 0.5), "row 7 has label 0.5, and class 1"),
         (
@@ -206,6 +208,30 @@ def test_loader_names_the_row_of_a_bad_item(kind, wrong, message, workers):
     data, contract = opened(Pictures(kind, wrong))
     with pytest.raises(DataError, match=message):
         list(LoaderScan(data, ROWS, contract, 50, CPU, workers))
+
+
+@pytest.mark.parametrize(
+    ("classes", "labels", "told"),
+    [
+        ([1, 0, 2], (0, 0, 1), "rows 0 and 1 have label 0, and had the classes 1 and 0 when"),
+        ([1, 0, 0], (0, 1, 2), "row 1 has label 1 and row 2 label 2, and both had class 0 when"),
+    ],
+)
+def test_rows_whose_labels_contradict_each_other_are_both_named(classes, labels, told):
+    check = LabelCheck(np.array(classes))
+    with pytest.raises(DataError, match=told):
+        check.check(Items(np.arange(3), 0, np.zeros(0), labels))
+
+
+def test_dark_images_of_16_bits_stay_values_among_floats():
+    contract = Contract("L", 1, (2, 2), dtype="float32", value_high=60_000.0)
+    dark, bright = (np.full((2, 2), value, np.uint16) for value in (200, 50_000))
+    assert stack_images([dark, bright], contract, ["a", "b"]).max((1, 2, 3)).tolist() == [
+        200,
+        50_000,
+    ]
+    with pytest.raises(DataError, match=r"a: .*how these were made of images is not known"):
+        stack_images([dark.astype(np.uint8)], contract, ["a"])
 
 
 def test_loader_follows_classes_that_were_renumbered_by_name():

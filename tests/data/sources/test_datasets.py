@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset
 
+from torchloupe.data.contract_choice import choose_contract
 from torchloupe.data.sources import open_data
 from torchloupe.data.sources.dataset_labels import class_number, known_labels, names_of
 from torchloupe.data.sources.pairs import to_pixels
@@ -130,6 +131,62 @@ def test_names_of_looks_into_subsets_and_unions():
     assert names_of(Own(classes=lambda: 3)) == ()
     assert names_of(Own(classes=["a", "a"])) == ()
     assert names_of(Own()) == ()
+
+
+UNUSED = (
+    "the labels of the items are not the dataset's own numbers, so its class names ('a', 'b', 'c') "
+    "are not used: classes are numbers; data.class_names=... names them"
+)
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"targets": [2, 1, 0, 2, 1, 0], "target_transform": lambda k: 2 - k},
+        {"targets": torch.tensor([2, 1, 0] * 2), "target_transform": lambda k: 2 - k},
+        {"targets": [2, 1, 0, 2, 1, 0]},
+        {"labels": [0, 1, 2, 0, 1, 1]},
+        {"target_transform": lambda k: k},  # of numbers that are not known
+    ],
+)
+def test_datasets_whose_items_have_other_labels_are_not_named(attributes):
+    own = Own(classes=["a", "b", "c"], **attributes)
+    for dataset in (own, Subset(own, range(6)), ConcatDataset([own, own])):
+        data = open_data(dataset)
+        assert data.samples.class_names == ("0", "1", "2")
+        assert UNUSED in data.notes
+    data = open_data(own, class_names=("c", "b", "a"))
+    assert data.samples.class_names == ("c", "b", "a")
+    assert UNUSED not in data.notes
+    data = open_data((own, Own(classes=["a", "b", "c"])))
+    assert data.samples.class_names == ("0", "1", "2")
+
+
+@pytest.mark.parametrize(
+    "transform", [None, int, lambda k: torch.nn.functional.one_hot(torch.tensor(k), 3)]
+)
+def test_datasets_are_named_where_a_transform_keeps_their_numbers(transform):
+    own = Own(classes=["a", "b", "c"], targets=[0, 1, 2] * 2, target_transform=transform)
+    data = open_data(own)
+    assert data.samples.class_names == ("a", "b", "c")
+    assert UNUSED not in data.notes
+
+
+def test_datasets_with_texts_for_numbers_are_named_by_them():
+    own = Own(["b", "a", "c"], classes=["c", "b", "a"], targets=[1, 2, 0])
+    own.target_transform = own.classes.__getitem__
+    assert open_data(own).samples.class_names == ("c", "b", "a")
+
+
+def test_datasets_with_several_inputs_are_refused_in_two_lines():
+    class Several(Own):
+        def __getitem__(self, row):
+            image, label = super().__getitem__(row)
+            return (image, torch.zeros(3)), label
+
+    with pytest.raises(DataError, match="an image is a tuple of 2, and a model takes") as caught:
+        choose_contract(open_data(Several()))
+    assert str(caught.value.hint).startswith("let __getitem__ return image, label")
 
 
 def test_datasets_give_class_names():
@@ -330,7 +387,9 @@ def test_datasets_that_are_joined_must_all_name_their_classes():
         "a ConcatDataset joins a dataset that names its classes ('ant', 'cow') and one that "
         "doesn't: whether their numbers mean the same classes is unknown"
     )
-    assert error.hint == "give each of them a `classes` attribute"
+    assert error.hint == (
+        "give each of them a `classes` attribute, and no target_transform that changes numbers"
+    )
 
 
 class Hub:

@@ -155,24 +155,43 @@ class LabelCheck:
 
     def __init__(self, labels: NDArray[Any]) -> None:
         self._labels = labels
-        self._class_of: dict[int, int] = {}
-        self._number_of: dict[int, int] = {}
+        self._class_of: dict[int, tuple[int, int]] = {}  # of a label, and the row it is known of
+        self._number_of: dict[int, tuple[int, int]] = {}  # the label of a class, and that row
 
     def check(self, items: Items) -> None:
-        """DataError naming the row whose label is another one now."""
+        """DataError naming two rows, one of which has another label than when it was opened."""
         if self._labels.ndim != 1:
             return
-        for row, label in zip(items.rows, items.labels, strict=True):
+        for row, label in zip(items.rows.tolist(), items.labels, strict=True):
             known, number = int(self._labels[row]), class_number(label)
-            if isinstance(number, (int, float)):
-                is_same = self._class_of.setdefault(int(number), known) == known
-                is_same &= self._number_of.setdefault(known, int(number)) == int(number)
-                if is_same and int(number) == number:
-                    continue
+            if not isinstance(number, (int, float)) or int(number) != number:
+                raise DataError(
+                    f"row {row} has label {printable(number, 40)}, and class {known} when the "
+                    "dataset was opened",
+                    "let the dataset give the same label for a row every time",
+                )
+            self._compare(row, int(number), known)
+
+    def _compare(self, row: int, number: int, known: int) -> None:
+        """Refuse a label that an earlier row gave another class, or a class another label."""
+        its_class, like = self._class_of.setdefault(number, (known, row))
+        its_number, of_class = self._number_of.setdefault(known, (number, row))
+        seen = ""
+        if its_class != known:
+            seen = (
+                f"rows {like} and {row} have label {number}, and had the classes {its_class} and "
+                f"{known} when the dataset was opened"
+            )
+        elif its_number != number:
+            seen = (
+                f"row {of_class} has label {its_number} and row {row} label {number}, and both had "
+                f"class {known} when the dataset was opened"
+            )
+        if seen:
             raise DataError(
-                f"row {row} has label {printable(number, 40)}, and class {known} when the dataset "
-                "was opened",
-                "let the dataset give the same label for a row every time",
+                f"labels differ from those that the dataset told: {seen}",
+                "let it give the same label for a row every time, and keep its `targets` equal to "
+                "these labels",
             )
 
 

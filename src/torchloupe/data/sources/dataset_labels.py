@@ -52,15 +52,19 @@ def known_labels(dataset: Any) -> NDArray[Any] | None:
     return labels if len(labels) == len(dataset) else None
 
 
-def names_of(dataset: Any) -> tuple[str, ...]:
+def names_of(dataset: Any, *, as_given: bool = False) -> tuple[str, ...]:
     """The class names a dataset has in `.classes` (or `.features`, or medmnist's `.info`), or
     the datasets inside it have; () if none.
+
+    Names of numbers that a `target_transform` changes are left out, unless `as_given`.
     """
     if isinstance(dataset, Subset):
-        return names_of(dataset.dataset)
+        return names_of(dataset.dataset, as_given=as_given)
     if isinstance(dataset, ConcatDataset):
-        found = [names_of(part) for part in dataset.datasets]
+        found = [names_of(part, as_given=as_given) for part in dataset.datasets]
         return found[0] if all(names == found[0] for names in found) else ()
+    if not as_given and not _keeps_numbers(dataset):
+        return ()
     classes = (
         _names_by_number(dataset)
         or getattr(dataset, "classes", None)
@@ -70,6 +74,32 @@ def names_of(dataset: Any) -> tuple[str, ...]:
     if not isinstance(classes, (list, tuple)) or len(set(map(str, classes))) < len(classes):
         return ()
     return tuple(str(name) for name in classes)
+
+
+def keeps_names(dataset: Any, labels: NDArray[Any]) -> bool:
+    """Whether the labels of the items are the numbers that the dataset's class names are of.
+
+    Unknown is yes: a dataset that tells no numbers means those of its items.
+    """
+    known = known_labels(dataset)
+    if known is None:
+        return True
+    known, labels = (each.argmax(1) if is_one_hot(each) else each for each in (known, labels))
+    return known.shape == labels.shape and bool((known == labels).all())
+
+
+def _keeps_numbers(dataset: Any) -> bool:
+    """Whether a dataset has no `target_transform`, or one that gives each number back."""
+    transform = getattr(dataset, "target_transform", None)
+    if transform is None:
+        return True
+    values = getattr(dataset, "targets", None)
+    try:
+        numbers = as_labels(getattr(dataset, "labels", None) if values is None else values)
+        used = np.unique(numbers).tolist() if numbers.ndim == 1 else None
+        return used is not None and all(class_number(transform(k)) == k for k in used)
+    except Exception:  # code of the user's own, which may raise anything
+        return False
 
 
 def _names_by_number(dataset: Any) -> list[str] | None:

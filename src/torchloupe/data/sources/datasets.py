@@ -18,6 +18,7 @@ from torchloupe.data.sources.dataset_labels import (
     find_labels,
     has_no_randomness,
     is_one_hot,
+    keeps_names,
     known_labels,
     names_of,
 )
@@ -83,12 +84,14 @@ def open_datasets(
             parts, text_notes = listed
         parts, labels, notes = _find_all(parts, not stamp)
         notes = [*text_notes, *notes]
+    named = _find_names(parts, labels)
+    notes += _note_unused(parts, named, class_names)
     width = _count_columns(labels)
-    names, aligned = _align(parts, labels, class_names)
+    names, aligned = _align(parts, labels, class_names, named)
     every = np.concatenate(list(labels.values()))
     width = width or _count_classes(every)
     notes += repeats
-    if every.ndim == 1 and not any(map(names_of, parts.values())):
+    if every.ndim == 1 and not any(named.values()):
         every, names, aligned, note = _number_from_one(every, width, names, aligned)
         notes += note
     names = names or tuple(str(number) for number in range(width))
@@ -134,6 +137,37 @@ def _find_all(
         if part == TRAIN and is_compared and not has_no_randomness(dataset):
             notes += note_unrepeatable_rows(dataset, where)
     return united, labels, notes
+
+
+def _find_names(
+    parts: Mapping[int, Any], labels: Mapping[int, NDArray[Any]]
+) -> dict[int, tuple[str, ...]]:
+    """The class names of each dataset whose items have the labels that the names are of.
+
+    Where those of the first, which others are aligned with, are not used, none are.
+    """
+    named = {
+        part: names_of(dataset) if keeps_names(dataset, labels[part]) else ()
+        for part, dataset in parts.items()
+    }
+    first = next(iter(parts))
+    if not named[first] and names_of(parts[first], as_given=True):
+        return dict.fromkeys(parts, ())
+    return named
+
+
+def _note_unused(
+    parts: Mapping[int, Any], named: Mapping[int, tuple[str, ...]], class_names: Sequence[str]
+) -> list[str]:
+    """A note where the class names of a dataset are not those of the labels that its items have."""
+    first = next(iter(parts))
+    given = names_of(parts[first], as_given=True)
+    if class_names or named[first] or not given:
+        return []
+    return [
+        f"the labels of the items are not the dataset's own numbers, so its class names "
+        f"({name_some(given)}) are not used: classes are numbers; data.class_names=... names them"
+    ]
 
 
 def _count_classes(labels: NDArray[np.int64]) -> int:
@@ -209,7 +243,7 @@ def unite_classes(dataset: Any) -> Any:
         raise DataError(
             f"a ConcatDataset joins a dataset that names its classes ({name_some(named)}) and one "
             "that doesn't: whether their numbers mean the same classes is unknown",
-            "give each of them a `classes` attribute",
+            "give each of them a `classes` attribute, and no target_transform that changes numbers",
         )
     every = {name for names in lists for name in names}
     names = next((own for own in lists if set(own) == every), tuple(sort_names(sorted(every))))
@@ -262,13 +296,16 @@ def _number_from_one(
 
 
 def _align(
-    parts: Mapping[int, Any], labels: dict[int, NDArray[Any]], class_names: Sequence[str]
+    parts: Mapping[int, Any],
+    labels: dict[int, NDArray[Any]],
+    class_names: Sequence[str],
+    named: Mapping[int, tuple[str, ...]],
 ) -> tuple[tuple[str, ...], list[Any]]:
     """Class names, and the datasets with the labels of each brought to those names.
 
-    Changes `labels` in place where a split numbers its classes in another way than train.
+    `named` are the names that each has of its own. Changes `labels` in place where a split
+    numbers its classes in another way than train.
     """
-    named = {part: names_of(dataset) for part, dataset in parts.items()}
     names = named.get(TRAIN) or next(iter(named.values()))
     aligned = []
     for part, dataset in parts.items():

@@ -50,7 +50,9 @@ def number_texts(
     used = {text for found in texts.values() for text in found or ()}
     if not used:
         return dict(parts), ()
-    own = next((names for dataset in parts.values() if (names := names_of(dataset))), ())
+    own = next(
+        (names for dataset in parts.values() if (names := names_of(dataset, as_given=True))), ()
+    )
     lists = [tuple(names) for names in (class_names, own) if used <= set(names)]
     classes = lists[0] if lists else tuple(sort_names(sorted(used)))
     place = {name: number for number, name in enumerate(classes)}
