@@ -1,7 +1,13 @@
 """Mistakes as people write them are named at their place, and sound set-ups stay quiet."""
 
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
+from PIL import Image
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 import planted_forums
 import planted_kinds
@@ -109,3 +115,23 @@ def test_shuffled_batches_are_hardly_ever_said_to_be_of_one_class(size: int, sha
         draw = torch.Generator().manual_seed(seed)
         labels = (torch.rand(32 * size, generator=draw) < share).long()
         assert judge_labels(labels.split(size)) == []
+
+
+@pytest.mark.parametrize("kind", ["tensors", "sorted", "pictures"])
+def test_a_dataset_is_examined_as_it_would_be_trained_on(kind: str) -> None:
+    images, labels = torch.randn(60, 3, 8, 8), torch.arange(60) % 3
+    data: Any = TensorDataset(images, labels.sort().values if kind == "sorted" else labels)
+    if kind == "pictures":
+        pixels = np.random.default_rng(0).integers(0, 256, (60, 8, 8, 3), np.uint8)
+        data = [(Image.fromarray(image), int(k)) for image, k in zip(pixels, labels, strict=True)]
+    pooled = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    model = pooled.append(nn.Linear(8, 3))
+    before = torch.get_rng_state()
+    assert check(model, data, seconds=1) == []
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_samples_that_are_no_batches_are_refused() -> None:
+    samples = DataLoader(TensorDataset(torch.randn(6, 3, 8, 8), torch.arange(6)), batch_size=None)
+    with pytest.raises(UsageError, match="a batch holds a single label"):
+        check(nn.Flatten(), samples)

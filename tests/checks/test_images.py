@@ -88,7 +88,8 @@ def test_one_buffer_for_every_sample_is_named() -> None:
 @pytest.mark.parametrize(
     ("mistake", "words"),
     [
-        (lambda x: x * 255, "not scaled"),
+        (lambda x: x * 255, "not scaled, as 0 to 255 are"),
+        (lambda x: x * 65_535, "not scaled, as 16 bits are"),
         (lambda x: x / 255, "divided by 255 twice"),
         (lambda x: ((x - 0.485) / 0.229 - 0.485) / 0.229, "normalised twice"),
         (lambda x: 0.5 + x / 1000, "nearly all the same"),

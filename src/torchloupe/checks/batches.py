@@ -6,10 +6,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from torchloupe.checks.images import find_image_mistakes
+from torchloupe.data.contract_choice import choose_contract
+from torchloupe.data.feeds.items import stack_images, to_device
+from torchloupe.data.sources import open_data
+from torchloupe.data.sources.dataset_labels import class_number
+from torchloupe.data.sources.pairs import is_batch, take_pair
 from torchloupe.errors import UsageError
 from torchloupe.run.events import Verdict
 
@@ -98,11 +105,12 @@ class Read:
 def read_batches(batches: Any) -> Read:
     """Up to IMAGES images of various classes with their labels, and the labels of some more.
 
-    `batches` gives (images, labels), or is such a pair. Raises UsageError.
+    `batches` gives (images, labels), is such a pair, or a dataset of samples, which are prepared
+    as `fit` does and taken in any order. Raises UsageError, and DataError for a dataset.
     """
     images: list[Tensor] = []
     labels: list[Tensor] = []
-    for batch in _pairs(batches):
+    for batch in _prepared(batches) if _holds_samples(batches) else _pairs(batches):
         if not isinstance(batch, (tuple, list)) or len(batch) < 2:
             raise UsageError(
                 f"a batch is a {type(batch).__name__}, and checks take (images, labels)",
@@ -111,6 +119,11 @@ def read_batches(batches: Any) -> Read:
         if sum(map(len, images)) < IMAGES:
             images.append(torch.as_tensor(batch[0]))
         labels.append(torch.as_tensor(batch[1]))
+        if not labels[-1].ndim:
+            raise UsageError(
+                "a batch holds a single label; wanted images [B, C, H, W] and a label for each",
+                "give a Dataset of samples, or a DataLoader that makes batches of them",
+            )
         if len(labels) >= BATCHES or sum(map(len, labels)) >= LABELS:
             break
     if not images:
@@ -119,6 +132,32 @@ def read_batches(batches: Any) -> Read:
     most = FEW_IMAGES if images[0][:1].numel() > LARGE else IMAGES
     rows = _various(seen[: sum(map(len, images))], most)
     return Read(torch.cat(images)[rows], seen[rows], labels)
+
+
+def _holds_samples(batches: Any) -> bool:
+    """Whether this is a map-style dataset, or a list, of single images with their labels."""
+    if isinstance(batches, DataLoader) or not hasattr(batches, "__getitem__"):
+        return False
+    try:
+        pair = take_pair(batches[0])
+    except Exception:  # what batches of the user's own raise is told where they are read
+        return False
+    return pair is not None and not is_batch(*pair) and np.ndim(class_number(pair[1])) == 0
+
+
+def _prepared(dataset: Any) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches of samples of a dataset, as a run would train on them."""
+    data = open_data(dataset)
+    contract = choose_contract(data)
+    seeded = torch.Generator().manual_seed(0)
+    order = torch.randperm(len(data.samples), generator=seeded).tolist()
+    for start in range(0, len(order), IMAGES):
+        rows = order[start : start + IMAGES]
+        images = stack_images(
+            [data.reader.read(row) for row in rows], contract, [f"row {row}" for row in rows]
+        )
+        labels = torch.from_numpy(data.samples.labels[rows])
+        yield to_device(images, contract, torch.device("cpu")), labels
 
 
 def _pairs(batches: Any) -> Iterator[Any]:

@@ -176,7 +176,9 @@ def judge_scale(images: Images) -> list[Verdict]:
     mean, std = float(images.mean(dtype=np.float64)), float(images.std(dtype=np.float64))
     low, high = float(images.min()), float(images.max())
     what, do = "", ""
-    if high > 20 and std > 8:
+    if high > 255 and low >= 0:
+        what, do = "not scaled, as 16 bits are", "divide by 65535, or by the value that is white"
+    elif high > 20 and std > 8:
         what, do = "not scaled, as 0 to 255 are", "divide by 255"
     elif low >= 0 and high <= 1.5 / 255:
         what, do = "divided by 255 twice", "divide once: ToTensor does it already"

@@ -154,7 +154,7 @@ def fetch_ahead(data: Data, rows: NDArray[np.int64]) -> None:
 
 def _look_at_rows(data: Data, survey: Survey) -> None:
     looked_at = LOOKED_AT_OF_OWN if data.kind == "dataset" else LOOKED_AT
-    is_all_grey, pixels, failures = True, 0, []
+    is_all_grey, pixels, failures, hints = True, 0, [], []
     picked = _pick(data, looked_at)
     fetch_ahead(data, np.array(picked, dtype=np.int64))
     for row in picked:
@@ -169,12 +169,13 @@ def _look_at_rows(data: Data, survey: Survey) -> None:
                 pixels += height * width
         except DataError as error:
             failures.append(f"{printable(data.samples.ids[row])}: {error.message}")
+            hints.append(error.hint)
             continue
         survey.sizes.append((height, width))
     if not survey.sizes:
         raise DataError(
             f"none of {len(failures)} images checked can be read; {failures[0]}",
-            "check that these are sound image files",
+            hints[0] or "check that these are sound image files",
         )
     if not survey.channels:
         survey.channels = {1 if is_all_grey else 3}

@@ -156,7 +156,13 @@ def to_pixels(image: Any) -> NDArray[Any]:
     if is_tensor:
         image = image.detach().cpu()
         image = image.float() if str(image.dtype) == "torch.bfloat16" else image  # numpy has none
-    pixels = np.asarray(image)
+    try:
+        pixels = np.asarray(image)
+    except (ValueError, TypeError, RuntimeError):  # tensors of several shapes, or with numbers
+        raise DataError(
+            f"an image is {describe_item(image)}, and a model takes one tensor",
+            "let __getitem__ return image, label: what else the model needs may be channels of it",
+        ) from None
     if pixels.ndim == 2:
         pixels = pixels[..., None]
     elif pixels.ndim == 3:
