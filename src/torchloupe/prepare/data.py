@@ -73,8 +73,7 @@ def prepare_data(
     data = open_source(config, source)
     data = replace(data, samples=with_groups(data.samples, config.group))
     if contract is not None:
-        data = align_classes(data, contract.class_names)
-        refuse_images(data, contract)
+        data = _align(data, contract)
     if data.kind != "stream":
         refuse_untrainable(data.samples)
     chosen = contract or choose_contract(
@@ -130,8 +129,7 @@ def prepare_evaluation_data(config: DataConfig, source: Any, contract: Contract)
             raise
         options = replace(options, image_column="auto", label_column="auto")
         data = _open_to_evaluate(options, source, contract)
-    data = align_classes(data, contract.class_names)
-    refuse_images(data, contract)
+    data = _align(data, contract)
     pixels, rows = _read_pixels(config, data, contract)
     notes = _notes_on(data, pixels)
     if data.given is not None and (data.given == TEST).any():
@@ -146,6 +144,12 @@ def prepare_evaluation_data(config: DataConfig, source: Any, contract: Contract)
         notes=tuple(notes),
         pixels=pixels,
     )
+
+
+def _align(data: Data, contract: Contract) -> Data:
+    """`data` with the classes of a contract; DataError for images that can't be what it takes."""
+    refuse_images(data, contract)
+    return align_classes(data, contract.class_names)
 
 
 def _open_to_evaluate(config: DataConfig, source: Any, contract: Contract) -> Data:
