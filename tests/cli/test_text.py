@@ -66,6 +66,12 @@ def test_describe_result_gives_val_and_says_so_when_there_is_no_test() -> None:
     )
 
 
+def test_describe_result_offers_no_predictions_of_files_that_are_refused() -> None:
+    text = describe_result(Path("run"), {"train": TRAIN}, takes_files=False).plain
+    assert "loupe predict" not in text
+    assert "loupe eval run" in text
+
+
 def test_describe_result_offers_the_folder_that_was_trained_on(tmp_path: Path) -> None:
     photos = tmp_path / "my photos"
     photos.mkdir()

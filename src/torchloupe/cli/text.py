@@ -45,7 +45,9 @@ def to_json(value: Any) -> str:
     return json.dumps(finite(value), indent=1, default=str)
 
 
-def describe_result(folder: Path, metrics: Mapping[str, Any], source: str = "") -> Text:
+def describe_result(
+    folder: Path, metrics: Mapping[str, Any], source: str = "", *, takes_files: bool = True
+) -> Text:
     """The summary of a finished run: accuracy, time, folder, and the next commands."""
     text = Text()
     test, val = metrics.get("test") or {}, metrics.get("val") or {}
@@ -74,7 +76,7 @@ def describe_result(folder: Path, metrics: Mapping[str, Any], source: str = "") 
     if words:
         text.append(_fact("trained in", ", ".join(words)))
     text.append(_fact("run folder", printable(folder, limit=4000)))
-    return text.append_text(list_next(_next_commands(folder, source)))
+    return text.append_text(list_next(_next_commands(folder, source, takes_files)))
 
 
 def list_next(commands: Sequence[Sequence[str]]) -> Text:
@@ -307,11 +309,12 @@ def _bytes(character: str) -> bytes:
     return character.encode("utf-8", "surrogateescape")
 
 
-def _next_commands(folder: Path, source: str) -> list[list[str]]:
+def _next_commands(folder: Path, source: str, takes_files: bool) -> list[list[str]]:
     run = quote(folder)
     images = quote(source) if source and Path(source).is_dir() else "IMAGES..."
+    predict = [f"loupe predict {run} {images}", "# labels for image files and folders"]
     return [
-        [f"loupe predict {run} {images}", "# labels for image files and folders"],
+        *([predict] if takes_files else []),
         [f"loupe eval {run}", "# each class, and what is confused with what"],
         [f"loupe summary {run}", "# the layers of the model"],
     ]

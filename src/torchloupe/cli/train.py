@@ -274,9 +274,11 @@ def print_result(run: Any, as_json: bool, source: str = "") -> None:
     if not is_first_rank():
         return
     from torchloupe.cli.text import describe_page, describe_result, print_text, to_json
+    from torchloupe.data.contract import takes_files
 
     if as_json:
         print(to_json({"run": str(run.folder), "metrics": run.metrics}))
     else:
-        print_text(describe_result(run.folder, run.metrics, source))
+        by_files = takes_files(run.contract)
+        print_text(describe_result(run.folder, run.metrics, source, takes_files=by_files))
         print_text(describe_page(run.folder))

@@ -211,6 +211,11 @@ _STRANGE = (AttributeError, OverflowError, RecursionError)  # of JSON that is no
 _NOT_DECODING = ("mean", "std", "class_names", "multi_label", "temperature", "threshold")
 
 
+def takes_files(contract: Contract) -> bool:
+    """Whether image files can become what the model takes."""
+    return contract.mode in MODES and (not contract.is_float or contract.levels is not None)
+
+
 def _read_whole(pixels: NDArray[Any], contract: Contract) -> NDArray[Any]:
     """An array for a contract of floats: whole numbers 0..255 as uint8 where these are levels.
 
