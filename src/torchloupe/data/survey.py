@@ -192,7 +192,7 @@ def _pick(data: Data, count: int) -> list[int]:
 
 def _look_at_stream(data: Data, survey: Survey) -> None:
     loaders = data.reader.loaders  # type: ignore[attr-defined]
-    loader = loaders.get("train") or next(iter(loaders.values()))
+    loader = loaders["train"] if "train" in loaders else next(iter(loaders.values()))
     for item in islice(iter(loader), LOOKED_AT_OF_OWN):
         pair = take_pair(item)
         if pair is None:

@@ -44,7 +44,8 @@ class Spare:
 
     def make(self, config: Config, contract: Contract) -> nn.Module:
         """A model as `open_run` makes it, with random weights or those it was given with."""
-        return make_for_contract(self.source or config.model.name, config, contract)
+        source = config.model.name if self.source is None else self.source
+        return make_for_contract(source, config, contract)
 
 
 def keep_spare(model: Any) -> Spare | None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from pictures import noise
 from PIL import Image
-from torch.utils.data import DataLoader, IterableDataset, RandomSampler, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, RandomSampler, Sampler, TensorDataset
 
 from torchloupe.data.contract_choice import choose_contract
 from torchloupe.data.feeds.stream import Stream
@@ -153,3 +153,29 @@ def test_stream_takes_one_hot_labels_as_class_numbers_and_mixed_ones_as_they_are
     first, second, _ = list(make_stream(Labelled())[0])
     assert first.labels.tolist() == [k % 3 for k in range(8)]
     assert second.labels.tolist() == [[0.0, 0.0, 1.0], *[[0.5, 0.5, 0.0]] * 7]
+
+
+class Unsized(Sampler):
+    """A sampler that doesn't say how many rows it gives."""
+
+    def __init__(self):
+        super().__init__()
+
+    def __iter__(self):
+        return iter(range(20, -1, -1))
+
+
+@pytest.mark.parametrize("kind", ["dataset", "sampler"])
+def test_stream_of_a_loader_without_length_is_surveyed_and_read(kind):
+    rows = TensorDataset(torch.zeros(21, 3, 4, 4), torch.arange(21) % 3)
+    rows.classes = ("a", "b", "c")
+    loader = DataLoader(Items(kind="float"), 8, collate_fn=stack)
+    if kind == "sampler":
+        loader = DataLoader(rows, 8, sampler=Unsized())
+    stream, _ = make_stream(loader)
+    assert stream.steps_per_epoch == 3
+    assert [len(batch) for batch in stream] == [8, 8, 5]
+
+
+def stack(pairs):
+    return torch.stack([image for image, _ in pairs]), torch.tensor([k for _, k in pairs])
