@@ -173,3 +173,48 @@ def test_a_model_of_ones_own_begins_alike_each_time_and_is_not_shared(
             parameter.zero_()
     for key, tensor in build_model(config, NO_OBJECTS, facts).state_dict().items():
         assert torch.equal(tensor, begun[key])
+
+
+class NoTruth:
+    """An object of the user's whose truth value nobody may ask for."""
+
+    def __len__(self) -> int:
+        raise TypeError("object of type 'NoTruth' has no len()")
+
+
+class NoTruthNet(NoTruth, torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = torch.nn.Linear(64, 10)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.fc(images.flatten(1))
+
+
+class NoTruthLoss(NoTruth, torch.nn.CrossEntropyLoss):
+    """A loss with such a length."""
+
+
+class NoTruthSGD(NoTruth, torch.optim.SGD):
+    """An optimizer with such a length."""
+
+
+class Schedules(NoTruth):
+    """A function of the optimizer with such a length."""
+
+    def __call__(self, optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
+        return torch.optim.lr_scheduler.StepLR(optimizer, 1)
+
+
+def test_the_truth_of_the_users_objects_is_never_asked_for(tmp_path: Path) -> None:
+    net = NoTruthNet()
+    run = loupe.fit(
+        "digits",
+        model=net,
+        loss=NoTruthLoss(),
+        optimizer=NoTruthSGD(net.parameters(), lr=0.1),
+        epochs=1,
+        out=tmp_path / "run",
+        settings={"schedule": Schedules(), "train.report": False, "train.batch_total": 450},
+    )
+    assert run.model is net

@@ -56,8 +56,10 @@ def test_scheduler_gives_the_rates_of_a_plain_loop(
 
 
 @pytest.mark.usefixtures("own_cache")
-def test_scheduler_has_to_be_given_again_for_a_resume(tmp_path: Path) -> None:
-    scheduler = partial(StepLR, step_size=1, gamma=0.5)
+def test_function_of_the_optimizer_has_to_be_given_again_for_a_resume(tmp_path: Path) -> None:
+    def scheduler(optimizer: torch.optim.Optimizer) -> StepLR:
+        return StepLR(optimizer, step_size=1, gamma=0.5)
+
     settings: dict[str, Any] = {**QUICK, "schedule": scheduler, "train.epochs": 4}
     whole = loupe.fit("digits", model="net", lr=0.1, out=tmp_path / "whole", settings=settings)
     part = {**settings, "train.epochs": 2}

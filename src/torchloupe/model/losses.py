@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from torchloupe.errors import DataError, LoupeError, UsageError, did_you_mean, printable
+from torchloupe.model.import_paths import is_loss_of_torch, with_tensors
 from torchloupe.model.outputs import LogitsHook, hook_of
 from torchloupe.model.signature import parameters_of
 from torchloupe.model.targets import as_labels, as_rows, class_weights, spell_shape
@@ -291,7 +292,7 @@ def _make_own(loss: Any, classes: int, options: dict[str, Any]) -> Loss:
         found, name = load_object(loss, "loss"), printable(loss)
     if inspect.isclass(found):
         try:
-            found = found(**options)
+            found = found(**(with_tensors(options) if is_loss_of_torch(found) else options))
         except Exception as error:
             raise UsageError(
                 f"loss {name} can't be made with {printable(options)}: {printable(error)}",

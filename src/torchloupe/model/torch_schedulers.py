@@ -128,11 +128,13 @@ def make_torch_schedule(
     steps_per_epoch: int,
     every: Every = "auto",
     mode: Literal["max", "min"] = "max",
+    options: Mapping[str, Any] | None = None,
 ) -> TorchSchedule | Plateau:
     """The schedule that `scheduler` describes for `optimizer`, which is left as it is.
 
     `scheduler` is a class, a partial of one, a function of the optimizer (`lambda optimizer:
-    StepLR(optimizer, 3)`), an instance that was made on `optimizer`, or `file.py:Name`. Lengths
+    StepLR(optimizer, 3)`), an instance that was made on `optimizer`, or `file.py:Name`; `options`
+    are more arguments for all but an instance. Lengths
     (T_max, total_steps) and max_lr are filled in where a class or partial leaves them open. It
     is stepped once a step or once an epoch; "auto" means each step for OneCycleLR and CyclicLR
     and each epoch for all others. ReduceLROnPlateau becomes a Plateau; `mode` says whether the
@@ -145,6 +147,12 @@ def make_torch_schedule(
         )
     found = load_object(scheduler, "scheduler") if isinstance(scheduler, str) else scheduler
     name = _name(found)
+    if options and not callable(found):
+        raise UsageError(
+            f"schedule.options can't be applied to {name}, which is already made",
+            "give its class instead, or set them where it is made",
+        )
+    found = partial(found, **options) if options else found
     is_each_step = every == "step" or (every == "auto" and _is_stepped_by_batch(found))
     steps_between = 1 if is_each_step else max(1, steps_per_epoch)
     if _is_plateau(found):

@@ -72,11 +72,12 @@ def build_model(config: Config, objects: UserObjects, facts: Facts) -> nn.Module
         return take_logits(own, facts.classes, multi_label=facts.multi_label, outputs=outputs)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(config.train.seed)
-        catalog.load_named_code(objects.model or config.model.name)  # which may draw, once
+        source = config.model.name if objects.model is None else objects.model
+        catalog.load_named_code(source)  # which may draw, once
         torch.default_generator.manual_seed(config.train.seed)
         make = network_maker(config.train.strategy)
         made = make(
-            objects.model or config.model.name,
+            source,
             in_channels=facts.channels,
             classes=facts.classes,
             image_size=facts.size,
@@ -116,14 +117,14 @@ def build_loss(config: Config, objects: UserObjects, run_data: RunData) -> losse
     """The loss, its class weights from the training images."""
     counts = run_data.class_counts()
     return losses.make_loss(
-        objects.loss or config.loss.name,
+        config.loss.name if objects.loss is None else objects.loss,
         classes=len(run_data.contract.class_names),
         multi_label=run_data.contract.multi_label,
         smoothing=config.loss.smoothing,
         weights=config.loss.weights,
         counts=None if counts is None else counts.tolist(),
         gamma=config.loss.gamma,
-        options=config.loss.options,
+        options={} if isinstance(objects.loss, nn.Module) else config.loss.options,
     )
 
 
@@ -132,7 +133,7 @@ def build_optimizer(
 ) -> torch.optim.Optimizer:
     """The optimizer over the model's trainable parameters."""
     return optimizers.make_optimizer(
-        objects.optimizer or config.optimizer.name,
+        config.optimizer.name if objects.optimizer is None else objects.optimizer,
         model,
         lr=config.optimizer.lr,
         weight_decay=config.optimizer.weight_decay,
@@ -167,12 +168,13 @@ def build_schedule(
     if not has_own_schedule(config):
         return plan.schedule  # type: ignore[return-value]
     return make_torch_schedule(
-        objects.schedule or config.schedule.name,
+        config.schedule.name if objects.schedule is None else objects.schedule,
         optimizer,
         total_steps=plan.total_steps,
         steps_per_epoch=plan.steps_per_epoch,
         every=config.schedule.every,  # type: ignore[arg-type]
         mode="min" if plan.monitor.endswith("loss") else "max",
+        options=config.schedule.options,
     )
 
 
@@ -183,7 +185,7 @@ def make_plan(config: Config, per_epoch: int, loss: Any) -> Plan:
     total = round(train_config.epochs * per_epoch)
     total = max(1, total) if train_config.strategy != "head" else 0
     log_every = train_config.log_every_steps or choose_log_every(per_epoch, total)
-    options = dict(config.schedule.options)
+    options = {} if has_own_schedule(config) else dict(config.schedule.options)
     if config.schedule.name == "plateau" and train_config.monitor.endswith("loss"):
         options.setdefault("mode", "min")
     return Plan(

@@ -23,6 +23,7 @@ from torchloupe.prepare.plan import Plan
 from torchloupe.prepare.run_data import RunData, ShardedData
 from torchloupe.run.events import Event, Verdict
 from torchloupe.run.listener import Listener
+from torchloupe.system.user_code import is_object_spec
 
 MOST_SECONDS = 10.0  # for trial steps, of a long run
 
@@ -103,7 +104,9 @@ def is_known(settings: Settings, objects: UserObjects, model: nn.Module) -> bool
     """Whether model, loss and learning rate are this package's own, which need no trial."""
     is_own = type(model) in ZOO.values() or isinstance(model, Transfer)
     is_typed = settings.origin("optimizer.lr") == "typed"
-    return is_own and objects.loss is None and objects.optimizer is None and not is_typed
+    names = (settings.config.loss.name, settings.config.optimizer.name)
+    is_given = objects.loss is not None or objects.optimizer is not None
+    return is_own and not is_given and not any(map(is_object_spec, names)) and not is_typed
 
 
 def refuse(verdicts: Sequence[Verdict], config: CheckConfig, listeners: Sequence[Listener]) -> None:

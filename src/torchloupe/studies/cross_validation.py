@@ -32,18 +32,16 @@ from torchloupe.run.listener import Listener
 from torchloupe.run.places import FOLDS, create_run
 from torchloupe.studies.folds_page import write_folds_page
 from torchloupe.system import files
-from torchloupe.system.user_code import PYTHON_OBJECT
-from torchloupe.train.changes import refuse_untrusted
-from torchloupe.train.start import (
+from torchloupe.train.arguments import (
     LossLike,
     OptimizerLike,
     Recipe,
     SettingsLike,
-    continue_run,
-    decide,
+    name_source,
     sort_arguments,
-    train,
 )
+from torchloupe.train.changes import refuse_untrusted
+from torchloupe.train.start import continue_run, decide, train
 from torchloupe.trained.run import Run
 
 Listening = Callable[[], AbstractContextManager[Sequence[Listener]]]
@@ -100,8 +98,7 @@ def train_folds(
     Each fold gets its own copy of `objects`. `listening` gives the listeners of one fold, and
     `started` hears of the folder as soon as it can be resumed.
     """
-    named = {"data.source": str(source) if isinstance(source, (str, Path)) else PYTHON_OBJECT}
-    typed = {**named, **typed}
+    typed = {**name_source(source), **typed}
     settings = decide(typed, recipe)
     config = settings.config
     refuse_misspelt(config, objects)

@@ -319,20 +319,6 @@ def _suggest(name: str, known: list[str]) -> str:
     return printable(did_you_mean(name, known))
 
 
-def trusted_name(name: str, what: str, run: Path, trust_code: bool) -> str:
-    """`name` from a run folder; raises UsageError if using it would run the user's own code."""
-    is_code = is_object_spec(name) and not name.startswith(("torchvision:", "timm:"))
-    if (is_code or name == PYTHON_OBJECT) and not (trust_code and is_code):
-        given = "from Python" if name == PYTHON_OBJECT else f"{printable(name)}, someone's own code"
-        option = "--set lens.hook=" if what == "hook" else f"--{what} "
-        raise UsageError(
-            f"the {what} of {printable(run)} is {given}",
-            f"give it again ({option}file.py:NAME)"
-            + (", or say --trust-code to run it" if is_code else ""),
-        )
-    return name
-
-
 # The folders of Python, of installed packages and of torchloupe itself.
 _NOT_OWN = tuple(
     Path(str(place)).resolve()

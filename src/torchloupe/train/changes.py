@@ -22,7 +22,8 @@ from torchloupe.prepare.run_data import RunData, ShardedData
 from torchloupe.recipes.choice import PRETRAINED
 from torchloupe.run.data_record import DataChange, DataRecord
 from torchloupe.run.places import SET_ASIDE, create_run
-from torchloupe.system.user_code import PYTHON_OBJECT, trusted_name
+from torchloupe.system.trust import is_own_code, trusted_name
+from torchloupe.system.user_code import PYTHON_OBJECT
 from torchloupe.units import plural
 
 # Settings that the checkpoint, the split or the contract depend on.
@@ -39,6 +40,9 @@ def refuse_fixed_settings(before: Config, after: Config) -> None:
     """Raises UsageError that lists changed settings which a started run can't change."""
     changed = differing(before, after)
     wrong = [name for name in _FIXED if name in changed]
+    was = before.optimizer.name
+    if "optimizer.name" in wrong and (was == PYTHON_OBJECT or is_own_code(was)):
+        wrong.remove("optimizer.name")  # it was given again
     if "data.pack" in changed and streams(before.data) != streams(after.data):
         wrong.append("data.pack")  # a stream has another order
     if bool(before.train.average) != bool(after.train.average):
@@ -196,13 +200,11 @@ def refuse_untrusted(
     """UsageError if the run folder names code that was neither given again nor trusted."""
     named = {"model": config.model.name, "data": config.data.source}
     named |= {"loss": config.loss.name, "optimizer": config.optimizer.name}
-    if objects.model is not None or "model.name" in asked:
-        del named["model"]
-    if objects.source is not None:
-        del named["data"]
-    if objects.schedule is None:
-        named["schedule"] = config.schedule.name
-    if config.lens.hook and "lens.hook" not in asked:
-        named["hook"] = config.lens.hook
+    named |= {"schedule": config.schedule.name, "hook": config.lens.hook}
+    given = {"model": objects.model, "data": objects.source, "loss": objects.loss}
+    given |= {"optimizer": objects.optimizer, "schedule": objects.schedule}
+    settings = {"data": "data.source", "hook": "lens.hook"}
     for what, name in named.items():
-        trusted_name(name, what, run, trust_code)
+        if given.get(what) is None and settings.get(what, f"{what}.name") not in asked and name:
+            option = "--set data.source=" if what == "data" else ""
+            trusted_name(name, what, run, trust_code, option)

@@ -7,8 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from torchloupe.config.schema import Config
 from torchloupe.config.settings import Settings, read_settings
@@ -21,14 +20,22 @@ from torchloupe.errors import UsageError
 from torchloupe.hardware.device import choose_device
 from torchloupe.hardware.precision import nearest_format
 from torchloupe.hardware.process import process_settings_kept
-from torchloupe.model.wrapping import is_compiled, unwrap
 from torchloupe.prepare.data import open_source
-from torchloupe.prepare.objects import NO_OBJECTS, UserObjects
+from torchloupe.prepare.objects import NO_OBJECTS, UserObjects, has_own_schedule
 from torchloupe.prepare.session import Session, join_ranks, prepare_session, refuse_missing_ranks
 from torchloupe.recipes.choice import load_recipe
 from torchloupe.run.listener import Listener
 from torchloupe.run.places import create_run
-from torchloupe.system.user_code import PYTHON_OBJECT
+from torchloupe.train.arguments import (
+    NAMES,
+    LossLike,
+    OptimizerLike,
+    Recipe,
+    SettingsLike,
+    name_source,
+    sort_arguments,
+    sort_objects,
+)
 from torchloupe.train.changes import (
     list_unreadable,
     note_changed_data,
@@ -40,21 +47,6 @@ from torchloupe.train.execution import PreviousRun, run_session
 from torchloupe.train.going_on import has_begun, read_begun
 from torchloupe.train.teaching import with_teacher
 from torchloupe.trained.run import Run
-
-LossLike = str | type[nn.Module] | Callable[[Tensor, Tensor], Tensor]
-OptimizerLike = str | type[torch.optim.Optimizer] | Callable[..., torch.optim.Optimizer]
-Recipe = str | Config | Mapping[str, Any] | None
-SettingsLike = Mapping[str, Any] | Config | str | None
-
-# Arguments of `fit` that are settings, with their dotted names.
-_NAMES = {
-    "epochs": "train.epochs",
-    "minutes": "train.minutes",
-    "batch_size": "train.batch_total",
-    "lr": "optimizer.lr",
-    "seed": "train.seed",
-    "device": "hardware.device",
-}
 
 
 def fit(
@@ -88,7 +80,7 @@ def fit(
     Under torchrun every rank must call this. Progress goes to stderr.
     """
     given = (epochs, minutes, batch_size, lr, seed, device)
-    named = dict(zip(_NAMES, given, strict=True))
+    named = dict(zip(NAMES, given, strict=True))
     typed, recipe, objects = sort_arguments(model, loss, optimizer, named, settings)
     shown = data if isinstance(data, (str, Path)) else "the data"
     with (
@@ -103,26 +95,27 @@ def resume(
     *,
     settings: Mapping[str, Any] | None = None,
     data: Any = None,
-    model: str | nn.Module | None = None,
+    model: str | nn.Module | Callable[..., nn.Module] | None = None,
+    loss: LossLike | None = None,
+    optimizer: OptimizerLike | None = None,
     trust_code: bool = False,
     accept_new_data: bool = False,
 ) -> Run:
     """Continue a run from its newest sound checkpoint, with the settings it was started with.
 
-    `settings` replaces some from now on. Data, a model or a scheduler that were Python objects or
-    the user's own code have to be given again (or `trust_code` said). Raises DataError for data
-    that changed since, unless `accept_new_data`. Progress goes to stderr.
+    `settings` replaces some from now on. Data, a model, loss, optimizer or scheduler (`settings`:
+    "schedule") that were Python objects or the user's own code have to be given again, as they
+    were to `fit` (or `trust_code` said). Raises DataError for data that changed since, unless
+    `accept_new_data`. Progress goes to stderr.
     """
     typed = dict(settings or {})
-    schedule = typed.pop("schedule", None)
-    if schedule is not None:
-        typed["schedule.name"] = PYTHON_OBJECT
-    module = unwrap(model) if isinstance(model, nn.Module) else None
+    own = None if isinstance(model, str) else model
+    objects = sort_objects(typed, model=own, loss=loss, optimizer=optimizer)
     with _display(f"opening {folder}") as listeners:
         return continue_run(
             folder,
             typed,
-            UserObjects(data, module, schedule=schedule),
+            replace(objects, source=data),
             model_name=model if isinstance(model, str) else None,
             trust_code=trust_code,
             accept_new_data=accept_new_data,
@@ -140,49 +133,6 @@ def _display(what: str) -> Iterator[list[Listener]]:
             yield [display]
         finally:
             display.close()
-
-
-def sort_arguments(
-    model: Any, loss: Any, optimizer: Any, given: Mapping[str, Any], settings: SettingsLike
-) -> tuple[dict[str, Any], Recipe, UserObjects]:
-    """The arguments of `fit` as typed settings, the recipe, and the objects no setting can hold.
-
-    UsageError if an argument and a setting say different things.
-    """
-    recipe: Any = settings if isinstance(settings, (str, Config)) else None
-    typed: dict[str, Any] = dict(settings) if isinstance(settings, Mapping) else {}
-    recipe, schedule = typed.pop("recipe", recipe), typed.pop("schedule", None)
-    for argument, value in given.items():
-        name = _NAMES[argument]
-        if value is None:
-            continue
-        if typed.setdefault(name, value) != value:
-            raise UsageError(
-                f"{argument}={value} and settings[{name!r}]={typed[name]} contradict each other",
-                "leave one of them out",
-            )
-    if typed.get("train.epochs") and typed.get("train.minutes"):
-        raise UsageError(
-            "both epochs and minutes were given, and either one decides when training ends",
-            "leave one of them out",
-        )
-    if isinstance(model, nn.Module):
-        if is_compiled(model):
-            typed.setdefault("hardware.compile", True)
-        model = unwrap(model)
-    teacher = typed.get("distill.teacher")
-    objects = UserObjects(schedule=schedule, teacher=teacher if isinstance(teacher, Run) else None)
-    if isinstance(teacher, (Run, Path)):
-        typed["distill.teacher"] = str(getattr(teacher, "folder", teacher))
-    if schedule is not None:
-        typed["schedule.name"] = PYTHON_OBJECT
-    for what, value in (("model", model), ("loss", loss), ("optimizer", optimizer)):
-        if not isinstance(value, str):
-            objects = replace(objects, **{what: value})
-            typed[f"{what}.name"] = PYTHON_OBJECT
-        elif value != "auto":
-            typed.setdefault(f"{what}.name", value)
-    return typed, recipe, objects
 
 
 def train(
@@ -239,8 +189,7 @@ def new_session(
 ) -> Iterator[tuple[Session, Path]]:
     """A session for a new run and its empty folder; the ranks are joined inside."""
     began = time.perf_counter() if began is None else began
-    named = {"data.source": str(source) if isinstance(source, (str, Path)) else PYTHON_OBJECT}
-    settings = decide({**named, **typed}, recipe)
+    settings = decide({**name_source(source), **typed}, recipe)
     config = settings.config
     if config.data.folds and not config.data.fold:
         raise UsageError(
@@ -273,7 +222,14 @@ def decide(typed: Mapping[str, Any], recipe: Recipe) -> Settings:
         found = load_recipe(recipe) if isinstance(recipe, str) else recipe
         config = change(found, {}) if isinstance(found, Config) else change(Config(), found)
         settings = settings.replaced(config, "recipe")
-    return settings.with_typed(typed)
+    settings = settings.with_typed(typed)
+    if has_own_schedule(settings.config) and settings.config.schedule.warmup_fraction:
+        raise UsageError(
+            "schedule.warmup_fraction is for the schedules known by name, not for a scheduler of "
+            "torch or of your own",
+            "leave it out, or warm up in the scheduler: SequentialLR of LinearLR and yours",
+        )
+    return settings
 
 
 def continue_run(

@@ -17,7 +17,7 @@ from torchloupe.model.losses import NAMES as LOSS_NAMES
 from torchloupe.model.losses import make_loss
 from torchloupe.prepare.data import prepare_data, prepare_evaluation_data
 from torchloupe.prepare.run_data import RunData
-from torchloupe.system.user_code import trusted_name
+from torchloupe.system.trust import trusted_name
 
 
 def open_run_data(

@@ -13,7 +13,7 @@ from torchloupe.model.transfer import Transfer
 from torchloupe.prepare.data import prepare_data
 from torchloupe.prepare.run_data import RunData
 from torchloupe.system import files
-from torchloupe.system.user_code import trusted_name
+from torchloupe.system.trust import trusted_name
 from torchloupe.trained.audit import Audit, audit_data
 
 PAGE = "report.html"

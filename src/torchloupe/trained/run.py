@@ -39,7 +39,7 @@ from torchloupe.run.places import find_run
 from torchloupe.run.state import check_parts, evaluated_weights
 from torchloupe.run.weights import load_weights
 from torchloupe.system.heap import keep_freed_blocks
-from torchloupe.system.user_code import trusted_name
+from torchloupe.system.trust import trusted_name
 from torchloupe.trained.audit import Audit
 from torchloupe.trained.history import collect_columns
 from torchloupe.trained.outputs import (

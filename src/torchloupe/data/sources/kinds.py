@@ -106,7 +106,8 @@ def open_data(
         data = _open_paths(paths, options)
     else:
         data = _open(source, options, download)
-    return replace(data, opened_with=typed) if typed else data
+    is_named = isinstance(source, (str, Path)) and not class_names
+    return replace(data, opened_with=typed, origin=str(source) if is_named else "")
 
 
 def _open(  # noqa: PLR0911

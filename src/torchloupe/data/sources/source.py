@@ -56,6 +56,7 @@ class Data:
     notes: tuple[str, ...] = ()  # what the user should know, one line each
     stamp: str = ""  # cheap identity: the same text means the same pixels
     opened_with: Mapping[str, str] = field(default_factory=dict)  # options that were typed
+    origin: str = ""  # the path, name or code that opens them again; empty for objects
     content: NDArray[np.uint64] | None = field(default=None, repr=False)  # [N] known keys of bytes
 
 

@@ -15,7 +15,7 @@ from torchloupe.deploy.artefact.parity import Case
 from torchloupe.errors import DataError, LoupeError, printable
 from torchloupe.prepare.data import prepare_data
 from torchloupe.prepare.run_data import RunData
-from torchloupe.system.user_code import trusted_name
+from torchloupe.system.trust import trusted_name
 from torchloupe.trained.run import Run
 
 CALIBRATION_IMAGES = 256

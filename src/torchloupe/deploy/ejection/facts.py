@@ -24,7 +24,8 @@ from torchloupe.run.data_record import DataRecord
 from torchloupe.run.events import read_events
 from torchloupe.run.json_files import read_json
 from torchloupe.run.places import find_run
-from torchloupe.system.user_code import PYTHON_OBJECT, is_object_spec, trusted_name
+from torchloupe.system.trust import trusted_name
+from torchloupe.system.user_code import PYTHON_OBJECT, is_object_spec
 from torchloupe.trained.run import read_contract
 
 

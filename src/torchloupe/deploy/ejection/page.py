@@ -20,7 +20,7 @@ from torchloupe.deploy.ejection.text import (
 )
 from torchloupe.deploy.ejection.training import describe_training
 from torchloupe.errors import printable
-from torchloupe.system.user_code import trusted_name
+from torchloupe.system.trust import trusted_name
 from torchloupe.units import plural
 
 _BODY = "# --- Settings"

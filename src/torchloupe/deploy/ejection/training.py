@@ -11,6 +11,7 @@ from torchloupe.deploy.ejection.rate import write_rate
 from torchloupe.deploy.ejection.text import Part, assign, call, keywords, literal
 from torchloupe.errors import UsageError, printable
 from torchloupe.hardware.device import choose_device
+from torchloupe.model.import_paths import TENSORS
 from torchloupe.model.losses import NAMES as LOSS_NAMES
 from torchloupe.model.targets import class_weights
 from torchloupe.prepare.objects import ONLY_AT_THE_END, make_plan
@@ -125,7 +126,15 @@ def _write_loss(facts: Facts, part: Part) -> str:
     settings, name = config.loss, config.loss.name.lower()
     head = "def make_loss() -> Callable[[Tensor, Tensor], Tensor]:\n"
     if name not in LOSS_NAMES:
-        made = call(import_object(settings.name, part), keywords(settings.options))
+        words = keywords(settings.options)
+        if settings.name.startswith("torch.nn:"):
+            words = [
+                f"{word.partition('=')[0]}=torch.tensor({value!r}, device=DEVICE)"
+                if key in TENSORS
+                else word
+                for word, (key, value) in zip(words, settings.options.items(), strict=True)
+            ]
+        made = call(import_object(settings.name, part), words)
         return f'{head}    """Your own loss."""\n    return {made}'
     counts = facts.data.samples.class_counts(_rows(facts)).tolist()
     weight = class_weights(settings.weights, counts, classes)

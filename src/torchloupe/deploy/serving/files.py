@@ -6,7 +6,7 @@ from torchloupe import __version__
 from torchloupe.config.settings import read_settings
 from torchloupe.deploy.artefact.folder import is_export, read_facts
 from torchloupe.errors import ResourceError, UsageError, printable
-from torchloupe.system.user_code import trusted_name
+from torchloupe.system.trust import trusted_name
 
 _DOCKERFILE = """\
 # Build beside the run folder:  docker build -t classifier .

@@ -29,9 +29,10 @@ from torchloupe.studies.sweep.results import RESULTS
 from torchloupe.studies.sweep.space import count_combinations, make_space
 from torchloupe.studies.sweep.work import Sweeping, Tell, work
 from torchloupe.studies.sweep.workers import run_workers
-from torchloupe.system.user_code import PYTHON_OBJECT, trusted_name
+from torchloupe.system.trust import trusted_name
+from torchloupe.train.arguments import Recipe, name_source
 from torchloupe.train.changes import refuse_untrusted
-from torchloupe.train.start import Recipe, decide
+from torchloupe.train.start import decide
 
 _CODE = {
     "model.name": "model",
@@ -109,7 +110,7 @@ def start_sweep(
     Everything that can be refused is refused before the folder is made.
     """
     is_named = isinstance(source, (str, Path))
-    settings = decide({"data.source": str(source) if is_named else PYTHON_OBJECT, **typed}, recipe)
+    settings = decide({**name_source(source), **typed}, recipe)
     config = settings.config
     refuse_misspelt(config, NO_OBJECTS)
     refuse_several(config)
