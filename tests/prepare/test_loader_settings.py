@@ -52,3 +52,23 @@ def test_loader_is_followed_by_a_run(tmp_path):
     run = loupe.fit(loader, model="net", epochs=1, out=tmp_path / "run")
     assert run.config.train.batch_total == 8
     assert run.step == 45 // 8  # of 60 images, 45 are for training
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("data.copies", "once", "images are compared by their content"),
+        ("data.fit", "pad", "it gives numbers for the model"),
+        ("data.kernel", "lanczos", "it gives numbers for the model"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["dataset", "stream"])
+def test_typed_settings_without_effect_on_a_dataset_are_refused(
+    tmp_path, name, value, reason, kind
+):
+    data = TENSORS if kind == "dataset" else DataLoader(TENSORS, 8)
+    with pytest.raises(UsageError) as caught:
+        loupe.fit(data, model="net", epochs=1, out=tmp_path / "run", settings={name: value})
+    assert caught.value.message.startswith(f"{name}={value} has no effect on a Dataset or stream")
+    assert reason in caught.value.message
+    assert not (tmp_path / "run").exists()

@@ -23,3 +23,17 @@ def parameters_of(factory: Callable[..., Any]) -> list[inspect.Parameter] | None
         return list(_signature(factory).parameters.values())
     except (TypeError, ValueError):
         return None
+
+
+_LABELS = ("labels", "label", "targets", "target", "gt", "y")
+
+
+def labels_taken(model: Any) -> str:
+    """The argument of `forward` that would take labels, beside the images; empty for none.
+
+    Models of transformers compute a loss of their own from such an argument, and don't need it.
+    """
+    if any(kind.__module__.partition(".")[0] == "transformers" for kind in type(model).__mro__):
+        return ""
+    names = [parameter.name for parameter in (parameters_of(model.forward) or ())[1:]]
+    return next((name for name in names if name in _LABELS), "")

@@ -21,6 +21,7 @@ from torchloupe.hardware.layout import set_memory_format
 from torchloupe.hardware.precision import Precision
 from torchloupe.model.losses import Loss
 from torchloupe.model.outputs import describe_outputs
+from torchloupe.model.signature import labels_taken
 from torchloupe.model.transfer import Transfer
 from torchloupe.prepare.budget import Budget, choose_network, guess_epochs, plan_budget
 from torchloupe.prepare.features import choose_feature_format
@@ -93,7 +94,12 @@ def measure(
     tried = try_model(model, loss, batch, facts_of(run_data).classes, settings)
     open_settings = open_settings.with_measured(tried.settings)
     doubts = tried.doubts if settings.config.check.level == "off" else []
-    notes += [*tried.notes, *doubts, *describe_outputs(hook, run_data.contract.class_names)]
+    notes += [
+        *tried.notes,
+        *doubts,
+        *note_labels(model),
+        *describe_outputs(hook, run_data.contract.class_names),
+    ]
     found |= tried.settings
     settings = settle(open_settings, run_data, found)
     recipe_is_open = replace(open_settings, config=settings.config)  # a measurement may overrule it
@@ -130,6 +136,14 @@ def _choose_format(
     make_optimizer = partial(build_optimizer, config, objects.without_optimizer())
     steps_per_epoch = run_data.train_count // config.train.batch_total
     return choose_speed(settings, model, loss, make_optimizer, trial, steps_per_epoch)
+
+
+def note_labels(model: nn.Module) -> list[str]:
+    """A note for a forward that takes labels too, as those of margin softmaxes do."""
+    name = labels_taken(model)
+    if not name:
+        return []
+    return [f"forward takes {name!r}, which are not passed: put the margin into the loss"]
 
 
 def _open_budget(

@@ -30,7 +30,7 @@ from torchloupe.model.schedules import Plateau
 from torchloupe.model.torch_schedulers import TorchSchedule
 from torchloupe.prepare.budget import Budget
 from torchloupe.prepare.data import open_source, prepare_data
-from torchloupe.prepare.loader_settings import follow_loader
+from torchloupe.prepare.loader_settings import follow_loader, refuse_unused
 from torchloupe.prepare.machine import decide_by_machine
 from torchloupe.prepare.measured import measure, set_threads, settle
 from torchloupe.prepare.objects import (
@@ -247,6 +247,8 @@ def open_run_data(
         announce=lambda text: record(Announcement(text)),
         world=world,
     )
+    if contract is None:
+        refuse_unused(settings, run_data)
     return decision, run_data
 
 

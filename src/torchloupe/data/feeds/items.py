@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from torchloupe.data.contract import Contract
+from torchloupe.data.feeds.epochs import parts_with, tell_epoch
 from torchloupe.data.feeds.heartbeats import Heartbeats
 from torchloupe.data.image.formats import ImageError
 from torchloupe.data.sources.dataset_labels import class_number, has_no_randomness
@@ -57,6 +58,11 @@ class ItemReader(Dataset[Items | Refusal]):
         self.is_plain = has_no_randomness(dataset)
         self.heartbeats: Heartbeats | None = None
         self._own = NO_GENERATORS if self.is_plain else find_generators(dataset)
+        self._told: dict[str, Any] = {"epoch": None, "parts": None}
+
+    def tell_epochs(self, rows: NDArray[np.int64]) -> None:
+        """Tell the dataset, or its parts that hold `rows`, each epoch that is asked for."""
+        self._told = {"epoch": -1, "parts": parts_with(self.dataset, rows)}
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "dataset": Carried(self.dataset), "_own": NO_GENERATORS}
@@ -68,6 +74,7 @@ class ItemReader(Dataset[Items | Refusal]):
     def __getitem__(self, ask: Ask) -> Items | Refusal:
         epoch, rows = ask
         try:
+            self._tell(epoch)
             if self.is_plain:
                 pairs = [self._read(int(row)) for row in rows]
             else:
@@ -88,6 +95,14 @@ class ItemReader(Dataset[Items | Refusal]):
                 seed_all(int(seed), self._own)
                 pairs.append(self._read(int(row)))
         return pairs
+
+    def _tell(self, epoch: int) -> None:
+        if self._told["epoch"] in (None, epoch):
+            return
+        self._told["epoch"], parts = epoch, self._told["parts"]
+        whole = self.dataset
+        for each in [whole] if parts is None else [whole.datasets[part] for part in parts]:
+            tell_epoch(each, epoch)
 
     def _read(self, row: int) -> tuple[Any, Any]:
         if self.heartbeats is not None:

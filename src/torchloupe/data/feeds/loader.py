@@ -46,6 +46,7 @@ class LoaderFeed(OrderedFeed):
         order = Order(rows, data.samples.keys, batch_total, seed, drops_last)
         super().__init__(order, augment or Augment(), device)
         self._source = _Source(data, contract, seed, workers, device)
+        self._source.reader.tell_epochs(self.order.rows)
         self._limits = None if contract.is_float else contract.limits(device)
         self._augment.refuse_unfit(contract.channels, has_limits=self._limits is not None)
 
@@ -117,7 +118,7 @@ class _Source:
         dataset = data.reader.dataset  # type: ignore[attr-defined]
         start = getattr(data.reader, "start_worker", None)
         self._start_worker = None if start is None else _WorkerStart(start)
-        self._reader = ItemReader(dataset, contract, data.samples.keys, seed)
+        self.reader = ItemReader(dataset, contract, data.samples.keys, seed)
         self._labels = label_tensor(data.samples.labels, device)
         self._check = LabelCheck(data.samples.labels)
 
@@ -136,9 +137,9 @@ class _Source:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # on the number of cores, and on pickling
                 heartbeats = Heartbeats(self._workers) if self._workers else None
-                self._reader.heartbeats = heartbeats
+                self.reader.heartbeats = heartbeats
                 loader: DataLoader[Any] = DataLoader(
-                    self._reader,
+                    self.reader,
                     batch_size=None,  # the reader makes whole batches
                     sampler=asks,
                     num_workers=self._workers,

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from torchloupe.data.contract import Contract
+from torchloupe.data.feeds.epochs import tell_epoch
 from torchloupe.data.feeds.feed import Batch
 from torchloupe.data.feeds.items import plain_label, stack_images, to_device
 from torchloupe.data.feeds.rank_share import WHOLE, RankShare
@@ -76,6 +77,7 @@ class Stream:
             epoch, skip = divmod(start_step, self.steps_per_epoch)
         while True:
             count = 0
+            tell_epoch(self._loader, epoch)
             for batch in self._read(epoch):
                 count += 1
                 if count > skip:
