@@ -219,3 +219,13 @@ def test_fp16_overflow_halves_the_scale_and_recovers():
         assert precision.step(optimizer, loss.detach()).applied is applied
         assert torch.equal(model.weight, before) is not applied
     assert precision.scaler.get_scale() == scale / 2
+
+
+def test_buffers_that_were_resized_are_put_back():
+    model = nn.Module()
+    model.register_buffer("seen", torch.tensor([]))
+    buffers = Buffers(model)
+    buffers.remember()
+    model.seen.resize_(3)
+    buffers.settle(applied=False)
+    assert model.seen.numel() == 0

@@ -82,3 +82,23 @@ def test_anatomy_takes_a_scripted_model():
     assert trace.error is None
     assert trace.output.shape == (2, 3)
     assert [call.name for call in trace.calls] == [""]  # what is scripted can't be watched
+
+
+class Resizing(nn.Module):
+    """Sets the size of its buffer when it first sees images, as observers of quantisation do."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("seen", torch.tensor([]))
+
+    def forward(self, x):
+        if not self.seen.numel():
+            self.seen.resize_(x.shape[1])
+        self.seen.copy_(x.amax((0, 2, 3)))
+        return x.flatten(1)
+
+
+def test_a_buffer_that_a_forward_resizes_is_put_back():
+    model = Resizing()
+    trace_forward(model, torch.rand(2, 3, 4, 4))
+    assert model.seen.numel() == 0

@@ -78,3 +78,9 @@ def test_a_class_that_derives_from_script_module_is_told_what_to_derive_from():
     assert caught.value.hint == (
         "let the class Drop derive from nn.Module, without @torch.jit.script_method"
     )
+
+
+def test_unwrap_refuses_modules_of_torch_export():
+    made = torch.export.export(nn.Linear(2, 2), (torch.zeros(3, 2),)).module()
+    with pytest.raises(UsageError, match=r"the model was made by torch\.export"):
+        unwrap(made)

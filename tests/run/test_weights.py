@@ -103,3 +103,17 @@ def test_average_of_infinite_buffers_stays_what_it_is():
     for _ in range(3):
         state.update_average()
     assert torch.equal(state.evaluated_model.mask, state.model.mask)
+
+
+def test_sparse_buffers_are_refused_by_name_unless_they_are_not_kept():
+    for kept in (True, False):
+        model = nn.Linear(2, 2)
+        model.register_buffer("graph", torch.eye(3).to_sparse(), persistent=kept)
+        assert infinite_from_the_start(model) == {}
+        assert find_overflow(model, {}) == ""
+        if not kept:
+            refuse_extra_state(model)
+            continue
+        with pytest.raises(UsageError, match="graph is a sparse or nested tensor") as caught:
+            refuse_extra_state(model)
+        assert "persistent=False" in caught.value.hint

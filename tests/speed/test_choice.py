@@ -9,7 +9,7 @@ import torch
 
 from torchloupe.config.settings import Settings
 from torchloupe.data.feeds.feed import Batch
-from torchloupe.errors import LoupeError
+from torchloupe.errors import LoupeError, UsageError
 from torchloupe.speed import choice
 from torchloupe.speed.trial import Trial, Variant
 from torchloupe.train.start import resume, train
@@ -151,3 +151,31 @@ def test_slow_model_is_measured_on_as_many_images_as_fit_into_the_time(
     ((seen, threads),) = asked
     assert seen == images
     assert threads == ({1, 2, 4} if step_seconds < 0.3 else {4})
+
+
+class Gathers(torch.nn.Module):
+    """Puts the outputs of a layer into a float32 tensor of its own, as mixtures of experts do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = torch.nn.Linear(64, 3)
+        self.register_buffer("count", torch.zeros(()))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.count += 1
+        found = torch.zeros(len(images), 3)
+        return found.index_add_(0, torch.arange(len(images)), self.fc(images.flatten(1)))
+
+
+def test_a_model_that_a_half_format_can_not_compute_is_refused_with_its_line() -> None:
+    model, loss = Gathers(), torch.nn.CrossEntropyLoss()
+    batch = Batch(torch.rand(6, 1, 8, 8), torch.arange(6) % 3, np.arange(6))
+    typed = Settings().with_typed({"hardware.precision": "bf16"})
+    with pytest.raises(
+        UsageError, match=r"can't be computed in bf16, at .*test_choice\.py, line"
+    ) as e:
+        choice.refuse_format(typed, model, loss, batch)
+    assert "--precision fp32" in e.value.hint
+    assert model.count == 0
+    assert model.fc.weight.grad is None
+    choice.refuse_format(typed.with_typed({"hardware.precision": "fp32"}), model, loss, batch)

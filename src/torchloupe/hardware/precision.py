@@ -236,7 +236,11 @@ class Buffers:
         if applied is True:
             return
         with torch.no_grad():
-            for buffer, copy in zip(self._live(), self._copies, strict=True):
+            kept = [(b, name) for b, name in self._places if b[name] is not None]
+            for (buffers, name), buffer, copy in zip(kept, self._live(), self._copies, strict=True):
+                if buffer.shape != copy.shape:  # an observer's first range
+                    buffers[name] = copy.clone()
+                    continue
                 buffer.copy_(copy if applied is False else torch.where(applied, buffer, copy))
 
     def _live(self) -> list[Tensor]:

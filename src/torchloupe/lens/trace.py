@@ -172,8 +172,9 @@ def unchanged(model: nn.Module, device: torch.device) -> Iterator[None]:
             restore_modes(modes)
             with torch.no_grad():
                 for module, name, buffer, before in buffers:
-                    is_fixed = buffer.is_inference()  # left by a forward in inference mode
-                    module._buffers[name] = before if is_fixed else buffer.copy_(before)
+                    # Left by a forward in inference mode, or resized by it (observers).
+                    is_other = buffer.is_inference() or buffer.shape != before.shape
+                    module._buffers[name] = before if is_other else buffer.copy_(before)
             for module in fresh:  # lazy norms that came to life in the pass
                 if isinstance(module, _NormBase) and not _has_lazy_buffers(module):
                     module.reset_running_stats()

@@ -6,6 +6,7 @@ multiplies.
 
 import inspect
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -16,6 +17,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from torchloupe.errors import LoupeError, UsageError, did_you_mean, printable
 from torchloupe.lens.copies import copy_model
+from torchloupe.model.closures import closure_error, refuse_closure
 from torchloupe.model.muon import Muon
 from torchloupe.model.signature import parameters_of
 from torchloupe.system.user_code import is_object_spec, load_object
@@ -47,6 +49,8 @@ def make_optimizer(
     """
     if isinstance(optimizer, Optimizer):
         _refuse_arguments(lr, weight_decay, options)
+        defaults = getattr(optimizer, "defaults", {})
+        refuse_closure(partial(type(optimizer), **defaults))
         return _with_initial_lr(_check_parameters(optimizer, model))
     factory, name = _find(optimizer)
     accepted = _accepted(factory)
@@ -80,6 +84,7 @@ def make_optimizer(
             f"{name} gave a {type(made).__name__}, not a torch.optim.Optimizer",
             "return the optimizer from it, for example torch.optim.SGD(parameters, lr=0.1)",
         )
+    refuse_closure(partial(factory, **arguments))
     return _with_initial_lr(made)
 
 
@@ -224,11 +229,7 @@ def _check_kind(factory: Callable[..., Any], name: str, parameters: list[nn.Para
     if not inspect.isclass(factory):
         return
     if issubclass(factory, torch.optim.LBFGS):
-        raise UsageError(
-            f"{name} evaluates the loss several times per step through a closure, which a "
-            "training step on mini-batches does not have",
-            "use adam or sgd, or call it in a loop of your own",
-        )
+        raise closure_error(name)
     if issubclass(factory, torch.optim.SparseAdam):
         raise UsageError(
             f"{name} takes sparse gradients only, but image models have dense ones",

@@ -17,7 +17,7 @@ def unwrap(model: nn.Module) -> nn.Module:
     """The plain model inside `model`, wrappings of its parts taken off too; compiled no more.
 
     Raises UsageError for torch.jit modules: the parameters of their copies are no leaves, so that
-    no gradient reaches them, and copies take no hooks.
+    no gradient reaches them, and copies take no hooks. And for those of torch.export.
     """
     while (inner := _inside(model)) is not None:
         model = inner
@@ -36,6 +36,12 @@ def unwrap(model: nn.Module) -> nn.Module:
                 else "give the nn.Module it was made from, and script or trace the trained "
                 "run.model",
             )
+    own_train = getattr(vars(model).get("train"), "__func__", None)
+    if str(getattr(own_train, "__module__", "")).startswith("torch.export"):
+        raise UsageError(
+            "the model was made by torch.export, and such a module can't be put into training mode",
+            "give the nn.Module that was exported, and export the trained run.model",
+        )
     for module in model.modules():
         module._compiled_call_impl = None  # what `module.compile()` sets
     return model

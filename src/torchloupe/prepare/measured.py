@@ -35,7 +35,7 @@ from torchloupe.prepare.objects import (
 from torchloupe.prepare.run_data import RunData
 from torchloupe.recipes.choice import fill_in
 from torchloupe.run.events import Chosen
-from torchloupe.speed.choice import choose_speed, repeat_batch
+from torchloupe.speed.choice import choose_speed, refuse_format, repeat_batch
 
 FORMAT_IMAGES = 8  # that number formats are compared on
 RESUME_IMAGES = 8  # that are read at a resume, where nothing is measured: see prepare/spare
@@ -133,6 +133,7 @@ def _choose_format(
     config = settings.config
     if isinstance(model, Transfer) and config.train.strategy == "head":
         return choose_feature_format(settings, model, repeat_batch(trial, FORMAT_IMAGES))
+    refuse_format(settings, model, loss, trial)
     make_optimizer = partial(build_optimizer, config, objects.without_optimizer())
     steps_per_epoch = run_data.train_count // config.train.batch_total
     return choose_speed(settings, model, loss, make_optimizer, trial, steps_per_epoch)

@@ -13,7 +13,7 @@ from torch.nn.parameter import is_lazy
 
 from torchloupe.distributed.parallel import whole
 from torchloupe.errors import CheckpointError, UsageError, printable
-from torchloupe.lens.trace import in_training_mode
+from torchloupe.lens.trace import in_training_mode, is_dense
 from torchloupe.run.tensor_files import Stored, fit_like, read_whole
 
 _EXTRA = "_extra_state"  # torch's name for what `get_extra_state` gives
@@ -106,7 +106,7 @@ def tensors_of(value: Any) -> Iterator[Tensor]:
 
 
 def refuse_extra_state(model: nn.Module) -> None:
-    """UsageError if `get_extra_state` gives what a checkpoint can't hold as it is.
+    """UsageError if `get_extra_state` gives, or a tensor is, what a checkpoint can't hold.
 
     Checkpoints are safetensors and JSON: tensors, numbers, texts, None, lists and dicts of them
     by text.
@@ -118,6 +118,12 @@ def refuse_extra_state(model: nn.Module) -> None:
                 f"{printable(name.rpartition('.')[0]) or 'the model'} gives a {odd} from "
                 "get_extra_state, which a checkpoint can't hold",
                 "give tensors, numbers, texts, None, and lists and dicts of those by text",
+            )
+        if isinstance(value, Tensor) and not is_lazy(value) and not is_dense(value):
+            raise UsageError(
+                f"{printable(name)} is a sparse or nested tensor, which a checkpoint can't hold",
+                "register it with persistent=False, so that __init__ makes it again, or keep it "
+                "dense",
             )
 
 
@@ -171,6 +177,8 @@ def find_overflow(model: nn.Module, infinite: Mapping[str, Tensor]) -> str:
 
 
 def _can_overflow(tensor: Tensor) -> bool:
+    if not is_dense(tensor):
+        return False
     return tensor.is_floating_point() or tensor.is_complex()
 
 

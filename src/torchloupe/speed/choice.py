@@ -14,6 +14,7 @@ from torchloupe.config.schema import Config
 from torchloupe.config.settings import Settings
 from torchloupe.data.feeds.feed import Batch
 from torchloupe.data.pack.decoding import thread_count
+from torchloupe.errors import LoupeError, UsageError, printable
 from torchloupe.hardware.device import wait_for
 from torchloupe.hardware.memory import is_out_of_memory
 from torchloupe.hardware.precision import Buffers, Precision
@@ -21,6 +22,7 @@ from torchloupe.hardware.step import forward_backward
 from torchloupe.model.losses import Loss
 from torchloupe.model.norms import steady_norms
 from torchloupe.speed.trial import MakeOptimizer, Trial, Variant, choose_variant, probe
+from torchloupe.system.user_code import where_raised
 from torchloupe.units import format_count, format_seconds
 
 FRACTION_OF_RUN = 0.02  # spent on measuring, at most
@@ -146,7 +148,7 @@ def describe_choice(trials: list[Trial], best: Trial, seconds: float) -> str:
     )
 
 
-def time_step(model: nn.Module, loss: Loss, batch: Batch, variant: Variant) -> float:
+def time_step(model: nn.Module, loss: Loss, batch: Batch, variant: Variant, most: int = 3) -> float:
     """Seconds of one forward and backward, roughly; weights and buffers stay as they are."""
     buffers = Buffers(model)
     buffers.remember()
@@ -154,7 +156,7 @@ def time_step(model: nn.Module, loss: Loss, batch: Batch, variant: Variant) -> f
     took: list[float] = []
     try:
         with torch.random.fork_rng(devices=[batch.images.device] if batch.images.is_cuda else []):
-            while len(took) < 3 and sum(took) < LONG_STEP_SECONDS:
+            while len(took) < most and sum(took) < LONG_STEP_SECONDS:
                 wait_for(batch.images.device)
                 start = time.perf_counter()
                 with steady_norms(model, batch.images):
@@ -188,3 +190,30 @@ def has_fast_bf16(device: torch.device) -> bool:
         getattr(torch.cpu, f"_is_{name}_supported", None) for name in ("avx512_bf16", "amx_tile")
     ]
     return device.type == "cpu" and any(bool(ask()) for ask in asks if ask is not None)
+
+
+def refuse_format(
+    settings: Settings, model: nn.Module, loss: Loss, batch: Batch, count: int = 4
+) -> None:
+    """UsageError if the model can't be computed in the half format of the settings.
+
+    Where autocast gives bf16, code that puts its results into a float32 tensor of its own fails.
+    Weights and buffers stay as they are.
+    """
+    name = settings.config.hardware.precision
+    if name not in ("bf16", "fp16"):
+        return
+    few = batch.cut(slice(0, count))
+    try:
+        time_step(model, loss, few, Variant(name, False, 0, False), most=1)
+    except LoupeError:
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            return
+        place = where_raised(error)
+        raise UsageError(
+            f"the model can't be computed in {name}{f', at {place}' if place else ''}: "
+            f"{printable(error)}",
+            "say --precision fp32, or cast there to the type of what it is put into",
+        ) from error
