@@ -196,3 +196,72 @@ def a_compiled_part() -> Case:
     model = Net()
     model.fc1 = torch.compile(model.fc1, backend="eager")
     return case(model, optimizer=adam(model))
+
+
+@sound
+def centres_that_the_loss_reads_from_the_model() -> Case:
+    class Centred(Net):
+        def __init__(self) -> None:
+            super().__init__()
+            self.centers = nn.Parameter(torch.randn(5, 5))
+
+    model = Centred()
+
+    def loss(out: Tensor, y: Tensor) -> Tensor:
+        return F.cross_entropy(out, y) + 0.01 * (out - model.centers[y]).square().mean()
+
+    return case(model, loss, adam(model))
+
+
+@sound
+def a_penalty_that_forward_keeps() -> Case:
+    class Penalised(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            out = super().forward(x)
+            self.penalty = out.square().mean()
+            return out
+
+    model = Penalised()
+
+    def loss(out: Tensor, y: Tensor) -> Tensor:
+        return F.cross_entropy(out, y) + 0.01 * model.penalty
+
+    return case(model, loss, adam(model))
+
+
+@sound
+def batch_norm_that_train_keeps_in_eval_mode() -> Case:
+    class Kept(Net):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = nn.BatchNorm1d(5)
+
+        def train(self, mode: bool = True) -> "Kept":
+            super().train(mode)
+            self.norm.eval()
+            return self
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.norm(super().forward(x))
+
+    model = Kept()
+    return case(model, optimizer=adam(model))
+
+
+@sound
+def layers_left_out_for_a_whole_batch() -> Case:
+    class Deep(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = nn.Linear(144, 32), nn.Linear(32, 5)
+            self.blocks = nn.ModuleList(nn.Linear(32, 32) for _ in range(4))
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.first(x.flatten(1)).relu()
+            for block in self.blocks:
+                kept = 2 * (torch.rand(()) < 0.5) if self.training else 1
+                x = x + block(x).relu() * kept
+            return self.last(x)
+
+    model = Deep()
+    return case(model, optimizer=adam(model))

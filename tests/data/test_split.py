@@ -207,6 +207,16 @@ def test_numbered_classes_with_gaps_are_told_how_to_be_numbered():
     assert "np.unique(labels, return_inverse=True)[1]" in caught.value.hint
 
 
+def test_a_number_far_above_the_others_may_mark_what_the_loss_ignores():
+    names = tuple(map(str, range(8)))
+    with pytest.raises(DataError, match="no training image of '3'") as caught:
+        split_samples(make_samples([5, 5, 5, 0, 0, 0, 0, 4], names=names))
+    assert caught.value.hint == (
+        "where 7 marks what the loss ignores, take these rows out of the data: labels != 7; else "
+        "number the classes from 0 without gaps: np.unique(labels, return_inverse=True)[1]"
+    )
+
+
 def test_split_works_on_a_hundred_thousand_images_of_ten_thousand_classes():
     splits = split_samples(make_samples([10] * 10_000), seed=5)
     assert len(splits.val) == 10_000

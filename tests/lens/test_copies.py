@@ -5,11 +5,12 @@ import threading
 
 import pytest
 import torch
+from torch import nn
 
 import own_models
 from torchloupe.errors import UsageError
 from torchloupe.lens.batch_dependence import first_difference
-from torchloupe.lens.copies import copy_model
+from torchloupe.lens.copies import copy_model, deep_copy
 from torchloupe.lens.repetition import find_parting
 
 
@@ -100,3 +101,55 @@ def test_what_has_nothing_to_do_with_the_weights_is_shared():
     assert copied.name is model.name and copied.end is max
     assert copied.lock is model.lock and copied.library is model.library
     assert copied.log is model.log
+
+
+LOSSES = """
+import torch
+from torch import nn
+
+class Aux(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(2, 2)
+        self.center = nn.Parameter(torch.ones(2))
+
+    def forward(self, x):
+        out = self.fc(x)
+        self.aux = out.square().mean()
+        return out
+
+def make():
+    m = Aux()
+    return m, lambda out, labels: m.aux + (out - m.center).square().mean()
+
+m = Aux()
+loss = lambda out, labels: m.aux + sum((row - m.center).square().mean() for row in out)
+"""
+
+
+class Holder(nn.Module):
+    """A loss around a function, as `make_loss` makes it."""
+
+    def __init__(self, criterion):
+        super().__init__()
+        self.criterion = criterion
+
+    def forward(self, out, labels):
+        return self.criterion(out, labels)
+
+
+@pytest.mark.parametrize("place", ["closure", "script"])
+@pytest.mark.parametrize("held", [False, True])
+def test_a_loss_that_looks_at_the_model_looks_at_its_copy(place, held):
+    script: dict = {}
+    exec(LOSSES, script)
+    model, loss = script["make"]() if place == "closure" else (script["m"], script["loss"])
+    images = torch.ones(3, 2)
+    model(images)
+    given = Holder(loss) if held else loss
+    copied, again = deep_copy((model, given), model)
+    for _ in range(2):  # a graph that is not its own can't be used twice
+        again(copied(images), None).backward()
+    assert model.center.grad is None
+    assert copied.center.grad is not None
+    assert script["m"].fc.weight.grad is None

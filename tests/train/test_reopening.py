@@ -155,3 +155,22 @@ def test_batch_of_0_is_refused_and_of_1_is_trained(tmp_path):
     assert caught.value.message == "train.batch_total is 0, which trains nothing"
     run = run_two_steps(tmp_path, models.GroupStatistics(), **{"train.batch_total": 1})
     assert run.step == 32
+
+
+def test_layer_made_by_the_first_forward_is_told_where_to_be_made(tmp_path):
+    class Late(models.Small):
+        def __init__(self):
+            super().__init__()
+            self.late = None
+
+        def middle(self, x):
+            if self.late is None:
+                self.late = nn.Linear(x.shape[1], x.shape[1])
+            return self.late(x)
+
+    with pytest.raises(UsageError, match="state_dict doesn't load into another") as caught:
+        run_two_steps(tmp_path, Late)
+    assert caught.value.hint == (
+        "make late in __init__, not in forward: nn.LazyLinear and its like find their number of "
+        "inputs by themselves"
+    )

@@ -22,6 +22,7 @@ from torchloupe.run.events import Verdict
 from torchloupe.units import plural
 
 WARM_STEPS = 3
+DRAWS = 12  # of a step, before a gradient of 0 is believed
 WARM_RATE = 1e-3  # of Adam, which moves each weight by about this much
 DEAD = 0.95  # share of dead units from which a layer is told
 SATURATED = 0.9
@@ -94,7 +95,26 @@ def trace_flow(subject: Subject) -> Flow:
     idle -= {name for name, p in named.items() if p.grad is not None}
     flow.idle = [name for name in named if name in idle]
     flow.gradients = {n: p.grad.detach() for n, p in named.items() if p.grad is not None}
+    flow.gradients |= _draw_again(subject, flow.gradients)
     return flow
+
+
+def _draw_again(subject: Subject, gradients: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Gradients of other draws for those that are exactly 0: a layer may have been left out.
+
+    Stochastic depth leaves out a layer for the whole batch.
+    """
+    zero = {name for name, gradient in gradients.items() if not bool(gradient.any())}
+    found: dict[str, Tensor] = {}
+    for _ in range(DRAWS if zero else 0):
+        subject.backward()
+        for name, p in subject.model.named_parameters():
+            if name in zero and p.grad is not None and bool(p.grad.any()):
+                found[name] = p.grad.detach()
+        zero -= found.keys()
+        if not zero:
+            break
+    return found
 
 
 def _note_cut(name: str, cut: list[str]):  # type: ignore[no-untyped-def]

@@ -87,7 +87,9 @@ def find_stuck_modes(copy: nn.Module) -> list[Verdict]:
         for name, m in copy.named_modules()
         if not m.training and _is_left_out(m) and not _is_frozen_around(copy, name)
     ]
-    found = []
+    kept = [name for name in idle if _is_kept_in_eval(copy, name)]
+    found = [_keeps_eval(kept)] if kept else []
+    idle = [name for name in idle if name not in kept]
     for names, mode, why in (
         (stuck, "eval", "dropout goes on in evaluation, or BatchNorm uses the batch"),
         (idle, "train", "BatchNorm's statistics stand still, or dropout is off"),
@@ -107,6 +109,34 @@ def find_stuck_modes(copy: nn.Module) -> list[Verdict]:
                 )
             )
     return found
+
+
+def _is_kept_in_eval(model: nn.Module, name: str) -> bool:
+    """Whether a BatchNorm is in eval mode since a `train` around it, which works, puts it there.
+
+    One that forgets `super().train(mode)` leaves its own module in eval mode, too.
+    """
+    if not isinstance(model.get_submodule(name), _BatchNorm):
+        return False
+    while name:
+        name = name.rpartition(".")[0]
+        around = model.get_submodule(name)
+        if type(around).train is not nn.Module.train and around.training:
+            return True
+    return False
+
+
+def _keeps_eval(names: list[str]) -> Verdict:
+    return Verdict(
+        "mode-not-reaching",
+        "note",
+        seen=f"model.train() keeps {plural(len(names), 'BatchNorm layer')} in eval mode: "
+        f"{list_names(names)}",
+        remedy="nothing where its statistics are meant to stay; else leave train() out",
+        where=printable(names[0], 80),
+        why="BatchNorm's statistics stand still",
+        numbers={"layers": len(names)},
+    )
 
 
 def _minds_mode(module: nn.Module) -> bool:

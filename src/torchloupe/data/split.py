@@ -294,9 +294,15 @@ def _refuse_untrained(samples: Samples, parts: NDArray[np.int8]) -> None:
     counts = samples.class_counts(np.flatnonzero(parts == TRAIN))
     if (counts == 0).any():
         are_numbers = samples.class_names == tuple(map(str, range(len(counts))))
+        known = np.flatnonzero(counts)
+        is_mark = len(known) > 1 and known[-2] == len(known) - 2 and len(counts) > len(known)
         raise DataError(
             f"no training image of {_names(samples, np.flatnonzero(counts == 0))}",
-            "add training images of it, or number the classes from 0 without gaps: "
+            f"where {known[-1]} marks what the loss ignores, take these rows out of the data: "
+            f"labels != {known[-1]}; else number the classes from 0 without gaps: "
+            "np.unique(labels, return_inverse=True)[1]"
+            if are_numbers and is_mark
+            else "add training images of it, or number the classes from 0 without gaps: "
             "np.unique(labels, return_inverse=True)[1]"
             if are_numbers
             else "add training images of it, or take it out of the class names",

@@ -7,7 +7,7 @@ import pickle
 import threading
 from collections.abc import Iterator
 from io import IOBase
-from types import CellType, FunctionType, ModuleType
+from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any, TypeVar
 
 from torch import Tensor, nn
@@ -66,6 +66,8 @@ def deep_copy(value: Kind, model: nn.Module) -> Kind:
     for module in model.modules():
         for function in _functions_in(vars(module)):
             _note_function(function, owned, made, seen)
+    for function in _functions_beside(value, model):  # a loss that looks at the model
+        _note_function(function, owned, made, seen)
     memo |= {key: new for key, (_, new) in made.items()}
     copied = copy.deepcopy(value, memo)
     for old, new in made.values():
@@ -74,7 +76,23 @@ def deep_copy(value: Kind, model: nn.Module) -> Kind:
         new.__defaults__ = tuple(_copy_of(each, memo) for each in old.__defaults__ or ()) or None
         defaults = {name: _copy_of(each, memo) for name, each in (old.__kwdefaults__ or {}).items()}
         new.__kwdefaults__ = defaults or None
+        for name in _names_in(old.__code__) if new.__globals__ is not old.__globals__ else ():
+            if _is_owned(old, name, owned):
+                new.__globals__[name] = _copy_of(old.__globals__[name], memo)
     return copied
+
+
+def _names_in(code: CodeType) -> Iterator[str]:
+    """The names that a function, and those inside it, look up outside."""
+    yield from code.co_names
+    for each in code.co_consts:
+        if isinstance(each, CodeType):
+            yield from _names_in(each)
+
+
+def _is_owned(function: FunctionType, name: str, owned: set[int]) -> bool:
+    """Whether a name is the model's, or a part of it, in the script that the function is from."""
+    return id(function.__globals__.get(name)) in owned
 
 
 def _functions_in(value: Any) -> Iterator[FunctionType]:
@@ -82,6 +100,16 @@ def _functions_in(value: Any) -> Iterator[FunctionType]:
         yield value
     elif isinstance(value, (dict, list, tuple)):
         for each in value.values() if isinstance(value, dict) else value:
+            yield from _functions_in(each)
+
+
+def _functions_beside(value: Any, model: nn.Module) -> Iterator[FunctionType]:
+    """The functions among the values beside the model, or that modules among these hold."""
+    for each in value if isinstance(value, tuple) else ():
+        if isinstance(each, nn.Module) and each is not model:
+            for module in each.modules():
+                yield from _functions_in(vars(module))
+        elif each is not model:
             yield from _functions_in(each)
 
 
@@ -101,13 +129,14 @@ def _note_function(
     except ValueError:  # a cell that was never filled
         return False
     used += [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
-    refers = any(id(each) in owned or _is_store(each) for each in used)
+    outside = [name for name in _names_in(function.__code__) if _is_owned(function, name, owned)]
+    refers = bool(outside) or any(id(each) in owned or _is_store(each) for each in used)
     inner = [each for each in used if isinstance(each, FunctionType)]
     if not any([*(_note_function(each, owned, made, seen) for each in inner), refers]):
         return False
     new = FunctionType(
         function.__code__,
-        function.__globals__,
+        dict(function.__globals__) if outside else function.__globals__,
         function.__name__,
         closure=tuple(CellType() for _ in cells),
     )

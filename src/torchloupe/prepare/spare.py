@@ -36,6 +36,17 @@ HINT = (
 OTHER_SEED = 0x5EED  # so that a second model draws other numbers, whatever the caller seeded
 
 
+def _make_in_init(model: nn.Module, other: nn.Module) -> str:
+    """What to do about layers that the first forward made; empty if there are none."""
+    late = [name for name in model.state_dict() if name not in other.state_dict()]
+    if not late:
+        return ""
+    return (
+        f"make {printable(late[0].rpartition('.')[0] or late[0], 80)} in __init__, not in forward: "
+        "nn.LazyLinear and its like find their number of inputs by themselves"
+    )
+
+
 @dataclass(frozen=True)
 class Spare:
     """Where another model comes from: a copy from before training, what made it, or a name."""
@@ -105,7 +116,7 @@ def compare_spare(
         reason = printable(str(error).strip().partition("\n")[0], 200)
         raise UsageError(
             f"the model's state_dict doesn't load into another one of it: {reason}",
-            "make load_state_dict take what state_dict gives",
+            _make_in_init(model, other) or "make load_state_dict take what state_dict gives",
         ) from error
     was_contiguous = requires_contiguous(other)
     if requires_contiguous(model):

@@ -11,6 +11,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, IterableDataset, RandomSampler, Sampler, TensorDataset
 
 from torchloupe.data.contract_choice import choose_contract
+from torchloupe.data.feeds import stream as stream_module
 from torchloupe.data.feeds.stream import Stream
 from torchloupe.data.sources import open_data
 from torchloupe.errors import DataError, UsageError
@@ -179,3 +180,16 @@ def test_stream_of_a_loader_without_length_is_surveyed_and_read(kind):
 
 def stack(pairs):
     return torch.stack([image for image, _ in pairs]), torch.tensor([k for _, k in pairs])
+
+
+def test_a_stream_without_an_end_is_refused_after_some_time(monkeypatch):
+    class Endless(Items):
+        def __iter__(self):
+            while True:
+                yield from super().__iter__()
+
+    monkeypatch.setattr(stream_module, "COUNTED_SECONDS", 0.05)
+    stream, _ = make_stream(Endless())
+    with pytest.raises(UsageError, match=r"has no length and goes on after .* samples") as caught:
+        _ = stream.steps_per_epoch
+    assert "__len__" in caught.value.hint

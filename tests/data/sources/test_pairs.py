@@ -12,6 +12,7 @@ from torchloupe.data.contract_choice import choose_contract
 from torchloupe.data.feeds.stream import Stream
 from torchloupe.data.sources import open_data
 from torchloupe.data.sources.pairs import is_batch, take_pair, to_pixels
+from torchloupe.errors import DataError, UsageError
 
 Item = namedtuple("Item", ["picture", "kind"])
 
@@ -120,3 +121,22 @@ def test_streams_of_whole_batches_are_known_without_a_dataloader():
 def test_tensors_in_bf16_are_read():
     image = torch.rand(1, 3, 4).bfloat16()
     assert np.array_equal(to_pixels(image)[..., 0], image.float()[0].numpy())
+
+
+def test_several_columns_of_labels_are_told_how_to_be_told_apart():
+    hub = pytest.importorskip("datasets")
+    images = [Image.new("RGB", (4, 4), (k, k, k)) for k in range(12)]
+    table = {
+        "img": images,
+        "coarse_label": [k // 2 % 2 for k in range(12)],
+        "fine_label": [k % 3 for k in range(12)],
+    }
+    dataset = hub.Dataset.from_dict(table).cast_column("img", hub.Image())
+    with pytest.raises(DataError, match="row 0 is a dict with 'img'") as caught:
+        open_data(dataset)
+    assert "dataset.rename_column('fine_label', 'label')" in caught.value.hint
+    with pytest.raises(UsageError, match="label_column=coarse_label is for tables") as caught:
+        open_data(dataset, label_column="coarse_label")
+    assert "dataset.rename_column('coarse_label', 'label')" in caught.value.hint
+    renamed = open_data(dataset.rename_column("fine_label", "label"))
+    assert renamed.samples.labels.tolist() == [k % 3 for k in range(12)]

@@ -39,3 +39,12 @@ def test_nothing_is_said_of_other_datasets():
     base = whole()
     assert open_data((Subset(base, range(30)), Subset(base, range(30, 40)))).notes == ()
     assert open_data(whole()).samples.groups is None
+
+
+def test_one_dataset_given_for_two_splits_is_told_without_subsets():
+    dataset = whole()
+    (note,) = [note for note in open_data((dataset, dataset)).notes if "another split" in note]
+    assert note == (
+        "40 of 40 rows of val are rows of another split too, of the same dataset: the score is too "
+        "good; give each split a dataset"
+    )

@@ -62,7 +62,7 @@ def test_streams_count_classes_by_reading_once_when_they_have_a_length():
     data = open_data(Sized())
     assert data.samples.class_names == ("0", "1", "2", "3")
     assert data.notes == (
-        "the stream was read once to count its classes; class_names=(...) avoids that",
+        "the stream was read once to count its classes; data.class_names avoids that",
         "the data are a stream: nothing is split off for validation and test, and resuming reads "
         "it from the start; give (train, val, test) to have them",
     )
@@ -253,3 +253,9 @@ def test_stream_with_an_unknown_text_is_refused():
     contract = Contract("L", 1, (4, 4), dtype="float32", value_low=0.0, value_high=9.0)
     with pytest.raises(DataError, match="sample 1 of the stream has label d; there are 2 classes"):
         next(Stream(data, "train", contract, 4, 0, torch.device("cpu")).batches())
+
+
+def test_streams_say_how_classes_are_named_where_they_are_given():
+    hint = fail(Endless()).hint
+    assert 'settings={"data.class_names": ["a", "b"]}' in hint
+    assert "class_names=" in hint

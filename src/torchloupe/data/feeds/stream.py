@@ -4,6 +4,7 @@ Starting at a later step reads and drops everything before it. The random number
 function of (seed, step), so that a resumed run gets the same ones.
 """
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -28,6 +29,7 @@ from torchloupe.system.generators import find_generators
 from torchloupe.system.seeding import rng_preserved, seed_all
 
 COUNTED_AT_MOST = 10**7  # samples of a stream that doesn't say its length
+COUNTED_SECONDS = 120.0  # that counting them may take
 
 
 class Stream:
@@ -167,11 +169,13 @@ class Stream:
         try:
             length = len(self._loader)
         except TypeError:
-            length = 0
+            length, ends = 0, time.monotonic() + COUNTED_SECONDS
             for length, _ in enumerate(self._loader, 1):
-                if length > COUNTED_AT_MOST:
+                if length > COUNTED_AT_MOST or time.monotonic() > ends:
+                    given = "batches" if self._is_batched else "samples"
                     raise UsageError(
-                        f"the stream has no length and goes on after {length:,} samples",
+                        f"the stream has no length and goes on after {length:,} {given}, which "
+                        "were read to count them",
                         "give it a __len__, so that an epoch has an end",
                     ) from None
         return max(1, length if self._is_batched else -(-length // self._batch_total))

@@ -126,9 +126,12 @@ def _open(  # noqa: PLR0911
             need = {"layout": "arrays", "label_pattern": "folders"}.get(name, "tables")
             if name in ("image_column", "label_column"):
                 need = "tables and shards"
+            hint = f"leave {name} out"
+            if name in ("image_column", "label_column") and hasattr(source, "rename_column"):
+                usual, given = name.partition("_")[0], printable(options[name], 60)
+                hint += f", and name it in the dataset: dataset.rename_column({given!r}, {usual!r})"
             raise UsageError(
-                f"data.{name}={printable(options[name])} is for {need}, and {shown} is none",
-                f"leave {name} out",
+                f"data.{name}={printable(options[name])} is for {need}, and {shown} is none", hint
             )
     if kind == "code":
         found = open_code(str(source))

@@ -100,6 +100,19 @@ def find_label_key(names: Any) -> Any:
     return found[0] if len(found) == 1 else None
 
 
+def _name_one_label(item: Any) -> str:
+    """What to do about an item with several columns of labels; empty for any other."""
+    names = list(item) if isinstance(item, Mapping) else []
+    found = [name for name in names if str(name).lower().endswith(("label", "labels"))]
+    if len(found) < 2 or find_image_key(names) is None:
+        return ""
+    finest = min(found, key=lambda name: not str(name).lower().startswith("fine"))
+    return (
+        f"call the wanted one label: dataset.rename_column({printable(finest, 60)!r}, 'label') "
+        "of a Hugging Face dataset, or let __getitem__ return image, label"
+    )
+
+
 def describe_item(item: Any) -> str:
     """What an item is, for an error: `a tuple of 3`, `a dict with 'a', 'b'`."""
     if isinstance(item, (tuple, list)):
@@ -133,7 +146,8 @@ def to_pair(item: Any, row: int) -> tuple[Any, Any]:
     if pair is None:
         raise DataError(
             f"row {row} is {describe_item(item)}; wanted a pair (image, label)",
-            "let __getitem__ return image, label, or a dict with the keys image and label",
+            _name_one_label(item)
+            or "let __getitem__ return image, label, or a dict with the keys image and label",
         )
     if is_array_batch(*pair):
         raise DataError(

@@ -37,10 +37,12 @@ def find_same_rows(parts: Mapping[int, Any]) -> tuple[Rows | None, tuple[str, ..
             count += len(own)
             seen[owner] = np.union1d(known, own)
         if again:
+            cause = "by the indices of the Subsets: the score is too good; divide the indices once"
+            if not any(map(_has_subset, parts.values())):
+                cause = "of the same dataset: the score is too good; give each split a dataset"
             notes.append(
                 f"{again:,} of {plural(count, 'row')} of {SPLIT_NAMES[part]} are rows of "
-                "another split too, by the indices of the Subsets: the score is too good; divide "
-                "the indices once"
+                f"another split too, {cause}"
             )
     return None, tuple(notes)
 
@@ -57,6 +59,12 @@ def _number(owners: Rows, rows: Rows) -> tuple[Rows | None, tuple[str, ...]]:
         "all rows of one image are kept in one split"
     )
     return numbers.reshape(-1).astype(np.int64), (note,)
+
+
+def _has_subset(dataset: Any) -> bool:
+    if isinstance(dataset, ConcatDataset):
+        return any(map(_has_subset, dataset.datasets))
+    return isinstance(dataset, Subset)
 
 
 def _rows_below(dataset: Any) -> tuple[Rows, Rows]:

@@ -19,6 +19,11 @@ from torchloupe.data.sources.worker_check import check_workers
 from torchloupe.data.split import SPLIT_NAMES, TRAIN
 from torchloupe.errors import DataError, UsageError
 
+_NAME_THEM = (
+    'name them: settings={"data.class_names": ["a", "b"]}, class_names=("a", "b") of open_data, or '
+    "a `classes` attribute of the dataset"
+)
+
 
 class StreamReader:
     """Loaders by split name ("train", "val", "test"), given as they are.
@@ -94,7 +99,7 @@ def _count_classes(loader: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
     if not hasattr(loader, "__len__") or not _has_length(loader):
         raise UsageError(
             "the stream doesn't say how many classes it has",
-            "give class_names=(...), or give the dataset a `classes` attribute",
+            _NAME_THEM,
         )
     lowest, highest = 2**62, -1
     texts: set[str] = set()
@@ -114,14 +119,14 @@ def _count_classes(loader: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
         if found.dtype.kind not in "biu":
             raise UsageError(
                 f"the stream's labels are of type {found.dtype}, not class numbers",
-                "give class_names=(...), or give the dataset a `classes` attribute",
+                _NAME_THEM,
             )
         highest = max(highest, int(found.max(initial=-1)))
         lowest = min(lowest, int(found.min(initial=lowest)))
     if texts and highest < 0:
         return tuple(sort_names(sorted(texts))), (
             f"the stream was read once: its labels are texts, {name_some(sorted(texts))}; "
-            "class_names=(...) avoids that",
+            "data.class_names avoids that",
         )
     if texts:
         raise DataError(
@@ -131,7 +136,7 @@ def _count_classes(loader: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
         )
     if highest < 0:
         raise DataError("the stream gives no samples", "give one that can be read again and again")
-    notes = ["the stream was read once to count its classes; class_names=(...) avoids that"]
+    notes = ["the stream was read once to count its classes; data.class_names avoids that"]
     if lowest == 1 < highest:
         notes.append(
             f"labels run from 1 to {highest}: class '0' has no image; let the stream give "
