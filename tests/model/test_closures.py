@@ -1,19 +1,23 @@
-"""Optimizers whose step needs a closure are told from those whose step does not."""
-
-from functools import partial
+"""Optimizers whose step needs a closure are told from those that fail for another reason."""
 
 import pytest
 import torch
 from torch import nn
 
 from torchloupe.errors import UsageError
-from torchloupe.model.closures import refuse_closure
-from torchloupe.model.optimizers import make_optimizer
+from torchloupe.model.closures import closures_named
 
 
 class Asserts(torch.optim.SGD):
     def step(self, closure=None):
-        assert closure is not None, "a closure, please"
+        assert closure is not None
+        return super().step(closure)
+
+
+class Says(torch.optim.SGD):
+    def step(self, closure=None):
+        if closure is None:
+            raise RuntimeError("this optimizer requires a closure")
         return super().step(closure)
 
 
@@ -37,31 +41,31 @@ class Broken(torch.optim.SGD):
         raise ValueError("it fails either way")
 
 
-@pytest.mark.parametrize("kind", [Asserts, Requires, Calls])
-@pytest.mark.parametrize("form", ["class", "function", "instance"])
-def test_optimizers_that_need_a_closure_are_refused_by_their_name(kind, form) -> None:
+def made(kind):
     model = nn.Linear(2, 2)
-    given = {
-        "class": kind,
-        "function": lambda parameters: kind(parameters, 0.1),
-        "instance": kind(model.parameters(), 0.1),
-    }[form]
-    with pytest.raises(UsageError) as caught:
-        make_optimizer(given, model)
+    model(torch.ones(1, 2)).sum().backward()
+    return kind(model.parameters(), 0.1)
+
+
+@pytest.mark.parametrize("kind", [Asserts, Says, Requires, Calls])
+def test_optimizers_that_need_a_closure_are_refused_by_their_name(kind) -> None:
+    optimizer = made(kind)
+    with pytest.raises(UsageError) as caught, closures_named(optimizer):
+        optimizer.step()
     assert caught.value.message == (
         f"{kind.__name__} evaluates the loss several times per step through a closure, which a "
         "training step on mini-batches does not have"
     )
 
 
-@pytest.mark.parametrize("kind", [Plain, Broken, torch.optim.Adam, torch.optim.LBFGS])
-def test_others_are_left_to_themselves(kind) -> None:
-    assert refuse_closure(partial(kind, lr=0.1)) is None
-
-
-def test_a_factory_that_takes_other_parameters_is_not_tried() -> None:
-    def make(parameters):
-        (weight, bias) = parameters
-        return Asserts([weight, bias], 0.1)
-
-    assert refuse_closure(make) is None
+def test_other_errors_stay_what_they_are() -> None:
+    plain, broken = made(Plain), made(Broken)
+    with closures_named(plain):
+        plain.step()
+    with pytest.raises(ValueError, match="it fails either way"), closures_named(broken):
+        broken.step()
+    with pytest.raises(TypeError, match="not callable"), closures_named(plain):
+        step = None
+        step()
+    with pytest.raises(UsageError, match="told before"), closures_named(plain):
+        raise UsageError("told before", "a closure")

@@ -121,7 +121,8 @@ def _is_kept_in_eval(model: nn.Module, name: str) -> bool:
     while name:
         name = name.rpartition(".")[0]
         around = model.get_submodule(name)
-        if type(around).train is not nn.Module.train and around.training:
+        others = (m for m in around.modules() if m is not around and not isinstance(m, _BatchNorm))
+        if type(around).train is not nn.Module.train and any(m.training for m in others):
             return True
     return False
 

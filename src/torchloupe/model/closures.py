@@ -1,35 +1,27 @@
-"""Optimizers that evaluate the loss themselves, through a closure: found before training.
+"""Optimizers that evaluate the loss themselves, through a closure.
 
 LBFGS does, SAM does, and others that are written after them. A step on mini-batches has none.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-import torch
-from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from torchloupe.errors import UsageError, printable
+from torchloupe.errors import LoupeError, UsageError, printable
 
 
-def refuse_closure(make: Callable[..., Any]) -> None:
-    """UsageError if the step of the optimizer that `make` gives for parameters needs a closure.
-
-    It takes a step on two numbers of its own, without a closure and then with one. Those of torch
-    are known.
-    """
+@contextmanager
+def closures_named(optimizer: Optimizer) -> Iterator[None]:
+    """A context in which a step of `optimizer` that lacks a closure ends in a UsageError."""
     try:
-        plain = make([_number()])
-        if type(plain).__module__.startswith("torch."):
-            return
-        with_closure = make([_number()])
-    except Exception:  # it wants other parameters than these, and is not tried
-        return
-    if not isinstance(plain, Optimizer) or _fails(plain) is None:
-        return
-    if _fails(with_closure, _loss_of(with_closure)) is None:
-        raise closure_error(printable(type(plain).__name__))
+        yield
+    except LoupeError:
+        raise
+    except Exception as error:
+        if not _lacks_closure(error):
+            raise
+        raise closure_error(printable(type(optimizer).__name__)) from error
 
 
 def closure_error(name: str) -> UsageError:
@@ -41,27 +33,15 @@ def closure_error(name: str) -> UsageError:
     )
 
 
-def _number() -> nn.Parameter:
-    number = nn.Parameter(torch.ones(2, 2))
-    number.grad = torch.ones(2, 2)
-    return number
-
-
-def _loss_of(optimizer: Optimizer) -> Callable[[], Tensor]:
-    def closure() -> Tensor:
-        with torch.enable_grad():
-            optimizer.zero_grad()
-            numbers = [p for group in optimizer.param_groups for p in group["params"]]
-            loss: Tensor = torch.stack([number.square().sum() for number in numbers]).sum()
-            torch.autograd.backward(loss)
-        return loss
-
-    return closure
-
-
-def _fails(optimizer: Optimizer, *closure: Any) -> Exception | None:
-    try:
-        optimizer.step(*closure)
-    except Exception as error:
-        return error
-    return None
+def _lacks_closure(error: Exception) -> bool:
+    """Whether an error is about the missing closure, or was raised where that is None."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    frame = None if trace is None else trace.tb_frame
+    is_named = isinstance(error, (AssertionError, TypeError, ValueError, RuntimeError))
+    if is_named and "closure" in str(error):
+        return True
+    is_there = frame is not None and frame.f_code.co_name == "step"
+    is_none = is_there and frame is not None and frame.f_locals.get("closure", "") is None
+    return is_none and isinstance(error, (AssertionError, TypeError))

@@ -6,7 +6,6 @@ multiplies.
 
 import inspect
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any, cast
 
 import torch
@@ -17,7 +16,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from torchloupe.errors import LoupeError, UsageError, did_you_mean, printable
 from torchloupe.lens.copies import copy_model
-from torchloupe.model.closures import closure_error, refuse_closure
+from torchloupe.model.closures import closure_error
 from torchloupe.model.muon import Muon
 from torchloupe.model.signature import parameters_of
 from torchloupe.system.user_code import is_object_spec, load_object
@@ -49,8 +48,6 @@ def make_optimizer(
     """
     if isinstance(optimizer, Optimizer):
         _refuse_arguments(lr, weight_decay, options)
-        defaults = getattr(optimizer, "defaults", {})
-        refuse_closure(partial(type(optimizer), **defaults))
         return _with_initial_lr(_check_parameters(optimizer, model))
     factory, name = _find(optimizer)
     accepted = _accepted(factory)
@@ -84,7 +81,6 @@ def make_optimizer(
             f"{name} gave a {type(made).__name__}, not a torch.optim.Optimizer",
             "return the optimizer from it, for example torch.optim.SGD(parameters, lr=0.1)",
         )
-    refuse_closure(partial(factory, **arguments))
     return _with_initial_lr(made)
 
 

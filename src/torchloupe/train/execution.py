@@ -12,6 +12,7 @@ from torchloupe.errors import printable
 from torchloupe.hardware.layout import release
 from torchloupe.hardware.peaks import Peaks
 from torchloupe.lens.anatomy import parameter_count
+from torchloupe.model.closures import closures_named
 from torchloupe.model.transfer import Transfer
 from torchloupe.prepare.data import describe_bad
 from torchloupe.prepare.objects import facts_of, load_backbone
@@ -88,7 +89,10 @@ def run_session(
         plan = session.plan_now()
         with peaks.phase("train"), watching(session.config, state.model):
             checks = follow_training(session, run)
-            run_loop(state, session.feed, plan, run, session.precision, validate, session.parallel)
+            with closures_named(state.optimizer):
+                run_loop(
+                    state, session.feed, plan, run, session.precision, validate, session.parallel
+                )
             end_training(checks, session)
         if leads and (stages := describe_stages(read_events(folder), plan.monitor)):
             run.note(stages)
