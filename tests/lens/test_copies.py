@@ -10,7 +10,7 @@ from torch import nn
 import own_models
 from torchloupe.errors import UsageError
 from torchloupe.lens.batch_dependence import first_difference
-from torchloupe.lens.copies import copy_model, deep_copy
+from torchloupe.lens.copies import copy_hook, copy_model, deep_copy
 from torchloupe.lens.repetition import find_parting
 
 
@@ -153,3 +153,32 @@ def test_a_loss_that_looks_at_the_model_looks_at_its_copy(place, held):
     assert model.center.grad is None
     assert copied.center.grad is not None
     assert script["m"].fc.weight.grad is None
+
+
+def test_what_a_copied_hook_counts_is_its_own():
+    count, seen = [0], []
+
+    def hook(gradient: torch.Tensor) -> None:
+        count[0] += 1
+        seen.append(1)
+
+    copied = copy_hook(hook)
+    copied(torch.ones(1))
+    assert (count, seen) == ([0], [])
+    hook(torch.ones(1))
+    assert (count, seen) == ([1], [1])
+    assert copy_hook(print) is print
+
+
+def test_a_loss_beside_the_model_counts_for_itself_in_a_copy():
+    count = [0]
+
+    class Loss(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.criterion = lambda: count.append(1)
+
+    model = nn.Linear(2, 2)
+    _, copied = deep_copy((model, Loss()), model)
+    copied.criterion()
+    assert count == [0]

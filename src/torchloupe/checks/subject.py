@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from torchloupe.lens.copies import deep_copy
+from torchloupe.lens.copies import copy_hook, deep_copy
 from torchloupe.lens.watch import tensors_in
 from torchloupe.model.losses import ROW_LOSSES, Loss
 from torchloupe.model.wrapping import unwrap
@@ -52,7 +52,7 @@ class Subject:
         model = unwrap(model)  # compiled parts call no hooks
         for own, new in zip(self.model.parameters(), model.parameters(), strict=True):
             for hook in (own._backward_hooks or {}).values():  # copies have none
-                new.register_hook(hook)  # type: ignore[no-untyped-call]
+                new.register_hook(copy_hook(hook))  # type: ignore[no-untyped-call]
         return replace(self, model=model, optimizer=optimizer, loss=loss)
 
     def of_first(self, count: int) -> "Subject":
@@ -144,6 +144,8 @@ def isolated(device: torch.device, seed: int = 0) -> Iterator[None]:
     with torch.random.fork_rng(devices=devices), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed)
         try:
             yield
         finally:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from torchloupe.checks.model import describe_idle, find_output_mistake, input_of
 from torchloupe.checks.partings import (
@@ -42,9 +43,12 @@ from torchloupe.model.optimizers import trainable_parameters
 from torchloupe.model.outputs import hook_of
 from torchloupe.model.transfer import is_from_this_package
 from torchloupe.run.weights import refuse_extra_state
+from torchloupe.system.counter_rng import hash_parts
+from torchloupe.system.seeding import rng_preserved, seed_all
 
 TRIED = 4  # images of a trial
 _SETTING = "hardware.channels_last"
+_LAZY = 0x1A27  # tells the seed of lazy layers apart from all others
 _ALIKE = 1e-2  # allowed difference between memory formats, relative to the largest logit
 
 
@@ -110,6 +114,16 @@ def try_model(
     if problem or not channels_last:
         require_contiguous(model)
     return result
+
+
+def bring_to_life(model: nn.Module, images: Tensor, classes: int, seed: int) -> None:
+    """Give lazy layers their shapes, and weights by `seed`; UsageError if forward fails."""
+    tensors = (*model.parameters(), *model.buffers())
+    if not any(is_lazy(tensor) for tensor in tensors):
+        return
+    with rng_preserved():
+        seed_all(int(hash_parts(seed, _LAZY)))
+        explain_forward(model, make_contiguous(images[:2]), classes)
 
 
 def _settle_outputs(

@@ -41,6 +41,19 @@ def eval_mode(model: nn.Module) -> Iterator[None]:
         restore_modes(modes)
 
 
+@contextmanager
+def loss_in_eval_mode(loss: object) -> Iterator[None]:
+    """A context in which a loss that is a module is in eval mode: it may count its steps."""
+    modes = modes_of(loss) if isinstance(loss, nn.Module) else []
+    for module, _ in modes:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module, is_training in modes:
+            module.training = is_training
+
+
 def forward(
     model: nn.Module,
     images: Tensor,

@@ -18,7 +18,7 @@ from torchloupe.distributed.world import ALONE, World
 from torchloupe.errors import DataError, NumericError
 from torchloupe.evaluation.batches import as_batches
 from torchloupe.evaluation.certainty import measure_certainty
-from torchloupe.evaluation.inference import eval_mode, forward, to_probabilities
+from torchloupe.evaluation.inference import eval_mode, forward, loss_in_eval_mode, to_probabilities
 from torchloupe.evaluation.metrics import Scores
 from torchloupe.evaluation.rows import SCORED_AT_ONCE, RowBuffer
 from torchloupe.evaluation.views import forward_views
@@ -77,7 +77,7 @@ def evaluate(
     loss_sum: Tensor | float = 0.0
     correct: Tensor | int = 0
     count, micro_limit = 0, MicroBatchLimit()
-    with eval_mode(model):
+    with eval_mode(model), loss_in_eval_mode(loss):
         for batch in until(stop, as_batches(batches, model)):
             logits = forward(model, batch.images, precision, micro_limit)
             if loss is not None:
@@ -112,7 +112,7 @@ def collect(
     logits_seen, labels_seen, rows_seen = RowBuffer(), RowBuffer(), RowBuffer()
     losses: list[float] = []
     micro_limit = MicroBatchLimit()
-    with eval_mode(model):
+    with eval_mode(model), loss_in_eval_mode(loss):
         for batch in batches:
             logits = forward_views(model, batch.images, views, precision, micro_limit)
             losses.append(0.0 if loss is None else float(loss(logits, batch.labels)) * len(logits))

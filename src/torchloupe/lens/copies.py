@@ -5,7 +5,7 @@ and lambdas refer to the model.
 import copy
 import pickle
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from io import IOBase
 from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any, TypeVar
@@ -16,6 +16,7 @@ from torchloupe.errors import UsageError, printable
 from torchloupe.lens.watch import tensors_in
 
 Kind = TypeVar("Kind")
+_PLAIN = (int, float, bool, str, type(None))
 _SHARED = (ModuleType, IOBase, type(threading.Lock()), type(threading.RLock()))
 
 
@@ -53,7 +54,7 @@ def deep_copy(value: Kind, model: nn.Module) -> Kind:
     """A deep copy of `value`, which is or holds `model`, with functions that refer to the copy.
 
     `copy.deepcopy` leaves functions as they are: a hook or a lambda that was made inside a function
-    (a closure) would use the original's layers, and the lists and dicts it fills. Locks, open files
+    (a closure) would use the original's layers, and what it counts and fills. Locks, open files
     and imported modules among the attributes are shared. Raises what `copy.deepcopy` raises.
     """
     memo = _without_graphs(model) | _shared(model)
@@ -63,22 +64,18 @@ def deep_copy(value: Kind, model: nn.Module) -> Kind:
     for module in model.modules():
         owned |= {id(each) for each in vars(module).values() if isinstance(each, (dict, list))}
     seen: set[int] = set()
-    for module in model.modules():
-        for function in _functions_in(vars(module)):
-            _note_function(function, owned, made, seen)
-    for function in _functions_beside(value, model):  # a loss that looks at the model
-        _note_function(function, owned, made, seen)
+    parts: tuple[Any, ...] = value if isinstance(value, tuple) else ()
+    beside = [each for each in parts if isinstance(each, nn.Module) and each is not model]
+    for root in (model, *beside):
+        for key, held in (item for module in root.modules() for item in vars(module).items()):
+            counts = root is not model or key.endswith("_hooks")
+            for function in _functions_in(held):
+                _note_function(function, owned, made, seen, counts=counts)
+    for function in _functions_in([each for each in parts if not isinstance(each, nn.Module)]):
+        _note_function(function, owned, made, seen, counts=True)  # a loss
     memo |= {key: new for key, (_, new) in made.items()}
     copied = copy.deepcopy(value, memo)
-    for old, new in made.values():
-        for cell, new_cell in zip(old.__closure__ or (), new.__closure__ or (), strict=True):
-            new_cell.cell_contents = _copy_of(cell.cell_contents, memo)
-        new.__defaults__ = tuple(_copy_of(each, memo) for each in old.__defaults__ or ()) or None
-        defaults = {name: _copy_of(each, memo) for name, each in (old.__kwdefaults__ or {}).items()}
-        new.__kwdefaults__ = defaults or None
-        for name in _names_in(old.__code__) if new.__globals__ is not old.__globals__ else ():
-            if _is_owned(old, name, owned):
-                new.__globals__[name] = _copy_of(old.__globals__[name], memo)
+    _fill(made, memo, owned)
     return copied
 
 
@@ -103,23 +100,18 @@ def _functions_in(value: Any) -> Iterator[FunctionType]:
             yield from _functions_in(each)
 
 
-def _functions_beside(value: Any, model: nn.Module) -> Iterator[FunctionType]:
-    """The functions among the values beside the model, or that modules among these hold."""
-    for each in value if isinstance(value, tuple) else ():
-        if isinstance(each, nn.Module) and each is not model:
-            for module in each.modules():
-                yield from _functions_in(vars(module))
-        elif each is not model:
-            yield from _functions_in(each)
-
-
 def _note_function(
     function: FunctionType,
     owned: set[int],
     made: dict[int, tuple[FunctionType, FunctionType]],
     seen: set[int],
+    *,
+    counts: bool = False,
 ) -> bool:
-    """Whether the function, or one that it uses, refers to what is `owned`, and has a copy now."""
+    """Whether the function, or one that it uses, refers to what is `owned`, and has a copy now.
+
+    One that `counts`, a hook or a loss, has one too if it refers to numbers, which it may change.
+    """
     if id(function) in seen:
         return id(function) in made
     seen.add(id(function))
@@ -130,9 +122,12 @@ def _note_function(
         return False
     used += [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
     outside = [name for name in _names_in(function.__code__) if _is_owned(function, name, owned)]
-    refers = bool(outside) or any(id(each) in owned or _is_store(each) for each in used)
+    refers = any(id(each) in owned or _is_store(each, numbers=counts) for each in used)
+    refers |= bool(outside) or (counts and any(type(each) in _PLAIN for each in used))
     inner = [each for each in used if isinstance(each, FunctionType)]
-    if not any([*(_note_function(each, owned, made, seen) for each in inner), refers]):
+    if not any(
+        [*(_note_function(each, owned, made, seen, counts=counts) for each in inner), refers]
+    ):
         return False
     new = FunctionType(
         function.__code__,
@@ -155,12 +150,12 @@ def _copy_of(value: Any, memo: dict[int, Any]) -> Any:
     return copy.deepcopy(value, memo)
 
 
-def _is_store(value: Any) -> bool:
-    """Whether this is a list or dict of tensors and layers, or an empty one to be filled."""
+def _is_store(value: Any, *, numbers: bool = True) -> bool:
+    """Whether this is a list or dict of tensors, layers and numbers, or one to be filled."""
     if not isinstance(value, (dict, list)):
         return False
     return all(
-        isinstance(each, (Tensor, nn.Module))
+        isinstance(each, (Tensor, nn.Module)) or (numbers and type(each) in _PLAIN)
         for each in (value.values() if isinstance(value, dict) else value)
     )
 
@@ -186,3 +181,30 @@ def _without_graphs(model: nn.Module) -> dict[int, Any]:
 def _detached(value: Any) -> dict[int, Any]:
     """Copies without a graph of the tensors in `value` that have one, by the id of the tensor."""
     return {id(t): t.detach().clone() for t in tensors_in(value) if t.grad_fn is not None}
+
+
+def copy_hook(hook: Any) -> Any:
+    """A hook with numbers, lists and dicts of its own: what it counts is not counted twice."""
+    if not isinstance(hook, FunctionType) or not hook.__closure__:
+        return hook
+    made: dict[int, tuple[FunctionType, FunctionType]] = {}
+    if not _note_function(hook, set(), made, set(), counts=True):
+        return hook
+    memo = {key: new for key, (_, new) in made.items()}
+    _fill(made, memo, set())
+    return memo[id(hook)]
+
+
+def _fill(
+    made: Mapping[int, tuple[FunctionType, FunctionType]], memo: dict[int, Any], owned: set[int]
+) -> None:
+    """Give copied functions what they refer to, also by the names in their script."""
+    for old, new in made.values():
+        for cell, new_cell in zip(old.__closure__ or (), new.__closure__ or (), strict=True):
+            new_cell.cell_contents = _copy_of(cell.cell_contents, memo)
+        new.__defaults__ = tuple(_copy_of(each, memo) for each in old.__defaults__ or ()) or None
+        defaults = {name: _copy_of(each, memo) for name, each in (old.__kwdefaults__ or {}).items()}
+        new.__kwdefaults__ = defaults or None
+        for name in _names_in(old.__code__) if new.__globals__ is not old.__globals__ else ():
+            if _is_owned(old, name, owned):
+                new.__globals__[name] = _copy_of(old.__globals__[name], memo)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from torchloupe.checks.trial import try_model
+from torchloupe.checks.trial import bring_to_life, try_model
 from torchloupe.config.schema import Config
 from torchloupe.config.settings import Settings
 from torchloupe.data.augmentation.augment import Augment
@@ -35,6 +35,7 @@ from torchloupe.prepare.objects import (
 from torchloupe.prepare.run_data import RunData
 from torchloupe.recipes.choice import fill_in
 from torchloupe.run.events import Chosen
+from torchloupe.run.own_state import left_alone
 from torchloupe.speed.choice import choose_speed, refuse_format, repeat_batch
 
 FORMAT_IMAGES = 8  # that number formats are compared on
@@ -82,7 +83,8 @@ def measure(
     batch = next(iter(run_data.scan_rows(looked_at, device)))
     trial = repeat_batch(batch, share)
     model = build_model(settings.config, objects, facts_of(run_data)).to(device)
-    found = choose_network(settings, facts_of(run_data), began, model, loss, trial)
+    with left_alone(model, loss):
+        found = choose_network(settings, facts_of(run_data), began, model, loss, trial)
     if found:
         settings = settle(open_settings, run_data, found)
         model = build_model(settings.config, objects, facts_of(run_data)).to(device)
@@ -91,34 +93,38 @@ def measure(
         notes += load_backbone(settings.config, model)
     model.train()  # one in eval mode may have merged weights, which its state dict would keep
     hook = loss.follow(model).hook
-    tried = try_model(model, loss, batch, facts_of(run_data).classes, settings)
-    open_settings = open_settings.with_measured(tried.settings)
-    doubts = tried.doubts if settings.config.check.level == "off" else []
-    notes += [
-        *tried.notes,
-        *doubts,
-        *note_labels(model),
-        *describe_outputs(hook, run_data.contract.class_names),
-    ]
-    found |= tried.settings
-    settings = settle(open_settings, run_data, found)
-    recipe_is_open = replace(open_settings, config=settings.config)  # a measurement may overrule it
-    chosen, why = _choose_format(recipe_is_open, run_data, objects, model, loss, trial)
-    found |= chosen
-    settings = settle(open_settings, run_data, found)
-    set_threads(settings.config)
-    precision = Precision(settings.config.hardware.precision, device)
-    set_memory_format(model, bool(settings.config.hardware.channels_last))
-    if settings.config.hardware.compile:
-        model.compile()
-    budget = _open_budget(settings, run_data, model, precision, began)
-    if budget and not settings.config.train.epochs:
-        train = settings.config.train
-        feed = run_data.feed(train.batch_total, train.seed, Augment(), device)
-        make_optimizer = partial(build_optimizer, settings.config, objects.without_optimizer())
-        epochs = guess_epochs(budget, model, feed, loss, make_optimizer, precision)
-        settings = settle(open_settings, run_data, {**found, "train.epochs": epochs})
-    return Measured(settings, model, precision, budget, (*notes, *map(Chosen, why)))
+    bring_to_life(model, batch.images, facts_of(run_data).classes, settings.config.train.seed)
+    with left_alone(model, loss):
+        tried = try_model(model, loss, batch, facts_of(run_data).classes, settings)
+        open_settings = open_settings.with_measured(tried.settings)
+        doubts = tried.doubts if settings.config.check.level == "off" else []
+        notes += [
+            *tried.notes,
+            *doubts,
+            *note_labels(model),
+            *describe_outputs(hook, run_data.contract.class_names),
+        ]
+        found |= tried.settings
+        settings = settle(open_settings, run_data, found)
+        recipe_is_open = replace(
+            open_settings, config=settings.config
+        )  # a measurement may overrule it
+        chosen, why = _choose_format(recipe_is_open, run_data, objects, model, loss, trial)
+        found |= chosen
+        settings = settle(open_settings, run_data, found)
+        set_threads(settings.config)
+        precision = Precision(settings.config.hardware.precision, device)
+        set_memory_format(model, bool(settings.config.hardware.channels_last))
+        if settings.config.hardware.compile:
+            model.compile()
+        budget = _open_budget(settings, run_data, model, precision, began)
+        if budget and not settings.config.train.epochs:
+            train = settings.config.train
+            feed = run_data.feed(train.batch_total, train.seed, Augment(), device)
+            make_optimizer = partial(build_optimizer, settings.config, objects.without_optimizer())
+            epochs = guess_epochs(budget, model, feed, loss, make_optimizer, precision)
+            settings = settle(open_settings, run_data, {**found, "train.epochs": epochs})
+        return Measured(settings, model, precision, budget, (*notes, *map(Chosen, why)))
 
 
 def _choose_format(

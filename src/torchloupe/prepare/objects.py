@@ -22,6 +22,8 @@ from torchloupe.model.wrapping import unwrap
 from torchloupe.prepare.plan import Plan, refuse_unknown_monitor
 from torchloupe.prepare.run_data import RunData
 from torchloupe.recipes.choice import PRETRAINED, Facts
+from torchloupe.run.own_state import seed_shared
+from torchloupe.system.seeding import rng_preserved
 from torchloupe.system.user_code import PYTHON_OBJECT, is_object_spec
 from torchloupe.units import plural
 
@@ -70,10 +72,12 @@ def build_model(config: Config, objects: UserObjects, facts: Facts) -> nn.Module
     if isinstance(objects.model, nn.Module):
         own = unwrap(objects.model)
         return take_logits(own, facts.classes, multi_label=facts.multi_label, outputs=outputs)
-    with torch.random.fork_rng(devices=[]):
+    with rng_preserved():
+        seed_shared(config.train.seed)
         torch.default_generator.manual_seed(config.train.seed)
         source = config.model.name if objects.model is None else objects.model
         catalog.load_named_code(source)  # which may draw, once
+        seed_shared(config.train.seed)
         torch.default_generator.manual_seed(config.train.seed)
         make = network_maker(config.train.strategy)
         made = make(

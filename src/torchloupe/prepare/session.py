@@ -51,6 +51,7 @@ from torchloupe.prepare.verdicts import judge_data, judge_start, refuse
 from torchloupe.recipes.choice import PRETRAINED, explain_imbalance
 from torchloupe.run.events import Announcement, Event, Progress, Verdict
 from torchloupe.run.listener import Listener
+from torchloupe.run.own_state import OwnState
 from torchloupe.run.state import State
 from torchloupe.system.heap import keep_freed_blocks
 from torchloupe.system.user_code import (
@@ -332,6 +333,7 @@ def attach_ranks(
         precision=prepared.precision,
         average=make_average(model, config.train.average) if config.train.average else None,
         schedule=prepared.plan.schedule if isinstance(prepared.plan.schedule, Plateau) else None,
+        own=OwnState(model, prepared.plan.loss, world),
     )
     return Session(**vars(prepared), parallel=parallel, state=state, spare=spare)
 

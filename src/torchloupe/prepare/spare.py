@@ -20,11 +20,15 @@ from torchloupe.hardware.layout import release, requires_contiguous, set_memory_
 from torchloupe.lens.batch_dependence import first_difference
 from torchloupe.lens.copies import copy_model
 from torchloupe.lens.hidden import plain_tensors
+from torchloupe.lens.trace import unchanged
+from torchloupe.model.norms import steady_norms
 from torchloupe.model.transfer import is_from_this_package
 from torchloupe.model.wrapping import unwrap
 from torchloupe.prepare.objects import make_for_contract
 from torchloupe.prepare.run_data import RunData
+from torchloupe.run.own_state import left_alone, seed_shared
 from torchloupe.run.weights import load_weights
+from torchloupe.system.seeding import rng_preserved
 
 COMPARED = 8  # images
 HINT = (
@@ -107,9 +111,20 @@ def compare_spare(
     if is_from_this_package(model):
         return spare, []
     images = some_images(run_data, device)
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    devices = [device] if device.type == "cuda" else []
+    with rng_preserved(), torch.random.fork_rng(devices=devices):
         torch.manual_seed(OTHER_SEED)
+        seed_shared(OTHER_SEED)
         other = spare.make(config, run_data.contract).to(device)
+    with left_alone(model), unchanged(model, device):
+        with torch.no_grad(), steady_norms(model, images):
+            model.train()(images.clone())  # which may change numbers that state_dict doesn't have
+        _refuse_others(model, other, images, config)
+    return spare, describe_plain_tensors(spare)
+
+
+def _refuse_others(model: nn.Module, other: nn.Module, images: Tensor, config: Config) -> None:
+    """UsageError if `other` gives other logits with the weights of `model`."""
     try:
         load_weights(other, model.state_dict())
     except (CheckpointError, RuntimeError, ValueError, KeyError, TypeError) as error:
@@ -134,4 +149,3 @@ def compare_spare(
             + ": forward uses numbers that state_dict doesn't have",
             HINT,
         )
-    return spare, describe_plain_tensors(spare)

@@ -19,6 +19,7 @@ from torchloupe.distributed.parallel import shard_like, whole
 from torchloupe.errors import CheckpointError, printable
 from torchloupe.hardware.memory import MicroBatchLimit
 from torchloupe.hardware.precision import Precision
+from torchloupe.run.own_state import OwnState
 from torchloupe.run.tensor_files import fit_like, read_whole
 from torchloupe.run.weights import infinite_from_the_start, load_weights, versions_of, with_versions
 
@@ -101,6 +102,7 @@ class State:
     precision: Precision
     average: AveragedModel | None = None
     schedule: Plateau | None = None  # only schedules that remember (plateau)
+    own: OwnState | None = None  # what model and loss keep for themselves
     step: int = 0  # optimizer updates done
     evaluated_step: int = 0  # the step of the last complete evaluation; -1: none, not even at 0
     best_value: float | None = None
@@ -155,7 +157,8 @@ class State:
         }
         if self.average is not None:
             trees["average"] = read(self.average.state_dict())
-        return trees
+        own = self.own.tree() if self.own is not None else None
+        return trees if own is None else {**trees, "own": own}
 
     def load(self, trees: Mapping[str, Any]) -> None:
         """Become the state that `trees` holds.
@@ -187,6 +190,8 @@ class State:
                 f"({type(error).__name__}: {printable(error)})",
                 "resume with the settings the run was started with",
             ) from None
+        if self.own is not None:
+            self.own.load(trees.get("own", {}))
         self.window = Window(**facts["window"])
         self.micro_limit.most = facts.get("images_at_once", 0)
         for name in _FACTS:
@@ -196,7 +201,7 @@ class State:
 def check_parts(trees: Mapping[str, Any]) -> None:
     """Raises CheckpointError for a sound checkpoint of another version; lists what differs."""
     parts = {"model": dict, "optimizer": dict, "state": dict}
-    problems = _differences(trees, parts, {"average": dict}, "")
+    problems = _differences(trees, parts, {"average": dict, "own": dict}, "")
     if not problems:
         kinds = {**_FACTS, "precision": dict, "schedule": (dict, NoneType), "window": dict}
         optional: dict[str, Kind] = {"images_at_once": int, "versions": dict}

@@ -228,7 +228,8 @@ def restore_state(run: RunFolder, session: Session, previous: PreviousRun) -> li
         for group, options in zip(state.optimizer.param_groups, fresh, strict=True):
             group.update({name: value for name, value in options.items() if name != "params"})
     run.forget_events_after(state.step)
-    return [*notes, *passed_over, f"resumed from {path.name}"]
+    lost = state.own.lost if state.own is not None else []
+    return [*notes, *passed_over, f"resumed from {path.name}", *lost]
 
 
 def announce(session: Session, run: RunFolder) -> None:

@@ -94,6 +94,8 @@ class Bookkeeping:
         self._saved_step = -1
         self._clock = time.perf_counter() - state.seconds
         self._window_start = state.seconds
+        if state.own is not None:
+            state.own.begin(plan.seed)
 
     def is_over(self) -> bool:
         """Whether the last step is done, patience has run out, or a stop was requested."""
@@ -159,6 +161,8 @@ class Bookkeeping:
         require_finite(self.state)
         if self.run.ledger is not None:
             self.run.ledger.flush()
+        for note in self.state.own.unsaved() if self.state.own else ():
+            self.run.note(note)
         self.run.save(self.state)
         self._saved_step = self.state.step
 

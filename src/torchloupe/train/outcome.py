@@ -27,6 +27,7 @@ from torchloupe.prepare.run_data import RunData
 from torchloupe.prepare.session import Session
 from torchloupe.run.events import read_events
 from torchloupe.run.folder import RunFolder
+from torchloupe.run.own_state import left_alone
 from torchloupe.run.parts import merge_parts, read_newest
 from torchloupe.run.state import evaluated_weights
 from torchloupe.run.weights import load_weights
@@ -130,7 +131,7 @@ def describe_memory(work: Session) -> dict[str, Any]:
     try:
         batch = next(iter(work.run_data.scan_rows(rows, device))).cut(slice(0, 2))
         model = copy_model(work.state.model)
-        with steady_norms(model, batch.images):
+        with steady_norms(model, batch.images), left_alone(model, work.plan.loss):
             found = measure_footprint(
                 model,
                 batch.images,

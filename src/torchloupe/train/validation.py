@@ -7,6 +7,7 @@ from torchloupe.hardware.memory import release_cached
 from torchloupe.hardware.peaks import Peaks
 from torchloupe.prepare.session import Session
 from torchloupe.run.folder import RunFolder
+from torchloupe.system.seeding import rng_preserved
 from torchloupe.train.loop import Evaluate
 
 
@@ -23,7 +24,11 @@ def make_validation(session: Session, run: RunFolder, peaks: Peaks) -> Evaluate 
 
     def validate(model: nn.Module) -> dict[str, float] | None:
         release_cached(device)
-        with peaks.phase("evaluate"), parallel.for_inference(model) as module:
+        with (
+            rng_preserved(),  # what a model draws here must not change the steps that follow
+            peaks.phase("evaluate"),
+            parallel.for_inference(model) as module,
+        ):
             values = evaluate(
                 module,
                 scan,

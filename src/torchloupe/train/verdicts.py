@@ -23,6 +23,7 @@ from torchloupe.model.torch_schedulers import TorchSchedule
 from torchloupe.prepare.session import Session
 from torchloupe.run.events import Verdict, read_events
 from torchloupe.run.folder import RunFolder
+from torchloupe.run.own_state import left_alone
 
 GAP_IMAGES = 32
 
@@ -89,7 +90,7 @@ def judge_modes(session: Session) -> list[Verdict]:
     if len(rows) < GAP_IMAGES or run_data.contract.multi_label:
         return []
     batch = next(iter(run_data.scan_rows(rows, session.place.device)))
-    with session.precision.autocast():
+    with session.precision.autocast(), left_alone(state.model, session.plan.loss):
         return judge_gap(state.model, batch.images, batch.labels, session.plan.loss)
 
 
