@@ -114,6 +114,7 @@ def train_on_ranks(folder: Path) -> None:
             loss = parallel.module(images).square().sum()
             loss.backward()
             assert parallel.agree([world.rank]) == [1]
+            assert float(parallel.total(torch.tensor(1.0 + world.rank))) == 3
             total = parallel.share(loss.detach().clone())
             gradients = whole({name: p.grad for name, p in model.named_parameters()})
             if kind == "fsdp":

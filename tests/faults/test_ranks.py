@@ -61,6 +61,18 @@ def test_two_ranks_have_the_losses_of_one_process(home: Path) -> None:
     assert metrics(home / "two")["train"]["ranks"] == 2
 
 
+def test_two_ranks_have_the_losses_of_one_process_with_weights_of_classes(home: Path) -> None:
+    weights = ",".join(["5", "0.2", *["1"] * 8])
+    more = ["--set", f"loss.weights=[{weights}]"]
+    words = train_words(home / "one-weighted", home / "model.py", *more)
+    code, said = run_loupe(words, home / "one-weighted.txt")
+    assert code == 0, said
+    codes, texts = run_ranks(train_words(home / "two-weighted", home / "model.py", *more), home)
+    assert codes == [0, 0], texts
+    assert gap(home / "one-weighted", home / "two-weighted") < 10 * NEAR
+    assert gap(home / "one-weighted", home / "one") > 1e-3
+
+
 def test_rank_without_a_sample_takes_part(home: Path) -> None:
     """Each epoch ends with a batch of one image, and validation is done by both."""
     events = [e for e in read_events(home / "two") if "val_accuracy" in e]

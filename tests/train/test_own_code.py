@@ -263,3 +263,31 @@ def test_a_model_whose_constructor_draws_from_numpy_follows_the_seed(tmp_path):
 
     one, again = (first_weights(tmp_path / name, 1, Drawn) for name in "ab")
     assert torch.equal(one, again)
+
+
+WEIGHT = torch.tensor([1.0, 0.2, 3.0])
+
+
+@pytest.mark.parametrize(
+    ("loss", "settings"),
+    [
+        ("auto", {"loss.weights": "balanced"}),
+        ("auto", {"loss.weights": [1.0, 0.2, 3.0], "loss.smoothing": 0.1}),
+        (nn.CrossEntropyLoss(WEIGHT), {}),
+        (nn.CrossEntropyLoss(ignore_index=1), {}),
+        (nn.CrossEntropyLoss(reduction="sum"), {"optimizer.lr": 0.01}),
+        (lambda z, y: nn.functional.cross_entropy(z, y, reduction="sum"), {"optimizer.lr": 0.01}),
+    ],
+    ids=["balanced", "weights", "torch-weight", "ignored", "torch-sum", "own-sum"],
+)
+def test_micro_batches_give_the_weights_of_the_whole_batch(tmp_path, loss, settings):
+    labels = torch.tensor([0] * 32 + [1] * 10 + [2] * 6)
+    data = TensorDataset(DATA.tensors[0], labels)
+    weights = []
+    for parts in (1, 4):
+        torch.manual_seed(1)
+        more = {**SETTINGS, **settings, "train.micro_batches": parts}
+        out = tmp_path / str(parts)
+        fit((data, DATA), model=Plain(), loss=loss, epochs=2, out=out, settings=more)
+        weights.append(open_run(out, model=Plain(), which="last").model.fc.weight)
+    assert torch.allclose(*weights, atol=1e-6, rtol=0)

@@ -51,6 +51,13 @@ class Parallel:
         """Sum gradients and `loss` over all ranks; returns the loss. Every rank must call this."""
         return loss
 
+    def total(self, amount: Tensor) -> Tensor:
+        """The sum of an amount (0-d) over all ranks; every rank must call this."""
+        if self.world.size > 1:
+            with self.world.talking():
+                dist.all_reduce(amount)
+        return amount
+
     @contextmanager
     def for_inference(self, model: nn.Module) -> Iterator[nn.Module]:
         """`model` for forwards without gradients that no other rank has to take part in."""

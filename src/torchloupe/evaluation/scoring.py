@@ -25,6 +25,7 @@ from torchloupe.evaluation.views import forward_views
 from torchloupe.hardware.memory import MicroBatchLimit
 from torchloupe.hardware.precision import Precision
 from torchloupe.hardware.step import LossFunction
+from torchloupe.model.shares import amount_of, weighed
 from torchloupe.units import plural
 
 
@@ -75,23 +76,35 @@ def evaluate(
     batches, and all get the numbers of all. Raises DataError for no samples.
     """
     loss_sum: Tensor | float = 0.0
+    weight_sum: Tensor | float = 0.0
     correct: Tensor | int = 0
     count, micro_limit = 0, MicroBatchLimit()
     with eval_mode(model), loss_in_eval_mode(loss):
         for batch in until(stop, as_batches(batches, model)):
             logits = forward(model, batch.images, precision, micro_limit)
             if loss is not None:
-                loss_sum = loss_sum + loss(logits, batch.labels).float() * len(logits)
+                value, amount = counted(loss, logits, batch.labels)
+                loss_sum, weight_sum = loss_sum + value, weight_sum + amount
             correct = correct + is_correct(logits, batch.labels, multi_label).sum()
             count += len(logits)
-    sums = [float(loss_sum), float(correct), float(count), float(stop())]  # counts stay exact
-    loss_total, correct_total, count_total, cuts = world.total(sums)
+    # Counts stay exact.
+    sums = [float(loss_sum), float(weight_sum), float(correct), float(count), float(stop())]
+    loss_total, weight_total, correct_total, count_total, cuts = world.total(sums)
     if cuts:
         return None
     if not count_total:
         raise DataError("there is nothing to evaluate: the split has no images", "give more images")
     values = {"accuracy": correct_total / count_total}
-    return ({"loss": loss_total / count_total} if loss is not None else {}) | values
+    return ({"loss": loss_total / (weight_total or 1)} if loss is not None else {}) | values
+
+
+def counted(loss: LossFunction, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor | int]:
+    """The loss of a batch times what it counts for in the mean, and that."""
+    amount = amount_of(loss, labels)
+    value = loss(logits, labels).float()
+    return weighed(value, len(logits) if amount is None else amount), (
+        len(logits) if amount is None else amount
+    )
 
 
 def collect(
@@ -110,12 +123,14 @@ def collect(
     rank of `world` brings its own batches; all get the outputs of all. DataError for no images.
     """
     logits_seen, labels_seen, rows_seen = RowBuffer(), RowBuffer(), RowBuffer()
-    losses: list[float] = []
+    losses: list[tuple[float, float]] = []
     micro_limit = MicroBatchLimit()
     with eval_mode(model), loss_in_eval_mode(loss):
         for batch in batches:
             logits = forward_views(model, batch.images, views, precision, micro_limit)
-            losses.append(0.0 if loss is None else float(loss(logits, batch.labels)) * len(logits))
+            if loss is not None:
+                value, amount = counted(loss, logits, batch.labels)
+                losses.append((float(value), float(amount)))
             given = logits.cpu().numpy()
             if not np.isfinite(given).all():
                 _refuse_odd_images(batch)
@@ -132,12 +147,12 @@ def collect(
     elif labels.ndim == 2:
         labels = labels.argmax(axis=1)
     places = np.argsort(rows, kind="stable") if world.size > 1 else np.arange(len(rows))
-    total = sum(value for rank in seen for value in rank[3])
+    total, weight = (sum(pair[k] for rank in seen for pair in rank[3]) for k in range(2))
     return Outputs(
         rows[places],
         given[places],
         labels[places].astype(np.int64),
-        None if loss is None else total / len(rows),
+        None if loss is None else total / (weight or 1),
     )
 
 

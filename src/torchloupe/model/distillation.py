@@ -5,6 +5,8 @@ from collections.abc import Callable
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from torchloupe.model.shares import weighed
+
 
 class Distillation(nn.Module):
     """(1 - w) loss(z, y) + w T^2 KL(softmax(t / T) || softmax(z / T)), averaged over images.
@@ -20,6 +22,9 @@ class Distillation(nn.Module):
         self.loss = loss
         self.weight = weight
         self.temperature = temperature
+        # In micro-batches: the share of the loss on labels, in shares of the images. The teacher's
+        # part counts each image alike, the other one may not (model/shares.py).
+        self.ratio: float | Tensor = 1.0
 
     def forward(self, logits: Tensor, labels: Tensor, taught: Tensor) -> Tensor:
         """The loss (0-d) of logits [B, K] and the teacher's logits `taught` [B, K]."""
@@ -29,4 +34,5 @@ class Distillation(nn.Module):
         from_teacher = self.weight * self.temperature**2 * apart
         if self.weight == 1:
             return from_teacher
-        return (1 - self.weight) * self.loss(logits, labels) + from_teacher
+        own_loss = weighed(self.loss(logits, labels), self.ratio)
+        return (1 - self.weight) * own_loss + from_teacher

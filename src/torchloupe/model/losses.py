@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torchloupe.errors import DataError, LoupeError, UsageError, did_you_mean, printable
 from torchloupe.model.import_paths import is_loss_of_torch, with_tensors
 from torchloupe.model.outputs import LogitsHook, hook_of
+from torchloupe.model.shares import adding_of
 from torchloupe.model.signature import parameters_of
 from torchloupe.model.targets import as_labels, as_rows, class_weights, spell_shape
 from torchloupe.system.user_code import is_object_spec, load_object
@@ -58,6 +59,7 @@ class Loss(nn.Module):
         self.classes = classes
         self.place = torch.device("cpu")
         self.fitting: tuple[Any, ...] = ()  # of the last input whose labels needed no preparation
+        self.adding = adding_of(criterion)  # "unknown" until a trial tells
         self.hook: LogitsHook | None = None  # of a model that may give one logit per image
 
     def follow(self, model: nn.Module) -> "Loss":

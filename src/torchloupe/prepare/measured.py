@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from torchloupe.checks.adding import settle_adding
 from torchloupe.checks.trial import bring_to_life, try_model
 from torchloupe.config.schema import Config
 from torchloupe.config.settings import Settings
@@ -96,6 +97,7 @@ def measure(
     bring_to_life(model, batch.images, facts_of(run_data).classes, settings.config.train.seed)
     with left_alone(model, loss):
         tried = try_model(model, loss, batch, facts_of(run_data).classes, settings)
+        notes += settle_adding(loss, batch.labels, settings.config.train.micro_batches, ranks)
         open_settings = open_settings.with_measured(tried.settings)
         doubts = tried.doubts if settings.config.check.level == "off" else []
         notes += [

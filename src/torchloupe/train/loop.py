@@ -16,6 +16,7 @@ from torchloupe.errors import NumericError
 from torchloupe.hardware.precision import Buffers, Precision, StepResult
 from torchloupe.lens.signals import Signals
 from torchloupe.model.norms import steady_norms
+from torchloupe.model.shares import weighed
 from torchloupe.prepare.plan import Plan
 from torchloupe.run import events
 from torchloupe.run.folder import RunFolder
@@ -62,7 +63,7 @@ def train(
                             with precision.autocast(), steady_norms(model, micro.images):
                                 logits = parallel.module(micro.images)
                                 loss = plan.loss(logits, *micro.targets)
-                            loss = loss if weight == 1 else loss * weight
+                            loss = weighed(loss, weight)
                             precision.backward(loss)
                             attempt.add(loss, logits, micro)
                     logits = loss = None  # type: ignore[assignment]  # they hold on to a graph

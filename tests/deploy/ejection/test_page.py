@@ -247,6 +247,7 @@ def test_images_of_shards_are_stored_for_the_file_and_the_weights_proved(
         ("digits", "cnn", {"schedule.name": "step", "optimizer.name": "sgd", "optimizer.lr": 0.05}),
         ("digits", "residual", {}),
         ("arrays.npz", "net", {"schedule.name": "plateau", "hardware.precision": "bf16"}),
+        ("digits", "net", {"loss.weights": "balanced", "train.micro_batches": 3}),
         ("arrays.npz", "timm:test_resnet.r160_in1k", {}),
         ("arrays.npz", "torchvision:shufflenet_v2_x0_5", {"loss.name": "binary"}),
         ("splits", "net", {"data.size": "24", "data.fit": "pad", "data.mode": "L"}),

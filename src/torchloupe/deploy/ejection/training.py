@@ -96,6 +96,8 @@ def _describe_choices(facts: Facts, part: Part) -> None:
         if value and (flag != "patience" or facts.has_val):
             part.flags.add(flag)
             part.settings.append(assign(name, value))
+    if train.micro_batches > 1 and facts.config.loss.name.lower() not in LOSS_NAMES:
+        part.differs.append("micro-batches count by their images, whatever the loss does")
     lower = train.monitor.endswith("loss")
     part.flags |= {"val"} if facts.has_val else set()
     part.values |= {
@@ -144,6 +146,7 @@ def _write_loss(facts: Facts, part: Part) -> str:
         words.append("weight=torch.tensor(CLASS_WEIGHTS, device=DEVICE)")
     if name in ("cross_entropy", "nll") and (name != "nll" or not settings.smoothing):
         kind = "CrossEntropyLoss" if name == "cross_entropy" else "NLLLoss"
+        part.flags |= {"weighted"} if words else set()
         words += [f"label_smoothing={settings.smoothing}"] if settings.smoothing else []
         return f'{head}    """The loss."""\n    return {call(f"nn.{kind}", words)}'
     if name != "binary":
