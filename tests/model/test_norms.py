@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from torchloupe.model.norms import steady_norms
+from torchloupe.errors import UsageError
+from torchloupe.model.norms import refuse_lone_images, steady_norms
 from torchloupe.model.zoo import ResidualNet
 
 
@@ -42,3 +43,14 @@ def test_steady_norms_give_the_mode_back_when_the_model_fails():
     with pytest.raises(RuntimeError), steady_norms(model, torch.rand(1, 4)):
         model(torch.rand(1, 4))
     assert model[1].training
+
+
+def test_a_norm_that_sees_one_value_per_channel_in_every_step_is_refused() -> None:
+    images = torch.randn(4, 1, 6, 6)
+    lone = nn.Sequential(nn.Flatten(), nn.Linear(36, 4), nn.BatchNorm1d(4), nn.Linear(4, 3))
+    with pytest.raises(UsageError, match=r"2 \(BatchNorm1d\) gets a single value per channel"):
+        refuse_lone_images(lone, images, 1)
+    refuse_lone_images(lone, images, 2)
+    assert int(lone[2].num_batches_tracked) == 0
+    assert not any(module._forward_pre_hooks for module in lone.modules())
+    refuse_lone_images(nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)), images, 1)

@@ -291,3 +291,19 @@ def test_micro_batches_give_the_weights_of_the_whole_batch(tmp_path, loss, setti
         fit((data, DATA), model=Plain(), loss=loss, epochs=2, out=out, settings=more)
         weights.append(open_run(out, model=Plain(), which="last").model.fc.weight)
     assert torch.allclose(*weights, atol=1e-6, rtol=0)
+
+
+class Projected(Plain):
+    def begin(self):
+        self.register_buffer("table", torch.randn(6, 6), persistent=False)
+        self.register_buffer("one", torch.ones(4), persistent=False)
+
+    def forward(self, x):
+        return super().forward(x @ self.table * self.one[0])
+
+
+def test_a_buffer_that_another_model_would_have_otherwise_is_noted_by_name(tmp_path):
+    run(tmp_path / "run", Projected, epochs=1)
+    notes = [event.get("note", "") for event in read_events(tmp_path / "run")]
+    (note,) = [note for note in notes if "not persistent" in note]
+    assert note.startswith("buffers that are not persistent are not saved: table; a model that is")

@@ -153,8 +153,10 @@ def test_batch_of_0_is_refused_and_of_1_is_trained(tmp_path):
     with pytest.raises(UsageError) as caught:
         run_two_steps(tmp_path, models.Small(), **{"train.batch_total": 0})
     assert caught.value.message == "train.batch_total is 0, which trains nothing"
-    run = run_two_steps(tmp_path, models.GroupStatistics(), **{"train.batch_total": 1})
+    run = run_two_steps(tmp_path, models.Small(), **{"train.batch_total": 1})
     assert run.step == 32
+    with pytest.raises(UsageError, match=r"running \(BatchNorm1d\) gets a single value"):
+        run_two_steps(tmp_path, models.GroupStatistics(), **{"train.batch_total": 1})
 
 
 def test_layer_made_by_the_first_forward_is_told_where_to_be_made(tmp_path):

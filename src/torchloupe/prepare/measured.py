@@ -21,6 +21,7 @@ from torchloupe.data.feeds.feed import Batch
 from torchloupe.hardware.layout import set_memory_format
 from torchloupe.hardware.precision import Precision
 from torchloupe.model.losses import Loss
+from torchloupe.model.norms import refuse_lone_images
 from torchloupe.model.outputs import describe_outputs
 from torchloupe.model.signature import labels_taken
 from torchloupe.model.transfer import Transfer
@@ -97,6 +98,9 @@ def measure(
     bring_to_life(model, batch.images, facts_of(run_data).classes, settings.config.train.seed)
     with left_alone(model, loss):
         tried = try_model(model, loss, batch, facts_of(run_data).classes, settings)
+        if is_new:
+            at_once = -(-share // settings.config.train.micro_batches)
+            refuse_lone_images(model, batch.images, at_once)
         notes += settle_adding(loss, batch.labels, settings.config.train.micro_batches, ranks)
         open_settings = open_settings.with_measured(tried.settings)
         doubts = tried.doubts if settings.config.check.level == "off" else []

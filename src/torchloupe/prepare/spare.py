@@ -4,7 +4,7 @@ Tried before training with the weights that the first model has, and after it wi
 were saved.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ from torchloupe.hardware.layout import release, requires_contiguous, set_memory_
 from torchloupe.lens.batch_dependence import first_difference
 from torchloupe.lens.copies import copy_model
 from torchloupe.lens.hidden import plain_tensors
-from torchloupe.lens.trace import unchanged
+from torchloupe.lens.trace import is_dense, unchanged
 from torchloupe.model.norms import steady_norms
 from torchloupe.model.transfer import is_from_this_package
 from torchloupe.model.wrapping import unwrap
@@ -28,6 +28,7 @@ from torchloupe.prepare.objects import make_for_contract
 from torchloupe.prepare.run_data import RunData
 from torchloupe.run.own_state import left_alone, seed_shared
 from torchloupe.run.weights import load_weights
+from torchloupe.system.generators import is_own_code
 from torchloupe.system.seeding import rng_preserved
 
 COMPARED = 8  # images
@@ -81,16 +82,36 @@ def some_images(run_data: RunData, device: torch.device) -> Tensor:
 
 
 def describe_plain_tensors(spare: Spare) -> list[str]:
-    """A note on numbers that a model which was handed over keeps in plain tensors."""
+    """Notes on numbers that a model which was handed over keeps where they are not saved."""
     if not isinstance(spare.source, nn.Module):
         return []
-    names = [name for name, tensor in plain_tensors(spare.source) if tensor.is_floating_point()]
-    if not names:
-        return []
-    return [
+    plain = [name for name, tensor in plain_tensors(spare.source) if tensor.is_floating_point()]
+    passing = list(passing_buffers(spare.source))
+    notes = [
         f"plain tensors of the model are neither saved nor moved to the device: "
-        f"{list_names(names)} (self.register_buffer keeps them)"
+        f"{list_names(plain)} (self.register_buffer keeps them)"
     ]
+    passed = [
+        f"buffers that are not persistent are not saved: {list_names(passing)}; a model that is "
+        "given to open or resume the run must have the same numbers (leave out persistent=False, "
+        "and they are saved)"
+    ]
+    return (notes if plain else []) + (passed if passing else [])
+
+
+def passing_buffers(model: nn.Module) -> Iterator[str]:
+    """Buffers of the user's own layers that no state dict has, and whose numbers differ: another
+    model may have others, such as random ones. Constants and those of libraries are left out.
+    """
+    for prefix, module in model.named_modules():
+        if not is_own_code(type(module).__module__):
+            continue
+        for name in module._non_persistent_buffers_set:
+            buffer = module._buffers[name]
+            if buffer is None or not buffer.is_floating_point() or buffer.numel() < 2:
+                continue
+            if is_dense(buffer) and bool((buffer != buffer.flatten()[0]).any()):
+                yield f"{prefix}.{name}" if prefix else name
 
 
 def compare_spare(

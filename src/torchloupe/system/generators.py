@@ -103,7 +103,7 @@ def _inside(value: object) -> Iterator[object]:
     attributes = getattr(value, "__dict__", None)
     yield from list(attributes.values()) if isinstance(attributes, dict) else ()
     for kind in type(value).__mro__:
-        if _is_own_code(kind.__module__):
+        if is_own_code(kind.__module__):
             for held in list(vars(kind).values()):
                 yield held.__func__ if isinstance(held, (staticmethod, classmethod)) else held
 
@@ -116,7 +116,7 @@ def _inside_function(function: FunctionType) -> Iterator[object]:
             continue
     yield from function.__defaults__ or ()
     yield from (function.__kwdefaults__ or {}).values()
-    if _is_own_code(function.__module__):
+    if is_own_code(function.__module__):
         for name in _names_used(function.__code__):
             if name in function.__globals__:
                 yield function.__globals__[name]
@@ -136,12 +136,12 @@ def _library_of(value: object) -> str:
     if isinstance(value, FunctionType):
         name = value.__module__ or ""
     top = name.partition(".")[0]
-    if not top or top in _PLAIN_LIBRARIES or top in sys.stdlib_module_names or _is_own_code(name):
+    if not top or top in _PLAIN_LIBRARIES or top in sys.stdlib_module_names or is_own_code(name):
         return ""
     return top
 
 
-def _is_own_code(module_name: str | None) -> bool:
+def is_own_code(module_name: str | None) -> bool:
     """Whether a module is the user's own, and not installed."""
     module = sys.modules.get(module_name or "")
     file = getattr(module, "__file__", None)

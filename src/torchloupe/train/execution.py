@@ -38,6 +38,7 @@ from torchloupe.train.changes import (
 from torchloupe.train.head_stage import describe_stages, run_head_stage
 from torchloupe.train.loop import train as run_loop
 from torchloupe.train.outcome import write_results
+from torchloupe.train.owners import hand_over, own_model
 from torchloupe.train.reopening import confirm_reopening
 from torchloupe.train.teaching import RECORD
 from torchloupe.train.validation import make_validation
@@ -104,6 +105,7 @@ def run_session(
         confirm_reopening(folder, session, model)
         release(model)
         done = Run(folder, model, contract, session.config, state.step)
+        own_model(done)
         if leads and session.config.train.report:
             leave_page(done, session, run)
     return done
@@ -196,7 +198,7 @@ def begin_or_restore(run: RunFolder, session: Session, previous: PreviousRun | N
     run.write_json("environment.json", environment)
     if session.teacher is not None:
         run.write_json(RECORD, session.teacher.facts)
-    return []
+    return [] if session.parallel.is_sharded else hand_over(session.state.model)
 
 
 def restore_state(run: RunFolder, session: Session, previous: PreviousRun) -> list[str]:
