@@ -7,7 +7,7 @@ its own images, and gives settings; nothing that it does changes the model or th
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -90,18 +90,17 @@ def measure(
     if found:
         settings = settle(open_settings, run_data, found)
         model = build_model(settings.config, objects, facts_of(run_data)).to(device)
-    notes: list[str] = []
-    if isinstance(model, Transfer) and is_new:
-        notes += load_backbone(settings.config, model)
+    is_loaded = is_new and isinstance(model, Transfer)
+    notes = load_backbone(settings.config, cast("Transfer", model)) if is_loaded else []
     model.train()  # one in eval mode may have merged weights, which its state dict would keep
     hook = loss.follow(model).hook
     bring_to_life(model, batch.images, facts_of(run_data).classes, settings.config.train.seed)
     with left_alone(model, loss):
         tried = try_model(model, loss, batch, facts_of(run_data).classes, settings)
+        parts = settings.config.train.micro_batches
         if is_new:
-            at_once = -(-share // settings.config.train.micro_batches)
-            refuse_lone_images(model, batch.images, at_once)
-        notes += settle_adding(loss, batch.labels, settings.config.train.micro_batches, ranks)
+            refuse_lone_images(model, batch.images, -(-share // parts))
+        notes += settle_adding(loss, batch.labels, parts, ranks)
         open_settings = open_settings.with_measured(tried.settings)
         doubts = tried.doubts if settings.config.check.level == "off" else []
         notes += [
@@ -112,10 +111,8 @@ def measure(
         ]
         found |= tried.settings
         settings = settle(open_settings, run_data, found)
-        recipe_is_open = replace(
-            open_settings, config=settings.config
-        )  # a measurement may overrule it
-        chosen, why = _choose_format(recipe_is_open, run_data, objects, model, loss, trial)
+        still_open = replace(open_settings, config=settings.config)  # a measurement may overrule
+        chosen, why = _choose_format(still_open, run_data, objects, model, loss, trial)
         found |= chosen
         settings = settle(open_settings, run_data, found)
         set_threads(settings.config)
