@@ -132,6 +132,7 @@ def compare_spare(
     if is_from_this_package(model):
         return spare, []
     images = some_images(run_data, device)
+    notes = describe_plain_tensors(spare)  # now: a forward may leave more
     devices = [device] if device.type == "cuda" else []
     with rng_preserved(), torch.random.fork_rng(devices=devices):
         torch.manual_seed(OTHER_SEED)
@@ -141,7 +142,7 @@ def compare_spare(
         with torch.no_grad(), steady_norms(model, images):
             model.train()(images.clone())  # which may change numbers that state_dict doesn't have
         _refuse_others(model, other, images, config)
-    return spare, describe_plain_tensors(spare)
+    return spare, notes
 
 
 def _refuse_others(model: nn.Module, other: nn.Module, images: Tensor, config: Config) -> None:
