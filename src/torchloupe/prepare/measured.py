@@ -102,13 +102,9 @@ def measure(
             refuse_lone_images(model, batch.images, -(-share // parts))
         notes += settle_adding(loss, batch.labels, parts, ranks)
         open_settings = open_settings.with_measured(tried.settings)
-        doubts = tried.doubts if settings.config.check.level == "off" else []
-        notes += [
-            *tried.notes,
-            *doubts,
-            *note_labels(model),
-            *describe_outputs(hook, run_data.contract.class_names),
-        ]
+        notes += [*tried.notes, *note_labels(model)]
+        notes += tried.doubts if settings.config.check.level == "off" else []
+        notes += describe_outputs(hook, run_data.contract.class_names)
         found |= tried.settings
         settings = settle(open_settings, run_data, found)
         still_open = replace(open_settings, config=settings.config)  # a measurement may overrule
@@ -121,8 +117,7 @@ def measure(
         if settings.config.hardware.compile:
             model.compile()
         budget = _open_budget(settings, run_data, model, precision, began)
-        if budget and not settings.config.train.epochs:
-            train = settings.config.train
+        if budget and not (train := settings.config.train).epochs:
             feed = run_data.feed(train.batch_total, train.seed, Augment(), device)
             make_optimizer = partial(build_optimizer, settings.config, objects.without_optimizer())
             epochs = guess_epochs(budget, model, feed, loss, make_optimizer, precision)
