@@ -76,3 +76,31 @@ def test_freed_blocks_are_not_kept_where_memory_is_short(monkeypatch: pytest.Mon
     monkeypatch.setattr(heap, "available_memory_bytes", lambda: 2 * heap.KEPT_BYTES)
     assert heap.keep_freed_blocks() is True
     assert asked
+
+
+# Page faults of a thread that fills and frees blocks of 80 MB, more than a heap of its own holds.
+IN_THREADS = """
+import resource
+from concurrent.futures import ThreadPoolExecutor
+from torchloupe.system.heap import keep_freed_blocks
+keep_freed_blocks()
+def fill(_):
+    len(b"x" * (80 * 2**20))
+with ThreadPoolExecutor(1) as pool:
+    list(pool.map(fill, range(10)))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    list(pool.map(fill, range(20)))
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@glibc
+def test_threads_keep_freed_blocks_too() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", IN_THREADS],
+        env={k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert int(done.stdout) < 5 * 20480  # a block has 20,480 pages of 4 kB

@@ -20,6 +20,7 @@ from torchloupe.data.image.formats import ImageError
 from torchloupe.data.sources.source import Data
 from torchloupe.errors import DataError, HungError, LoupeError, ResourceError, printable
 from torchloupe.system.counter_rng import Keys, make_key
+from torchloupe.system.heap import keep_freed_blocks
 from torchloupe.system.limits import usable_cores
 
 MAX_THREADS = 32
@@ -141,6 +142,7 @@ class Decoding:
             self._done[chunk.start // self.chunk_rows] = len(chunk.content)
         # A user's own Dataset may not be thread-safe.
         threads = 1 if self.data.kind == "dataset" else thread_count()
+        keep_freed_blocks()  # before there are threads
         pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
         starts = (k for k in range(0, self.shape[0], self.chunk_rows) if k not in found)
         running: set[Future[Chunk | None]] = set()
