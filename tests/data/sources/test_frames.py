@@ -141,3 +141,18 @@ def test_an_empty_frame_has_no_images():
     data = open_data(Frame(image=[], label=[]))
     assert len(data.samples) == 0
     assert data.notes == ()
+
+
+class NAType:
+    """Behaves like pandas' missing value."""
+
+
+def test_missing_values_of_pandas_are_empty_cells(tmp_path):
+    words = ["train", "train", "test", NAType()]
+    with pytest.raises(DataError, match="column 'split' holds ''"):
+        open_data(Frame(image=save(tmp_path), label=["a", "b"] * 2, split=words))
+
+
+def test_given_class_names_come_before_a_column_of_names(tmp_path):
+    frame = Frame(image=save(tmp_path), label=[1, 0, 1, 0], label_name=["dog", "cat"] * 2)
+    assert open_data(frame, class_names=("x", "y")).samples.class_names == ("x", "y")

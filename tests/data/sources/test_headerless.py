@@ -56,3 +56,19 @@ def test_ids_in_the_first_line_are_no_header(tmp_path, ids, name, sign):
 )
 def test_find_images_tells_headers_from_ids(first, rows, place):
     assert find_images(first, rows) == place
+
+
+@pytest.mark.parametrize(
+    "ids", ["1 2 3", "00ab34 12cd00 ffee11", "000bec180eb1 001513dfcb2f 00214f31"]
+)
+@pytest.mark.parametrize("folder", ["", "images/"])
+def test_numbers_and_hashes_in_the_first_line_are_no_header(tmp_path, ids, folder):
+    plant(tmp_path, *(f"{folder}{name}.png" for name in ids.split()))
+    rows = [f"{name},{label}" for name, label in zip(ids.split(), "aba", strict=True)]
+    assert labels(open_data(write(tmp_path, "t.csv", *rows))) == ["a", "b", "a"]
+
+
+def test_known_names_of_columns_are_a_header():
+    assert find_images(["image", "patient1", "label"], [["a.png", "patient10", "x"]] * 1) == -1
+    rows = [["a", "patient10", "x"], ["b", "patient11", "y"]]
+    assert find_images(["image", "patient1", "label"], rows) == -1

@@ -256,3 +256,11 @@ def test_quotes_and_addresses_of_files_are_read(tmp_path, cell):
         "a b/1.png",
         "a b/2.png",
     ]
+
+
+def test_one_place_of_all_rows_comes_before_folders_called_like_labels(tmp_path):
+    names = [f"{label}/{k}.png" for k, label in enumerate(("cat", "dog", "cat", "dog"))]
+    plant(tmp_path, *(f"images/{k}.png" for k in range(4)), *(f"cam/{name}" for name in names))
+    rows = [f"{k}.png,{label}" for k, label in enumerate(("cat", "dog", "cat", "dog"))]
+    data = open_data(write(tmp_path, "t.csv", "image,label", *rows))
+    assert ids(data) == [f"images/{k}.png" for k in range(4)]

@@ -193,3 +193,20 @@ def test_lists_beside_single_labels_are_of_the_same_classes(tmp_path, single):
     assert labels(data) == ["cat", "cat+dog", "dog", "cat"]
     alone = open_data(table(tmp_path, single, "['dog']", "dog", "cat"))
     assert alone.samples.labels.tolist() == [0, 1, 1, 0]
+
+
+@pytest.mark.parametrize(
+    "cells", [("0 1", "1 0"), ("[True, False]", "[False, True]"), ("1|0", "0|1")]
+)
+def test_pairs_of_0_and_1_are_class_numbers(tmp_path, cells):
+    data = open_data(table(tmp_path, *cells, cells[0]))
+    assert sorted(data.samples.labels.tolist()) in ([0, 0, 1], [0, 1, 1])
+    assert "hold 0 or 1 for each of 2 classes" in data.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("cell", "separator"), [("{},0,{}", ","), ("{} 0 {}", "space"), ("{}|0|{}", "|")]
+)
+def test_cells_of_0_and_1_stay_so_with_a_separator(tmp_path, cell, separator):
+    path = table(tmp_path, cell.format(1, 0), cell.format(0, 1))
+    assert open_data(path, label_separator=separator).samples.labels.tolist() == [0, 2]

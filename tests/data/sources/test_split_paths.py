@@ -63,3 +63,25 @@ def test_names_in_class_folders_are_noted(tmp_path):
         "the names of the images begin with 'test', 'train', which is not used as the split: put "
         "them into class folders below train/ and test/ to use it",
     )
+
+
+def test_tables_of_splits_are_not_divided_by_paths(tmp_path):
+    train, val = [f"train/{k}.png" for k in range(4)], [f"test/{k}.png" for k in range(4)]
+    plant(tmp_path, *train, *val, "v/1.png", "v/2.png")
+    rows = [f"{name},{'ab'[k % 2]}" for k, name in enumerate((*train, *val))]
+    first = write(tmp_path, "train.csv", "image,label", *rows)
+    second = write(tmp_path, "val.csv", "image,label", "v/1.png,a", "v/2.png,b")
+    for source in ((str(first), str(second)), tmp_path):
+        data = open_data(source)
+        assert np.bincount(data.given).tolist() == [8, 2]
+
+
+def test_paths_whose_classes_differ_are_not_the_split(tmp_path):
+    names = ["train/1.png", "train/2.png", "test/1.png", "test/2.png"]
+    plant(tmp_path, *names)
+    rows = [f"{name},{label}" for name, label in zip(names, "aabb", strict=True)]
+    data = open_data(write(tmp_path, "t.csv", "image,label", *rows))
+    assert data.given is None
+    assert data.notes[0].startswith(
+        "the paths name 'test', 'train', which is not used as the split"
+    )

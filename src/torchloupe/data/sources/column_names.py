@@ -26,6 +26,12 @@ NAME_COLUMNS = (
 TRAIN_FLAGS = ("is_train", "is_training", "is_training_image", "in_train", "istrain")
 
 
+def surely_names_groups(plain: str) -> bool:
+    """Whether cells of a column so called tell images apart by what they are of, and no class."""
+    is_id = re.search("_?(id|uid|no|nr|num|number|key|code)$", plain) is not None
+    return plain.startswith(("group", "patient", "subject", "participant")) or is_id
+
+
 def names_groups(plain: str) -> bool:
     """Whether a column's plain name says that its cells tell what images are of."""
     return _OF_GROUPS.fullmatch(plain) is not None

@@ -120,7 +120,7 @@ class Table:
             read = csv.reader(lines[self._skipped :][:_HEAD_LINES], delimiter=delimiter)
             is_long = self._block_bytes > _BLOCK_BYTES
             rows = [cells] if is_long else [row for row in read if len(row) == len(cells)]
-            if (image := find_images(cells, rows[1:])) >= 0:
+            if (image := find_images(cells, rows[1:], self.path.parent)) >= 0:
                 self.has_header = False
                 self._names = name_columns(image, rows)
         if self._names is not None:

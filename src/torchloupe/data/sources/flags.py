@@ -10,7 +10,10 @@ from torchloupe.units import plural
 
 _YES = frozenset(("1", "1.0", "true", "t", "yes", "y"))
 _NO = frozenset(("0", "0.0", "-1", "-1.0", "false", "f", "no", "n"))
-FLAG_WORDS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "0.": 0, "1.": 1}  # in lists and text
+FLAG_WORDS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "0.": 0, "1.": 1} | {
+    **dict.fromkeys(("True", "true"), 1),
+    **dict.fromkeys(("False", "false"), 0),
+}  # in lists and text
 _BLANKS_MEANT = 0.1  # share of empty cells from which they are no mistake
 
 Texts = NDArray[Any]

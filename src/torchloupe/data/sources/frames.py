@@ -26,10 +26,10 @@ from torchloupe.data.sources.label_cells import read_label_cells
 from torchloupe.data.sources.lists import is_image, open_lists
 from torchloupe.data.sources.name_lists import name_by_column
 from torchloupe.data.sources.pairs import IMAGE_KEYS, LABEL_KEYS
+from torchloupe.data.sources.row_groups import read_groups
 from torchloupe.data.sources.source import Data, name_some
 from torchloupe.data.sources.split_column import read_split_columns
 from torchloupe.data.sources.split_roles import find_split_columns
-from torchloupe.data.sources.tables import read_groups
 from torchloupe.data.split import TEST, TRAIN, VAL
 from torchloupe.errors import DataError, printable
 
@@ -51,13 +51,15 @@ def open_frame(frame: Any, *, name: str, class_names: Sequence[str] = ()) -> Dat
     """
     image, label = _choose_columns(frame)
     images, labels = read_frame(frame)
+    if not images:
+        return open_lists([Part(TRAIN, [], [])], name=name, class_names=class_names)
     cells = {key: _texts(_values(frame, key)) for key in _columns(frame) if key != image}
     others = {key: texts for key, texts in cells.items() if texts is not None}
     beside: Any = SimpleNamespace(path=Path("the frame"), columns=[*others], preview=others)
     given, notes = _read_splits(beside, label)
     labels, class_names, more = _read_words(labels, label, beside, class_names)
     grouped = [(key, others[key]) for key in find_group_columns(beside, label)]
-    groups, group_notes = read_groups(grouped, given)
+    groups, group_notes = read_groups(grouped, given, others.get(label))
     order = np.arange(len(images)) if given is None else np.argsort(given, kind="stable")
     parts = []
     for part in (TRAIN, VAL, TEST):
@@ -74,7 +76,8 @@ def _read_words(
 ) -> tuple[list[Any], Sequence[str], tuple[str, ...]]:
     """Labels, class names and notes: texts as in a table, numbers with the names beside them."""
     notes: tuple[str, ...] = ()
-    if named := find_name_column(beside, [label], []):
+    named = "" if class_names else find_name_column(beside, [label], [])
+    if named:
         texts, found = name_by_column(beside.preview[label], beside.preview[named], label, named)
         labels, notes = texts.tolist() if found else labels, tuple(found)
     if not all(isinstance(word, str) for word in labels):
@@ -166,6 +169,6 @@ def _values(frame: Any, column: str) -> list[Any]:
 
 
 def _is_missing(value: Any) -> bool:
-    if value is None:
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):  # of pandas
         return True
     return isinstance(value, (float, np.floating)) and bool(np.isnan(value))

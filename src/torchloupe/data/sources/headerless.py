@@ -3,23 +3,40 @@
 import os
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 from torchloupe.data.image.formats import IMAGE_SUFFIXES
 from torchloupe.data.sources.split_names import read_split
 from torchloupe.data.split import TRAIN
 
+_HEADERS = frozenset(
+    (
+        *("image", "path", "file", "filename", "id", "name", "image_id", "index"),
+        *("label", "class", "target", "category", "split"),
+    )
+)
+_HEX = re.compile("[0-9a-fA-F]+")
+_MOST_PLACES = 10  # folders that are looked into
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 
 
-def find_images(first: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
+def find_images(
+    first: Sequence[str], rows: Sequence[Sequence[str]], folder: Path | None = None
+) -> int:
     """The column of images where the `first` line is none of names of columns; -1 if it is.
 
-    It names an image, or an id that is written as those in the `rows` below: `IMG_0001`, `a7`.
+    It names an image, or an id that is written as those in the `rows` below: `IMG_0001`, `a7`; or
+    a number or hash after which a file in `folder`, or a folder in it, is called.
     """
     named = [number for number, cell in enumerate(first) if _is_image_name(cell)]
     if named:
         return named[0]
-    return next((k for k in range(len(first)) if is_alike(k, first, rows)), -1)
+    if any(cell.strip().lower() in _HEADERS for cell in first):
+        return -1
+    for k in range(len(first)):
+        if is_alike(k, first, rows) or (folder and _is_called_so(k, first, rows, folder)):
+            return k
+    return -1
 
 
 def is_alike(column: int, first: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
@@ -30,6 +47,18 @@ def is_alike(column: int, first: Sequence[str], rows: Sequence[Sequence[str]]) -
     below = [row[column] for row in rows if len(row) == len(first)]
     is_one = len(below) > 1 and all(_shape_of(cell) == shape for cell in below)
     return is_one and len({first[column], *below}) == len(below) + 1
+
+
+def _is_called_so(
+    column: int, first: Sequence[str], rows: Sequence[Sequence[str]], folder: Path
+) -> bool:
+    """Whether cells are distinct numbers or hashes, and an image is called like the first."""
+    cells = [row[column].strip() for row in (first, *rows) if len(row) == len(first)]
+    are_ids = len(set(cells)) == len(cells) > 1 and all(map(_HEX.fullmatch, cells))
+    if not are_ids:
+        return False
+    places = [folder, *sorted(place for place in folder.iterdir() if place.is_dir())[:_MOST_PLACES]]
+    return any((place / f"{cells[0]}{end}").is_file() for place in places for end in IMAGE_SUFFIXES)
 
 
 def _shape_of(cell: str) -> str:

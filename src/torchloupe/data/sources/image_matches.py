@@ -49,8 +49,6 @@ def choose_matches(
     open_rows = {row: listed for row, listed in found.items() if len(listed) > 1}
     if not open_rows:
         return {row: listed[0] for row, listed in found.items()}
-    if labels and (called := _choose_by_labels(found, labels)):
-        return called
     counts = Counter(place for listed in found.values() for place in {m.place for m in listed})
     fitting = [place for place, count in counts.items() if count == len(found)]
     if len(fitting) > 1:
@@ -68,6 +66,8 @@ def choose_matches(
             row: next(match for match in listed if match.place == fitting[0])
             for row, listed in found.items()
         }
+    if labels and (called := _choose_by_labels(found, labels)):
+        return called
     chosen = {row: listed[0] for row, listed in found.items() if len(listed) == 1}
     for row, listed in open_rows.items():
         of_split = [m for m in listed if given is not None and _is_of(m.place, given[row])]

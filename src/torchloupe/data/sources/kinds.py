@@ -220,7 +220,8 @@ def _open_paths(paths: Mapping[int, str], options: dict[str, Any]) -> Data:
                 f"{printable(path)} is neither a table nor a folder of classes, nor an archive",
                 "open it with open_data, or give arrays",
             )
-        parts[part] = _open(path, options, download=False)
+        own = {"may_divide": False} if _kind_of(path) == "table" else {}
+        parts[part] = _open(path, {**options, **own}, download=False)
     first = _path(paths[TRAIN])
     name = first.absolute().parent.name if len(paths) > 1 else first.stem
     return join_splits(parts, name, options["class_names"])

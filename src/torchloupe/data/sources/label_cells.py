@@ -72,7 +72,7 @@ def read_label_cells(
             notes = (*notes, *(odd or note_distinct(values, len(texts), column)))
             notes = (*notes, *_note_missing(values, counts, column))
         return lookup[codes.reshape(-1)], classes, notes
-    if (width := width_of_flags(cells)) and separator in ("auto", "none"):
+    if width := width_of_flags(cells):
         names = tuple(class_names) or tuple(map(str, range(width)))
         return _read_flags(cells, codes.reshape(-1), names, values[0])
     words = sorted({word for cell in cells for word in cell})
@@ -146,7 +146,8 @@ def _cut(values: Sequence[str], separator: str) -> tuple[list[list[str]] | None,
         if listed := {value: found for value in values if (found := _quoted(value))}:
             return [listed.get(v) or ([v] if v else []) for v in values], _IN_BRACKETS
         flags = [_SPACED_FLAGS.split(value) for value in values]
-        if len(values) > 1 and width_of_flags(flags) > 2:
+        is_one_hot = len(values) > 1 and all(len(set(cell)) == 2 for cell in flags)
+        if width_of_flags(flags) > (1 if is_one_hot else 2):
             return flags, ""
         if not any("|" in value for value in values):
             return None, ""

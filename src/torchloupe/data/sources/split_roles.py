@@ -28,6 +28,7 @@ class SplitColumns:
     names: tuple[str, ...] = ()
     is_flags: bool = False
     doubtful: tuple[str, ...] = ()  # may be about splits, and their first cells don't say how
+    weak: tuple[str, ...] = ()  # of these, what may as well be the label
     is_asked_for: bool = False
     val_cells: tuple[str, ...] = ()  # as asked for; rows with other cells are for training
     test_cells: tuple[str, ...] = ()
@@ -66,6 +67,7 @@ def find_split_columns(
         for name in columns
         if _may_split(plain_name(name)) or (name in able and _hints_at_splits(table, name))
     ]
+    weak = tuple(name for name in doubtful if _may_be_label(table, name))
     flags = [
         name
         for name in doubtful
@@ -73,14 +75,23 @@ def find_split_columns(
     ]
     if _are_certain(table, flags):
         rest = tuple(name for name in doubtful if name not in flags)
-        return SplitColumns(tuple(flags), is_flags=True, doubtful=rest)
-    return SplitColumns(doubtful=tuple(doubtful))
+        return SplitColumns(tuple(flags), is_flags=True, doubtful=rest, weak=weak)
+    return SplitColumns(doubtful=tuple(doubtful), weak=weak)
 
 
 def _may_split(name: str) -> bool:
     """Whether a plain name may be that of a column of splits: also `is_final_validation`."""
     is_flag = name.startswith(("is_", "in_")) and read_split_name(name[3:]) is not None
     return is_flag or name in SPLIT_COLUMNS
+
+
+def _may_be_label(table: Table, name: str) -> bool:
+    """Whether a column may be the label: its name isn't one of splits, or its cells are words."""
+    values = table.preview.get(name)
+    if not _may_split(plain_name(name)) or values is None:
+        return True
+    found = np.unique(values).tolist()
+    return not any(read_split(word) is not None or word.isdigit() for word in found)
 
 
 def _hints_at_splits(table: Table, name: str) -> bool:

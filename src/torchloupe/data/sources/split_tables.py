@@ -95,7 +95,7 @@ def open_split_tables(
     tables: Mapping[int, Path], name: str, options: TableOptions | None = None
 ) -> Data:
     """Data from a table for each split."""
-    options = options or TableOptions()
+    options = replace(options or TableOptions(), may_divide=False)
     parts = {part: open_table(path, options) for part, path in tables.items()}
     data = join_splits(parts, name, options.class_names)
     if not all(map(_division_of, tables.values())):

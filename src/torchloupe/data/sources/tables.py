@@ -15,14 +15,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from torchloupe.data.groups import FEWEST_GROUPS
 from torchloupe.data.samples import Samples
+from torchloupe.data.sources.column_names import surely_names_groups
 from torchloupe.data.sources.column_roles import (
     choose_image_column,
     choose_label_columns,
     find_group_columns,
     find_name_column,
     lists_files,
+    plain_name,
 )
 from torchloupe.data.sources.columns import Table, as_texts
 from torchloupe.data.sources.flags import find_unflagged, note_unsure_flags, read_flags
@@ -36,6 +37,7 @@ from torchloupe.data.sources.object_cells import read_object
 from torchloupe.data.sources.pixel_table import find_pixel_columns, label_candidates, open_pixels
 from torchloupe.data.sources.presence import find_presence_column, join_rows
 from torchloupe.data.sources.records import RECORD_ENDINGS
+from torchloupe.data.sources.row_groups import read_groups
 from torchloupe.data.sources.source import (
     Data,
     FileReader,
@@ -69,6 +71,7 @@ class TableOptions:
     image_folder: str = "auto"
     split_column: str = "auto"
     layout: str = "auto"  # of tables that hold the pixels of colour images
+    may_divide: bool = True  # whether the paths of its images may be its split
     class_names: tuple[str, ...] = ()
 
 
@@ -111,14 +114,16 @@ def open_table(path: Path, options: TableOptions | None = None) -> Data:
     given, split_notes = read_split_columns(roles.split, texts, shown)
     placed = images.place(labels, classes, given)
     refuse_lost_classes(labels, classes, placed, shown)
-    if given is None and options.split_column == "auto":
-        given, split_notes = _read_split_paths(placed.ids, split_notes)
+    if given is None and options.split_column == "auto" and options.may_divide:
+        given, more = _read_split_paths(placed.ids, labels, classes)
+        split_notes += more
     notes += split_notes
     if given is not None:
         notes += compare_splits(labels, given, classes)
     if len(roles.labelled) > 1 and options.label_column == "auto":
         notes = (f"the labels are read from the columns {name_some(roles.labelled)}", *notes)
-    groups, group_notes = read_groups([(name, texts[name]) for name in roles.groups], given)
+    grouped = [(name, texts[name]) for name in roles.groups]
+    groups, group_notes = read_groups(grouped, given, labels)
     groups = images.groups if groups is None else groups
     if images.is_row_a_class(labels):  # which would be in one split as a whole
         groups = None
@@ -177,7 +182,9 @@ def _find_roles(table: Table, options: TableOptions, files: ImageFiles) -> _Role
         raise DataError(error.message, hint or error.hint) from None
     split = find_split_columns(table, image, options.label_column, options.split_column)
     groups = find_group_columns(table, image)
+    weak = {name for name in groups if not surely_names_groups(plain_name(name))}
     taken = [*split.names, *split.doubtful, *groups]
+    taken = [name for name in taken if name not in weak | set(split.weak)]
     labelled = _choose_labels(table, options.label_column, image, taken, [*split.doubtful, *groups])
     groups = [name for name in groups if name not in labelled]
     presence = ""
@@ -188,36 +195,26 @@ def _find_roles(table: Table, options: TableOptions, files: ImageFiles) -> _Role
 
 
 def _read_split_paths(
-    names: NDArray[Any], notes: tuple[str, ...]
+    names: NDArray[Any], labels: NDArray[Any], classes: tuple[str, ...]
 ) -> tuple[NDArray[np.int8] | None, tuple[str, ...]]:
-    """The split of each row by the path of its image, None if paths name none, and the notes."""
+    """The split of each row by the path of its image, None if paths name none, and a note.
+
+    None, too, where classes are not those of train.
+    """
     found = read_split_paths(names)
     if found is None:
-        return None, notes
+        return None, ()
+    try:
+        compare_splits(labels, found.parts, classes)
+    except DataError as error:
+        note = f"the paths name {name_some(found.words)}, which is not used as the split"
+        return None, (f"{note}: {error.message}",)
     counts = count_splits(found.parts)
     note = (
         f"the split is that of the paths, which name {name_some(found.words)}: {counts} "
         "(data.split_column=none uses none)"
     )
-    return found.parts, (*notes, note)
-
-
-def read_groups(
-    columns: Sequence[tuple[str, NDArray[Any]]], given: NDArray[np.int8] | None
-) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
-    """The group of each row by the first column whose cells repeat, and a note on it."""
-    for name, texts in columns:
-        found, numbers = np.unique(texts, return_inverse=True)
-        if name.lower() == "group":
-            return numbers.astype(np.int64), ()
-        if FEWEST_GROUPS <= len(found) < len(texts) and not (texts == "").any():
-            note = (
-                f"images of one {printable(name)!r} stay in one split, {len(found):,} in all "
-                "(data.group=none takes each image by itself)"
-            )
-            is_split = given is not None and bool((given != TRAIN).any())
-            return numbers.astype(np.int64), () if is_split else (note,)
-    return None, ()
+    return found.parts, (note,)
 
 
 def _choose_labels(
