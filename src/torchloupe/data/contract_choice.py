@@ -14,7 +14,7 @@ from torchloupe.data.image.modes import choose_white_level
 from torchloupe.data.image.resize import KERNELS
 from torchloupe.data.levels import BYTE, UNIT, Levels, find_levels
 from torchloupe.data.sources.source import Data
-from torchloupe.data.sources.transforms import read_chains
+from torchloupe.data.sources.transforms import is_stock, read_chains
 from torchloupe.data.survey import Survey, fetch_ahead, look_at, parse_size
 from torchloupe.errors import DataError, UsageError, did_you_mean, printable
 from torchloupe.system.limits import usable_cores
@@ -163,6 +163,17 @@ def describe_range(contract: Contract) -> list[str]:
     return [
         f"16-bit images use values up to {contract.white_level:,} of {FULL_WHITE:,}: "
         f"{contract.white_level:,} is taken for white"
+    ]
+
+
+def note_levels(data: Data, contract: Contract) -> list[str]:
+    """A note where code of the user's own made floats of which the values show the scale alone."""
+    is_own = data.kind in ("dataset", "stream")
+    if contract.levels is None or not is_own or is_stock(getattr(data.reader, "dataset", None)):
+        return []
+    return [
+        "image files will be predicted by this run as well: the values of the dataset show how "
+        "they are scaled, but not whether its code also swaps colours, inverts or turns images"
     ]
 
 

@@ -122,7 +122,15 @@ def read_frame(frame: Any) -> tuple[list[Any], list[Any]]:
             f"the frame's column {printable(label)!r} has no label in row {wrong}",
             "fill the cell or take the row out",
         )
-    return images, labels
+    return images, _split_words(labels)
+
+
+def _split_words(labels: list[Any]) -> list[Any]:
+    """Labels with lists in place of texts where a bar stands between several: `cat|dog`."""
+    are_texts = bool(labels) and all(isinstance(label, str) for label in labels)
+    if not are_texts or not any("|" in label for label in labels):
+        return labels
+    return [[word.strip() for word in label.split("|") if word.strip()] for label in labels]
 
 
 def _choose_columns(frame: Any) -> tuple[str, str]:

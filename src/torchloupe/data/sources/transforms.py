@@ -35,6 +35,16 @@ def read_chains(dataset: Any, size: tuple[int, int]) -> list[Chain]:
     return list(dict.fromkeys(found))
 
 
+def is_stock(dataset: Any) -> bool:
+    """Whether all images of a dataset are made by torchvision's own code, of files or arrays."""
+    inside = getattr(dataset, "datasets", None) or [getattr(dataset, "dataset", None)]
+    if type(dataset).__module__.startswith("torch.utils.data"):
+        return all(part is not None and is_stock(part) for part in inside)
+    loader = getattr(dataset, "loader", None)
+    is_plain = loader is None or getattr(loader, "__module__", "").startswith("torchvision.")
+    return is_plain and type(dataset).__module__.startswith("torchvision.datasets")
+
+
 def _find(dataset: Any, depth: int) -> Iterator[Any]:
     """The transforms that a dataset and what is inside it have; a loop of them has an end."""
     if depth > 8:
