@@ -193,3 +193,55 @@ def test_variables_of_a_loss_made_in_a_function_are_its_own():
     loss()
     own.load(tree)
     assert (count, seen) == (1, [1])
+
+
+class Aliasing(nn.Module):
+    """A model whose forward puts a weight, a buffer or a list where something else was."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(2, 2)
+        self.register_buffer("proto", torch.ones(2))
+        self.weight, self.numbers = torch.zeros(2, 2), np.zeros((2, 2))
+        self.used, self.wide = torch.zeros(2), torch.zeros(1).expand(2)
+        self.fixed = np.zeros(2)
+        self.fixed.flags.writeable = False
+        self.hist, self.cur, self.held = [3, 4], [0], [torch.zeros(2, 2)]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.weight = self.fc.weight.detach()
+        self.numbers = self.fc.weight.detach().numpy()
+        self.used, self.wide, self.fixed = self.proto, torch.ones(2), np.ones(2)
+        self.cur, self.held[0] = self.hist, self.fc.weight.data
+        return self.fc(x)
+
+
+def test_what_takes_the_place_of_an_attribute_is_not_written_to():
+    model = Aliasing()
+    weight, first = model.fc.weight.detach().clone(), {**vars(model)}
+    with left_alone(model):
+        model(torch.ones(1, 2))
+    assert torch.equal(model.fc.weight, weight)
+    assert model.proto.tolist() == [1, 1]
+    assert (model.hist, model.cur) == ([3, 4], [0])
+    assert model.held[0].tolist() == [[0, 0], [0, 0]]
+    for name in ("weight", "numbers", "used", "wide", "fixed", "cur", "hist"):
+        assert vars(model)[name] is first[name]
+    state = OwnState(model)
+    model(torch.ones(1, 2))
+    tree = json.loads(json.dumps(state.tree()))
+    other = Aliasing()
+    other.load_state_dict(model.state_dict())
+    other.weight = other.fc.weight.data
+    OwnState(other).load(tree)
+    assert torch.equal(other.fc.weight, weight)
+
+
+def test_modules_that_are_no_part_of_the_model_are_noted():
+    model = Counting()
+    model.parts = [nn.BatchNorm1d(2)]
+    state = OwnState(model)
+    model.parts[0](torch.rand(3, 2))
+    model(torch.ones(1, 2))
+    (note,) = state.unsaved()
+    assert note.startswith("model.parts (list) changes in training and is not saved")

@@ -23,19 +23,22 @@ from torchloupe.run.plain_values import NotPlain, decode, encode, give_state, st
 from torchloupe.system.counter_rng import hash_parts
 
 _OF_TORCH = frozenset((*vars(nn.Module()), "_compiled_call_impl", "_is_full_backward_hook"))
+_DEEPEST = 4  # containers in one another whose changes are seen
 _DRAWN = 0x5A3D  # tells the seeds of random and numpy.random apart from all others
 Place = tuple[str, str, str]  # "model" or "loss", the module in it, the attribute
 
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """A value that can't be stored, told apart by what it is."""
+    """A value that can't be stored, told apart by what it is and how often it was changed."""
 
     value: Any
     is_left_over: bool = False
+    version: Any = None
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Reference) and other.value is self.value
+        is_same = isinstance(other, Reference) and other.value is self.value
+        return is_same and other.version == self.version  # type: ignore[attr-defined]
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -146,6 +149,11 @@ def left_alone(model: nn.Module, loss: object = None) -> Iterator[None]:
     model whose layers are other ones afterwards, as it made them in its first forward, stays so.
     """
     before, made = look(model, loss), _structure_of(model)
+    objects = {
+        (root, module, name): value
+        for root, module, holder in _holders(model, loss)
+        for name, value in _values_of(holder, root)
+    }
     hooks = [(store, dict(store)) for store in _gradient_hooks(model)]
     for store, _ in hooks:
         store.clear()
@@ -155,7 +163,7 @@ def left_alone(model: nn.Module, loss: object = None) -> Iterator[None]:
         for store, content in hooks:
             store.update(content)
         if _structure_of(model) == made:
-            _restore(model, loss, before)
+            _restore(model, loss, before, objects)
 
 
 def look(model: nn.Module, loss: object = None) -> dict[Place, Any]:
@@ -164,13 +172,40 @@ def look(model: nn.Module, loss: object = None) -> dict[Place, Any]:
     The buffers of the loss are among them, of those of the model what its state dict lacks.
     """
     found: dict[Place, Any] = {}
-    for root, module, holder in _holders(model, loss):
+    holders = list(_holders(model, loss))
+    own = {id(holder) for _, _, holder in holders}
+    for root, module, holder in holders:
         for name, value in _values_of(holder, root):
             try:
                 found[root, module, name] = encode(value)
             except NotPlain as error:
-                found[root, module, name] = Reference(value, error.is_left_over)
+                version = _version_of(value, own, 0)
+                found[root, module, name] = Reference(value, error.is_left_over, version)
     return found
+
+
+def _version_of(value: Any, own: set[int], depth: int) -> Any:
+    """How often tensors in a value were written to, and the numbers beside them.
+
+    Modules that are a part of the model or loss, `own`, are looked at by themselves.
+    """
+    if isinstance(value, Tensor):
+        return None if value.is_inference() else value._version
+    if depth > _DEEPEST or id(value) in own:
+        return None
+    inside: Any = ()
+    if isinstance(value, nn.Module):
+        inside = [*value.parameters(), *value.buffers()]
+        inside += [vars(module) for module in value.modules() if id(module) not in own]
+    elif isinstance(value, partial):
+        inside = (*value.args, *value.keywords.values())
+    elif isinstance(value, dict):
+        inside = list(value.values())
+    elif isinstance(value, (list, tuple)):
+        inside = value
+    elif type(value) in (int, float, str, bool):
+        return value
+    return tuple(_version_of(each, own, depth + 1) for each in inside)
 
 
 def _holders(model: nn.Module, loss: object) -> Iterator[tuple[str, str, Any]]:
@@ -252,7 +287,19 @@ def _put(holder: Any, name: str, code: Any, device: torch.device) -> bool:
     return True
 
 
-def _restore(model: nn.Module, loss: object, before: Mapping[Place, Any]) -> None:
+def _restore(
+    model: nn.Module, loss: object, before: Mapping[Place, Any], objects: Mapping[Place, Any]
+) -> None:
+    """Put the `objects` back that were there `before`, and what they held into them.
+
+    What took their place is not written to: it may be a weight, or a list of something else.
+    """
+    for root, module, holder in _holders(model, loss):
+        buffers = holder._buffers if isinstance(holder, nn.Module) else {}
+        for name, value in list(_values_of(holder, root)):
+            old = objects.get((root, module, name), value)
+            if old is not value:
+                (buffers if name in buffers else _attributes_of(holder))[name] = old
     now = look(model, loss)
     for root, module, holder in _holders(model, loss):
         buffers = holder._buffers if isinstance(holder, nn.Module) else {}
@@ -262,10 +309,10 @@ def _restore(model: nn.Module, loss: object, before: Mapping[Place, Any]) -> Non
         for place, value in before.items():
             if place[:2] != (root, module) or now.get(place) == value:
                 continue
+            if place[2] not in names:  # taken away by a forward
+                _attributes_of(holder)[place[2]] = objects[place]
             if not isinstance(value, Reference):
                 _put(holder, place[2], value, _device_of(model))
-            elif place[2] not in buffers:
-                _attributes_of(holder)[place[2]] = value.value
 
 
 def _structure_of(model: nn.Module) -> list[tuple[int, list[str], list[str]]]:

@@ -58,6 +58,8 @@ class _Encoder:
             return _encode_numbers(value)
         if kind is dict or kind is torch.Size or kind in _ROWS.values():
             return self._encode_row(value, depth)
+        if isinstance(value, (dict, *_ROWS.values())):
+            return self._encode_kin(value, depth)
         return self._encode_held(value, depth)
 
     def _encode_row(self, value: Any, depth: int) -> Any:
@@ -72,6 +74,14 @@ class _Encoder:
         more = {"most": value.maxlen} if isinstance(value, deque) else {}
         return {type(value).__name__: parts, **more}
 
+    def _encode_kin(self, value: Any, depth: int) -> Any:
+        """A Counter, an OrderedDict or the like, which only one that is there can take back."""
+        bases = (dict, list, set, deque)
+        base = next((each for each in bases if isinstance(value, each)), None)
+        if base is None or getattr(value, "__dict__", None):
+            raise NotPlain
+        return {"kin": _spell(value), "content": self._encode_row(base(value), depth)}
+
     def _encode_held(self, value: Any, depth: int) -> Any:
         """A generator by its state, another object by its attributes."""
         name = kind_of_generator(value)
@@ -80,8 +90,7 @@ class _Encoder:
         held = getattr(value, "__dict__", None)
         if isinstance(value, _NO_STATE) or not isinstance(held, dict):
             raise NotPlain
-        kind = f"{type(value).__module__}.{type(value).__qualname__}"
-        return {"object": kind, "held": self.encode(dict(held), depth + 1)}
+        return {"object": _spell(value), "held": self.encode(dict(held), depth + 1)}
 
 
 def _encode_numbers(value: Any) -> Any:
@@ -102,6 +111,10 @@ def _encode_numbers(value: Any) -> Any:
     name = "array" if isinstance(value, np.ndarray) else "number"
     shape = list(array.shape)
     return {name: array.dtype.str, "shape": shape, "bytes": _text(array.tobytes())}
+
+
+def _spell(value: Any) -> str:
+    return f"{type(value).__module__}.{type(value).__qualname__}"
 
 
 def _refuse_large(size: int) -> None:
@@ -144,10 +157,11 @@ def give_state(generator: Any, state: Any) -> None:
 
 
 def decode(code: Any, now: Any, device: torch.device) -> Any:
-    """The value that `code` stands for; `now`, what stands there, is changed in place if it can be.
+    """The value that `code` stands for; containers and generators are changed in place if `now` is
+    one, so that other references to them see it too.
 
-    So other references to a list, array or generator see it too. Tensors that were on an
-    accelerator and are not there any more are made on `device`. Raises NotPlain for an object that
+    Tensors and arrays are made anew: one that stands there now may be a view of a weight. Tensors
+    that were on an accelerator are made on `device`. Raises NotPlain for an object that
     is not there, and ValueError, LookupError or TypeError for what `encode` doesn't give.
     """
     if type(code) in _SIMPLE:
@@ -158,15 +172,20 @@ def decode(code: Any, now: Any, device: torch.device) -> Any:
         return _decode_numbers(code, now, device)
     if "generator" in code:
         return _decode_generator(code, now, device)
-    if "object" in code:
+    if "object" in code or "kin" in code:
         return _decode_object(code, now, device)
     found = _decode_dict if "dict" in code else _decode_row
     return found(code, now, device)
 
 
 def _decode_object(code: Any, now: Any, device: torch.device) -> Any:
-    if f"{type(now).__module__}.{type(now).__qualname__}" != code["object"]:
+    if _spell(now) != code.get("object", code.get("kin")):
         raise NotPlain
+    if "kin" in code:
+        content = decode(code["content"], None, device)
+        now.clear()
+        (now.extend if isinstance(now, (list, deque)) else now.update)(content)
+        return now
     decode(code["held"], vars(now), device)
     return now
 
@@ -205,16 +224,12 @@ def _decode_numbers(code: Any, now: Any, device: torch.device) -> Any:
         flat = torch.frombuffer(bytearray(blob), dtype=dtype) if blob else torch.empty(0).to(dtype)
         made = flat.reshape(shape)
         if type(now) is Tensor and now.shape == made.shape and now.dtype == dtype:
-            with torch.no_grad():
-                return now.copy_(made) if not now.is_inference() else made.to(now.device)
+            return made.to(now.device)
         return made if code["device"] == "cpu" else made.to(device)
     kind = np.dtype(code.get("array", code.get("number")))
     array = np.frombuffer(blob, kind).reshape(shape)
     if "number" in code:
         return array[()]
-    if isinstance(now, np.ndarray) and now.shape == array.shape and now.dtype == array.dtype:
-        now[...] = array
-        return now
     return array.copy()
 
 
