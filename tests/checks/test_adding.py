@@ -81,3 +81,12 @@ def test_a_loss_that_can_not_be_asked_is_noted_where_it_matters():
     assert settle_adding(loss, LABELS, 1, 2) == []
     (note,) = settle_adding(loss, LABELS, 2, 1)
     assert "could not be asked" in note
+
+
+def test_a_loss_that_leaves_unsure_images_out_is_no_mean():
+    def masked(logits, labels):
+        kept = (logits.softmax(dim=1).amax(dim=1) > 0.4).float()
+        losses = nn.functional.cross_entropy(logits, labels, reduction="none")
+        return (losses * kept).sum() / kept.sum().clamp_min(1)
+
+    assert find_adding(make_loss(masked, classes=3), torch.zeros(4, dtype=torch.int64)) == "other"

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from torchloupe.model.losses import make_loss
-from torchloupe.model.shares import adding_of, amount_of, weighed
+from torchloupe.model.shares import adding_of, amount_of, counts_none, weighed
 
 WEIGHT = torch.tensor([1.0, 0.2, 3.0])
 LABELS = torch.tensor([0, 0, 1, 2, 1, 0, 2, 0])
@@ -71,3 +71,12 @@ def test_a_part_without_labels_that_count_gives_nothing_and_no_nan():
     value.backward()
     assert torch.equal(logits.grad, torch.zeros(2, 3))
     assert weighed(value, 1) is value
+
+
+def test_labels_that_are_all_left_out_count_nothing():
+    loss = nn.CrossEntropyLoss(ignore_index=0)
+    assert counts_none(loss, torch.zeros(3, dtype=torch.int64))
+    assert counts_none(make_loss(loss, classes=2), torch.zeros(3, dtype=torch.int64))
+    assert not counts_none(loss, torch.tensor([0, 1]))
+    assert not counts_none(nn.CrossEntropyLoss(), torch.zeros(3, dtype=torch.int64))
+    assert not counts_none(nn.functional.cross_entropy, torch.zeros(3, dtype=torch.int64))

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from torchloupe.checks.images import find_image_mistakes
 from torchloupe.data.contract_choice import choose_contract
 from torchloupe.data.feeds.items import stack_images, to_device
-from torchloupe.data.sources import open_data
+from torchloupe.data.sources import Data, open_data
 from torchloupe.data.sources.dataset_labels import class_number
 from torchloupe.data.sources.pairs import is_batch, take_pair
 from torchloupe.errors import UsageError
@@ -136,6 +136,8 @@ def read_batches(batches: Any) -> Read:
 
 def _holds_samples(batches: Any) -> bool:
     """Whether this is a map-style dataset, or a list, of single images with their labels."""
+    if isinstance(batches, Data):
+        return True
     if isinstance(batches, DataLoader) or not hasattr(batches, "__getitem__"):
         return False
     try:

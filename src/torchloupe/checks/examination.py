@@ -30,6 +30,7 @@ from torchloupe.hardware.memory import is_out_of_memory
 from torchloupe.model.losses import make_loss
 from torchloupe.model.optimizers import make_optimizer
 from torchloupe.model.outputs import hook_of
+from torchloupe.model.shares import counts_none
 from torchloupe.run.events import Verdict
 
 FEWEST = 2  # images that the checks of steps need
@@ -152,6 +153,8 @@ def _examine_steps(
     subject: Subject, trial: Subject, seen: Tensor, clock: Clock, *, hidden: bool
 ) -> list[Verdict]:
     """Verdicts on real steps; `hidden`: forward uses layers that the model doesn't have."""
+    if counts_none(trial.loss, trial.labels):
+        return []
     statistics = {name: norm.running_var.clone() for name, norm in norms_of(trial.model)}  # type: ignore[union-attr]
     started = time.perf_counter()
     flow = trace_flow(trial)

@@ -49,6 +49,13 @@ def amount_of(loss: Any, labels: Tensor) -> Tensor | None:
     return (weight[places] * counted).sum()
 
 
+def counts_none(loss: Any, labels: Tensor) -> bool:
+    """Whether a loss leaves out all of these labels, by its ignore_index: torch's mean is NaN."""
+    criterion = getattr(loss, "criterion", loss)
+    left_out = getattr(getattr(criterion, "hard", criterion), "ignore_index", None)
+    return isinstance(left_out, int) and labels.ndim == 1 and bool((labels == left_out).all())
+
+
 def weighed(loss: Tensor, weight: float | Tensor) -> Tensor:
     """The part of the step's loss that a micro-batch has; 0 where none of its labels count.
 

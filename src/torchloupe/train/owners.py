@@ -12,6 +12,7 @@ from torch import nn
 from torchloupe.errors import printable
 from torchloupe.lens.copies import copy_model
 from torchloupe.run.weights import checksum_weights
+from torchloupe.trained.opened_models import run_of
 from torchloupe.trained.run import Run
 
 
@@ -39,6 +40,13 @@ def hand_over(model: nn.Module) -> list[str]:
 
     Nothing for a model that was given other weights since.
     """
+    opened = run_of(model)
+    if opened is not None:
+        opened.model = copy_model(model).eval()
+        return [
+            f"the model is that of {printable(opened.folder)}: training goes on from its weights, "
+            "of which that run keeps a copy"
+        ]
     owner = _OWNERS.pop(model, None)
     if owner is None or owner.weights != checksum_weights(model):
         return []

@@ -42,6 +42,7 @@ from torchloupe.system.heap import keep_freed_blocks
 from torchloupe.system.trust import trusted_name
 from torchloupe.trained.audit import Audit
 from torchloupe.trained.history import collect_columns
+from torchloupe.trained.opened_models import remember
 from torchloupe.trained.outputs import (
     collect_outputs,
     laid_out,
@@ -319,7 +320,7 @@ def open_untrained(
     if not isinstance(model, nn.Module):
         model = model or trusted_name(config.model.name, "model", path, trust_code)
     module = make_for_contract(model, config, contract)
-    return Run(path, module.to(place), contract, config, 0)
+    return remember(Run(path, module.to(place), contract, config, 0))
 
 
 def _find_checkpoint(run: Path, which: str) -> Path | None:
