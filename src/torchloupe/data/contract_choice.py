@@ -156,17 +156,17 @@ def find_white_level(data: Data) -> int:
     return choose_white_level(top)
 
 
-def describe_range(contract: Contract) -> list[str]:
-    """A note if 16-bit images use only a part of their range."""
+def describe_range(contract: Contract, data: Data | None = None) -> list[str]:
+    """A note if 16-bit images use only a part of their range, or on how floats were made."""
     if contract.white_level == FULL_WHITE:
-        return []
+        return [] if data is None else _note_levels(data, contract)
     return [
         f"16-bit images use values up to {contract.white_level:,} of {FULL_WHITE:,}: "
         f"{contract.white_level:,} is taken for white"
     ]
 
 
-def note_levels(data: Data, contract: Contract) -> list[str]:
+def _note_levels(data: Data, contract: Contract) -> list[str]:
     """A note where code of the user's own made floats of which the values show the scale alone."""
     is_own = data.kind in ("dataset", "stream")
     if contract.levels is None or not is_own or is_stock(getattr(data.reader, "dataset", None)):

@@ -13,12 +13,7 @@ from numpy.typing import NDArray
 
 from torchloupe.config.schema import DataConfig
 from torchloupe.data.contract import Contract
-from torchloupe.data.contract_choice import (
-    choose_contract,
-    describe_range,
-    note_levels,
-    refuse_images,
-)
+from torchloupe.data.contract_choice import choose_contract, describe_range, refuse_images
 from torchloupe.data.feeds.rank_share import RankShare
 from torchloupe.data.groups import with_groups
 from torchloupe.data.pack.pixels import BadImage, Pixels, open_pixels, sound_rows
@@ -84,7 +79,7 @@ def prepare_data(
     chosen = contract or choose_contract(
         data, mode=config.mode, size=config.size, fit=config.fit, kernel=config.kernel
     )
-    range_notes = [*describe_range(chosen), *note_levels(data, chosen)] if contract is None else []
+    range_notes = describe_range(chosen, data) if contract is None else []
     pixels, sound = _read_pixels(config, data, chosen, progress, announce)
     if data.kind == "stream":
         splits, fingerprint = Splits(NO_ROWS, NO_ROWS, NO_ROWS), data.samples.fingerprint()

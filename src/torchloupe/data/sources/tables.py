@@ -117,9 +117,7 @@ def open_table(path: Path, options: TableOptions | None = None) -> Data:
     if given is None and options.split_column == "auto" and options.may_divide:
         given, more = _read_split_paths(placed.ids, labels, classes)
         split_notes += more
-    notes += split_notes
-    if given is not None:
-        notes += compare_splits(labels, given, classes)
+    notes += split_notes + compare_splits(labels, given, classes)
     if len(roles.labelled) > 1 and options.label_column == "auto":
         notes = (f"the labels are read from the columns {name_some(roles.labelled)}", *notes)
     grouped = [(name, texts[name]) for name in roles.groups]
