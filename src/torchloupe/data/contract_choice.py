@@ -17,6 +17,7 @@ from torchloupe.data.sources.source import Data
 from torchloupe.data.sources.transforms import is_stock, read_chains
 from torchloupe.data.survey import Survey, fetch_ahead, look_at, parse_size
 from torchloupe.errors import DataError, UsageError, did_you_mean, printable
+from torchloupe.system.heap import keep_freed_blocks
 from torchloupe.system.limits import usable_cores
 
 RANGE_LOOKED_AT = 200  # images checked for 16 bits
@@ -45,6 +46,7 @@ def choose_contract(
     resized, and for uint8 `mean` and `std` are estimated from the images looked at. For
     everything else they are measured later, by `statistics`.
     """
+    keep_freed_blocks()  # before there are threads
     survey = look_at(data)
     is_own = data.kind in ("dataset", "stream")
     if mode == "auto":
