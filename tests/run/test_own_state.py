@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from torchloupe.errors import CheckpointError
-from torchloupe.run.own_state import OwnState, left_alone, look, seed_shared
+from torchloupe.run.own_state import OwnState, left_alone, look
+from torchloupe.system.seeding import seed_shared
 
 
 class Counting(nn.Module):

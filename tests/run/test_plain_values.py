@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from torchloupe.run.plain_values import NotPlain, decode, encode, give_state, state_of
+from torchloupe.run.plain_values import NotPlain, decode, encode
+from torchloupe.system.generators import give_state, state_of
 
 CPU = torch.device("cpu")
 

@@ -22,8 +22,7 @@ from torchloupe.model.wrapping import unwrap
 from torchloupe.prepare.plan import Plan, refuse_unknown_monitor
 from torchloupe.prepare.run_data import RunData
 from torchloupe.recipes.choice import PRETRAINED, Facts
-from torchloupe.run.own_state import seed_shared
-from torchloupe.system.seeding import rng_preserved
+from torchloupe.system.seeding import rng_preserved, seed_shared
 from torchloupe.system.user_code import PYTHON_OBJECT, is_object_spec
 from torchloupe.units import plural
 

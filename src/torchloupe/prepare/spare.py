@@ -26,10 +26,10 @@ from torchloupe.model.transfer import is_from_this_package
 from torchloupe.model.wrapping import unwrap
 from torchloupe.prepare.objects import make_for_contract
 from torchloupe.prepare.run_data import RunData
-from torchloupe.run.own_state import left_alone, seed_shared
+from torchloupe.run.own_state import left_alone
 from torchloupe.run.weights import load_weights
 from torchloupe.system.generators import is_own_code
-from torchloupe.system.seeding import rng_preserved
+from torchloupe.system.seeding import rng_preserved, seed_shared
 
 COMPARED = 8  # images
 HINT = (

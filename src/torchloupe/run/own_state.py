@@ -4,7 +4,6 @@ state dict has, and the numbers that their code draws from `random` and `numpy.r
 A checkpoint holds what differs from how the run began, so that of most models it holds nothing.
 """
 
-import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -12,15 +11,16 @@ from functools import partial
 from types import FunctionType, MethodType
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from torchloupe.distributed.world import ALONE, World
 from torchloupe.errors import CheckpointError, printable
-from torchloupe.run.plain_values import NotPlain, decode, encode, give_state, state_of
+from torchloupe.run.plain_values import NotPlain, decode, encode
 from torchloupe.system.counter_rng import hash_parts
+from torchloupe.system.generators import give_state, global_generators, state_of
+from torchloupe.system.seeding import seed_shared
 
 _OF_TORCH = frozenset((*vars(nn.Module()), "_compiled_call_impl", "_is_full_backward_hook"))
 _DEEPEST = 4  # containers in one another whose changes are seen
@@ -59,9 +59,9 @@ class OwnState:
         """Seed `random` and `numpy.random` for the run, or go on with what a checkpoint had."""
         rank = self.world.rank
         seed_shared(int(hash_parts(seed, _DRAWN, rank)))
-        self._drawn = [encode(state_of(each)) for each in shared_generators()]
+        self._drawn = [encode(state_of(each)) for each in global_generators()]
         resumed = self._resumed[rank] if rank < len(self._resumed) else None
-        for generator, state in zip(shared_generators(), resumed or (), strict=False):
+        for generator, state in zip(global_generators(), resumed or (), strict=False):
             give_state(generator, decode(state, None, torch.device("cpu")))
 
     def tree(self) -> dict[str, Any] | None:
@@ -76,7 +76,7 @@ class OwnState:
                 self._kept.add(place)
                 root, module, name = place
                 tree.setdefault(root, {}).setdefault(module, {})[name] = value
-        states = [encode(state_of(each)) for each in shared_generators()] if self._drawn else []
+        states = [encode(state_of(each)) for each in global_generators()] if self._drawn else []
         drawn = self.world.gather(None if states == self._drawn else states)
         if any(drawn):
             tree["drawn"] = drawn
@@ -118,27 +118,6 @@ class OwnState:
                 "or a list of numbers"
             )
         return notes
-
-
-def shared_generators() -> tuple[Any, Any]:
-    """What `random` and `numpy.random` draw from."""
-    return _Shared(), np.random.mtrand._rand
-
-
-class _Shared:
-    """The generator of `random`, whose own functions are those of the module."""
-
-    def getstate(self) -> Any:
-        return random.getstate()
-
-    def setstate(self, state: Any) -> None:
-        random.setstate(state)
-
-
-def seed_shared(seed: int) -> None:
-    """Seed `random` and `numpy.random`."""
-    random.seed(seed)
-    np.random.seed(seed & 0xFFFFFFFF)
 
 
 @contextmanager

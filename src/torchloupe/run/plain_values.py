@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from torchloupe.system.generators import give_state, state_of
+
 MOST_BYTES = 4 * 2**20  # of an array or tensor
 MOST_PARTS = 20_000  # of a value, all containers in it together
 _DEEPEST = 6
@@ -135,25 +137,6 @@ def kind_of_generator(value: Any) -> str:
     if isinstance(value, np.random.RandomState):
         return "RandomState"
     return "random" if type(value) is random.Random else ""
-
-
-def state_of(generator: Any) -> Any:
-    """The state of a generator, as it is given back by `give_state`."""
-    if isinstance(generator, np.random.Generator):
-        return generator.bit_generator.state
-    if isinstance(generator, (np.random.RandomState, torch.Generator)):
-        return generator.get_state()
-    return generator.getstate()
-
-
-def give_state(generator: Any, state: Any) -> None:
-    """Put a generator into a state that `state_of` gave."""
-    if isinstance(generator, np.random.Generator):
-        generator.bit_generator.state = state
-    elif isinstance(generator, (np.random.RandomState, torch.Generator)):
-        generator.set_state(state)
-    else:
-        generator.setstate(state)
 
 
 def decode(code: Any, now: Any, device: torch.device) -> Any:

@@ -49,12 +49,12 @@ class OwnGenerators:
 
     def states(self) -> list[Any]:
         """The state of each, to be put back by `restore`."""
-        return [_state(generator) for generator in self.generators]
+        return [state_of(generator) for generator in self.generators]
 
     def restore(self, states: list[Any]) -> None:
         """Put back what `states` gave."""
         for generator, state in zip(self.generators, states, strict=True):
-            _restore(generator, state)
+            give_state(generator, state)
 
 
 NO_GENERATORS = OwnGenerators()
@@ -62,7 +62,7 @@ NO_GENERATORS = OwnGenerators()
 
 def find_generators(*roots: object) -> OwnGenerators:
     """The generators within these objects, but for the global ones."""
-    known = {id(g) for g in (torch.default_generator, *_global_generators())}
+    known = {id(g) for g in (torch.default_generator, *global_generators())}
     found: list[Any] = []
     libraries: dict[str, None] = {}
     pending, seen = list(reversed(roots)), set(known)
@@ -152,7 +152,7 @@ def is_own_code(module_name: str | None) -> bool:
     return not is_installed and not (module_name or "").startswith("torchloupe.")
 
 
-def _global_generators() -> tuple[Any, ...]:
+def global_generators() -> tuple[Any, ...]:
     """What `random` and `numpy.random` draw from."""
     instance = random.random.__self__  # type: ignore[attr-defined]
     return instance, np.random.mtrand._rand
@@ -170,7 +170,8 @@ def _seed(generator: Any, seed: int) -> None:
         generator.seed(seed)
 
 
-def _state(generator: Any) -> Any:
+def state_of(generator: Any) -> Any:
+    """The state of a generator, as it is given back by `give_state`."""
     if isinstance(generator, np.random.Generator):
         return generator.bit_generator.state
     if isinstance(generator, (np.random.RandomState, torch.Generator)):
@@ -178,7 +179,8 @@ def _state(generator: Any) -> Any:
     return generator.getstate()
 
 
-def _restore(generator: Any, state: Any) -> None:
+def give_state(generator: Any, state: Any) -> None:
+    """Put a generator into a state that `state_of` gave."""
     if isinstance(generator, np.random.Generator):
         generator.bit_generator.state = state
     elif isinstance(generator, (np.random.RandomState, torch.Generator)):

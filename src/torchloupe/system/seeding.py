@@ -14,9 +14,14 @@ from torchloupe.system.generators import NO_GENERATORS, OwnGenerators
 def seed_all(seed: int, own: OwnGenerators = NO_GENERATORS) -> None:
     """Seed the three global generators that transforms draw from, and those that are `own`."""
     torch.default_generator.manual_seed(seed >> 1)
+    seed_shared(seed)
+    own.seed(seed)
+
+
+def seed_shared(seed: int) -> None:
+    """Seed `random` and `numpy.random`."""
     random.seed(seed)
     np.random.seed(seed & 0xFFFFFFFF)
-    own.seed(seed)
 
 
 @contextmanager

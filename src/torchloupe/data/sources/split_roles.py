@@ -100,7 +100,7 @@ def _hints_at_splits(table: Table, name: str) -> bool:
     found = set() if values is None else set(np.unique(values).tolist())
     if not 1 < len(found) <= _MOST_PARTS or not all(found):
         return False
-    are_short = {word.lower() for word in found} <= _SHORT and len(found) > 1
+    are_short = {word.lower() for word in found} <= _SHORT
     return are_short or any(read_split(word) is not None for word in found)
 
 
