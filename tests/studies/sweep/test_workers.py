@@ -60,9 +60,13 @@ def test_a_second_process_helps_and_goes_on_when_the_first_is_killed(tmp_path):
     assert "test accuracy" in (tmp_path / "second").read_text()
 
 
-def test_workers_that_all_end_before_the_sweep_is_done_are_an_error(tmp_path, monkeypatch):
+@pytest.mark.parametrize("wait", [0, 30])
+def test_workers_that_all_end_before_the_sweep_is_done_are_an_error(tmp_path, monkeypatch, wait):
     def start(_folder, number, _count):
-        return subprocess.Popen([sys.executable, "-c", f"exit({3 + number})"])
+        process = subprocess.Popen([sys.executable, "-c", f"exit({3 + number})"])
+        if wait:  # it has ended before the first look
+            process.wait(wait)
+        return process
 
     from test_sampling import make_plan
 

@@ -33,8 +33,10 @@ def run_workers(folder: Path, plan: Plan, count: int, tell: Callable[[str], None
     processes = [start_worker(folder, number, count) for number in range(count)]
     book, told, lost = Book(plan, folder), set[int](), set[int]()
     try:
-        while any(process.poll() is None for process in processes):
+        running = True
+        while running:
             time.sleep(POLL_SECONDS)
+            running = any(process.poll() is None for process in processes)
             for trial in book.trials():
                 if not trial.is_running and trial.number not in told:
                     told.add(trial.number)
