@@ -96,3 +96,10 @@ def test_images_in_arrays_have_a_next_step(tmp_path, content):
     error = fail(tmp_path / "set.mat")
     assert "holds images as an array, " in error.message
     assert "numpy.savez('set.npz', images=..., labels=...)" in error.hint
+
+
+def test_a_file_of_svhn_leads_to_its_folder(tmp_path):
+    images = np.zeros((32, 32, 3, 12), np.uint8)
+    path = tmp_path / "train_32x32.mat"
+    scipy.io.savemat(path, {"X": images, "y": np.ones((12, 1), np.uint8)})
+    assert fail(path).hint == f"give its folder, which is read as SVHN: {tmp_path}"

@@ -37,7 +37,7 @@ NAMES = [f"{kind}/{number}.png" for kind in ("cat", "dog") for number in range(3
     ],
 )  # fmt: skip
 def test_lists_are_columns(tmp_path, lines, columns):
-    assert read_list(write(tmp_path, "list.txt", *lines)) == columns
+    assert read_list(write(tmp_path, "list.txt", *lines))[0] == columns
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_the_index_of_mxnet_is_no_label(tmp_path):
 def test_a_count_before_the_list_is_no_image(tmp_path):
     plant(tmp_path, "a.png", "b.png")
     for first in ("2", "2 7"):
-        columns = read_list(write(tmp_path, "list.txt", first, "a.png 0", "b.png 1"))
+        columns, _ = read_list(write(tmp_path, "list.txt", first, "a.png 0", "b.png 1"))
         assert columns == {"image": ["a.png", "b.png"], "label": ["0", "1"]}
 
 
@@ -160,10 +160,35 @@ def test_labels_may_stand_before_paths(tmp_path):
     files = ["img/a b.png", "img/c.png", "img/d.png"]
     plant(tmp_path, *files)
     lines = [f"{label} {file}" for label, file in zip(("cat", "dog", "cat"), files, strict=True)]
-    columns = read_list(write(tmp_path, "list.txt", *lines))
+    columns, _ = read_list(write(tmp_path, "list.txt", *lines))
     assert columns == {"label": ["cat", "dog", "cat"], "image": files}
     plant(tmp_path, "cat img/a.png")  # a folder with a space in its name
-    assert read_list(write(tmp_path, "whole.txt", "cat img/a.png")) == {
+    assert read_list(write(tmp_path, "whole.txt", "cat img/a.png"))[0] == {
         "image": ["cat img/a.png"],
         "label": ["cat img"],
     }
+
+
+@pytest.mark.parametrize(
+    ("rows", "note"),
+    [
+        ("{i}.png {i3} {i7}", "cell 2 of each line is taken as the label"),
+        ("{i}.png {i3} 7", ""),
+        ("{i}.png {i3} {i}", ""),
+        ("{i}.png {i3}", ""),
+    ],
+)
+def test_a_second_column_of_numbers_is_noted(tmp_path, rows, note):
+    lines = [rows.format(i=i, i3=i % 3, i7=i % 7) for i in range(20)]
+    columns, notes = read_list(write(tmp_path, "list.txt", *lines))
+    assert columns["label"][:4] == ["0", "1", "2", "0"]
+    assert "".join(notes).startswith(note)
+    assert bool(notes) == bool(note)
+
+
+def test_two_flags_that_are_not_one_hot_are_refused(tmp_path):
+    path = write(tmp_path, "list.txt", "a.png 0 1", "b.png 1 1", "c.png 0 0", "d.png 1 0")
+    with pytest.raises(DataError, match="two cells of 0 or 1"):
+        read_list(path)
+    path.write_text("a.png 0 1\nb.png 1 1\nc.png 0 1\n")
+    assert read_list(path)[0]["label"] == ["0", "1", "0"]

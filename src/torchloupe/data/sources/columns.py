@@ -28,7 +28,7 @@ from torchloupe.data.sources.text_lists import LIST_ENDINGS, read_list
 from torchloupe.errors import DataError, printable
 
 _READERS = {  # of tables that are read as a whole: columns of text, and notes
-    **dict.fromkeys(LIST_ENDINGS, lambda path: (read_list(path), ())),
+    **dict.fromkeys(LIST_ENDINGS, read_list),
     **dict.fromkeys(RECORD_ENDINGS, read_records),
     **dict.fromkeys(MATLAB_ENDINGS, read_matlab),
 }

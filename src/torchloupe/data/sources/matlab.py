@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from torchloupe.data.image.formats import IMAGE_SUFFIXES
 from torchloupe.data.sources.image_names import walk_images
-from torchloupe.data.sources.matlab_file import HINT, HINT_FOR_ARRAYS, read_variables
+from torchloupe.data.sources.matlab_file import HINT, hint_for_arrays, read_variables
 from torchloupe.data.sources.split_names import read_split
 from torchloupe.data.split import SPLIT_NAMES, TRAIN
 from torchloupe.errors import DataError, printable
@@ -61,7 +61,7 @@ def _refuse_arrays(path: Path, variables: Mapping[str, Any] | None = None) -> No
             raise DataError(
                 f"{printable(path)} holds images as an array, '{printable(name)}' "
                 f"{list(value.shape)}, which is not read from MATLAB's files",
-                HINT_FOR_ARRAYS,
+                hint_for_arrays(path),
             )
 
 

@@ -26,7 +26,7 @@ _MATRIX, _COMPRESSED = 14, 15
 _CELL, _STRUCT, _CHAR, _DOUBLE, _LAST_NUMBER = 1, 2, 4, 6, 15  # classes of arrays
 _EMPTY = np.zeros(0)
 HINT = "write its labels into a .csv with the columns image and label"
-HINT_FOR_ARRAYS = (
+_HINT_FOR_ARRAYS = (
     "load its images by scipy.io.loadmat and save them by numpy.savez('set.npz', images=..., "
     "labels=...)"
 )
@@ -68,6 +68,14 @@ class _Bytes:
         return np.frombuffer(self.data, np.dtype(self.order + _NUMBERS[kind]))
 
 
+def hint_for_arrays(path: Path) -> str:
+    """What to do with a file that holds images: SVHN is read as a folder, others are converted."""
+    folder = path.absolute().parent
+    if (folder / "train_32x32.mat").is_file():
+        return f"give its folder, which is read as SVHN: {printable(folder)}"
+    return _HINT_FOR_ARRAYS
+
+
 def read_variables(path: Path) -> dict[str, Any]:
     """The variables of a file by name: arrays, texts, lists (of cells), lists of dicts (structs).
 
@@ -79,7 +87,7 @@ def read_variables(path: Path) -> dict[str, Any]:
         if path.stat().st_size > _LARGEST_BYTES:
             limit = format_bytes(_LARGEST_BYTES)
             raise DataError(
-                f"{shown} is too large for a list of labels: above {limit}", HINT_FOR_ARRAYS
+                f"{shown} is too large for a list of labels: above {limit}", hint_for_arrays(path)
             )
         content = path.read_bytes()
     except OSError as error:

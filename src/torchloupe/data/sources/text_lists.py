@@ -34,12 +34,17 @@ _HEAD_ROWS = 500  # of which columns without names get theirs
 Columns = dict[str, list[str]]
 
 
-def read_list(path: Path) -> Columns:
-    """The columns of a list, by name: image, label and more; DataError for any other text.
+def read_list(path: Path) -> tuple[Columns, tuple[str, ...]]:
+    """The columns of a list, by name: image, label and more, and notes; DataError for other text.
 
     Of names alone the folder of each is its label. Where images are numbered (`1 cat/1.jpg`), the
     lists beside with these numbers give labels, names of classes and the split.
     """
+    columns = _read_columns(path)
+    return columns, _note_choice(columns)
+
+
+def _read_columns(path: Path) -> Columns:
     rows = _read_rows(path)
     if len(rows) > 2 and len(rows[0]) == 1 and len(rows[2]) == len(rows[1]) + 1:
         rows = [["image", *rows[1]], *rows[2:]]  # a count, then the names of the other columns
@@ -86,6 +91,22 @@ def read_list(path: Path) -> Columns:
     return columns
 
 
+def _note_choice(columns: Columns) -> tuple[str, ...]:
+    """A note where another column of a list without names of columns may be the label as well."""
+    others = [
+        name
+        for name, cells in columns.items()
+        if re.fullmatch(r"column \d+", name) and 1 < len(set(cells)) < len(cells)
+    ]
+    if "label" not in columns or not others:
+        return ()
+    place = list(columns).index("label") + 1
+    return (
+        f"cell {place} of each line is taken as the label; data.label_column='{others[0]}' takes "
+        f"{'that' if len(others) == 1 else 'another'} instead",
+    )
+
+
 def _are_numbered(rows: Sequence[Sequence[str]]) -> bool:
     """Whether a header of words stands above rows with a count before as many cells."""
     if len(rows) < 2 or any(map(_is_number, rows[0])) or any(map(_is_image, rows[0])):
@@ -98,8 +119,16 @@ def _join_flags(rows: Sequence[Sequence[str]], image: int) -> Columns:
     """The columns of rows `path 1 0 0`, one 0 or 1 for each label, as lists; {} for other rows."""
     rest = [[cell for k, cell in enumerate(row) if k != image] for row in rows]
     is_one_hot = all(row.count("1") == 1 for row in rest)
-    if len(rest[0]) < (2 if is_one_hot else 3) or width_of_flags(rest) == 0:
+    if len(rest[0]) < 2 or width_of_flags(rest) == 0:
         return {}
+    if len(rest[0]) == 2 and not is_one_hot:
+        if any(len(set(cells)) == 1 for cells in zip(*rest, strict=True)):
+            return {}
+        raise DataError(
+            "each line has two cells of 0 or 1: two labels, or a label and something else",
+            "save it as a .csv with names of the columns in its first line, and say which are "
+            "labels: data.label_column=NAME",
+        )
     labels = [json.dumps(list(map(int, row))) for row in rest]
     return {"image": [row[image] for row in rows], "label": labels}
 
