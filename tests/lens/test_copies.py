@@ -182,3 +182,34 @@ def test_a_loss_beside_the_model_counts_for_itself_in_a_copy():
     _, copied = deep_copy((model, Loss()), model)
     copied.criterion()
     assert count == [0]
+
+
+class Around(torch.optim.Optimizer):
+    """An optimizer around another, as many write it: without super().__init__()."""
+
+    def __init__(self, base):
+        self.base, self.steps = base, 0
+        self.param_groups, self.state, self.defaults = base.param_groups, base.state, base.defaults
+
+    def step(self, closure=None):
+        self.steps += 1
+        return self.base.step(closure)
+
+
+class Within(Around):
+    """The same, whose step is inherited."""
+
+
+@pytest.mark.parametrize("kind", [Around, Within])
+def test_a_copied_optimizer_around_another_has_its_own_and_the_original_steps_on(kind):
+    model = nn.Linear(2, 2)
+    optimizer = kind(torch.optim.SGD(model.parameters(), lr=1.0))
+    before = model.weight.clone()
+    copied_model, copied = deep_copy((model, optimizer), model)
+    copied_model(torch.ones(1, 2)).sum().backward()
+    copied.step()
+    assert torch.equal(model.weight, before)
+    assert not torch.equal(copied_model.weight, before)
+    assert (copied.steps, optimizer.steps) == (1, 0)
+    assert copied.base.param_groups is copied.param_groups
+    kind(optimizer.base).step()  # torch wraps the step of the class when an optimizer is copied

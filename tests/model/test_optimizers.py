@@ -213,3 +213,12 @@ def test_average_follows_weights_and_buffers():
 def test_average_refuses_a_decay_that_averages_nothing(decay):
     with pytest.raises(UsageError, match="must be between 0 and 1"):
         make_average(Net(1, 3), decay)
+
+
+def test_an_optimizer_that_does_not_call_its_base_is_refused_at_once():
+    class Around(torch.optim.Optimizer):
+        def __init__(self, base):
+            self.base, self.param_groups, self.state = base, base.param_groups, base.state
+
+    text = error_of(lambda parameters: Around(torch.optim.SGD(parameters, lr=0.1)), Net(1, 3))
+    assert text.startswith("Around.__init__ doesn't call that of torch.optim.Optimizer")

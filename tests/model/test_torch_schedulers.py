@@ -18,11 +18,16 @@ EPOCH = 5
 TOTAL = 30
 
 
-def optimizer_of(kind=SGD, **options):
+def bare_optimizer(kind=SGD, **options):
     first, second = (nn.Parameter(torch.zeros(1)) for _ in range(2))
-    made = kind([{"params": [first]}, {"params": [second], "lr": 0.02}], lr=0.1, **options)
+    return kind([{"params": [first]}, {"params": [second], "lr": 0.02}], lr=0.1, **options)
+
+
+def optimizer_of(kind=SGD, **options):
+    """As make_optimizer leaves it."""
+    made = bare_optimizer(kind, **options)
     for group in made.param_groups:
-        group.setdefault("initial_lr", group["lr"])
+        group["initial_lr"] = group["lr"]
     return made
 
 
@@ -33,7 +38,7 @@ def values_of(optimizer):
 
 def plain_loop(make, every, *, kind=SGD, steps=TOTAL, **options):
     """The groups before each step of a loop as torch's documentation has it."""
-    optimizer = optimizer_of(kind, **options)
+    optimizer = bare_optimizer(kind, **options)
     scheduler = make(optimizer)
     found = []
     for step in range(steps):
@@ -58,7 +63,14 @@ def make(scheduler, optimizer, every="auto", total=TOTAL, **keywords):
     )
 
 
+def low(optimizer):
+    for group in optimizer.param_groups:
+        group["lr"] = 0.003
+    return theirs.LambdaLR(optimizer, lambda n: 1 / (n + 1))
+
+
 CASES = {
+    "set first": low,
     "lambda": lambda o: theirs.LambdaLR(o, [lambda n: 0.9**n, lambda n: 1 / (n + 1)]),
     "step": lambda o: theirs.StepLR(o, 2, 0.3),
     "cosine": lambda o: theirs.CosineAnnealingLR(o, 4, 1e-3),
@@ -103,7 +115,7 @@ def test_schedule_is_the_same_after_a_resume_at_any_step(name):
 
 @pytest.mark.parametrize("name", CASES)
 def test_instance_made_on_the_optimizer_is_followed_and_left_alone(name):
-    optimizer = optimizer_of(momentum=0.9)
+    optimizer = bare_optimizer(momentum=0.9)
     instance = CASES[name](optimizer)
     counted = instance.last_epoch if hasattr(instance, "last_epoch") else None
     schedule = make(instance, optimizer, "step")

@@ -218,3 +218,23 @@ def test_the_truth_of_the_users_objects_is_never_asked_for(tmp_path: Path) -> No
         settings={"schedule": Schedules(), "train.report": False, "train.batch_total": 450},
     )
     assert run.model is net
+
+
+class FrozenNorm(torch.nn.Module):
+    """Keeps its norm in eval mode, in a `train` that returns nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.fc = torch.nn.BatchNorm2d(1), torch.nn.Linear(64, 10)
+
+    def train(self, mode: bool = True) -> None:
+        super().train(mode)
+        self.norm.eval()
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.fc(self.norm(images).flatten(1))
+
+
+def test_a_train_that_returns_nothing_is_enough(tmp_path: Path) -> None:
+    run = loupe.fit("digits", model=FrozenNorm, epochs=0.1, out=tmp_path / "run")
+    assert torch.equal(run.model.norm.running_mean, torch.zeros(1))

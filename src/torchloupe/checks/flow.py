@@ -17,7 +17,7 @@ from torchloupe.checks.randomness import weighted_layers
 from torchloupe.checks.scaling import judge_scaling
 from torchloupe.checks.subject import Subject
 from torchloupe.errors import printable
-from torchloupe.lens.step import last_function, leaves_of
+from torchloupe.lens.step import last_function, strangers_of
 from torchloupe.run.events import Verdict
 from torchloupe.units import plural
 
@@ -70,8 +70,7 @@ def trace_flow(subject: Subject) -> Flow:
         scaled=judge_scaling(images, functions.entry),
         first_without=cut[0] if cut else "",
     )
-    own = {id(parameter) for parameter in model.parameters()}
-    flow.strangers = [leaf for leaf in leaves_of(outputs) if id(leaf) not in own]
+    flow.strangers = strangers_of(model, outputs, images)
     named = {n: p for n, p in model.named_parameters() if p.requires_grad}
     idle = set(named)
     if not value.requires_grad or not math.isfinite(flow.loss) or not named:

@@ -6,11 +6,13 @@ import copy
 import pickle
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from io import IOBase
 from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any, TypeVar
 
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from torchloupe.errors import UsageError, printable
 from torchloupe.lens.watch import tensors_in
@@ -74,9 +76,39 @@ def deep_copy(value: Kind, model: nn.Module) -> Kind:
     for function in _functions_in([each for each in parts if not isinstance(each, nn.Module)]):
         _note_function(function, owned, made, seen, counts=True)  # a loss
     memo |= {key: new for key, (_, new) in made.items()}
-    copied = copy.deepcopy(value, memo)
+    optimizers = [each for each in parts if isinstance(each, Optimizer)]
+    with _steps_as_written(optimizers):
+        copied = copy.deepcopy(value, memo)
+        for optimizer in optimizers:
+            _copy_attributes(optimizer, memo)
     _fill(made, memo, owned)
     return copied
+
+
+@contextmanager
+def _steps_as_written(optimizers: list[Optimizer]) -> Iterator[None]:
+    """A context after which `step` of these classes is what it was.
+
+    torch wraps it when an optimizer is copied: one whose class doesn't call super().__init__()
+    has nothing that the wrapper needs, and could not step any more.
+    """
+    before = [(kind, vars(kind).get("step")) for kind in {type(each) for each in optimizers}]
+    yield
+    for kind, step in before:
+        if step is not None:
+            kind.step = step  # type: ignore[method-assign]
+        elif "step" in vars(kind):
+            del kind.step
+
+
+def _copy_attributes(optimizer: Optimizer, memo: dict[int, Any]) -> None:
+    """Give the copy of `optimizer` the attributes of a class of one's own, which torch leaves out:
+    the optimizer within it, counters.
+    """
+    copied = memo[id(optimizer)]
+    for key, value in vars(optimizer).items():
+        if key not in vars(copied):
+            setattr(copied, key, copy.deepcopy(value, memo))
 
 
 def _names_in(code: CodeType) -> Iterator[str]:

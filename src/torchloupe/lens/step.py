@@ -47,14 +47,13 @@ def trace_step(model: nn.Module, images: Tensor, labels: Tensor, loss: Loss) -> 
             for parameter in named.values():
                 parameter.grad = None
             with flow.watched():
-                logits = model(images)
+                logits = model(images.clone())  # forward may ask for a gradient of its input
             trace = StepTrace(logits.detach(), function=last_function(logits))
             trace.last_with, trace.first_without = flow.last_with, flow.first_without
             if not logits.requires_grad:
                 return trace
             value = loss(logits, labels)
-            own = {id(parameter) for parameter in named.values()}
-            trace.strangers = [leaf for leaf in leaves_of(value) if id(leaf) not in own]
+            trace.strangers = strangers_of(model, value, images)
             _go_back(value, lambda: loss(model(images), labels))
             trace.loss = float(value.detach())
             trace.idle = [n for n, p in named.items() if p.requires_grad and p.grad is None]
@@ -124,6 +123,34 @@ def leaves_of(value: Tensor) -> list[Tensor]:
             found.append(node.variable)
         waiting += [inner for inner, _ in node.next_functions]
     return found
+
+
+def strangers_of(model: nn.Module, value: Tensor, images: Tensor) -> list[Tensor]:
+    """The leaves of `value` that are neither parameters of `model` nor made of the images.
+
+    A forward may ask for the gradient of its input, or of features that frozen layers made of it:
+    for checkpointing, or to penalise that gradient. `value` was computed from `images` [B, ...].
+    """
+    own = {id(parameter) for parameter in model.parameters()}
+
+    def find(root: Tensor) -> list[Tensor]:
+        return [leaf for leaf in leaves_of(root) if id(leaf) not in own]
+
+    def find_again(images: Tensor) -> list[Tensor]:
+        torch.manual_seed(0)  # the same draws both times
+        output = model(images)
+        return find(output) if isinstance(output, Tensor) else []
+
+    found = find(value)
+    if not any(leaf.shape[:1] == images.shape[:1] for leaf in found):
+        return found
+    devices = [images.device] if images.device.type == "cuda" else []
+    with unchanged(model, images.device), torch.random.fork_rng(devices=devices):
+        first, other = find_again(images.clone()), find_again(images.flip(0) + 1)
+    if not len(found) == len(first) == len(other):
+        return found
+    pairs = zip(found, first, other, strict=True)
+    return [leaf for leaf, one, two in pairs if one.shape != two.shape or torch.equal(one, two)]
 
 
 class _Flow:

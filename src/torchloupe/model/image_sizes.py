@@ -65,7 +65,8 @@ def why_not(spec: str, size: tuple[int, int], options: Mapping[str, Any] | None 
                 image_size=size,
                 options=without_weights(options or {}),
             )
-            network.eval()(torch.zeros(2, 3, *size))
+            network.eval()
+            network(torch.zeros(2, 3, *size))
     except NotImplementedError:  # an operation that has no meta kernel; a real forward will tell
         return ""
     except Exception as error:

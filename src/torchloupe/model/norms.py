@@ -65,7 +65,8 @@ def refuse_lone_images(model: nn.Module, images: Tensor, at_once: int) -> None:
     hooks = [norm.register_forward_pre_hook(look) for norm in norms]
     try:
         with unchanged(model, image.device), steady_norms(model, image), torch.no_grad():
-            model.train()(image.clone())
+            model.train()
+            model(image.clone())
     finally:
         for hook in hooks:
             hook.remove()

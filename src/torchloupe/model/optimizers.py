@@ -265,8 +265,17 @@ def _check_parameters(optimizer: Optimizer, model: nn.Module) -> Optimizer:
 
 
 def _with_initial_lr(optimizer: Optimizer) -> Optimizer:
+    if not hasattr(optimizer, "_optimizer_step_pre_hooks"):
+        name = printable(type(optimizer).__name__, 60)
+        raise UsageError(
+            f"{name}.__init__ doesn't call that of torch.optim.Optimizer, so {name} has no hooks",
+            "call super().__init__(params, defaults) in it; around another optimizer: "
+            "super().__init__(base.param_groups, base.defaults), then set param_groups and state",
+        )
     for group in optimizer.param_groups:
-        group.setdefault("initial_lr", float(group["lr"]) * group.pop("rate", 1.0))
+        if (rate := group.pop("rate", 1.0)) != 1:
+            group["lr"] *= rate
+        group.setdefault("initial_lr", float(group["lr"]))
     return optimizer
 
 

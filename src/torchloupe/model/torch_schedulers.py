@@ -106,7 +106,8 @@ class TorchSchedule:
 
     def _see_what_moved(self) -> None:
         for group, base in zip(self._moving.optimizer.param_groups, self._base, strict=True):
-            self._moved |= {key for key, value in base.items() if group[key] != value}
+            found = {key for key, value in base.items() if group.get(key, value) != value}
+            self._moved |= found - {"initial_lr"}
 
     def refuse_early_end(self, total_steps: int) -> None:
         """UsageError if the scheduler can't go on to the last of `total_steps` steps."""
@@ -172,6 +173,9 @@ def _make(found: Any, name: str, optimizer: Optimizer, length: int) -> Any:
     stand_in = _stand_in(optimizer)
     if not callable(found):
         return _moved_over(found, optimizer, stand_in)
+    for group in stand_in.param_groups:
+        if group.get("initial_lr") == group["lr"]:  # each scheduler sets it, CyclicLR to base_lr
+            del group["initial_lr"]
     arguments = _fill_in(found, name, optimizer, length)
     try:
         made = found(stand_in, **arguments)

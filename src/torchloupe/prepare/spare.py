@@ -140,7 +140,8 @@ def compare_spare(
         other = spare.make(config, run_data.contract).to(device)
     with left_alone(model), unchanged(model, device):
         with torch.no_grad(), steady_norms(model, images):
-            model.train()(images.clone())  # which may change numbers that state_dict doesn't have
+            model.train()
+            model(images.clone())  # which may change numbers that state_dict doesn't have
         _refuse_others(model, other, images, config)
     return spare, notes
 
