@@ -265,3 +265,37 @@ def layers_left_out_for_a_whole_batch() -> Case:
 
     model = Deep()
     return case(model, optimizer=adam(model))
+
+
+@sound
+def one_logit_without_a_second_dimension() -> Case:
+    class Squeezed(Net):
+        def __init__(self) -> None:
+            super().__init__(1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x).squeeze(1)
+
+    model = Squeezed()
+    images, labels = data()
+    batches = [(images, (labels > 1).float())]
+    return case(model, nn.BCEWithLogitsLoss(), adam(model), batches)
+
+
+@sound
+def features_before_the_logits() -> Case:
+    class Both(Net):
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            return x.flatten(1).relu(), super().forward(x)
+
+    def loss(outputs: tuple[Tensor, Tensor], labels: Tensor) -> Tensor:
+        return F.cross_entropy(outputs[1], labels)
+
+    model = Both()
+    return case(model, loss, adam(model))
+
+
+@sound
+def an_optimizer_with_a_closure() -> Case:
+    model = Net()
+    return case(model, optimizer=torch.optim.LBFGS(model.parameters()))

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from torchloupe.checks.model import describe_idle, find_output_mistake, input_of, list_names
+from torchloupe.checks.outputs import judge_outputs
 
 RAW = torch.tensor([[2.0, -1.0, 0.5, 3.0], [0.1, -0.7, 1.5, -2.0]] * 3)
 
@@ -65,3 +66,10 @@ def test_names_are_listed_up_to_three():
     assert list_names(["a", "b"]) == "a, b"
     assert list_names(["a", "b", "c", "d", "e"]) == "a, b, c and 2 more"
     assert describe_idle([], 5) == ""
+
+
+def test_one_logit_made_a_pair_is_judged_by_what_was_padded():
+    pair = F.pad(torch.linspace(0.05, 0.3, 32)[:, None], (1, 0))
+    assert judge_outputs("logits", pair, "ConstantPadNd Addmm", "fc") == []
+    (found,) = judge_outputs("logits", pair, "ConstantPadNd Sigmoid", "fc")
+    assert found.verdict == "probabilities-before-binary-loss"

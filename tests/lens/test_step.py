@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from torchloupe.errors import UsageError
-from torchloupe.lens.step import trace_step
+from torchloupe.lens.step import last_function, trace_step
 
 
 class Assigned(nn.Module):
@@ -90,3 +90,10 @@ def test_leaves_that_are_made_of_the_images_are_no_hidden_parameters(of, count) 
     trace = trace_step(model, images, torch.tensor([0, 1]), F.cross_entropy)
     assert len(trace.strangers) == count
     assert not images.requires_grad
+
+
+def test_the_last_operation_is_told_behind_a_padding_and_a_view() -> None:
+    logit = nn.Linear(4, 1)(torch.randn(2, 4))
+    assert last_function(F.pad(logit, (1, 0))) == "ConstantPadNd Addmm"
+    assert last_function(F.pad(logit.sigmoid().view(2, 1), (1, 0))) == "ConstantPadNd Sigmoid"
+    assert last_function(logit.squeeze(1)) == "Addmm"

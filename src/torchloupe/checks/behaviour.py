@@ -90,7 +90,7 @@ def _different(images: Tensor) -> Tensor:
 
 
 def _varies(output: Tensor) -> bool:
-    numbers = output.float().flatten(1)
+    numbers = output.float().reshape(len(output), -1)
     if not numbers.shape[1] or not bool(torch.isfinite(numbers).all()):
         return True
     gap = (numbers - numbers[:1]).abs().max()

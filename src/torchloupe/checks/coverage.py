@@ -43,7 +43,7 @@ def _counted(subject: Subject, outputs: Tensor) -> Tensor | None:
         (gradient,) = torch.autograd.grad(value, given)
         if not bool(torch.isfinite(gradient).all()):
             return None
-        found.append(gradient.flatten(1).abs().amax(dim=1) > 0)
+        found.append(gradient.reshape(len(gradient), -1).abs().amax(dim=1) > 0)
     return found[0] if all(torch.equal(found[0], other) for other in found[1:]) else None
 
 

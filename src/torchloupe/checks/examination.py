@@ -17,7 +17,13 @@ from torchloupe.checks.functions import recording_functions
 from torchloupe.checks.images import judge_scale
 from torchloupe.checks.learning import Clock, judge_learning
 from torchloupe.checks.modes import find_odd_norms, find_repeated_blocks, find_stuck_modes, norms_of
-from torchloupe.checks.outputs import judge_count, judge_dropout, judge_first_loss, judge_outputs
+from torchloupe.checks.outputs import (
+    find_other_output,
+    judge_count,
+    judge_dropout,
+    judge_first_loss,
+    judge_outputs,
+)
 from torchloupe.checks.parameters import find_frozen_random, find_unoptimized
 from torchloupe.checks.probing import judge_loss, judge_squashing, what_it_takes
 from torchloupe.checks.registration import find_hidden_layers, find_hidden_tensors
@@ -155,6 +161,8 @@ def _examine_steps(
     """Verdicts on real steps; `hidden`: forward uses layers that the model doesn't have."""
     if counts_none(trial.loss, trial.labels):
         return []
+    if other := find_other_output(subject.copied()):
+        return other
     statistics = {name: norm.running_var.clone() for name, norm in norms_of(trial.model)}  # type: ignore[union-attr]
     started = time.perf_counter()
     flow = trace_flow(trial)

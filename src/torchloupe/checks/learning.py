@@ -12,6 +12,7 @@ import torch
 from torch.optim import Optimizer
 
 from torchloupe.checks.subject import Subject
+from torchloupe.model.closures import lacks_closure
 from torchloupe.run.events import Verdict
 
 SHARE = 0.005  # of the time of a run, for trial steps
@@ -103,12 +104,22 @@ def take_steps(
         if not math.isfinite(course.losses[-1]) or step == steps or course.is_cut:
             break
         before = [p.detach().clone() for p in parameters] if step == 1 else []
-        optimizer.step()
+        _step(optimizer, trial)
         if before:
             course.update = _median_update(before, parameters)
     if outputs.ndim == 2 and trial.labels.ndim == 1 and outputs.shape[1] > 1:
         course.accuracy = float((outputs.argmax(dim=1) == trial.labels).float().mean())
     return course
+
+
+def _step(optimizer: Optimizer, trial: Subject) -> None:
+    """A step; with a closure for optimizers that need one, as the user's own loop gives it."""
+    try:
+        optimizer.step()
+    except Exception as error:
+        if not lacks_closure(error):
+            raise
+        optimizer.step(lambda: float(trial.backward()[1]))
 
 
 def _median_update(before: list[torch.Tensor], parameters: list[torch.Tensor]) -> float:

@@ -108,7 +108,7 @@ MODEL: Mapping[str, tuple[str, str]] = {
     "no-nonlinearity": ("linear layers follow each other without an activation", STEPS),
     "images-scaled-again": ("forward scales images that are scaled already", STEPS),
     "step-raises": ("a forward and backward of a few images fails", STEPS),
-    "checks-left-out": ("the model is too slow for the checks of steps in a run", FORWARDS),
+    "checks-left-out": ("a model too slow for steps, or whose logits come second", FORWARDS),
     "model-not-copied": ("model or optimizer can not be copied for a trial", STEPS),
 }
 LOSS: Mapping[str, tuple[str, str]] = {

@@ -1,7 +1,9 @@
 """What a model ends in, beside what its loss takes; and whether there is an output a class."""
 
 import math
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from torchloupe.checks.subject import Subject
@@ -19,6 +21,49 @@ MOST_DROPPED = 0.9  # share from which dropout leaves hardly anything
 FAR = 4.0  # times what guessing costs, and as much more
 
 
+def find_other_output(trial: Subject) -> list[Verdict]:
+    """A note where the model gives several tensors and the loss doesn't take the first of them.
+
+    `trial` is a copy, whose modes and buffers change.
+    """
+    trial.model.train()
+    with torch.no_grad():
+        found = trial.model(trial.images.clone())
+    if type(found) is not tuple or not isinstance(found[0], Tensor):
+        return []
+    given = tuple(_as_leaf(each) for each in found)
+    tensors = [each for each in given if isinstance(each, Tensor) and each.requires_grad]
+    if len(tensors) < 2 or tensors[0] is not given[0]:
+        return []
+    try:
+        with torch.enable_grad():
+            value = trial.loss_of(given)
+    except Exception:  # a loss that takes the logits alone
+        return []
+    gradients = (
+        torch.autograd.grad(value, tensors, allow_unused=True) if value.requires_grad else ()
+    )
+    used = [each for each, g in zip(tensors, gradients, strict=False) if g is not None and g.any()]
+    if not used or used[0] is given[0]:
+        return []
+    place = next(k for k, each in enumerate(given) if each is used[0])
+    return [
+        Verdict(
+            "checks-left-out",
+            "note",
+            seen=f"the model gives {len(given)} outputs, and the loss takes number {place + 1}",
+            remedy="return the logits first: (logits, features)",
+            where="loss",
+            why="checks of outputs and steps look at the first tensor",
+        )
+    ]
+
+
+def _as_leaf(value: Any) -> Any:
+    is_number = isinstance(value, Tensor) and value.is_floating_point()
+    return value.detach().clone().requires_grad_() if is_number else value
+
+
 def judge_outputs(takes: str, outputs: Tensor, function: str, last_layer: str) -> list[Verdict]:
     """Verdicts where `outputs` [B, K] are not what a loss takes; see `what_it_takes`.
 
@@ -28,7 +73,7 @@ def judge_outputs(takes: str, outputs: Tensor, function: str, last_layer: str) -
     if outputs.ndim > 2 or takes not in ("logits", "binary_logits", "log_probabilities"):
         return []
     if function.startswith("ConstantPad") and outputs.ndim == 2:  # one logit, made a pair
-        takes, outputs, function = "binary_logits", outputs[:, 1], ""
+        takes, outputs, function = "binary_logits", outputs[:, 1], function.partition(" ")[2]
     end = _end_of(outputs.float(), function)
     if takes == "log_probabilities":
         return _judge_for_nll(end, last_layer)

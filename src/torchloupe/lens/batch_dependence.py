@@ -24,7 +24,7 @@ class Dependence:
     layer: str  # the first layer whose output differs, with its type; empty for none
     gap: float
     is_size: bool = False  # the number of the other images matters, and not what they show
-    shape: tuple[int, ...] = ()  # of the output for one image alone, if it is not [1, K]
+    shape: tuple[int, ...] = ()  # of the output for one image alone, if it has no batch
 
 
 def find_dependence(model: nn.Module, images: Tensor) -> Dependence | None:
@@ -49,7 +49,7 @@ def find_dependence(model: nn.Module, images: Tensor) -> Dependence | None:
         alone = eval_output(model, first)
     except Exception:  # forwards here are of several images
         return None
-    if alone.ndim != 2:  # squeezed away
+    if alone.ndim != ours.ndim + 1:  # squeezed away
         return Dependence("", 1.0, is_size=True, shape=tuple(alone.shape))
     gap = gap_of(ours, alone[0])
     rough = max(ROUGH, 64 * torch.finfo(alone.dtype).eps)

@@ -99,14 +99,19 @@ def _find_changed(again: Callable[[], Tensor]) -> str:
 
 
 def last_function(output: Tensor) -> str:
-    """The operation that made `output`, as autograd calls it: Softmax, Addmm; empty for none."""
-    node = output.grad_fn
+    """The operation that made `output`, as autograd calls it: Softmax, Addmm; empty for none.
+
+    Of a padded output it is the padding and what was padded: "ConstantPadNd Addmm".
+    """
+    node, padding = output.grad_fn, ""
     while node is not None:
         name = node.name().removesuffix("0").removesuffix("Backward")
-        if not name.startswith(_PASSING) or len(node.next_functions) != 1:
-            return name.lstrip("_")
+        if name.startswith("ConstantPad") and not padding:
+            padding = f"{name} "
+        elif not name.startswith(_PASSING) or len(node.next_functions) != 1:
+            return padding + name.lstrip("_")
         node = node.next_functions[0][0]
-    return ""
+    return padding.strip()
 
 
 def leaves_of(value: Tensor) -> list[Tensor]:

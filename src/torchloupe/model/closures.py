@@ -19,7 +19,7 @@ def closures_named(optimizer: Optimizer) -> Iterator[None]:
     except LoupeError:
         raise
     except Exception as error:
-        if not _lacks_closure(error):
+        if not lacks_closure(error):
             raise
         raise closure_error(printable(type(optimizer).__name__)) from error
 
@@ -33,7 +33,7 @@ def closure_error(name: str) -> UsageError:
     )
 
 
-def _lacks_closure(error: Exception) -> bool:
+def lacks_closure(error: Exception) -> bool:
     """Whether an error is about the missing closure, or was raised where that is None."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
