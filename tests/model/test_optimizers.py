@@ -222,3 +222,15 @@ def test_an_optimizer_that_does_not_call_its_base_is_refused_at_once():
 
     text = error_of(lambda parameters: Around(torch.optim.SGD(parameters, lr=0.1)), Net(1, 3))
     assert text.startswith("Around.__init__ doesn't call that of torch.optim.Optimizer")
+
+
+def test_an_optimizer_with_modes_of_its_own_is_refused():
+    class ScheduleFree(torch.optim.SGD):
+        def train(self):
+            """Nothing to do."""
+
+        eval = train
+
+    model = Net(1, 3)
+    for given in (ScheduleFree, ScheduleFree(model.parameters(), lr=0.1)):
+        assert "its train() and eval() are not called" in error_of(given, model)

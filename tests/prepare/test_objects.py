@@ -1,5 +1,6 @@
 """Settings become steps and lenses, and what can't be is refused before a folder is made."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,14 @@ import torchloupe as loupe
 from torchloupe.config.schema import Config
 from torchloupe.config.text import change
 from torchloupe.errors import UsageError
-from torchloupe.prepare.objects import NO_OBJECTS, build_model, choose_log_every, make_plan
+from torchloupe.model.optimizers import make_optimizer
+from torchloupe.prepare.objects import (
+    NO_OBJECTS,
+    build_model,
+    choose_log_every,
+    describe_decay,
+    make_plan,
+)
 from torchloupe.recipes.choice import Facts
 
 HOOK = """
@@ -238,3 +246,20 @@ class FrozenNorm(torch.nn.Module):
 def test_a_train_that_returns_nothing_is_enough(tmp_path: Path) -> None:
     run = loupe.fit("digits", model=FrozenNorm, epochs=0.1, out=tmp_path / "run")
     assert torch.equal(run.model.norm.running_mean, torch.zeros(1))
+
+
+@pytest.mark.parametrize(
+    ("given", "is_noted"),
+    [
+        (torch.optim.AdamW, True),
+        (partial(torch.optim.SGD, lr=0.1, weight_decay=0.1), True),
+        (partial(torch.optim.SGD, lr=0.1), False),
+        (lambda parameters: torch.optim.AdamW(parameters, lr=0.1), False),
+        ("adamw", False),
+    ],
+)
+def test_a_class_that_decays_weights_alone_here_is_noted(given, is_noted) -> None:
+    found = describe_decay(given, make_optimizer(given, torch.nn.Linear(2, 2)))
+    assert [note.partition(" is for weights")[0] for note in found] == (
+        [f"weight decay {0.01 if given is torch.optim.AdamW else 0.1:g}"] if is_noted else []
+    )

@@ -264,14 +264,25 @@ def _check_parameters(optimizer: Optimizer, model: nn.Module) -> Optimizer:
     return optimizer
 
 
-def _with_initial_lr(optimizer: Optimizer) -> Optimizer:
+def _refuse_unfit(optimizer: Optimizer) -> None:
+    """UsageError for what isn't wholly made, and for what has modes, as schedule-free ones do."""
+    name = printable(type(optimizer).__name__, 60)
     if not hasattr(optimizer, "_optimizer_step_pre_hooks"):
-        name = printable(type(optimizer).__name__, 60)
         raise UsageError(
             f"{name}.__init__ doesn't call that of torch.optim.Optimizer, so {name} has no hooks",
             "call super().__init__(params, defaults) in it; around another optimizer: "
             "super().__init__(base.param_groups, base.defaults), then set param_groups and state",
         )
+    if callable(getattr(optimizer, "train", None)) and callable(getattr(optimizer, "eval", None)):
+        raise UsageError(
+            f"{name} trains other weights than it evaluates, and its train() and eval() are not "
+            "called in the training loop",
+            "use adamw with averaged weights instead: train.average=0.99",
+        )
+
+
+def _with_initial_lr(optimizer: Optimizer) -> Optimizer:
+    _refuse_unfit(optimizer)
     for group in optimizer.param_groups:
         if (rate := group.pop("rate", 1.0)) != 1:
             group["lr"] *= rate

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torchloupe.checks.names import refuse_unknown_names
 from torchloupe.config.schema import Config
 from torchloupe.data.contract import Contract
 from torchloupe.display.trackers import refuse_unknown_trackers
+from torchloupe.errors import printable
 from torchloupe.model import catalog, losses, optimizers, schedules
 from torchloupe.model.backbones import load_pretrained
 from torchloupe.model.catalog import make_model
@@ -142,6 +144,20 @@ def build_optimizer(
         weight_decay=config.optimizer.weight_decay,
         options=config.optimizer.options,
         rates=model.rates() if isinstance(model, Transfer) else None,
+    )
+
+
+def describe_decay(given: Any, optimizer: torch.optim.Optimizer) -> tuple[str, ...]:
+    """A note where a class or partial of the user decays weights alone, unlike by itself."""
+    if not isinstance(given, (type, partial)):
+        return ()
+    decays = [float(group.get("weight_decay") or 0.0) for group in optimizer.param_groups]
+    if not any(decays) or all(decays):
+        return ()
+    name = printable(type(optimizer).__name__, 60)
+    return (
+        f"weight decay {max(decays):g} is for weights, not for biases and norms; for all of them: "
+        f"optimizer=lambda parameters: {name}(parameters, ...)",
     )
 
 

@@ -38,6 +38,7 @@ from torchloupe.prepare.objects import (
     build_loss,
     build_optimizer,
     build_schedule,
+    describe_decay,
     has_own_schedule,
     make_plan,
     refuse_misspelt,
@@ -303,10 +304,8 @@ def attach_ranks(
 
     Every rank must call this.
     """
-    config, model = prepared.config, prepared.model
-    device = prepared.place.device
+    config, model, device = prepared.config, prepared.model, prepared.place.device
     spare, notes = compare_spare(spare, model, config, prepared.run_data, device)
-    prepared = replace(prepared, notes=(*prepared.notes, *notes))
     kind, is_gpu = config.hardware.parallel, device.type == "cuda"
     count = count_gpus(config.hardware.gpus) if kind == "dp" and is_gpu else 0
     devices = [torch.device("cuda", number) for number in range(count)]
@@ -317,6 +316,7 @@ def attach_ranks(
             "use --parallel ddp, or --set train.average=0",
         )
     optimizer = build_optimizer(config, objects, model)
+    notes += describe_decay(objects.optimizer, optimizer)
     if isinstance(optimizer, Muon) and parallel.is_sharded:
         raise UsageError(
             "muon needs whole matrices, but a rank has only its part of a sharded model",
@@ -324,9 +324,9 @@ def attach_ranks(
         )
     if has_own_schedule(config):
         schedule = build_schedule(config, objects, optimizer, prepared.plan)
-        notes = [schedule.note] if isinstance(schedule, TorchSchedule) else []
-        plan = replace(prepared.plan, schedule=schedule)
-        prepared = replace(prepared, plan=plan, notes=(*prepared.notes, *notes))
+        notes += [schedule.note] if isinstance(schedule, TorchSchedule) else []
+        prepared = replace(prepared, plan=replace(prepared.plan, schedule=schedule))
+    prepared = replace(prepared, notes=(*prepared.notes, *notes))
     state = State(
         model=model,
         optimizer=optimizer,
