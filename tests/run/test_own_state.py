@@ -1,5 +1,6 @@
 """What models and losses keep for themselves: found, stored, put back, left alone."""
 
+import itertools
 import json
 import random
 
@@ -246,3 +247,55 @@ def test_modules_that_are_no_part_of_the_model_are_noted():
     model(torch.ones(1, 2))
     (note,) = state.unsaved()
     assert note.startswith("model.parts (list) changes in training and is not saved")
+
+
+class Helper:
+    """Knows the module that it belongs to."""
+
+    def __init__(self, owner: nn.Module | None) -> None:
+        self.owner, self.n = owner, 0
+
+
+class Helped(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(2, 2)
+        self.helper, self.layers = Helper(self), [self.fc]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.helper.n += 1
+        return self.layers[0](x) * self.helper.n
+
+
+def test_helpers_that_know_their_module_go_on_with_the_one_that_is_there():
+    model, other = Helped(), Helped()
+    own = OwnState(model)
+    for _ in range(3):
+        model(torch.ones(1, 2))
+    assert own.unsaved() == []
+    resumed = OwnState(other)
+    resumed.load(stored(own))
+    assert resumed.lost == []
+    assert (other.helper.n, other.helper.owner) == (3, other)
+    assert other.layers[0] is other.fc
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        itertools.count,
+        lambda: itertools.cycle([1, 2, 3]),
+        lambda: iter([1, 2, 3, 4]),
+        lambda: enumerate([1, 2, 3, 4]),
+        lambda: iter({1: 2, 3: 4}),
+        lambda: [itertools.count(), 1],
+    ],
+)
+def test_iterators_that_go_on_are_noted(make):
+    model = nn.Linear(2, 2)
+    model.steps = make()
+    own = OwnState(model)
+    assert own.unsaved() == []
+    next(model.steps[0] if isinstance(model.steps, list) else model.steps)
+    (note,) = own.unsaved()
+    assert note.startswith("model.steps (")

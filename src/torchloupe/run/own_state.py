@@ -4,11 +4,12 @@ state dict has, and the numbers that their code draws from `random` and `numpy.r
 A checkpoint holds what differs from how the run began, so that of most models it holds nothing.
 """
 
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from types import FunctionType, MethodType
+from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ from torchloupe.system.generators import give_state, global_generators, state_of
 from torchloupe.system.seeding import seed_shared
 
 _OF_TORCH = frozenset((*vars(nn.Module()), "_compiled_call_impl", "_is_full_backward_hook"))
+_OF_CODE = (type, ModuleType, FunctionType, MethodType)
 _DEEPEST = 4  # containers in one another whose changes are seen
 _DRAWN = 0x5A3D  # tells the seeds of random and numpy.random apart from all others
 Place = tuple[str, str, str]  # "model" or "loss", the module in it, the attribute
@@ -152,19 +154,19 @@ def look(model: nn.Module, loss: object = None) -> dict[Place, Any]:
     """
     found: dict[Place, Any] = {}
     holders = list(_holders(model, loss))
-    own = {id(holder) for _, _, holder in holders}
+    own = {id(holder): _spell((root, name, "")) for root, name, holder in holders}
     for root, module, holder in holders:
         for name, value in _values_of(holder, root):
             try:
-                found[root, module, name] = encode(value)
+                found[root, module, name] = encode(value, own)
             except NotPlain as error:
                 version = _version_of(value, own, 0)
                 found[root, module, name] = Reference(value, error.is_left_over, version)
     return found
 
 
-def _version_of(value: Any, own: set[int], depth: int) -> Any:
-    """How often tensors in a value were written to, and the numbers beside them.
+def _version_of(value: Any, own: Mapping[int, str], depth: int) -> Any:
+    """How often tensors in a value were written to, the numbers beside them, how far iterators are.
 
     Modules that are a part of the model or loss, `own`, are looked at by themselves.
     """
@@ -184,7 +186,19 @@ def _version_of(value: Any, own: set[int], depth: int) -> Any:
         inside = value
     elif type(value) in (int, float, str, bool):
         return value
+    elif isinstance(value, Iterator):
+        inside = _state_of(value)
+    elif isinstance(getattr(value, "__dict__", None), dict) and not isinstance(value, _OF_CODE):
+        inside = list(vars(value).values())
     return tuple(_version_of(each, own, depth + 1) for each in inside)
+
+
+def _state_of(iterator: Iterator[Any]) -> Any:
+    """What tells how far an iterator is: `list_iterator`, `itertools.count`, `enumerate`."""
+    with warnings.catch_warnings(), suppress(Exception):
+        warnings.simplefilter("ignore")  # newer versions of Python don't copy those of itertools
+        return iterator.__reduce__()[1:]
+    return (repr(iterator),)
 
 
 def _holders(model: nn.Module, loss: object) -> Iterator[tuple[str, str, Any]]:

@@ -7,7 +7,7 @@ No code is stored and none is run: an object is only given back the attributes t
 import base64
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -34,16 +34,20 @@ class NotPlain(Exception):  # noqa: N818
         self.is_left_over = is_left_over
 
 
-def encode(value: Any) -> Any:
-    """`value` as JSON that is equal for equal values; raises NotPlain."""
-    return _Encoder().encode(value, 0)
+def encode(value: Any, modules: Mapping[int, str] | None = None) -> Any:
+    """`value` as JSON that is equal for equal values; raises NotPlain.
+
+    Of `modules`, names by their id, only the name is kept: they are saved by themselves.
+    """
+    return _Encoder(modules or {}).encode(value, 0)
 
 
 class _Encoder:
     """One value on its way to JSON, with what is left of the parts that it may have."""
 
-    def __init__(self) -> None:
+    def __init__(self, modules: Mapping[int, str]) -> None:
         self._left = MOST_PARTS
+        self._modules = modules
 
     def encode(self, value: Any, depth: int) -> Any:
         kind = type(value)
@@ -89,6 +93,8 @@ class _Encoder:
         name = kind_of_generator(value)
         if name:
             return {"generator": name, "state": self.encode(state_of(value), depth + 1)}
+        if isinstance(value, nn.Module) and id(value) in self._modules:
+            return {"module": self._modules[id(value)]}
         held = getattr(value, "__dict__", None)
         if isinstance(value, _NO_STATE) or not isinstance(held, dict):
             raise NotPlain
@@ -155,13 +161,15 @@ def decode(code: Any, now: Any, device: torch.device) -> Any:
         return _decode_numbers(code, now, device)
     if "generator" in code:
         return _decode_generator(code, now, device)
-    if "object" in code or "kin" in code:
+    if "object" in code or "kin" in code or "module" in code:
         return _decode_object(code, now, device)
     found = _decode_dict if "dict" in code else _decode_row
     return found(code, now, device)
 
 
 def _decode_object(code: Any, now: Any, device: torch.device) -> Any:
+    if "module" in code and isinstance(now, nn.Module):
+        return now
     if _spell(now) != code.get("object", code.get("kin")):
         raise NotPlain
     if "kin" in code:
