@@ -15,14 +15,15 @@ from torchloupe.system.seeding import rng_preserved
 @contextmanager
 def process_settings_kept() -> Iterator[None]:
     """Afterwards torch has the number of threads, and the strictness, that it had before, and the
-    generators of torch, numpy and `random` are where they were.
+    generators of torch, numpy and `random` are where they were. Inside, gradients are recorded,
+    also where they were switched off.
     """
     threads = torch.get_num_threads()
     is_strict = torch.are_deterministic_algorithms_enabled()
     warns = torch.is_deterministic_algorithms_warn_only_enabled()
     states = _states_of_gpus()
     try:
-        with rng_preserved():
+        with rng_preserved(), torch.enable_grad():
             yield
     finally:
         for generator, state in states:

@@ -311,3 +311,28 @@ def test_model_that_cannot_be_traced_is_refused_with_the_line(tmp_path: Path) ->
     assert "aten._to_sparse" in caught.value.message
     assert "own_models.py, line" in caught.value.message
     assert "safetensors" in caught.value.hint
+
+
+class Encoding(torch.nn.Module):
+    """A transformer of torch, whose layers run as one operation in eval mode."""
+
+    def __init__(self, classes: int = 10) -> None:
+        super().__init__()
+        layer = torch.nn.TransformerEncoderLayer(
+            16, 4, 32, dropout=0.0, batch_first=True, norm_first=True
+        )
+        self.patches, self.head = torch.nn.Conv2d(1, 16, 2, 2), torch.nn.Linear(16, classes)
+        self.first = torch.nn.Parameter(torch.zeros(1, 1, 16))
+        self.encoder = torch.nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        tokens = self.patches(images).flatten(2).transpose(1, 2)
+        tokens = torch.cat([self.first.expand(len(tokens), -1, -1), tokens], 1)
+        return self.head(self.encoder(tokens)[:, 0])
+
+
+def test_layers_of_a_transformer_are_exported(tmp_path: Path) -> None:
+    run = fit("digits", model=Encoding, epochs=0.1, out=tmp_path / "run")
+    folder = export_run(run, to="onnx", out=tmp_path / "export")
+    assert json.loads((folder / "export.json").read_text())["parity"]["agreement"] == 1.0
+    assert torch.backends.mha.get_fastpath_enabled()
