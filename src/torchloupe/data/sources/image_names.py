@@ -63,7 +63,7 @@ class ImageNames:
         Each with where it is: (`face/1_aligned.jpg`, `face/*_aligned.jpg`). Or the images with
         other endings, `1.jpg` for `1.tif`. [] if no such text fits all names, or if several do.
         """
-        cells = [_split_ending(plain(name)) for name in names]
+        cells = [(*_split_ending(plain(name)), _last_stem(name)) for name in names]
         first = cells[0][0].rpartition("/")[2]
         affixes = set()
         for listed in self._listed if first else ():
@@ -72,17 +72,20 @@ class ImageNames:
                 affixes.add((before, behind))
         fitting = []
         for before, behind in affixes:
-            paths = [self._find_only(stem, ending, before, behind) for stem, ending in cells]
+            paths = [self._find_only(*cell, before, behind) for cell in cells]
             if all(paths):
                 fitting.append([(path, _place(path, before, behind)) for path in paths])
         if fitting or not first:
             return fitting[0] if len(fitting) == 1 else []
-        paths = [self._find_only(stem, "", "", "") for stem, _ in cells]
+        paths = [self._find_only(stem, "", own, "", "") for stem, _, own in cells]
         are_pictures = all(path and not is_beside_pictures(path) for path in paths)
         return [(path, _place(path, "", "")) for path in paths] if are_pictures else []
 
-    def _find_only(self, cell: str, ending: str, before: str, behind: str) -> str:
-        """The only image whose name is that of a cell between two texts; or ""."""
+    def _find_only(self, cell: str, ending: str, own: str, before: str, behind: str) -> str:
+        """The only image whose name is that of a cell between two texts; or "".
+
+        Of several that differ in case it is the one with the stem `own`, as the cell has it.
+        """
         *words, stem = cell.split("/")
         found = [
             path
@@ -90,6 +93,8 @@ class ImageNames:
             if ending in ("", _split_ending(plain(path))[1])
             and common_tail(path.split("/")[:-1], words) == len(words)
         ]
+        if len(found) > 1:
+            found = [path for path in found if own in path.rpartition("/")[2]]
         return found[0] if len(found) == 1 else ""
 
     def find_folders(self, name: str) -> Sequence[str]:
@@ -104,13 +109,14 @@ class ImageNames:
                         self._folders.setdefault(_without_zeros(plain(part)), set()).add(own)
         found = sorted(self._folders.get(_without_zeros(plain(name)), ()))
         same = [path for path in found if plain(path.rpartition("/")[2]) == plain(name)]
-        return same or found
+        exact = [path for path in same if path.rpartition("/")[2] == name]
+        return exact or same or found
 
 
 def _split_ending(name: str) -> tuple[str, str]:
     """A path without the ending of an image, and that ending; "" where it has none."""
     stem, ending = os.path.splitext(name)  # noqa: PTH122
-    return (stem, ending) if ending in IMAGE_SUFFIXES else (name, "")
+    return (stem, ending) if ending.lower() in IMAGE_SUFFIXES else (name, "")
 
 
 def _place(path: str, before: str, behind: str) -> str:
@@ -180,12 +186,38 @@ def is_beside_pictures(path: str) -> bool:
 
 def plain(name: str) -> str:
     """A name as names are compared: in one case, accents composed."""
-    return unicodedata.normalize("NFC", name).casefold()
+    return _compose(name).casefold()
 
 
 def make_name(file: str) -> str:
     """A file's name without its ending, as names are compared."""
     return plain(os.path.splitext(file)[0])  # noqa: PTH122
+
+
+def _last_stem(name: str) -> str:
+    return _split_ending(name.rpartition("/")[2])[0]
+
+
+def closeness(path: Sequence[str], words: Sequence[str], has_ending: bool) -> tuple[int, int]:
+    """How exactly the name of a file and its folders are written as in a cell; larger is closer.
+
+    Both are cut at slashes; `has_ending` says whether the cell has the file's ending.
+    """
+    last = path[-1] if has_ending else os.path.splitext(path[-1])[0]  # noqa: PTH122
+    same = common_tail(path[:-1], words[:-1])
+    folders = path[len(path) - 1 - same : -1], words[len(words) - 1 - same : -1]
+    return _sameness([last], [words[-1]]), _sameness(*folders)
+
+
+def _sameness(one: Sequence[str], other: Sequence[str]) -> int:
+    """2 for equal texts, 1 if only accents are stored otherwise, 0 if they differ in case."""
+    if list(one) == list(other):
+        return 2
+    return int([_compose(text) for text in one] == [_compose(text) for text in other])
+
+
+def _compose(text: str) -> str:
+    return unicodedata.normalize("NFC", text)
 
 
 def common_tail(one: Sequence[str], other: Sequence[str]) -> int:
