@@ -139,3 +139,16 @@ def test_pixels_with_an_id_alone_are_no_split(tmp_path):
     write(tmp_path, "train.csv", f"label,{names}", f"0{zeros}", f"1{zeros}")
     write(tmp_path, "test.csv", f"id,{names}", f"7{zeros}")
     assert "train.csv" in fail(tmp_path).hint
+
+
+@pytest.mark.parametrize(("shared", "torn"), [(True, 4), (False, 0)])
+def test_groups_in_two_tables_are_those_of_one_column(tmp_path, shared, torn):
+    for name, start in (("train", 0), ("val", 16)):
+        rows = range(start, start + 16)
+        plant(tmp_path, *(f"images/{k}.png" for k in rows))
+        cells = [f"{k}.png,{'ab'[k % 2]},P{k % 4 + (0 if shared else start)}" for k in rows]
+        write(tmp_path, f"{name}.csv", "image,label,patient_id", *cells)
+    data = open_data(tmp_path)
+    groups = [set(data.samples.groups[data.given == part].tolist()) for part in (0, 1)]
+    assert len(groups[0] & groups[1]) == torn
+    assert not any("stay in one split" in note for note in data.notes)

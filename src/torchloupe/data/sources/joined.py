@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torchloupe.data.samples import Samples
 from torchloupe.data.sources.archived import MemberReader
 from torchloupe.data.sources.labels import compare_splits, order_classes
+from torchloupe.data.sources.row_groups import read_groups
 from torchloupe.data.sources.source import (
     ArrayReader,
     Data,
@@ -21,6 +22,7 @@ from torchloupe.data.sources.source import (
 )
 from torchloupe.data.sources.split_names import read_split
 from torchloupe.data.sources.table_images import make_distinct
+from torchloupe.data.sources.table_labels import name_alike
 from torchloupe.data.sources.walk import as_text
 from torchloupe.data.split import SPLIT_NAMES, TEST, TRAIN, VAL
 from torchloupe.errors import DataError, UsageError
@@ -61,6 +63,7 @@ def join_splits(parts: Mapping[int, Data], name: str, class_names: Sequence[str]
 
     DataError if a part is divided already, or where their images are of different kinds.
     """
+    parts = parts if class_names else name_alike(parts)
     listed = list(parts.values())
     for part, data in parts.items():
         if data.given is not None:
@@ -73,6 +76,7 @@ def join_splits(parts: Mapping[int, Data], name: str, class_names: Sequence[str]
     notes = list(dict.fromkeys(note for data in listed for note in data.notes))
     notes += compare_splits(labels, given, classes)
     ids, reader = _join_readers(parts)
+    groups, more = _join_groups(listed, given, labels)
     ignored: dict[str, int] = {}
     for data in listed:
         for ending, count in data.ignored.items():
@@ -80,26 +84,35 @@ def join_splits(parts: Mapping[int, Data], name: str, class_names: Sequence[str]
     return Data(
         name=short_name(name),
         kind=listed[0].kind,
-        samples=Samples(ids, labels, classes, _join_groups(listed)),
+        samples=Samples(ids, labels, classes, groups),
         given=given,
         reader=reader,
         ignored=ignored,
-        notes=tuple(notes),
+        notes=(*notes, *more),
         stamp=make_stamp(*(data.stamp for data in listed)),
     )
 
 
-def _join_groups(listed: Sequence[Data]) -> NDArray[np.int64] | None:
-    """Groups of all parts, none of which reaches from one part into another."""
-    if all(data.samples.groups is None for data in listed):
-        return None
+def _join_groups(
+    listed: Sequence[Data], given: NDArray[np.int8], labels: NDArray[Any]
+) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
+    """Groups of all parts [N], and notes: by a column that all have, else each in its part."""
+    shared = set.intersection(*({name for name, _ in data.grouped} for data in listed))
+    columns = [
+        (name, np.concatenate([dict(data.grouped)[name] for data in listed]))
+        for name, _ in listed[0].grouped
+        if name in shared
+    ]
+    groups, notes = read_groups(columns, given, labels)
+    if groups is not None or all(data.samples.groups is None for data in listed):
+        return groups, notes
     joined, start = [], 0
     for data in listed:
         own = data.samples.groups
         numbers = np.arange(len(data.samples)) if own is None else own
         joined.append(numbers + start)
         start += int(numbers.max()) + 1 if len(numbers) else 0
-    return np.concatenate(joined)
+    return np.concatenate(joined), notes
 
 
 def _join_readers(
