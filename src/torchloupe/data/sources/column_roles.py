@@ -21,6 +21,7 @@ from torchloupe.data.sources.columns import Table
 from torchloupe.data.sources.flags import holds_flags, read_flags
 from torchloupe.data.sources.image_cells import are_images
 from torchloupe.data.sources.object_cells import holds_unread
+from torchloupe.data.sources.rivals import find_rivals
 from torchloupe.data.sources.source import name_some
 from torchloupe.errors import DataError, UsageError, did_you_mean, printable
 
@@ -70,9 +71,31 @@ def is_row_number(table: Table, column: str) -> bool:
 
 
 def choose_image_column(table: Table, asked: str, resolves: Resolves) -> str:
-    """The column of images; `resolves` is the share of some names for which a file is found."""
+    """The column of images; `resolves` is the share of some names for which a file is found.
+
+    DataError where the ids of two columns are names of files, and not of the same.
+    """
     if asked != "auto":
         return asked_for(table, "image", asked)
+    chosen = _choose_image_column(table, resolves)
+    cells = table.preview.get(chosen)
+    if cells is None or not len(cells) or are_images(cells):
+        return chosen
+    is_found = resolves(cells[:50]) > 0.5
+    if is_found and _holds_image_names(cells):
+        return chosen
+    rivals = find_rivals(table, chosen, resolves)
+    if is_found and rivals:
+        raise DataError(
+            f"{printable(table.path)}: the cells of {name_some([chosen, *rivals])} are all names "
+            "of files, and each column names others",
+            f"say which: data.image_column={printable(rivals[0])}",
+        )
+    worded = [name for name in rivals if not all(map(str.isdigit, table.preview[name].tolist()))]
+    return worded[0] if len(worded) == 1 and not is_found else chosen
+
+
+def _choose_image_column(table: Table, resolves: Resolves) -> str:
     columns = [name for name in table.columns if not is_row_number(table, name)]
     if usual := _first_of(IMAGE_COLUMNS, columns, str.lower):
         return usual
