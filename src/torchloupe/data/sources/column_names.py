@@ -6,12 +6,14 @@ SPLIT_COLUMNS = (
     *("split", "splits", "set", "subset", "usage", "phase", "partition", "data_set", "dataset"),
     *("data_split", "split_name", "fold", "folds", "kfold", "k_fold", "cv", "cv_fold", "part"),
     *("split_index", "split_id", "split_no", "fold_id"),
+    *("eval", "is_eval", "evaluation"),
     *("holdout", "hold_out", "is_holdout", "heldout"),
     *("stage", "purpose", "role", "tvt"),
     *("train_test", "train_val_test", "train_test_split", "is_train", "is_training"),
     *("is_training_image", "train", "training", "val", "valid", "validation", "test", "testing"),
     *("is_valid", "is_val", "is_validation", "is_test", "is_testing", "in_train", "in_test"),
 )
+FOLD_COLUMNS = ("fold", "folds", "kfold", "k_fold", "cv", "cv_fold", "fold_id")
 # Columns of what several images may be of: `patient`, `case_id`, `StudyInstanceUID`.
 _OF_GROUPS = re.compile(
     r"group|(patient|subject|participant|volunteer|person|individual|donor|animal|specimen|writer"
