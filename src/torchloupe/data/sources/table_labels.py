@@ -35,7 +35,6 @@ def read_table_labels(
     labelled: Sequence[str],
     by: str,
     path: Path,
-    *,
     separator: str,
     class_names: Sequence[str],
 ) -> TableLabels:

@@ -33,7 +33,7 @@ from torchloupe.data.sources.no_classes import hint_for_no_images
 from torchloupe.data.sources.pixel_table import find_pixel_columns, label_candidates, open_pixels
 from torchloupe.data.sources.presence import find_presence_column, join_rows
 from torchloupe.data.sources.records import RECORD_ENDINGS
-from torchloupe.data.sources.row_groups import read_groups
+from torchloupe.data.sources.row_groups import note_possible_groups, read_groups
 from torchloupe.data.sources.source import (
     Data,
     FileReader,
@@ -94,25 +94,14 @@ def open_table(path: Path, options: TableOptions | None = None) -> Data:
     read, blank = _without_blank_rows(table.read(roles.columns), shown)
     if not read.num_rows:
         raise DataError(f"{shown} lists no image", "add one row per image below the header")
-    joined: tuple[str, ...] = ()
-    if roles.presence:
-        rows = read.num_rows
-        read, joined = join_rows(read, roles.image, roles.labelled[0], roles.presence, table)
-        if read.num_rows < rows:  # label cells are lists now
-            options = replace(options, label_separator="auto")
+    read, joined, separator = _join_rows(read, table, roles, options.label_separator)
     names = as_texts(read[roles.image], roles.image)
     refuse_blank(np.strings.strip(names), roles.image, shown)
     images = read_images(files, names)
     if images.rows is not None:
         read = read.take(images.rows)
-    told = read_table_labels(
-        read,
-        roles.labelled,
-        roles.named,
-        table.path,
-        separator=options.label_separator,
-        class_names=options.class_names,
-    )
+    naming = (separator, options.class_names)
+    told = read_table_labels(read, roles.labelled, roles.named, path, *naming)
     labels, classes, notes = told.labels, told.classes, told.notes
     texts = {name: np.strings.strip(as_texts(read[name], name)) for name in roles.columns
              if name in (*roles.split.names, *roles.split.doubtful, *roles.groups)}  # fmt: skip
@@ -125,23 +114,24 @@ def open_table(path: Path, options: TableOptions | None = None) -> Data:
     notes += split_notes + compare_splits(labels, given, classes)
     if len(roles.labelled) > 1 and options.label_column == "auto":
         notes = (f"the labels are read from the columns {name_some(roles.labelled)}", *notes)
-    grouped = [(name, texts[name]) for name in roles.groups]
+    if images.is_row_a_class(labels):  # which would be in one split as a whole
+        images, roles = replace(images, groups=None), replace(roles, groups=())
+    grouped = tuple((name, texts[name]) for name in roles.groups)
     groups, group_notes = read_groups(grouped, given, labels)
     if not options.may_divide:  # they are read where all tables are there
         group_notes = ()
-    groups = images.groups if groups is None else groups
-    if images.is_row_a_class(labels):  # which would be in one split as a whole
-        groups, grouped = None, []
+    elif groups is None and images.groups is None and given is None:
+        group_notes = group_notes or _note_groups(table, roles)
     return Data(
         name=short_name(path.stem),
         kind="table",
-        samples=Samples(placed.ids, labels, classes, groups),
+        samples=Samples(placed.ids, labels, classes, images.groups if groups is None else groups),
         given=given if given is not None and (given != TRAIN).any() else None,
         reader=placed.reader,
         notes=table.notes + blank + joined + notes + group_notes + images.notes + placed.notes,
         stamp=placed.stamp,
         named=told.named,
-        grouped=tuple(grouped),
+        grouped=grouped,
     )
 
 
@@ -179,6 +169,22 @@ class _Roles:
         wanted = (*self.labelled, *self.split.names, *self.split.doubtful, *self.groups)
         wanted = (*wanted, *filter(None, (self.presence, self.named)))
         return list(dict.fromkeys((self.image, *wanted)))
+
+
+def _join_rows(
+    read: Any, table: Table, roles: _Roles, separator: str
+) -> tuple[Any, tuple[str, ...], str]:
+    """A table with a row for each image, notes, and the separator of its label cells."""
+    if not roles.presence:
+        return read, (), separator
+    rows = read.num_rows
+    read, notes = join_rows(read, roles.image, roles.labelled[0], roles.presence, table)
+    return read, notes, "auto" if read.num_rows < rows else separator  # cells are lists now
+
+
+def _note_groups(table: Table, roles: _Roles) -> tuple[str, ...]:
+    labels = table.preview.get(roles.labelled[0]) if len(roles.labelled) == 1 else None
+    return note_possible_groups(table.preview, roles.columns, labels)
 
 
 def _find_roles(table: Table, options: TableOptions, files: ImageFiles) -> _Roles:
