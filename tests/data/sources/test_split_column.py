@@ -40,6 +40,9 @@ def table(folder, header, *rows):
         ("set", "learning learning learning learning test test", [0, 0, 0, 0, 2, 2]),
         ("category", "train train train train test test", [0, 0, 0, 0, 2, 2]),
         ("istest", "False False False False True True", [0, 0, 0, 0, 2, 2]),
+        ("split", "dev dev dev dev test test", [0, 0, 0, 0, 2, 2]),
+        ("part", "development development development development test test",
+         [0, 0, 0, 0, 2, 2]),
         ("is_val", "0 0 0 0 1 1", [0, 0, 0, 0, 1, 1]),
     ],
 )  # fmt: skip

@@ -152,3 +152,21 @@ def test_groups_in_two_tables_are_those_of_one_column(tmp_path, shared, torn):
     groups = [set(data.samples.groups[data.given == part].tolist()) for part in (0, 1)]
     assert len(groups[0] & groups[1]) == torn
     assert not any("stay in one split" in note for note in data.notes)
+
+
+@pytest.mark.parametrize("both", ["trainval", "train_val"])
+def test_a_table_of_train_and_val_together_is_left_out(folder, both):
+    write(folder, f"{both}.csv", "image,label", *(f"img/{k}.png,{'ab'[k % 2]}" for k in range(4)))
+    data = open_data(folder)
+    assert data.given.tolist() == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize(("label", "splits"), [(",kind", None), ("", [0] * 8 + [2] * 4)])
+def test_folders_of_paths_are_labels_where_train_has_no_others(tmp_path, label, splits):
+    files = [f"img/{kind}/{k}.png" for kind in ("cat", "dog") for k in range(6)]
+    plant(tmp_path, *files)
+    rows = [f"{file},{file[4]}" if label else file for file in files]
+    write(tmp_path, "train.csv", f"path{label}", *rows[:4], *rows[6:10])
+    write(tmp_path, "test.csv", "path", *files[4:6], *files[10:])
+    given = open_data(tmp_path).given
+    assert (given is None) if splits is None else given.tolist() == splits

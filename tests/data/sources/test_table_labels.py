@@ -63,3 +63,25 @@ def test_names_that_contradict_each_other_are_refused(tmp_path):
     table(tmp_path, "train.csv", ["0,x", "1,y"] * 3, "image,label,label_name")
     table(tmp_path, "val.csv", ["0,y", "1,x"], "image,label,label_name")  # codes of each table
     assert labels(open_data(tmp_path)) == ["x", "y"] * 3 + ["y", "x"]
+
+
+@pytest.mark.parametrize(
+    ("header", "row"),
+    [("path", "{f}"), ("path,split", "{f},{s}"), ("split,file", "{s},{f}")],
+)
+def test_class_folders_in_paths_are_labels_where_there_is_no_other(tmp_path, header, row):
+    files = [f"{kind}/{k}.png" for kind in ("cat", "dog") for k in range(4)]
+    plant(tmp_path, *files)
+    rows = [row.format(f=f, k=k, s=("train", "test")[k % 4 // 3]) for k, f in enumerate(files)]
+    path = write(tmp_path, "t.csv", header, *rows)
+    data = open_data(path)
+    assert labels(data) == ["cat"] * 4 + ["dog"] * 4
+    assert data.notes[0].startswith("the labels are the folders in the paths of column")
+    assert (data.given is None) == ("split" not in header)
+
+
+@pytest.mark.parametrize("places", [["train", "test"], ["images"], [f"p{k}" for k in "1234"]])
+def test_other_folders_are_no_labels(tmp_path, places):
+    files = [f"{place}/{k}.png" for k, place in enumerate(places * (4 // len(places)))]
+    plant(tmp_path, *files)
+    assert "has no column of labels" in fail(write(tmp_path, "t.csv", "path", *files)).message

@@ -23,6 +23,7 @@ from torchloupe.data.sources.image_cells import are_images
 from torchloupe.data.sources.object_cells import holds_unread
 from torchloupe.data.sources.rivals import find_rivals
 from torchloupe.data.sources.source import name_some
+from torchloupe.data.sources.split_names import is_filler, read_split_name
 from torchloupe.errors import DataError, UsageError, did_you_mean, printable
 
 IMAGE_COLUMNS = ("image", "path", "file", "filename", "filepath", "file_name", "image_path", "img")
@@ -43,6 +44,7 @@ MORE_LABEL_COLUMNS = (
     *("annotations", "file_attributes", "region_attributes"),
 )
 _ADDRESS = re.compile(r"\s*[a-z][a-z0-9+]*://", re.IGNORECASE)
+_HASH = re.compile("[0-9a-f]{1,3}")  # folders that many files are spread over
 
 Resolves = Callable[[NDArray[Any]], float]
 
@@ -56,7 +58,7 @@ def plain_name(column: str) -> str:
 def is_row_number(table: Table, column: str) -> bool:
     """Whether a column has no name of its own and counts the rows, as pandas writes its index."""
     if not re.fullmatch(
-        r"|unnamed(_\d+)?|index(_level_0)?|level_0|column_1|row|no|nr", plain_name(column)
+        r"|unnamed(_\d+)*|index(_level_0)?|level_0|column_1|row|no|nr", plain_name(column)
     ):
         return False
     values = table.preview.get(column)
@@ -153,7 +155,8 @@ def lists_files(table: Table, besides: Sequence[str], resolves: Resolves) -> boo
 def choose_label_columns(table: Table, asked: str, image: str, taken: Sequence[str]) -> list[str]:
     """The column of labels, or several of 0 and 1, as "a,b,c" asks for or all that is left are.
 
-    `taken` are the columns that are something else.
+    `taken` are the columns that are something else. Where no column is left, it is that of the
+    images if the folders in their paths may be classes.
     """
     if asked != "auto":
         names = [name.strip() for name in asked.split(",")]
@@ -182,6 +185,8 @@ def choose_label_columns(table: Table, asked: str, image: str, taken: Sequence[s
             return flags
     if usual := _first_of(MORE_LABEL_COLUMNS, columns, plain_name):
         return [usual]
+    if not columns and holds_class_folders(table.preview.get(image)):
+        columns = [image]
     if len(columns) == 1:
         return columns
     if not columns:
@@ -193,6 +198,23 @@ def choose_label_columns(table: Table, asked: str, image: str, taken: Sequence[s
     flags = [name for name in columns if holds_flags(table.preview.get(name), may_be_blank=True)]
     several = ",".join(flags) if len(flags) > 1 else ""
     raise _not_surely(table, "label", f"data.label_column={several}" if several else "")
+
+
+def holds_class_folders(values: NDArray[Any] | None) -> bool:
+    """Whether cells are paths whose last folders are several and may be classes: `cat/1.jpg`."""
+    if values is None or not _holds_image_names(values):
+        return False
+    folders = set(folders_of(values.tolist()))
+    if all(map(_HASH.fullmatch, folders)) and not all(map(str.isdigit, folders)):
+        return False
+    return 1 < len(folders) <= len(values) / 2 and not any(
+        is_filler(name) or read_split_name(name) is not None for name in folders
+    )
+
+
+def folders_of(paths: Sequence[str]) -> list[str]:
+    """The last folder of each path, "" for a name alone."""
+    return [path.replace("\\", "/").rpartition("/")[0].rpartition("/")[2] for path in paths]
 
 
 def _is_empty(values: NDArray[Any] | None) -> bool:

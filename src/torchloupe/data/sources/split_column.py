@@ -14,6 +14,7 @@ from torchloupe.data.sources.column_roles import plain_name
 from torchloupe.data.sources.flags import find_unflagged, read_flags
 from torchloupe.data.sources.source import name_some
 from torchloupe.data.sources.split_names import (
+    are_development,
     is_short_train,
     is_vague_name,
     read_cells,
@@ -62,7 +63,8 @@ def read_split_columns(
     notes = tuple(_note_unused(texts[name], name) for name in found.doubtful if name not in used)
     if given is None:
         return None, notes
-    if used[0].lower() != "split" or found.is_asked_for:
+    is_said = used[0].lower() == "split" and not found.is_asked_for
+    if not is_said or are_development(np.unique(texts[used[0]]).tolist()):
         counts = count_splits(given)
         notes = (f"the split is that of column {name_some(used)}: {counts}", *notes)
     return given, notes
@@ -140,6 +142,8 @@ def _read_words(texts: NDArray[Any], name: str, shown: str) -> NDArray[np.int8]:
             f"{shown}: column {printable(name)!r} holds {name_some(unknown)}",
             _say_what_for(name, parts, unknown),
         )
+    if are_development(list(parts)):
+        parts = {cell: TEST if part == TEST else TRAIN for cell, part in parts.items()}
     lookup = np.array(list(parts.values()), dtype=np.int8)
     return np.asarray(lookup[codes.reshape(-1)], dtype=np.int8)
 

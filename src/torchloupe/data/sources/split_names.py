@@ -107,6 +107,13 @@ def read_cells(cells: Sequence[str]) -> dict[str, int | None]:
     return more if is_certain else parts
 
 
+def are_development(cells: Sequence[str]) -> bool:
+    """Whether the cells of a column of splits are dev and test alone: dev is to be trained on."""
+    parts = {read_split(cell) for cell in cells}
+    words = [cell.lower() for cell in cells if read_split(cell) == VAL]
+    return parts == {VAL, TEST} and all(word.startswith("dev") for word in words)
+
+
 def is_short_train(cell: str) -> bool:
     """Whether a cell may be short for train, as `tr`."""
     return _IN_CELLS.get(cell.lower()) == TRAIN

@@ -10,9 +10,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from torchloupe.data.sources.column_roles import folders_of
 from torchloupe.data.sources.columns import as_texts
 from torchloupe.data.sources.flags import find_unflagged, note_unsure_flags, read_flags
-from torchloupe.data.sources.label_cells import Labels, read_label_cells
+from torchloupe.data.sources.label_cells import Labels, read_label_cells, refuse_blank
 from torchloupe.data.sources.name_lists import list_names, name_by_column, name_numbers
 from torchloupe.data.sources.object_cells import read_object
 from torchloupe.data.sources.source import ClassNames, Data, name_some
@@ -32,6 +33,7 @@ class TableLabels:
 
 def read_table_labels(
     read: Any,
+    image: str,
     labelled: Sequence[str],
     by: str,
     path: Path,
@@ -40,6 +42,7 @@ def read_table_labels(
 ) -> TableLabels:
     """The labels in the columns `labelled` of an Arrow table; column `by` may name the classes.
 
+    Where the column `image` is that of the labels, too, they are the folders in its paths.
     DataError for cells that are no labels.
     """
     shown = printable(path)
@@ -56,6 +59,9 @@ def read_table_labels(
         texts = np.strings.strip(as_texts(column, name))
     notes: list[str] = []
     named = None
+    if name == image:
+        texts = np.array(folders_of(texts.tolist()), dtype=np.dtypes.StringDType())
+        refuse_blank(texts, name, shown)
     if not class_names:
         names = np.strings.strip(as_texts(read[by], by)) if by else None
         told, notes = _name_classes(texts, names, path, name, by)
@@ -64,6 +70,8 @@ def read_table_labels(
             named = ClassNames(own, is_listed=told is not names)
         texts = told
     labels, classes, more = read_label_cells(texts, name, separator, class_names, shown)
+    if name == image:
+        notes.insert(0, f"the labels are the folders in the paths of column {printable(name)!r}")
     return TableLabels(labels, classes, (*notes, *more), named)
 
 

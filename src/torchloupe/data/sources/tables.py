@@ -101,7 +101,7 @@ def open_table(path: Path, options: TableOptions | None = None) -> Data:
     if images.rows is not None:
         read = read.take(images.rows)
     naming = (separator, options.class_names)
-    told = read_table_labels(read, roles.labelled, roles.named, path, *naming)
+    told = read_table_labels(read, roles.image, roles.labelled, roles.named, path, *naming)
     labels, classes, notes = told.labels, told.classes, told.notes
     texts = {name: np.strings.strip(as_texts(read[name], name)) for name in roles.columns
              if name in (*roles.split.names, *roles.split.doubtful, *roles.groups)}  # fmt: skip
