@@ -170,3 +170,14 @@ def test_folders_of_paths_are_labels_where_train_has_no_others(tmp_path, label, 
     write(tmp_path, "test.csv", "path", *files[4:6], *files[10:])
     given = open_data(tmp_path).given
     assert (given is None) if splits is None else given.tolist() == splits
+
+
+def test_tables_and_images_in_folders_of_each_split(tmp_path):
+    for part, split in enumerate(("Training", "Validation", "Test")):
+        plant(tmp_path, *(f"X_{split}_Input/{part}{k}.jpg" for k in range(4)))
+        rows = [f"{part}{k},{k % 2},{1 - k % 2}" for k in range(4)]
+        write(tmp_path, f"X_{split}_GroundTruth/X_{split}_GroundTruth.csv", "image,MEL,NV", *rows)
+    data = open_data(tmp_path)
+    assert data.given.tolist() == [0] * 4 + [1] * 4 + [2] * 4
+    assert labels(data) == ["NV", "MEL"] * 6
+    assert data.reader.read(11) == (tmp_path / "X_Test_Input/23.jpg").read_bytes()

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from torchloupe.data.image.formats import IMAGE_SUFFIXES
 from torchloupe.data.sources.masks import is_mask_folder, is_mask_name
-from torchloupe.data.sources.split_names import is_filler
+from torchloupe.data.sources.split_names import is_filler, read_split_name
 from torchloupe.data.sources.system_files import is_system_name, name_own_folder
 from torchloupe.data.sources.thumbnails import is_thumbnail_folder
 from torchloupe.data.sources.walk import as_text
@@ -137,17 +137,20 @@ def _without_zeros(name: str) -> str:
 def _list_beside(root: str) -> dict[str, list[str]]:
     """Images in the only folder of images beside a table's folder that holds none.
 
-    So `annotations/list.txt` finds what lies in `images/`.
+    So `annotations/list.txt` finds what lies in `images/`, and `Train_Labels/labels.csv` what lies
+    in `Train_Input/`.
     """
+    own = os.path.basename(root)  # noqa: PTH119
     above = os.path.dirname(root)  # noqa: PTH120
     with os.scandir(above) as entries:
-        names = sorted(entry.name for entry in entries if entry.is_dir())
+        names = sorted(entry.name for entry in entries if entry.is_dir() and entry.name != own)
+    split = read_split_name(own)
+    plainly = [name for name in names if is_filler(name)]
+    alike = [name for name in names if split and _is_of_split(name, split.part)]
     places = [
         name
-        for name in names
-        if is_filler(name)
-        and name != os.path.basename(root)  # noqa: PTH119
-        and next(walk_images(os.path.join(above, name)), "")  # noqa: PTH118
+        for name in plainly or alike
+        if next(walk_images(os.path.join(above, name)), "")  # noqa: PTH118
     ]
     listed: dict[str, list[str]] = {}
     if len(places) == 1:
@@ -155,6 +158,11 @@ def _list_beside(root: str) -> dict[str, list[str]]:
             key = make_name(path.rpartition("/")[2])
             listed.setdefault(key, []).append(f"../{places[0]}/{path}")
     return listed
+
+
+def _is_of_split(name: str, part: int) -> bool:
+    found = read_split_name(name)
+    return found is not None and found.part == part
 
 
 def walk_images(root: str) -> Iterator[str]:

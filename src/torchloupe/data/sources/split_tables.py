@@ -193,9 +193,9 @@ def _has_labels(path: Path, by_folders: bool = False) -> bool:
             return any(name not in ("id", "image_id", "index") for name in named)
         image = choose_image_column(table, "auto", ImageFiles(path).share_of)
         labels = choose_label_columns(table, "auto", image, ())
-        return by_folders or labels != [image]
     except LoupeError:
         return False
+    return by_folders or labels != [image]
 
 
 def _find_unsure(found: Mapping[int, list[Path]]) -> dict[int, list[Path]]:
@@ -217,12 +217,12 @@ def _find_unsure(found: Mapping[int, list[Path]]) -> dict[int, list[Path]]:
 
 def may_hold_tables(path: Path, files: Sequence[str], folders: Sequence[str]) -> bool:
     """Whether tables divide the folder: class folders that are in two splits say more."""
-    splits = [name for name in folders if read_split(name) is not None]
+    splits = [name for name in folders if read_split_name(name) is not None]
     if not splits and not any(name.endswith(TABLE_ENDINGS) for name in files):
         return False
     seen: set[str] = set()
     for place in path.iterdir():
-        if read_split(place.name) is not None and place.is_dir():
+        if read_split_name(place.name) is not None and place.is_dir():
             inner = {n.name for n in place.iterdir() if n.is_dir() and not is_system_name(n.name)}
             if inner & seen:
                 return False
