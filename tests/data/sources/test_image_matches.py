@@ -52,7 +52,7 @@ def test_names_that_splits_share_are_files_of_their_own_split(listed, given, pat
     assert chosen(matches, np.array(given, np.int8)) == paths
 
 
-@pytest.mark.parametrize("folder", ["test", "val/images", "test_images"])
+@pytest.mark.parametrize("folder", ["test", "val/images", "test_images", "test1"])
 def test_a_table_of_train_takes_no_files_of_another_split(folder):
     with pytest.raises(DataError, match="is of train, and its files are found in"):
         choose_matches(Path("train.csv"), {0: of(f"{folder}/1"), 1: of(f"{folder}/2")}, None)

@@ -48,3 +48,10 @@ def test_a_column_that_names_no_file_gives_way(tmp_path):
     rows = [f"{n},{'ab'[k % 2]},http://x/{n}.jpg,x{n}.jpg" for k, n in enumerate(hashes)]
     data = open_data(write(tmp_path, "t.csv", "md5hash,label,url,url_alphanum", *rows))
     assert ids(data)[0] == "images/00000000ab.jpg"
+
+
+def test_numbers_with_zeros_are_names_of_files_before_those_without(tmp_path):
+    plant(tmp_path, *(f"images/{k:05d}.jpg" for k in range(8)))
+    rows = [f"{row},{k:05d},{'ab'[k % 2]}" for row, k in enumerate(ORDER)]
+    data = open_data(write(tmp_path, "t.csv", "id,name,label", *rows))
+    assert ids(data) == [f"images/{k:05d}.jpg" for k in ORDER]

@@ -93,8 +93,13 @@ def choose_image_column(table: Table, asked: str, resolves: Resolves) -> str:
             "of files, and each column names others",
             f"say which: data.image_column={printable(rivals[0])}",
         )
-    worded = [name for name in rivals if not all(map(str.isdigit, table.preview[name].tolist()))]
+    worded = [name for name in rivals if not _are_plain_numbers(table.preview[name].tolist())]
     return worded[0] if len(worded) == 1 and not is_found else chosen
+
+
+def _are_plain_numbers(cells: Sequence[str]) -> bool:
+    """Whether cells are numbers, none of which has zeros before it as names of files have."""
+    return all(cell.isdigit() and (cell[0] != "0" or cell == "0") for cell in cells)
 
 
 def _choose_image_column(table: Table, resolves: Resolves) -> str:

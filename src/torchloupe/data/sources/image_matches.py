@@ -211,11 +211,12 @@ def merge_copies(
 def part_of(place: str, is_plain: bool = False) -> int | None:
     """The split that the folders of a place name, as `images/test/*.jpg`; None for none or two.
 
-    With `is_plain` names count that say nothing else: not `test tubes/`.
+    With `is_plain` names count that say nothing else but a number: not `test tubes/`.
     """
     folders = place.partition("*")[0].split("/")[:-1]
     named = [found for name in folders if (found := read_split_name(name)) is not None]
-    parts = {found.part for found in named if found.is_plain or not is_plain}
+    plainly = [found for found in named if all(map(str.isdigit, found.frame))]
+    parts = {found.part for found in (plainly if is_plain else named)}
     return parts.pop() if len(parts) == 1 else None
 
 

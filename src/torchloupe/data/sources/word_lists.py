@@ -98,15 +98,15 @@ def _name_images(path: Path, cells: Sequence[str]) -> bool:
 def _take_numbers(rest: list[list[str]]) -> Columns:
     """Numbers that all rows have before or behind two and more words, taken out of `rest`."""
     found: Columns = {}
+    before = 0
     for end in (0, -1):
-        cells = [words[end] for words in rest]
-        others = [words[1:] if end == 0 else words[:-1] for words in rest]
-        if all(map(_is_number, cells)) and all(map(_holds_word, others)):
-            if end == -1 and max(map(len, others)) < 2:
-                break  # `Boeing 747`
-            for words in rest:
-                words.pop(end)
-            found[f"column {2 if end == 0 else 3 + len(found)}"] = cells
+        while all(len(words) > 1 and _is_number(words[end]) for words in rest):
+            others = [words[1:] if end == 0 else words[:-1] for words in rest]
+            if not all(map(_holds_word, others)) or (end and max(map(len, others)) < 2):
+                break  # numbers alone, or `Boeing 747`
+            place = 2 + (len(rest[0]) - 1 + before if end else len(found))
+            found[f"column {place}"] = [words.pop(end) for words in rest]
+        before = len(found)
     return found
 
 
