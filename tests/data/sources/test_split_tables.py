@@ -181,3 +181,17 @@ def test_tables_and_images_in_folders_of_each_split(tmp_path):
     assert data.given.tolist() == [0] * 4 + [1] * 4 + [2] * 4
     assert labels(data) == ["NV", "MEL"] * 6
     assert data.reader.read(11) == (tmp_path / "X_Test_Input/23.jpg").read_bytes()
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_ids_of_test_are_not_files_of_train(tmp_path, is_there):
+    plant(tmp_path, *(f"train_images/{k}.png" for k in range(8)))
+    plant(tmp_path, *(f"test_images/{k}.png" for k in range(4 * is_there)))
+    for name, count in (("train", 8), ("test", 4)):
+        rows = [f"{k},{'ab'[k % 2]}" for k in range(count)]
+        write(tmp_path, f"{name}.csv", "id,label", *rows)
+    if is_there:
+        assert ids(open_data(tmp_path))[8:] == [f"test_images/{k}.png" for k in range(4)]
+    else:
+        error = fail(tmp_path)
+        assert error.message.startswith("4 images of 4 of test are found to be files of train")

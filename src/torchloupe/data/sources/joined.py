@@ -25,7 +25,8 @@ from torchloupe.data.sources.table_images import make_distinct
 from torchloupe.data.sources.table_labels import name_alike
 from torchloupe.data.sources.walk import as_text
 from torchloupe.data.split import SPLIT_NAMES, TEST, TRAIN, VAL
-from torchloupe.errors import DataError, UsageError
+from torchloupe.errors import DataError, UsageError, printable
+from torchloupe.units import plural
 
 
 def paths_of_splits(source: Any) -> dict[int, str] | None:
@@ -64,6 +65,7 @@ def join_splits(parts: Mapping[int, Data], name: str, class_names: Sequence[str]
     DataError if a part is divided already, or where their images are of different kinds.
     """
     parts = parts if class_names else name_alike(parts)
+    refuse_same_files(parts)
     listed = list(parts.values())
     for part, data in parts.items():
         if data.given is not None:
@@ -91,6 +93,27 @@ def join_splits(parts: Mapping[int, Data], name: str, class_names: Sequence[str]
         notes=(*notes, *more),
         stamp=make_stamp(*(data.stamp for data in listed)),
     )
+
+
+def refuse_same_files(parts: Mapping[int, Data]) -> None:
+    """DataError where ids of val or test were found as files of train, for want of their own."""
+    train = parts.get(TRAIN)
+    for part, data in parts.items():
+        is_elsewhere = any("were found as" in note for note in data.notes)
+        if part == TRAIN or train is None or not is_elsewhere:
+            continue
+        if not isinstance(data.reader, FileReader) or not isinstance(train.reader, FileReader):
+            continue
+        known = {train.reader.path(row) for row in range(len(train.samples))}
+        own = [data.reader.path(row) for row in range(len(data.samples))]
+        shared = [path for path in own if path in known]
+        if 2 * len(shared) > len(own):
+            raise DataError(
+                f"{plural(len(shared), 'image')} of {len(own):,} of {SPLIT_NAMES[part]} are found "
+                f"to be files of train, such as '{printable(shared[0], 80)}'",
+                f"put the images of {SPLIT_NAMES[part]} beside its table, in a folder called "
+                f"{SPLIT_NAMES[part]}, or write their paths into it",
+            )
 
 
 def _join_groups(
