@@ -29,7 +29,7 @@ def test_two_columns_that_name_other_files_are_an_error(tmp_path, names):
     [
         ("id,number,label", "{k},{row},{label}"),  # the second counts the rows
         ("id,code,label", "{k},{k:03d},{label}"),  # of the same files
-        ("id,path_there,label", "{k},/home/u/{k},{label}"),
+        ("id,path_there,label", "{k},/data/x/{k},{label}"),
         ("id,price,label", "{k},{other},{label}"),  # no files
     ],
 )

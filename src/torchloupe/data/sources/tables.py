@@ -91,9 +91,7 @@ def open_table(path: Path, options: TableOptions | None = None) -> Data:
             "leave layout out",
         )
     roles = _find_roles(table, options, files)
-    read, blank = _without_blank_rows(table.read(roles.columns), shown)
-    if not read.num_rows:
-        raise DataError(f"{shown} lists no image", "add one row per image below the header")
+    read, blank = _read_rows(table, roles)
     read, joined, separator = _join_rows(read, table, roles, options.label_separator)
     names = as_texts(read[roles.image], roles.image)
     refuse_blank(np.strings.strip(names), roles.image, shown)
@@ -118,10 +116,10 @@ def open_table(path: Path, options: TableOptions | None = None) -> Data:
         images, roles = replace(images, groups=None), replace(roles, groups=())
     grouped = tuple((name, texts[name]) for name in roles.groups)
     groups, group_notes = read_groups(grouped, given, labels)
-    if not options.may_divide:  # they are read where all tables are there
-        group_notes = ()
-    elif groups is None and images.groups is None and given is None:
+    if groups is None and images.groups is None and given is None:
         group_notes = group_notes or _note_groups(table, roles)
+    if not options.may_divide:  # they are noted where all tables are there
+        group_notes = ()
     return Data(
         name=short_name(path.stem),
         kind="table",
@@ -169,6 +167,15 @@ class _Roles:
         wanted = (*self.labelled, *self.split.names, *self.split.doubtful, *self.groups)
         wanted = (*wanted, *filter(None, (self.presence, self.named)))
         return list(dict.fromkeys((self.image, *wanted)))
+
+
+def _read_rows(table: Table, roles: _Roles) -> tuple[Any, tuple[str, ...]]:
+    """The columns that are used, without blank rows, and a note on these."""
+    shown = printable(table.path)
+    read, notes = _without_blank_rows(table.read(roles.columns), shown)
+    if not read.num_rows:
+        raise DataError(f"{shown} lists no image", "add one row per image below the header")
+    return read, notes
 
 
 def _join_rows(
