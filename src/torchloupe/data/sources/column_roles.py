@@ -81,12 +81,13 @@ def choose_image_column(table: Table, asked: str, resolves: Resolves) -> str:
         return asked_for(table, "image", asked)
     chosen = _choose_image_column(table, resolves)
     cells = table.preview.get(chosen)
-    if cells is None or not len(cells) or are_images(cells):
+    able = [] if cells is None or are_images(cells) else find_rivals(table, chosen)
+    if cells is None or not able:
         return chosen
     is_found = resolves(cells[:50]) > 0.5
     if is_found and _holds_image_names(cells):
         return chosen
-    rivals = find_rivals(table, chosen, resolves)
+    rivals = [name for name in able if resolves(table.preview[name][:50]) > 0.5]
     if is_found and rivals:
         raise DataError(
             f"{printable(table.path)}: the cells of {name_some([chosen, *rivals])} are all names "

@@ -1,23 +1,17 @@
 """Columns of a table that name files, too, and other ones than the column of images does."""
 
 import os
-from collections.abc import Callable
-from typing import Any
-
-from numpy.typing import NDArray
 
 from torchloupe.data.sources.columns import Table
 from torchloupe.data.sources.image_names import plain
 
-_LOOKED_AT = 50
 _FEWEST_ROWS = 5  # in fewer ones numbers and flags name files by chance
 
 
-def find_rivals(table: Table, image: str, resolves: Callable[[NDArray[Any]], float]) -> list[str]:
-    """The columns whose distinct cells name files as well, and other ones than those of `image`.
+def find_rivals(table: Table, image: str) -> list[str]:
+    """The columns whose cells may name files as well, and other ones than those of `image`.
 
-    `resolves` is the share of some names for which a file is found. A column that counts the rows
-    is none.
+    These are distinct, none is empty, and they don't count the rows.
     """
     own = [_stem(cell) for cell in table.preview[image].tolist()]
     found = []
@@ -25,7 +19,7 @@ def find_rivals(table: Table, image: str, resolves: Callable[[NDArray[Any]], flo
         cells = values.tolist()
         if name == image or not all(cells) or len(set(cells)) < len(cells) or _counts(cells):
             continue
-        if [_stem(cell) for cell in cells] != own and resolves(values[:_LOOKED_AT]) > 0.5:
+        if [_stem(cell) for cell in cells] != own:
             found.append(name)
     return found
 
