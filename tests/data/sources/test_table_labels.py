@@ -80,8 +80,11 @@ def test_class_folders_in_paths_are_labels_where_there_is_no_other(tmp_path, hea
     assert (data.given is None) == ("split" not in header)
 
 
-@pytest.mark.parametrize("places", [["train", "test"], ["images"], [f"p{k}" for k in "1234"]])
+@pytest.mark.parametrize(
+    "places",
+    [["train", "test"], ["images"], [f"p{k}" for k in range(8)], ["p1/a", "p1/b", "p2/a", "p2/b"]],
+)
 def test_other_folders_are_no_labels(tmp_path, places):
-    files = [f"{place}/{k}.png" for k, place in enumerate(places * (4 // len(places)))]
+    files = [f"{place}/{k}.png" for k, place in enumerate(places * (8 // len(places)))]
     plant(tmp_path, *files)
     assert "has no column of labels" in fail(write(tmp_path, "t.csv", "path", *files)).message

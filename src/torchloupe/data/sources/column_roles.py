@@ -23,7 +23,7 @@ from torchloupe.data.sources.image_cells import are_images
 from torchloupe.data.sources.object_cells import holds_unread
 from torchloupe.data.sources.rivals import find_rivals
 from torchloupe.data.sources.source import name_some
-from torchloupe.data.sources.split_names import is_filler, read_split_name
+from torchloupe.data.sources.split_names import is_filler, read_split, read_split_name
 from torchloupe.errors import DataError, UsageError, did_you_mean, printable
 
 IMAGE_COLUMNS = ("image", "path", "file", "filename", "filepath", "file_name", "image_path", "img")
@@ -207,10 +207,16 @@ def choose_label_columns(table: Table, asked: str, image: str, taken: Sequence[s
 
 
 def holds_class_folders(values: NDArray[Any] | None) -> bool:
-    """Whether cells are paths whose last folders are several and may be classes: `cat/1.jpg`."""
+    """Whether cells are paths whose last folders are several and may be classes: `cat/1.jpg`.
+
+    They lie in one folder, or in one for each split: not in that of a patient.
+    """
     if values is None or not _holds_image_names(values):
         return False
     folders = set(folders_of(values.tolist()))
+    parts = [path.replace("\\", "/").split("/")[:-2] for path in values.tolist()]
+    if len({tuple(name for name in names if read_split(name) is None) for names in parts}) > 1:
+        return False
     if all(map(_HASH.fullmatch, folders)) and not all(map(str.isdigit, folders)):
         return False
     return 1 < len(folders) <= len(values) / 2 and not any(
