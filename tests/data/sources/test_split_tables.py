@@ -152,6 +152,8 @@ def test_groups_in_two_tables_are_those_of_one_column(tmp_path, shared, torn):
     groups = [set(data.samples.groups[data.given == part].tolist()) for part in (0, 1)]
     assert len(groups[0] & groups[1]) == torn
     assert not any("stay in one split" in note for note in data.notes)
+    note = "images of one 'patient_id' are in several splits, for 4 of 4"
+    assert sum(note in told for told in data.notes) == bool(torn)
 
 
 @pytest.mark.parametrize("both", ["trainval", "train_val"])

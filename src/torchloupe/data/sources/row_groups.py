@@ -43,8 +43,22 @@ def read_groups(
             f"images of one {printable(name)!r} stay in one split, {len(found):,} in all "
             "(data.group=none takes each image by itself)"
         )
-        return numbers.astype(np.int64), () if is_split else (note,)
+        notes = _note_torn(name, numbers, given) if given is not None and is_split else (note,)
+        return numbers.astype(np.int64), notes
     return None, ()
+
+
+def _note_torn(name: str, numbers: NDArray[Any], given: NDArray[np.int8]) -> tuple[str, ...]:
+    """A note on groups that have images in several of the given splits."""
+    pairs = np.unique(np.stack([numbers.reshape(-1), given]), axis=1)
+    counts = np.bincount(pairs[0])
+    torn = int((counts > 1).sum())
+    if not torn:
+        return ()
+    return (
+        f"images of one {printable(name)!r} are in several splits, for {torn:,} of "
+        f"{len(counts):,}: the score is better than on new ones",
+    )
 
 
 def note_possible_groups(
