@@ -29,6 +29,7 @@ def folder(tmp_path):
         (",label", "0.png,a", "1.png,b", "2.png,a"),  # as pandas writes a frame by its index
         (",0", "0.png,a", "1.png,b", "2.png,a"),
         (",label", "0,a", "1,b", "2,a"),
+        ("Unnamed: 0.1,Unnamed: 0,image,level", "0,0,0,a", "1,1,1,b", "2,2,2,a"),
         ("'image','label'", "'0.png','a'", "'1.png','b'", "'2.png','a'"),
         (",label,sure", "0.png,a,.5", "1.png,b,.7", "2.png,a,.9"),
         ("img_id,img_file_there,y,where", "7,0.png,a,x.jpg", "8,1.png,b,y.jpg", "9,2.png,a,z.jpg"),

@@ -264,3 +264,25 @@ def test_one_place_of_all_rows_comes_before_folders_called_like_labels(tmp_path)
     rows = [f"{k}.png,{label}" for k, label in enumerate(("cat", "dog", "cat", "dog"))]
     data = open_data(write(tmp_path, "t.csv", "image,label", *rows))
     assert ids(data) == [f"images/{k}.png" for k in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("files", "names"),
+    [
+        (("im/x1.jpg", "im/X1.jpg", "im/X2.jpg"), ("x1.jpg", "X1.jpg", "x2.jpg")),
+        (("im/x1.jpg", "im/X1.jpg", "im/X2.jpg"), ("x1", "X1", "X2")),
+        (("img/x1.jpg", "img/X1.jpg", "img/X2.jpg"), ("/h/u/x1.jpg", "/h/u/X1.jpg", "/h/u/x2.jpg")),
+        (("im/x1_a.jpg", "im/X1_a.jpg", "im/X2_a.jpg"), ("x1.jpg", "X1.jpg", "X2.jpg")),
+        (("cat/1.jpg", "Cat/1.jpg", "Cat/2.jpg"), ("/h/cat/1.jpg", "/h/Cat/1.jpg", "/h/Cat/2.jpg")),
+    ],
+)
+def test_files_written_as_the_cell_go_before_those_that_differ_in_case(tmp_path, files, names):
+    plant(tmp_path, *files)
+    assert ids(open_data(table(tmp_path, *names))) == list(files)
+
+
+@pytest.mark.parametrize("start", ["gs://bucket/a b/", "s3://b/", "https://host/x/", "wasb://c@d/"])
+def test_addresses_of_files_that_lie_beside_are_found(tmp_path, start):
+    plant(tmp_path, "images/1.jpg", "images/2.jpg")
+    path = table(tmp_path, f"{start}1.jpg", f"{start}2.jpg", header="path,label")
+    assert ids(open_data(path)) == ["images/1.jpg", "images/2.jpg"]

@@ -36,6 +36,14 @@ def table(folder, header, *rows):
         ("isTrain", "True True False True True False", [0, 0, 2, 0, 0, 2]),
         ("partition", "0 0 0 0 1 1 2 2", [0, 0, 0, 0, 1, 1, 2, 2]),
         ("set", "0 0 0 0 1 1 2 2", [0, 0, 0, 0, 1, 1, 2, 2]),
+        ("subset", "tr tr va va te te", [0, 0, 1, 1, 2, 2]),
+        ("set", "learning learning learning learning test test", [0, 0, 0, 0, 2, 2]),
+        ("category", "train train train train test test", [0, 0, 0, 0, 2, 2]),
+        ("istest", "False False False False True True", [0, 0, 0, 0, 2, 2]),
+        ("split", "dev dev dev dev test test", [0, 0, 0, 0, 2, 2]),
+        ("part", "development development development development test test",
+         [0, 0, 0, 0, 2, 2]),
+        ("is_val", "0 0 0 0 1 1", [0, 0, 0, 0, 1, 1]),
     ],
 )  # fmt: skip
 def test_split_columns_are_used_under_any_name(folder, name, cells, given):
@@ -56,6 +64,7 @@ def test_split_columns_are_used_under_any_name(folder, name, cells, given):
         # of records that are sound, it may be
         ("valid", "1 1 1 1 1 0", "'0', '1'", "valid:test=0", [0, 0, 0, 0, 0, 2]),
         ("is_valid", "1 1 1 1 1 0", "'0', '1'", "is_valid:test=0", [0, 0, 0, 0, 0, 2]),
+        ("eval", "0 0 0 0 1 1", "'0', '1'", "eval:test=1", [0, 0, 0, 0, 2, 2]),
         ("phase", "day night night day day night", "'day', 'night'", "phase:test=night",
          [0, 2, 2, 0, 0, 2]),
     ],
@@ -125,7 +134,8 @@ def test_split_columns_are_no_labels(folder):
     ("name", "cells", "message", "hint"),
     [
         ("set", "train train train test test extra", "{path}: column 'set' holds 'extra'",
-         "say which are for what: data.split_column=set:val=extra:test=test; "
+         "say which are for what: data.split_column=set:test=test trains with the rows of 'extra', "
+         "data.split_column=set:val=extra:test=test does not; "
          "data.split_column=none uses no column"),
         ("mine,yours", "train,train train,test train,train train,test test,test test,train",
          "{path} has several columns of splits: 'mine', 'yours'",

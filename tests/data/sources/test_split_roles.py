@@ -49,14 +49,19 @@ def test_a_class_called_train_is_a_label(tmp_path):
         ("train train vaild vaild test test", "data.split_column=split:val=vaild:test=test;"),
         ("train train test test Unused Unused", "take the rows of 'Unused' out"),
         ("train train test test unlabeled val", "take the rows of 'unlabeled' out"),
-        ("train train test test calib calib", "split:val=calib:test=test;"),
+        ("train train test test calib calib", "split:test=test trains with the rows of 'calib'"),
+        ("foo foo foo foo test test", "split:test=test trains with the rows of 'foo'"),
+        ("train train test test eval eval", "data.split_column=split:val=eval:test=test;"),
+        ("2 2 2 2 1 0", "train with the others: data.split_column=split:val=CELL:test=CELL;"),
+        ("te va xy tr tr tr", "data.split_column=split:val=CELL:test=CELL;"),
+        ("TRAIN TRAIN TRAIN UNASSIGNED TEST TEST", "take the rows of 'UNASSIGNED' out"),
     ],
 )
 def test_hints_for_cells_that_name_no_split(tmp_path, cells, hint):
     path = table(tmp_path, "split", cells.split())
     assert hint in fail(path).hint
-    if "split_column" in hint:
-        typed = hint.partition("data.split_column=")[2] or hint
+    if "=test" in hint:
+        typed = hint.removeprefix("data.split_column=").partition(" ")[0]
         open_data(path, split_column=typed.strip(";"))
 
 

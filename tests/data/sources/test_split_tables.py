@@ -139,3 +139,61 @@ def test_pixels_with_an_id_alone_are_no_split(tmp_path):
     write(tmp_path, "train.csv", f"label,{names}", f"0{zeros}", f"1{zeros}")
     write(tmp_path, "test.csv", f"id,{names}", f"7{zeros}")
     assert "train.csv" in fail(tmp_path).hint
+
+
+@pytest.mark.parametrize(("shared", "torn"), [(True, 4), (False, 0)])
+def test_groups_in_two_tables_are_those_of_one_column(tmp_path, shared, torn):
+    for name, start in (("train", 0), ("val", 16)):
+        rows = range(start, start + 16)
+        plant(tmp_path, *(f"images/{k}.png" for k in rows))
+        cells = [f"{k}.png,{'ab'[k % 2]},P{k % 4 + (0 if shared else start)}" for k in rows]
+        write(tmp_path, f"{name}.csv", "image,label,patient_id", *cells)
+    data = open_data(tmp_path)
+    groups = [set(data.samples.groups[data.given == part].tolist()) for part in (0, 1)]
+    assert len(groups[0] & groups[1]) == torn
+    assert not any("stay in one split" in note for note in data.notes)
+    note = "images of one 'patient_id' are in several splits, for 4 of 4"
+    assert sum(note in told for told in data.notes) == bool(torn)
+
+
+@pytest.mark.parametrize("both", ["trainval", "train_val"])
+def test_a_table_of_train_and_val_together_is_left_out(folder, both):
+    write(folder, f"{both}.csv", "image,label", *(f"img/{k}.png,{'ab'[k % 2]}" for k in range(4)))
+    data = open_data(folder)
+    assert data.given.tolist() == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize(("label", "splits"), [(",kind", None), ("", [0] * 8 + [2] * 4)])
+def test_folders_of_paths_are_labels_where_train_has_no_others(tmp_path, label, splits):
+    files = [f"img/{kind}/{k}.png" for kind in ("cat", "dog") for k in range(6)]
+    plant(tmp_path, *files)
+    rows = [f"{file},{file[4]}" if label else file for file in files]
+    write(tmp_path, "train.csv", f"path{label}", *rows[:4], *rows[6:10])
+    write(tmp_path, "test.csv", "path", *files[4:6], *files[10:])
+    given = open_data(tmp_path).given
+    assert (given is None) if splits is None else given.tolist() == splits
+
+
+def test_tables_and_images_in_folders_of_each_split(tmp_path):
+    for part, split in enumerate(("Training", "Validation", "Test")):
+        plant(tmp_path, *(f"X_{split}_Input/{part}{k}.jpg" for k in range(4)))
+        rows = [f"{part}{k},{k % 2},{1 - k % 2}" for k in range(4)]
+        write(tmp_path, f"X_{split}_GroundTruth/X_{split}_GroundTruth.csv", "image,MEL,NV", *rows)
+    data = open_data(tmp_path)
+    assert data.given.tolist() == [0] * 4 + [1] * 4 + [2] * 4
+    assert labels(data) == ["NV", "MEL"] * 6
+    assert data.reader.read(11) == (tmp_path / "X_Test_Input/23.jpg").read_bytes()
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_ids_of_test_are_not_files_of_train(tmp_path, is_there):
+    plant(tmp_path, *(f"train_images/{k}.png" for k in range(8)))
+    plant(tmp_path, *(f"test_images/{k}.png" for k in range(4 * is_there)))
+    for name, count in (("train", 8), ("test", 4)):
+        rows = [f"{k},{'ab'[k % 2]}" for k in range(count)]
+        write(tmp_path, f"{name}.csv", "id,label", *rows)
+    if is_there:
+        assert ids(open_data(tmp_path))[8:] == [f"test_images/{k}.png" for k in range(4)]
+    else:
+        error = fail(tmp_path)
+        assert error.message.startswith("4 images of 4 of test are found to be files of train")

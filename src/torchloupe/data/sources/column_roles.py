@@ -21,7 +21,9 @@ from torchloupe.data.sources.columns import Table
 from torchloupe.data.sources.flags import holds_flags, read_flags
 from torchloupe.data.sources.image_cells import are_images
 from torchloupe.data.sources.object_cells import holds_unread
+from torchloupe.data.sources.rivals import find_rivals
 from torchloupe.data.sources.source import name_some
+from torchloupe.data.sources.split_names import is_filler, read_split, read_split_name
 from torchloupe.errors import DataError, UsageError, did_you_mean, printable
 
 IMAGE_COLUMNS = ("image", "path", "file", "filename", "filepath", "file_name", "image_path", "img")
@@ -42,6 +44,7 @@ MORE_LABEL_COLUMNS = (
     *("annotations", "file_attributes", "region_attributes"),
 )
 _ADDRESS = re.compile(r"\s*[a-z][a-z0-9+]*://", re.IGNORECASE)
+_HASH = re.compile("[0-9a-f]{1,3}")  # folders that many files are spread over
 
 Resolves = Callable[[NDArray[Any]], float]
 
@@ -55,7 +58,7 @@ def plain_name(column: str) -> str:
 def is_row_number(table: Table, column: str) -> bool:
     """Whether a column has no name of its own and counts the rows, as pandas writes its index."""
     if not re.fullmatch(
-        r"|unnamed(_\d+)?|index(_level_0)?|level_0|column_1|row|no|nr", plain_name(column)
+        r"|unnamed(_\d+)*|index(_level_0)?|level_0|column_1|row|no|nr", plain_name(column)
     ):
         return False
     values = table.preview.get(column)
@@ -70,9 +73,37 @@ def is_row_number(table: Table, column: str) -> bool:
 
 
 def choose_image_column(table: Table, asked: str, resolves: Resolves) -> str:
-    """The column of images; `resolves` is the share of some names for which a file is found."""
+    """The column of images; `resolves` is the share of some names for which a file is found.
+
+    DataError where the ids of two columns are names of files, and not of the same.
+    """
     if asked != "auto":
         return asked_for(table, "image", asked)
+    chosen = _choose_image_column(table, resolves)
+    cells = table.preview.get(chosen)
+    able = [] if cells is None or are_images(cells) else find_rivals(table, chosen)
+    if cells is None or not able:
+        return chosen
+    is_found = resolves(cells[:50]) > 0.5
+    if is_found and _holds_image_names(cells):
+        return chosen
+    rivals = [name for name in able if resolves(table.preview[name][:50]) > 0.5]
+    if is_found and rivals:
+        raise DataError(
+            f"{printable(table.path)}: the cells of {name_some([chosen, *rivals])} are all names "
+            "of files, and each column names others",
+            f"say which: data.image_column={printable(rivals[0])}",
+        )
+    worded = [name for name in rivals if not _are_plain_numbers(table.preview[name].tolist())]
+    return worded[0] if len(worded) == 1 and not is_found else chosen
+
+
+def _are_plain_numbers(cells: Sequence[str]) -> bool:
+    """Whether cells are numbers, none of which has zeros before it as names of files have."""
+    return all(cell.isdigit() and (cell[0] != "0" or cell == "0") for cell in cells)
+
+
+def _choose_image_column(table: Table, resolves: Resolves) -> str:
     columns = [name for name in table.columns if not is_row_number(table, name)]
     if usual := _first_of(IMAGE_COLUMNS, columns, str.lower):
         return usual
@@ -130,7 +161,8 @@ def lists_files(table: Table, besides: Sequence[str], resolves: Resolves) -> boo
 def choose_label_columns(table: Table, asked: str, image: str, taken: Sequence[str]) -> list[str]:
     """The column of labels, or several of 0 and 1, as "a,b,c" asks for or all that is left are.
 
-    `taken` are the columns that are something else.
+    `taken` are the columns that are something else. Where no column is left, it is that of the
+    images if the folders in their paths may be classes.
     """
     if asked != "auto":
         names = [name.strip() for name in asked.split(",")]
@@ -159,6 +191,8 @@ def choose_label_columns(table: Table, asked: str, image: str, taken: Sequence[s
             return flags
     if usual := _first_of(MORE_LABEL_COLUMNS, columns, plain_name):
         return [usual]
+    if not columns and holds_class_folders(table.preview.get(image)):
+        columns = [image]
     if len(columns) == 1:
         return columns
     if not columns:
@@ -170,6 +204,29 @@ def choose_label_columns(table: Table, asked: str, image: str, taken: Sequence[s
     flags = [name for name in columns if holds_flags(table.preview.get(name), may_be_blank=True)]
     several = ",".join(flags) if len(flags) > 1 else ""
     raise _not_surely(table, "label", f"data.label_column={several}" if several else "")
+
+
+def holds_class_folders(values: NDArray[Any] | None) -> bool:
+    """Whether cells are paths whose last folders are several and may be classes: `cat/1.jpg`.
+
+    They lie in one folder, or in one for each split: not in that of a patient.
+    """
+    if values is None or not _holds_image_names(values):
+        return False
+    folders = set(folders_of(values.tolist()))
+    parts = [path.replace("\\", "/").split("/")[:-2] for path in values.tolist()]
+    if len({tuple(name for name in names if read_split(name) is None) for names in parts}) > 1:
+        return False
+    if all(map(_HASH.fullmatch, folders)) and not all(map(str.isdigit, folders)):
+        return False
+    return 1 < len(folders) <= len(values) / 2 and not any(
+        is_filler(name) or read_split_name(name) is not None for name in folders
+    )
+
+
+def folders_of(paths: Sequence[str]) -> list[str]:
+    """The last folder of each path, "" for a name alone."""
+    return [path.replace("\\", "/").rpartition("/")[0].rpartition("/")[2] for path in paths]
 
 
 def _is_empty(values: NDArray[Any] | None) -> bool:

@@ -26,7 +26,7 @@ from torchloupe.data.sources.label_cells import read_label_cells
 from torchloupe.data.sources.lists import is_image, open_lists
 from torchloupe.data.sources.name_lists import name_by_column
 from torchloupe.data.sources.pairs import IMAGE_KEYS, LABEL_KEYS
-from torchloupe.data.sources.row_groups import read_groups
+from torchloupe.data.sources.row_groups import note_possible_groups, read_groups
 from torchloupe.data.sources.source import Data, name_some
 from torchloupe.data.sources.split_column import read_split_columns
 from torchloupe.data.sources.split_roles import find_split_columns
@@ -60,6 +60,8 @@ def open_frame(frame: Any, *, name: str, class_names: Sequence[str] = ()) -> Dat
     labels, class_names, more = _read_words(labels, label, beside, class_names)
     grouped = [(key, others[key]) for key in find_group_columns(beside, label)]
     groups, group_notes = read_groups(grouped, given, others.get(label))
+    if groups is None and given is None:
+        group_notes = group_notes or note_possible_groups(others, [label], others.get(label))
     order = np.arange(len(images)) if given is None else np.argsort(given, kind="stable")
     parts = []
     for part in (TRAIN, VAL, TEST):

@@ -25,12 +25,14 @@ from torchloupe.data.sources.image_matches import (
     ZEROS,
     Match,
     choose_matches,
+    merge_copies,
     note_places,
     note_zeros,
 )
 from torchloupe.data.sources.image_names import (
     NO_FILE,
     ImageNames,
+    closeness,
     common_tail,
     look_up,
     plain,
@@ -105,17 +107,32 @@ class ImageFiles:
                 row: [match for match in found if match.place[:1] in ("", "*", "#")]
                 for row, found in matches.items()
             }
-        chosen = choose_matches(self.table, matches, given, labels)
+        chosen, copied = self._choose(matches, given, labels)
         if is_elsewhere and not chosen:
             chosen = self._choose_by_name(names) or self._choose_affixed(names)
         for row, match in chosen.items():
             paths[row] = match.path
             facts[row] = look_up(self.root, match.path)
         placed = Counter(match.place for match in chosen.values())
-        notes = note_places(self.table, placed) + note_zeros(self.table, chosen, names)
+        notes = note_places(self.table, placed) + note_zeros(self.table, chosen, names) + copied
         lost = np.flatnonzero(facts[:, 0] < 0)
         notes += _note_missing(self, lost, names)
         return Found(np.array(paths, dtype=np.dtypes.StringDType()), facts, notes)
+
+    def _choose(
+        self,
+        matches: dict[int, list[Match]],
+        given: NDArray[np.int8] | None,
+        labels: Sequence[str],
+    ) -> tuple[dict[int, Match], tuple[str, ...]]:
+        """The match of each row, and a note where files lie in several folders as copies."""
+        try:
+            return choose_matches(self.table, matches, given, labels), ()
+        except DataError:
+            merged, notes = merge_copies(self.table, matches)
+            if not notes:
+                raise
+            return choose_matches(self.table, merged, given, labels), notes
 
     def _join(self, name: str) -> str:
         return os.path.join(self._below, name) if self._below else name  # noqa: PTH118
@@ -159,7 +176,7 @@ class ImageFiles:
         if not words or ".." in words:
             return []
         has_ending = os.path.splitext(words[-1])[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122
-        found = []
+        found, close = [], []
         for path in self.listed.find(words[-1], has_ending):
             parts = path.split("/")
             ending = "" if has_ending else os.path.splitext(path)[1]  # noqa: PTH122
@@ -172,7 +189,9 @@ class ImageFiles:
                 if same < len(words) - 1:
                     place = BY_ITS_END
                 found.append(Match(self._join(path), place))
-        return found
+                close.append(closeness(parts, words, has_ending))
+        closest = max(close, default=(0, 0))  # 1.jpg before 1.JPG, cat/1.jpg before Cat/1.jpg
+        return [match for match, near in zip(found, close, strict=True) if near == closest]
 
     @property
     def folder_path(self) -> str:
@@ -197,6 +216,7 @@ class ImageFiles:
             last = last if self.listed.find(last) else _UPLOADED.sub("", last)
             found = self.listed.find(last)
             fitting = [path for path in found if plain(path.rpartition("/")[2]) == plain(last)]
+            fitting = [path for path in fitting if path.rpartition("/")[2] == last] or fitting
             if len(fitting) != 1:
                 return {}
             chosen[row] = Match(self._join(fitting[0]), BY_ITS_END)
@@ -273,4 +293,4 @@ def _cut_number(name: str) -> tuple[str, str]:
 
 
 def _is_absolute(name: str) -> bool:
-    return re.match(r"\s*(/|\\|[A-Za-z]:|~|file://)", name) is not None
+    return re.match(r"\s*(/|\\|[A-Za-z]:|~|[A-Za-z][A-Za-z0-9+.-]*://)", name) is not None

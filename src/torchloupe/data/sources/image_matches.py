@@ -4,6 +4,8 @@ The only one is taken, else the one in the place that fits all cells, the folder
 label, or the split of the row.
 """
 
+import filecmp
+import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -17,7 +19,7 @@ from numpy.typing import NDArray
 from torchloupe.data.sources.image_names import plain
 from torchloupe.data.sources.source import name_some
 from torchloupe.data.sources.split_names import read_split_name
-from torchloupe.data.split import TRAIN
+from torchloupe.data.split import SPLIT_NAMES, TEST, TRAIN, VAL
 from torchloupe.errors import DataError, printable
 from torchloupe.units import plural
 
@@ -25,6 +27,8 @@ AS_WRITTEN = ""  # with slashes for backslashes, and without spaces around it
 BY_LOOKS = "*"  # but for case, and how accents are stored
 BY_ITS_END = "/"  # the cell begins with folders that are not here
 ZEROS = re.compile(r"#+(?=\*)")  # `train/######*.jpg`: the cell lacks the zeros of a number so long
+
+_COMPARED = 50  # copies whose bytes are read
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,10 @@ def choose_matches(
     Where that leaves several, the folder called like the label or split of the row decides.
     """
     found = {row: listed for row, listed in matches.items() if listed}
+    if given is not None:
+        found = keep_own_splits(found, given)
+    else:
+        _refuse_held_back(table, found)
     open_rows = {row: listed for row, listed in found.items() if len(listed) > 1}
     if not open_rows:
         return {row: listed[0] for row, listed in found.items()}
@@ -53,13 +61,7 @@ def choose_matches(
     fitting = [place for place, count in counts.items() if count == len(found)]
     if len(fitting) > 1:
         wanted = read_split_name(table.stem)
-        own = [
-            place
-            for place in fitting
-            if wanted is not None
-            and (named := read_split_name(place.partition("*")[0])) is not None
-            and named.part == wanted.part
-        ]
+        own = [place for place in fitting if wanted is not None and _is_of(place, wanted.part)]
         fitting = own or fitting
     if len(fitting) == 1:
         return {
@@ -118,6 +120,8 @@ def _choose_by_labels(found: dict[int, list[Match]], labels: Sequence[str]) -> d
     chosen = {}
     for row, listed in found.items():
         called = [m for m in listed if plain(labels[row]) in plain(m.path).split("/")[:-1]]
+        if len(called) > 1:
+            called = [m for m in called if labels[row] in m.path.split("/")[:-1]]
         if len(called) != 1:
             return {}
         chosen[row] = called[0]
@@ -133,6 +137,88 @@ def _say_which(places: Sequence[str]) -> str:
     return "write the ending of each file into the table"
 
 
+def keep_own_splits(
+    found: dict[int, list[Match]], given: NDArray[np.int8]
+) -> dict[int, list[Match]]:
+    """Of names that rows of several splits have, the files in the folder of each row's split.
+
+    Files in the folder of another split are dropped, since they are those of its rows; where a
+    folder of val is not there, val is taken from that of train if train does not list the name.
+    """
+    parts: dict[str, set[int]] = {}
+    for row, listed in found.items():
+        for match in listed:
+            parts.setdefault(match.path, set()).add(int(given[row]))
+    kept = {}
+    for row, listed in found.items():
+        own = int(given[row])
+        fitting = [m for m in listed if _is_of(m.place, own)] if len(listed) > 1 else listed
+        is_shared = any(len(parts[match.path]) > 1 for match in listed)
+        if not is_shared:
+            kept[row] = listed
+            continue
+        left = [m for m in fitting or listed if part_of(m.place) in (None, own)]
+        free = [m for m in listed if part_of(m.place) not in parts[m.path]]
+        kept[row] = left or free
+    return {row: listed for row, listed in kept.items() if listed}
+
+
+def _refuse_held_back(table: Path, found: dict[int, list[Match]]) -> None:
+    """DataError where a table of train finds its files in a folder of val or test alone."""
+    wanted = read_split_name(table.stem)
+    if wanted is None or wanted.part != TRAIN:
+        return
+    places = {match.place for listed in found.values() for match in listed}
+    parts = [part_of(place, is_plain=True) for place in sorted(places)]
+    if parts and all(part in (VAL, TEST) for part in parts):
+        folder = min(places).partition("*")[0].rpartition("/")[0]
+        raise DataError(
+            f"{printable(table)} is of train, and its files are found in "
+            f"{printable(folder)}/ alone, a folder of {SPLIT_NAMES[parts[0] or 0]}",
+            f"put the images of train beside it; data.image_folder={printable(folder)} takes these",
+        )
+
+
+def merge_copies(
+    table: Path, matches: dict[int, list[Match]]
+) -> tuple[dict[int, list[Match]], tuple[str, ...]]:
+    """Of files that lie in several folders as copies those in one, and a note.
+
+    Without a note they are left as they are: some differ in size, or in bytes of those compared.
+    """
+    open_rows = {row: listed for row, listed in matches.items() if len(listed) > 1}
+    root = table.absolute().parent
+    for listed in open_rows.values():
+        if len({os.stat(root / match.path).st_size for match in listed}) > 1:  # noqa: PTH116
+            return matches, ()
+    for row in list(open_rows)[:: max(1, len(open_rows) // _COMPARED)]:
+        first, *others = (root / match.path for match in open_rows[row])
+        if not all(filecmp.cmp(first, other, shallow=False) for other in others):
+            return matches, ()
+    counts = Counter(match.place for listed in open_rows.values() for match in listed)
+    chosen = {
+        row: [min(listed, key=lambda match: (-counts[match.place], match.place))]
+        for row, listed in open_rows.items()
+    }
+    left = sorted(set(counts) - {listed[0].place for listed in chosen.values()})
+    note = (
+        f"{plural(len(chosen), 'file')} of {printable(table)} are there more than once, as copies: "
+        f"{name_some(left)} are not used"
+    )
+    return matches | chosen, (note,) if chosen else ()
+
+
+def part_of(place: str, is_plain: bool = False) -> int | None:
+    """The split that the folders of a place name, as `images/test/*.jpg`; None for none or two.
+
+    With `is_plain` names count that say nothing else but a number: not `test tubes/`.
+    """
+    folders = place.partition("*")[0].split("/")[:-1]
+    named = [found for name in folders if (found := read_split_name(name)) is not None]
+    plainly = [found for found in named if all(map(str.isdigit, found.frame))]
+    parts = {found.part for found in (plainly if is_plain else named)}
+    return parts.pop() if len(parts) == 1 else None
+
+
 def _is_of(place: str, part: int) -> bool:
-    named = read_split_name(place.partition("*")[0].strip("/").rpartition("/")[2])
-    return named is not None and named.part == part
+    return part_of(place if "*" in place else f"{place}/*") == part

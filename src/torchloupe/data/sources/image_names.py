@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from torchloupe.data.image.formats import IMAGE_SUFFIXES
 from torchloupe.data.sources.masks import is_mask_folder, is_mask_name
-from torchloupe.data.sources.split_names import is_filler
+from torchloupe.data.sources.split_names import is_filler, read_split_name
 from torchloupe.data.sources.system_files import is_system_name, name_own_folder
 from torchloupe.data.sources.thumbnails import is_thumbnail_folder
 from torchloupe.data.sources.walk import as_text
@@ -63,7 +63,7 @@ class ImageNames:
         Each with where it is: (`face/1_aligned.jpg`, `face/*_aligned.jpg`). Or the images with
         other endings, `1.jpg` for `1.tif`. [] if no such text fits all names, or if several do.
         """
-        cells = [_split_ending(plain(name)) for name in names]
+        cells = [(*_split_ending(plain(name)), _last_stem(name)) for name in names]
         first = cells[0][0].rpartition("/")[2]
         affixes = set()
         for listed in self._listed if first else ():
@@ -72,17 +72,20 @@ class ImageNames:
                 affixes.add((before, behind))
         fitting = []
         for before, behind in affixes:
-            paths = [self._find_only(stem, ending, before, behind) for stem, ending in cells]
+            paths = [self._find_only(*cell, before, behind) for cell in cells]
             if all(paths):
                 fitting.append([(path, _place(path, before, behind)) for path in paths])
         if fitting or not first:
             return fitting[0] if len(fitting) == 1 else []
-        paths = [self._find_only(stem, "", "", "") for stem, _ in cells]
+        paths = [self._find_only(stem, "", own, "", "") for stem, _, own in cells]
         are_pictures = all(path and not is_beside_pictures(path) for path in paths)
         return [(path, _place(path, "", "")) for path in paths] if are_pictures else []
 
-    def _find_only(self, cell: str, ending: str, before: str, behind: str) -> str:
-        """The only image whose name is that of a cell between two texts; or ""."""
+    def _find_only(self, cell: str, ending: str, own: str, before: str, behind: str) -> str:
+        """The only image whose name is that of a cell between two texts; or "".
+
+        Of several that differ in case it is the one with the stem `own`, as the cell has it.
+        """
         *words, stem = cell.split("/")
         found = [
             path
@@ -90,6 +93,8 @@ class ImageNames:
             if ending in ("", _split_ending(plain(path))[1])
             and common_tail(path.split("/")[:-1], words) == len(words)
         ]
+        if len(found) > 1:
+            found = [path for path in found if own in path.rpartition("/")[2]]
         return found[0] if len(found) == 1 else ""
 
     def find_folders(self, name: str) -> Sequence[str]:
@@ -104,13 +109,14 @@ class ImageNames:
                         self._folders.setdefault(_without_zeros(plain(part)), set()).add(own)
         found = sorted(self._folders.get(_without_zeros(plain(name)), ()))
         same = [path for path in found if plain(path.rpartition("/")[2]) == plain(name)]
-        return same or found
+        exact = [path for path in same if path.rpartition("/")[2] == name]
+        return exact or same or found
 
 
 def _split_ending(name: str) -> tuple[str, str]:
     """A path without the ending of an image, and that ending; "" where it has none."""
     stem, ending = os.path.splitext(name)  # noqa: PTH122
-    return (stem, ending) if ending in IMAGE_SUFFIXES else (name, "")
+    return (stem, ending) if ending.lower() in IMAGE_SUFFIXES else (name, "")
 
 
 def _place(path: str, before: str, behind: str) -> str:
@@ -131,17 +137,20 @@ def _without_zeros(name: str) -> str:
 def _list_beside(root: str) -> dict[str, list[str]]:
     """Images in the only folder of images beside a table's folder that holds none.
 
-    So `annotations/list.txt` finds what lies in `images/`.
+    So `annotations/list.txt` finds what lies in `images/`, and `Train_Labels/labels.csv` what lies
+    in `Train_Input/`.
     """
+    own = os.path.basename(root)  # noqa: PTH119
     above = os.path.dirname(root)  # noqa: PTH120
     with os.scandir(above) as entries:
-        names = sorted(entry.name for entry in entries if entry.is_dir())
+        names = sorted(entry.name for entry in entries if entry.is_dir() and entry.name != own)
+    split = read_split_name(own)
+    plainly = [name for name in names if is_filler(name)]
+    alike = [name for name in names if split and _is_of_split(name, split.part)]
     places = [
         name
-        for name in names
-        if is_filler(name)
-        and name != os.path.basename(root)  # noqa: PTH119
-        and next(walk_images(os.path.join(above, name)), "")  # noqa: PTH118
+        for name in plainly or alike
+        if next(walk_images(os.path.join(above, name)), "")  # noqa: PTH118
     ]
     listed: dict[str, list[str]] = {}
     if len(places) == 1:
@@ -149,6 +158,11 @@ def _list_beside(root: str) -> dict[str, list[str]]:
             key = make_name(path.rpartition("/")[2])
             listed.setdefault(key, []).append(f"../{places[0]}/{path}")
     return listed
+
+
+def _is_of_split(name: str, part: int) -> bool:
+    found = read_split_name(name)
+    return found is not None and found.part == part
 
 
 def walk_images(root: str) -> Iterator[str]:
@@ -180,12 +194,38 @@ def is_beside_pictures(path: str) -> bool:
 
 def plain(name: str) -> str:
     """A name as names are compared: in one case, accents composed."""
-    return unicodedata.normalize("NFC", name).casefold()
+    return _compose(name).casefold()
 
 
 def make_name(file: str) -> str:
     """A file's name without its ending, as names are compared."""
     return plain(os.path.splitext(file)[0])  # noqa: PTH122
+
+
+def _last_stem(name: str) -> str:
+    return _split_ending(name.rpartition("/")[2])[0]
+
+
+def closeness(path: Sequence[str], words: Sequence[str], has_ending: bool) -> tuple[int, int]:
+    """How exactly the name of a file and its folders are written as in a cell; larger is closer.
+
+    Both are cut at slashes; `has_ending` says whether the cell has the file's ending.
+    """
+    last = path[-1] if has_ending else os.path.splitext(path[-1])[0]  # noqa: PTH122
+    same = common_tail(path[:-1], words[:-1])
+    folders = path[len(path) - 1 - same : -1], words[len(words) - 1 - same : -1]
+    return _sameness([last], [words[-1]]), _sameness(*folders)
+
+
+def _sameness(one: Sequence[str], other: Sequence[str]) -> int:
+    """2 for equal texts, 1 if only accents are stored otherwise, 0 if they differ in case."""
+    if list(one) == list(other):
+        return 2
+    return int([_compose(text) for text in one] == [_compose(text) for text in other])
+
+
+def _compose(text: str) -> str:
+    return unicodedata.normalize("NFC", text)
 
 
 def common_tail(one: Sequence[str], other: Sequence[str]) -> int:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torchloupe.data.samples import Samples
 from torchloupe.data.sources.archived import MemberReader
 from torchloupe.data.sources.labels import compare_splits, order_classes
+from torchloupe.data.sources.row_groups import read_groups
 from torchloupe.data.sources.source import (
     ArrayReader,
     Data,
@@ -21,9 +22,11 @@ from torchloupe.data.sources.source import (
 )
 from torchloupe.data.sources.split_names import read_split
 from torchloupe.data.sources.table_images import make_distinct
+from torchloupe.data.sources.table_labels import name_alike
 from torchloupe.data.sources.walk import as_text
 from torchloupe.data.split import SPLIT_NAMES, TEST, TRAIN, VAL
-from torchloupe.errors import DataError, UsageError
+from torchloupe.errors import DataError, UsageError, printable
+from torchloupe.units import plural
 
 
 def paths_of_splits(source: Any) -> dict[int, str] | None:
@@ -61,6 +64,8 @@ def join_splits(parts: Mapping[int, Data], name: str, class_names: Sequence[str]
 
     DataError if a part is divided already, or where their images are of different kinds.
     """
+    parts = parts if class_names else name_alike(parts)
+    refuse_same_files(parts)
     listed = list(parts.values())
     for part, data in parts.items():
         if data.given is not None:
@@ -73,6 +78,7 @@ def join_splits(parts: Mapping[int, Data], name: str, class_names: Sequence[str]
     notes = list(dict.fromkeys(note for data in listed for note in data.notes))
     notes += compare_splits(labels, given, classes)
     ids, reader = _join_readers(parts)
+    groups, more = _join_groups(listed, given, labels)
     ignored: dict[str, int] = {}
     for data in listed:
         for ending, count in data.ignored.items():
@@ -80,26 +86,56 @@ def join_splits(parts: Mapping[int, Data], name: str, class_names: Sequence[str]
     return Data(
         name=short_name(name),
         kind=listed[0].kind,
-        samples=Samples(ids, labels, classes, _join_groups(listed)),
+        samples=Samples(ids, labels, classes, groups),
         given=given,
         reader=reader,
         ignored=ignored,
-        notes=tuple(notes),
+        notes=(*notes, *more),
         stamp=make_stamp(*(data.stamp for data in listed)),
     )
 
 
-def _join_groups(listed: Sequence[Data]) -> NDArray[np.int64] | None:
-    """Groups of all parts, none of which reaches from one part into another."""
-    if all(data.samples.groups is None for data in listed):
-        return None
+def refuse_same_files(parts: Mapping[int, Data]) -> None:
+    """DataError where ids of val or test were found as files of train, for want of their own."""
+    train = parts.get(TRAIN)
+    for part, data in parts.items():
+        is_elsewhere = any("were found as" in note for note in data.notes)
+        if part == TRAIN or train is None or not is_elsewhere:
+            continue
+        if not isinstance(data.reader, FileReader) or not isinstance(train.reader, FileReader):
+            continue
+        known = {train.reader.path(row) for row in range(len(train.samples))}
+        own = [data.reader.path(row) for row in range(len(data.samples))]
+        shared = [path for path in own if path in known]
+        if 2 * len(shared) > len(own):
+            raise DataError(
+                f"{plural(len(shared), 'image')} of {len(own):,} of {SPLIT_NAMES[part]} are found "
+                f"to be files of train, such as '{printable(shared[0], 80)}'",
+                f"put the images of {SPLIT_NAMES[part]} beside its table, in a folder called "
+                f"{SPLIT_NAMES[part]}, or write their paths into it",
+            )
+
+
+def _join_groups(
+    listed: Sequence[Data], given: NDArray[np.int8], labels: NDArray[Any]
+) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
+    """Groups of all parts [N], and notes: by a column that all have, else each in its part."""
+    shared = set.intersection(*({name for name, _ in data.grouped} for data in listed))
+    columns = [
+        (name, np.concatenate([dict(data.grouped)[name] for data in listed]))
+        for name, _ in listed[0].grouped
+        if name in shared
+    ]
+    groups, notes = read_groups(columns, given, labels)
+    if groups is not None or all(data.samples.groups is None for data in listed):
+        return groups, notes
     joined, start = [], 0
     for data in listed:
         own = data.samples.groups
         numbers = np.arange(len(data.samples)) if own is None else own
         joined.append(numbers + start)
         start += int(numbers.max()) + 1 if len(numbers) else 0
-    return np.concatenate(joined)
+    return np.concatenate(joined), notes
 
 
 def _join_readers(

@@ -66,15 +66,18 @@ def name_numbers(texts: NDArray[Any], table: Path, column: str) -> tuple[NDArray
     """
     found, codes = np.unique(texts, return_inverse=True)
     values = [str(value) for value in found]
-    numbers = _read_numbers(values)
-    if not numbers:
-        return texts, []
-    lists = _find_lists(table.absolute().parent, table.name)
-    chosen = _choose(lists, numbers, f"the numbers in column {printable(column)!r}")
+    chosen = list_names(values, table, column)
     if not chosen.names:
         return texts, list(chosen.notes)
     named = np.array([chosen.names[int(value)] for value in values], dtype=np.dtypes.StringDType())
     return named[codes.reshape(-1)], list(chosen.notes)
+
+
+def list_names(values: Sequence[str], table: Path, column: str) -> NameLists:
+    """The names that lists beside `table` give the numbers that `values` are; none for others."""
+    numbers = _read_numbers(values)
+    lists = _find_lists(table.absolute().parent, table.name) if numbers else []
+    return _choose(lists, numbers, f"the numbers in column {printable(column)!r}")
 
 
 def name_by_column(

@@ -43,6 +43,14 @@ class Reader(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class ClassNames:
+    """The names that class numbers of a table were given, and whether by a list beside it."""
+
+    names: Mapping[int, str]
+    is_listed: bool
+
+
 @dataclass(frozen=True, eq=False)
 class Data:
     """An opened source: what there is, which part the source says it is for, how to read it."""
@@ -58,6 +66,9 @@ class Data:
     opened_with: Mapping[str, str] = field(default_factory=dict)  # options that were typed
     origin: str = ""  # the path, name or code that opens them again; empty for objects
     content: NDArray[np.uint64] | None = field(default=None, repr=False)  # [N] known keys of bytes
+    # Of a table, for joining it with those of other splits:
+    named: ClassNames | None = field(default=None, repr=False)
+    grouped: tuple[tuple[str, NDArray[Any]], ...] = field(default=(), repr=False)  # cells by column
 
 
 class ArrayReader:

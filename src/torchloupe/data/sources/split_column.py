@@ -3,15 +3,24 @@
 import difflib
 import re
 import shlex
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from torchloupe.data.sources.column_names import FOLD_COLUMNS
 from torchloupe.data.sources.column_roles import plain_name
 from torchloupe.data.sources.flags import find_unflagged, read_flags
 from torchloupe.data.sources.source import name_some
-from torchloupe.data.sources.split_names import read_split, read_split_name
+from torchloupe.data.sources.split_names import (
+    are_development,
+    is_short_train,
+    is_vague_name,
+    read_cells,
+    read_split,
+    read_split_name,
+)
 from torchloupe.data.sources.split_roles import SplitColumns, flag_part
 from torchloupe.data.split import SPLIT_NAMES, TEST, TRAIN, VAL
 from torchloupe.errors import DataError, UsageError, did_you_mean, printable
@@ -32,7 +41,7 @@ _NAMES = ("train", "training", "val", "valid", "validation", "test", "testing")
 # What people write into rows that are for nothing.
 _ASIDE = re.compile(
     "unused|not used|excluded?|ignored?|skip(ped)?|drop(ped)?|removed?|discard(ed)?|none|na|nan"
-    "|unlabel+ed|unknown",
+    "|unlabel+ed|unknown|un-?assigned|unspecified",
     re.IGNORECASE,
 )
 
@@ -54,7 +63,8 @@ def read_split_columns(
     notes = tuple(_note_unused(texts[name], name) for name in found.doubtful if name not in used)
     if given is None:
         return None, notes
-    if used[0].lower() != "split" or found.is_asked_for:
+    is_said = used[0].lower() == "split" and not found.is_asked_for
+    if not is_said or are_development(np.unique(texts[used[0]]).tolist()):
         counts = count_splits(given)
         notes = (f"the split is that of column {name_some(used)}: {counts}", *notes)
     return given, notes
@@ -112,7 +122,7 @@ def _read_numbers(texts: NDArray[Any]) -> NDArray[np.int8]:
 def _note_unused(texts: NDArray[Any], name: str) -> str:
     """A note on a column that may be about splits, with the setting that uses it."""
     found, counts = np.unique(texts, return_counts=True)
-    able = np.array([read_split(cell) != TRAIN and cell.lower() != "tr" for cell in found.tolist()])
+    able = np.array([read_split(cell) != TRAIN and not is_short_train(cell) for cell in found])
     counts = np.where(able, counts, len(texts) + 1)
     rarest = found[np.flatnonzero(counts == counts.min())[-1]]
     typed = f"--set {shlex.quote(f'data.split_column={name}:test={rarest}')}"
@@ -125,13 +135,15 @@ def _note_unused(texts: NDArray[Any], name: str) -> str:
 
 def _read_words(texts: NDArray[Any], name: str, shown: str) -> NDArray[np.int8]:
     found, codes = np.unique(texts, return_inverse=True)
-    parts = _read_public({str(value): read_split(str(value)) for value in found})
+    parts = _read_public(read_cells([str(value) for value in found]))
     unknown = [value for value, part in parts.items() if part is None]
     if unknown:
         raise DataError(
             f"{shown}: column {printable(name)!r} holds {name_some(unknown)}",
             _say_what_for(name, parts, unknown),
         )
+    if are_development(list(parts)):
+        parts = {cell: TEST if part == TEST else TRAIN for cell, part in parts.items()}
     lookup = np.array(list(parts.values()), dtype=np.int8)
     return np.asarray(lookup[codes.reshape(-1)], dtype=np.int8)
 
@@ -147,14 +159,33 @@ def _say_what_for(name: str, parts: dict[str, int | None], unknown: list[str]) -
     for value, found in near.items():
         if found and (part := read_split(found[0])) in cells:
             cells[part].append(value)
-    for value in [value for value in unknown if not near[value]][-1:]:
+    rest = [value for value in unknown if not near[value]]
+    is_fold = plain_name(name) in FOLD_COLUMNS  # each fold may be for testing
+    has_train = TRAIN in parts.values()
+    is_other = len(rest) == 1 and has_train and not any(cells.values())  # train and `later`
+    if (len(rest) == 1 and is_vague_name(rest[0])) or is_other or (rest and is_fold):
         free = [part for part in (TEST, VAL) if not cells[part]] or [TEST]
-        cells[free[0]].append(value)
-    said = [f"{SPLIT_NAMES[part]}={','.join(found)}" for part, found in cells.items() if found]
-    typed = printable(":".join((name, *said)))
+        cells[free[0]].append(rest.pop())
+    typed = _type_cells(name, cells)
+    none = "data.split_column=none uses no column"
+    if not rest or is_fold:
+        return f"say which are for what: data.split_column={typed}; {none}"
+    if len(rest) == 1 and any(cells.values()):
+        trains = f"data.split_column={typed} trains with the rows of '{printable(rest[0], 40)}'"
+        part = next((part for part in (TEST, VAL) if not cells[part]), TEST)
+        other = _type_cells(name, {**cells, part: [*cells[part], rest[0]]})
+        others = f", data.split_column={other} does not" if has_train else ""
+        return f"say which are for what: {trains}{others}; {none}"
     return (
-        f"say which are for what: data.split_column={typed}; data.split_column=none uses no column"
+        "say which cells are for val and for test, and train with the others: "
+        f"data.split_column={printable(name)}:val=CELL:test=CELL; {none}"
     )
+
+
+def _type_cells(name: str, cells: Mapping[int, Sequence[str]]) -> str:
+    """What to type for these cells of val and of test."""
+    said = [f"{SPLIT_NAMES[part]}={','.join(found)}" for part, found in cells.items() if found]
+    return printable(":".join((name, *said)))
 
 
 def _read_public(parts: dict[str, int | None]) -> dict[str, int | None]:

@@ -5,6 +5,7 @@ caller tells `train_images` from a class called `train station`.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torchloupe.data.split import TEST, TRAIN, VAL
@@ -19,6 +20,12 @@ _WORDS = {
     **dict.fromkeys(("validacion", "validación", "validacao", "validação", "验证集"), VAL),
     **dict.fromkeys(("validazione", "验证"), VAL),
     **dict.fromkeys(("prueba", "pruebas", "teste", "测试集", "测试"), TEST),
+}
+# What stands in cells of a column of splits alone: `tr` may be a language elsewhere.
+_IN_CELLS = {
+    **dict.fromkeys(("tr", "learning", "learn"), TRAIN),
+    **dict.fromkeys(("va", "vl"), VAL),
+    **dict.fromkeys(("te", "ts"), TEST),
 }
 # Words that stand beside the split in the names of folders, files and cells, and say nothing more.
 _FILLERS = frozenset(
@@ -86,6 +93,30 @@ def read_split(text: str) -> int | None:
     """TRAIN, VAL or TEST where `text` names it and nothing else; None otherwise."""
     found = read_split_name(text)
     return found.part if found is not None and found.is_plain else None
+
+
+def read_cells(cells: Sequence[str]) -> dict[str, int | None]:
+    """The split that each cell of a column of splits names, None for those that name none.
+
+    Short forms such as `tr` and `te` count where each cell names a split, and one is train.
+    """
+    parts = {cell: read_split(cell) for cell in cells}
+    more = {cell: parts[cell] if parts[cell] is not None else _IN_CELLS.get(cell.lower())
+            for cell in cells}  # fmt: skip
+    is_certain = None not in more.values() and TRAIN in more.values() and len(set(more)) > 1
+    return more if is_certain else parts
+
+
+def are_development(cells: Sequence[str]) -> bool:
+    """Whether the cells of a column of splits are dev and test alone: dev is to be trained on."""
+    parts = {read_split(cell) for cell in cells}
+    words = [cell.lower() for cell in cells if read_split(cell) == VAL]
+    return parts == {VAL, TEST} and all(word.startswith("dev") for word in words)
+
+
+def is_short_train(cell: str) -> bool:
+    """Whether a cell may be short for train, as `tr`."""
+    return _IN_CELLS.get(cell.lower()) == TRAIN
 
 
 def is_filler(text: str) -> bool:

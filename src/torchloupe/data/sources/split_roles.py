@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torchloupe.data.sources.column_names import SPLIT_COLUMNS, TRAIN_FLAGS
-from torchloupe.data.sources.column_roles import LABEL_COLUMNS, asked_for, plain_name
+from torchloupe.data.sources.column_roles import LABEL_COLUMNS, asked_for, is_row_number, plain_name
 from torchloupe.data.sources.columns import Table
 from torchloupe.data.sources.flags import holds_flags, read_flags
 from torchloupe.data.sources.source import name_some
-from torchloupe.data.sources.split_names import read_split, read_split_name
+from torchloupe.data.sources.split_names import read_cells, read_split, read_split_name
 from torchloupe.data.split import TEST, TRAIN, VAL
 from torchloupe.errors import DataError, UsageError, printable
 
@@ -52,6 +52,7 @@ def find_split_columns(
         return SplitColumns((lower["split"],))
     able = [name for name in columns if name.lower() not in LABEL_COLUMNS]
     worded = [name for name in able if _holds_splits(table.preview.get(name))]
+    worded = worded or [name for name in columns if _surely_splits(table, name, columns)]
     if len(worded) > 1:
         usual = [name for name in worded if plain_name(name) in SPLIT_COLUMNS]
         if len(usual) != 1:
@@ -79,10 +80,31 @@ def find_split_columns(
     return SplitColumns(doubtful=tuple(doubtful), weak=weak)
 
 
+def _surely_splits(table: Table, name: str, columns: Sequence[str]) -> bool:
+    """Whether each cell of a column names a split and several are named: also `tr` and `te`.
+
+    The name is one of columns of splits, or one of labels where another column may be the label.
+    """
+    values = table.preview.get(name)
+    others = [other for other in columns if other != name and not is_row_number(table, other)]
+    is_named = plain_name(name) in SPLIT_COLUMNS
+    if values is None or not (is_named or (name.lower() in LABEL_COLUMNS and others)):
+        return False
+    parts = set(read_cells(np.unique(values).tolist()).values())
+    return None not in parts and TRAIN in parts and len(parts) > 1
+
+
 def _may_split(name: str) -> bool:
     """Whether a plain name may be that of a column of splits: also `is_final_validation`."""
-    is_flag = name.startswith(("is_", "in_")) and read_split_name(name[3:]) is not None
+    flag = flag_name(name)
+    is_flag = flag.startswith(("is_", "in_")) and read_split_name(flag[3:]) is not None
     return is_flag or name in SPLIT_COLUMNS
+
+
+def flag_name(column: str) -> str:
+    """The plain name of a column of flags: `is_test` for `istest`."""
+    words = "train|training|test|testing|val|valid|validation"
+    return re.sub(f"^(is|in)({words})$", r"\1_\2", plain_name(column))
 
 
 def _may_be_label(table: Table, name: str) -> bool:
@@ -152,13 +174,13 @@ def _are_certain(table: Table, flags: Sequence[str]) -> bool:
     rows = np.stack([read_flags(table.preview[name]) for name in flags])
     if {flag_part(name) for name in flags} >= {TRAIN} and len(flags) > 1:
         return bool((rows.sum(axis=0) == 1).all())
-    held_back = all(plain_name(name).startswith("is_") for name in flags)
+    held_back = all(flag_name(name).startswith("is_") for name in flags)
     is_train = any(flag_part(name) == TRAIN for name in flags)
     return held_back and not is_train and bool((rows.sum(axis=0) <= 1).all() & (rows.mean() <= 0.5))
 
 
 def _flag_part(column: str) -> int | None:
-    found = read_split_name(re.sub("^(is|in)_", "", plain_name(column)))
+    found = read_split_name(re.sub("^(is|in)_", "", flag_name(column)))
     return found.part if found is not None and found.is_plain else None
 
 

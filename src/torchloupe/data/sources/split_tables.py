@@ -23,7 +23,7 @@ from torchloupe.data.sources.split_names import is_filler, read_split, read_spli
 from torchloupe.data.sources.system_files import is_system_name
 from torchloupe.data.sources.tables import TABLE_ENDINGS, TableOptions, open_table
 from torchloupe.data.sources.text_lists import LIST_ENDINGS, is_listing
-from torchloupe.data.split import SPLIT_NAMES, TRAIN
+from torchloupe.data.split import SPLIT_NAMES, TRAIN, VAL
 from torchloupe.errors import DataError, LoupeError, printable
 
 _FEWEST_UNSURE = 2  # columns
@@ -48,13 +48,12 @@ def find_split_tables(folder: Path) -> dict[int, Path]:
         found = _sort_by_split(inner)
     if TRAIN not in found or len(found) < 2:
         return {}
-    labelled = {
-        part: [path for path in paths if _has_labels(path)] for part, paths in found.items()
-    }
-    labelled = {part: paths for part, paths in labelled.items() if paths} or _find_unsure(found)
+    labelled = _find_labelled(found)
+    if TRAIN not in labelled:
+        labelled = _find_labelled(found, by_folders=True) or _find_unsure(found)
     if TRAIN not in labelled or len(labelled) < 2:
         return {}
-    labelled = _take_first_division(labelled)
+    labelled = _without_trainval(_take_first_division(labelled))
     for part, paths in labelled.items():
         if len({path.with_suffix("") for path in paths}) > 1:
             raise DataError(
@@ -134,6 +133,15 @@ def _take_first_division(labelled: dict[int, list[Path]]) -> dict[int, list[Path
     }
 
 
+def _without_trainval(labelled: dict[int, list[Path]]) -> dict[int, list[Path]]:
+    """The tables without trainval.txt, where train.txt and val.txt hold the same."""
+    if VAL not in labelled or len(labelled[TRAIN]) < 2:
+        return labelled
+    both = [path for path in labelled[TRAIN] if "val" in path.stem.lower()]
+    kept = [path for path in labelled[TRAIN] if path not in both]
+    return {**labelled, TRAIN: kept or labelled[TRAIN]}
+
+
 def _sort_by_split(names: Mapping[Path, str]) -> dict[int, list[Path]]:
     """The tables of each split by these names: plain ones, and those of one frame."""
     named = {path: found for path, name in names.items() if (found := read_split_name(name))}
@@ -160,8 +168,22 @@ def _only_tables(folder: Path) -> list[Path]:
     return sorted(entry for entry in entries if _is_table(entry))
 
 
-def _has_labels(path: Path) -> bool:
-    """Whether a table holds labels beside its images, as far as its first rows tell."""
+def _find_labelled(
+    found: Mapping[int, list[Path]], by_folders: bool = False
+) -> dict[int, list[Path]]:
+    """The tables of each split that have labels; with `by_folders` also folders of their paths."""
+    labelled = {
+        part: [path for path in paths if _has_labels(path, by_folders)]
+        for part, paths in found.items()
+    }
+    return {part: paths for part, paths in labelled.items() if paths}
+
+
+def _has_labels(path: Path, by_folders: bool = False) -> bool:
+    """Whether a table holds labels beside its images, as far as its first rows tell.
+
+    With `by_folders` the folders in the paths of its images may be the labels.
+    """
     if path.suffix.lower() in (*LIST_ENDINGS, *RECORD_ENDINGS) and not is_listing(path):
         return False
     try:
@@ -170,9 +192,10 @@ def _has_labels(path: Path) -> bool:
             named = [plain_name(name) for name in label_candidates(table, pixels)]
             return any(name not in ("id", "image_id", "index") for name in named)
         image = choose_image_column(table, "auto", ImageFiles(path).share_of)
-        return bool(choose_label_columns(table, "auto", image, ()))
+        labels = choose_label_columns(table, "auto", image, ())
     except LoupeError:
         return False
+    return by_folders or labels != [image]
 
 
 def _find_unsure(found: Mapping[int, list[Path]]) -> dict[int, list[Path]]:
@@ -194,12 +217,12 @@ def _find_unsure(found: Mapping[int, list[Path]]) -> dict[int, list[Path]]:
 
 def may_hold_tables(path: Path, files: Sequence[str], folders: Sequence[str]) -> bool:
     """Whether tables divide the folder: class folders that are in two splits say more."""
-    splits = [name for name in folders if read_split(name) is not None]
+    splits = [name for name in folders if read_split_name(name) is not None]
     if not splits and not any(name.endswith(TABLE_ENDINGS) for name in files):
         return False
     seen: set[str] = set()
     for place in path.iterdir():
-        if read_split(place.name) is not None and place.is_dir():
+        if read_split_name(place.name) is not None and place.is_dir():
             inner = {n.name for n in place.iterdir() if n.is_dir() and not is_system_name(n.name)}
             if inner & seen:
                 return False

@@ -4,7 +4,6 @@ Cells are read as text, so that a label 007 stays 007. Paths are relative to the
 where they lead is the user's own choice.
 """
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -26,18 +25,15 @@ from torchloupe.data.sources.column_roles import (
     plain_name,
 )
 from torchloupe.data.sources.columns import Table, as_texts
-from torchloupe.data.sources.flags import find_unflagged, note_unsure_flags, read_flags
 from torchloupe.data.sources.image_files import ImageFiles
-from torchloupe.data.sources.label_cells import Labels, read_label_cells, refuse_blank
+from torchloupe.data.sources.label_cells import refuse_blank
 from torchloupe.data.sources.labels import compare_splits
 from torchloupe.data.sources.matlab import MATLAB_ENDINGS
-from torchloupe.data.sources.name_lists import name_by_column, name_numbers
 from torchloupe.data.sources.no_classes import hint_for_no_images
-from torchloupe.data.sources.object_cells import read_object
 from torchloupe.data.sources.pixel_table import find_pixel_columns, label_candidates, open_pixels
 from torchloupe.data.sources.presence import find_presence_column, join_rows
 from torchloupe.data.sources.records import RECORD_ENDINGS
-from torchloupe.data.sources.row_groups import read_groups
+from torchloupe.data.sources.row_groups import note_possible_groups, read_groups
 from torchloupe.data.sources.source import (
     Data,
     FileReader,
@@ -49,6 +45,7 @@ from torchloupe.data.sources.split_names import read_split_name
 from torchloupe.data.sources.split_paths import read_split_paths
 from torchloupe.data.sources.split_roles import SplitColumns, find_split_columns
 from torchloupe.data.sources.table_images import read_images, refuse_lost_classes
+from torchloupe.data.sources.table_labels import read_table_labels
 from torchloupe.data.sources.text_lists import LIST_ENDINGS
 from torchloupe.data.sources.walk import holds_images
 from torchloupe.data.split import TRAIN
@@ -94,21 +91,16 @@ def open_table(path: Path, options: TableOptions | None = None) -> Data:
             "leave layout out",
         )
     roles = _find_roles(table, options, files)
-    read, blank = _without_blank_rows(table.read(roles.columns), shown)
-    if not read.num_rows:
-        raise DataError(f"{shown} lists no image", "add one row per image below the header")
-    joined: tuple[str, ...] = ()
-    if roles.presence:
-        rows = read.num_rows
-        read, joined = join_rows(read, roles.image, roles.labelled[0], roles.presence, table)
-        if read.num_rows < rows:  # label cells are lists now
-            options = replace(options, label_separator="auto")
+    read, blank = _read_rows(table, roles)
+    read, joined, separator = _join_rows(read, table, roles, options.label_separator)
     names = as_texts(read[roles.image], roles.image)
     refuse_blank(np.strings.strip(names), roles.image, shown)
     images = read_images(files, names)
     if images.rows is not None:
         read = read.take(images.rows)
-    labels, classes, notes = _read_labels(read, roles, options, table.path)
+    naming = (separator, options.class_names)
+    told = read_table_labels(read, roles.image, roles.labelled, roles.named, path, *naming)
+    labels, classes, notes = told.labels, told.classes, told.notes
     texts = {name: np.strings.strip(as_texts(read[name], name)) for name in roles.columns
              if name in (*roles.split.names, *roles.split.doubtful, *roles.groups)}  # fmt: skip
     given, split_notes = read_split_columns(roles.split, texts, shown)
@@ -120,19 +112,24 @@ def open_table(path: Path, options: TableOptions | None = None) -> Data:
     notes += split_notes + compare_splits(labels, given, classes)
     if len(roles.labelled) > 1 and options.label_column == "auto":
         notes = (f"the labels are read from the columns {name_some(roles.labelled)}", *notes)
-    grouped = [(name, texts[name]) for name in roles.groups]
-    groups, group_notes = read_groups(grouped, given, labels)
-    groups = images.groups if groups is None else groups
     if images.is_row_a_class(labels):  # which would be in one split as a whole
-        groups = None
+        images, roles = replace(images, groups=None), replace(roles, groups=())
+    grouped = tuple((name, texts[name]) for name in roles.groups)
+    groups, group_notes = read_groups(grouped, given, labels)
+    if groups is None and images.groups is None and given is None:
+        group_notes = group_notes or _note_groups(table, roles)
+    if not options.may_divide:  # they are noted where all tables are there
+        group_notes = ()
     return Data(
         name=short_name(path.stem),
         kind="table",
-        samples=Samples(placed.ids, labels, classes, groups),
+        samples=Samples(placed.ids, labels, classes, images.groups if groups is None else groups),
         given=given if given is not None and (given != TRAIN).any() else None,
         reader=placed.reader,
         notes=table.notes + blank + joined + notes + group_notes + images.notes + placed.notes,
         stamp=placed.stamp,
+        named=told.named,
+        grouped=grouped,
     )
 
 
@@ -170,6 +167,31 @@ class _Roles:
         wanted = (*self.labelled, *self.split.names, *self.split.doubtful, *self.groups)
         wanted = (*wanted, *filter(None, (self.presence, self.named)))
         return list(dict.fromkeys((self.image, *wanted)))
+
+
+def _read_rows(table: Table, roles: _Roles) -> tuple[Any, tuple[str, ...]]:
+    """The columns that are used, without blank rows, and a note on these."""
+    shown = printable(table.path)
+    read, notes = _without_blank_rows(table.read(roles.columns), shown)
+    if not read.num_rows:
+        raise DataError(f"{shown} lists no image", "add one row per image below the header")
+    return read, notes
+
+
+def _join_rows(
+    read: Any, table: Table, roles: _Roles, separator: str
+) -> tuple[Any, tuple[str, ...], str]:
+    """A table with a row for each image, notes, and the separator of its label cells."""
+    if not roles.presence:
+        return read, (), separator
+    rows = read.num_rows
+    read, notes = join_rows(read, roles.image, roles.labelled[0], roles.presence, table)
+    return read, notes, "auto" if read.num_rows < rows else separator  # cells are lists now
+
+
+def _note_groups(table: Table, roles: _Roles) -> tuple[str, ...]:
+    labels = table.preview.get(roles.labelled[0]) if len(roles.labelled) == 1 else None
+    return note_possible_groups(table.preview, roles.columns, labels)
 
 
 def _find_roles(table: Table, options: TableOptions, files: ImageFiles) -> _Roles:
@@ -264,59 +286,6 @@ def _open_pixel_table(table: Table, pixels: Sequence[str], options: TableOptions
         class_names=options.class_names,
     )
     return replace(data, notes=(*notes, *data.notes))
-
-
-def _read_labels(read: Any, roles: _Roles, options: TableOptions, path: Path) -> Labels:
-    shown = printable(path)
-    if len(roles.labelled) > 1:
-        return _read_flag_columns(read, roles.labelled, options.class_names, shown)
-    name = roles.labelled[0]
-    column = read[name]
-    if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
-        plain = [read_object(words) or words or () for words in column.to_pylist()]
-        lists = [[w if isinstance(w, dict) else str(w) for w in words] for words in plain]
-        cells = [json.dumps(words, default=str) for words in lists]
-        texts = np.array(cells, dtype=np.dtypes.StringDType())
-    else:
-        texts = np.strings.strip(as_texts(column, name))
-    notes: list[str] = []
-    if not options.class_names:
-        texts, notes = name_numbers(texts, path, name)
-        if roles.named and not notes:
-            named = np.strings.strip(as_texts(read[roles.named], roles.named))
-            texts, notes = name_by_column(texts, named, name, roles.named)
-    labels, classes, more = read_label_cells(
-        texts, name, options.label_separator, options.class_names, shown
-    )
-    return labels, classes, (*notes, *more)
-
-
-def _read_flag_columns(
-    read: Any, columns: Sequence[str], class_names: Sequence[str], shown: str
-) -> Labels:
-    """Labels from columns of 0 and 1: class numbers where every row has exactly one 1."""
-    if class_names and len(class_names) != len(columns):
-        raise UsageError(
-            f"data.class_names has {len(class_names)} names for {len(columns)} label columns",
-            "leave class_names out: the columns' names are the classes",
-        )
-    cells = [np.strings.strip(as_texts(read[name], name)) for name in columns]
-    notes = note_unsure_flags(cells)
-    labels = np.zeros((read.num_rows, len(columns)), dtype=np.float32)
-    for number, (name, texts) in enumerate(zip(columns, cells, strict=True)):
-        wrong = [texts[row] for row in find_unflagged(texts) if texts[row] or not notes]
-        if wrong:
-            raise DataError(
-                f"{shown}: label column {printable(name)!r} holds {printable(wrong[0])!r}, not 0 "
-                "or 1",
-                "several label columns are 0 and 1 each; for one label give one column",
-            )
-        labels[:, number] = read_flags(texts)
-    classes = tuple(class_names) or tuple(columns)
-    if (labels.sum(axis=1) == 1).all():
-        return labels.argmax(axis=1).astype(np.int64), classes, notes
-    note = f"an image may have several of the {len(columns)} labels: this is multi-label"
-    return labels, classes, (note, *notes)
 
 
 def note_unlisted(data: Data, path: Path) -> Data:

@@ -6,7 +6,6 @@ becomes a table of text columns, whose roles are found as in any other table.
 
 import csv
 import json
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,8 +13,8 @@ from pathlib import Path
 from torchloupe.data.image.formats import IMAGE_SUFFIXES
 from torchloupe.data.sources.flags import width_of_flags
 from torchloupe.data.sources.headerless import is_alike, name_columns
-from torchloupe.data.sources.image_names import make_name, plain, walk_images
 from torchloupe.data.sources.split_names import read_split_name
+from torchloupe.data.sources.word_lists import is_image_name, join_below_header, join_words
 from torchloupe.data.split import TRAIN
 from torchloupe.errors import DataError, printable
 
@@ -40,24 +39,35 @@ def read_list(path: Path) -> tuple[Columns, tuple[str, ...]]:
     Of names alone the folder of each is its label. Where images are numbered (`1 cat/1.jpg`), the
     lists beside with these numbers give labels, names of classes and the split.
     """
-    columns = _read_columns(path)
+    rows, are_spaced = _read_rows(path)
+    rows = _without_counts(rows)
+    rows = _cut_labels(path, rows)
+    if are_spaced:
+        rows = join_below_header(rows) or rows
+        columns, notes = join_words(path, rows)
+        if columns:
+            return columns, notes
+    columns = _read_columns(path, rows)
     return columns, _note_choice(columns)
 
 
-def _read_columns(path: Path) -> Columns:
-    rows = _read_rows(path)
+def _without_counts(rows: list[list[str]]) -> list[list[str]]:
+    """Rows without the count of them in the first line, or the numbers before each."""
     if len(rows) > 2 and len(rows[0]) == 1 and len(rows[2]) == len(rows[1]) + 1:
         rows = [["image", *rows[1]], *rows[2:]]  # a count, then the names of the other columns
-    if len(rows) > 1 and rows[0][0] == str(len(rows) - 1) and not any(map(_is_image, rows[0])):
+    elif len(rows) > 2 and rows[0] == [str(len(rows) - 2)] and not any(map(_is_number, rows[1])):
+        rows = rows[1:]  # a count, then the names of all columns
+    if len(rows) > 1 and rows[0][0] == str(len(rows) - 1) and not any(map(is_image_name, rows[0])):
         rows = rows[1:]  # a count of the images, perhaps with one of the classes
     if _are_numbered(rows):  # as R writes a table: a number before each row, none in the header
         rows = [rows[0], *(row[1:] for row in rows[1:])]
-    rows = _cut_labels(path, rows)
+    return rows
+
+
+def _read_columns(path: Path, rows: list[list[str]]) -> Columns:
     names: list[str] = []
     if len(rows) > 1 and not any(map(_is_number, rows[0])) and _is_header(rows[0], rows[1:50]):
         names, rows = rows[0], rows[1:]
-    if not names and (labelled := _join_words(path, rows)):
-        return labelled
     widths = {len(row) for row in rows}
     if not rows or len(widths) > 1:
         wrong = next((k for k, row in enumerate(rows, 1) if len(row) != len(rows[0])), 1)
@@ -109,7 +119,7 @@ def _note_choice(columns: Columns) -> tuple[str, ...]:
 
 def _are_numbered(rows: Sequence[Sequence[str]]) -> bool:
     """Whether a header of words stands above rows with a count before as many cells."""
-    if len(rows) < 2 or any(map(_is_number, rows[0])) or any(map(_is_image, rows[0])):
+    if len(rows) < 2 or any(map(_is_number, rows[0])) or any(map(is_image_name, rows[0])):
         return False
     width = len(rows[0]) + 1
     return all(len(r) == width and r[0] == str(k) for k, r in enumerate(rows[1:], 1)) and width > 2
@@ -133,32 +143,16 @@ def _join_flags(rows: Sequence[Sequence[str]], image: int) -> Columns:
     return {"image": [row[image] for row in rows], "label": labels}
 
 
-def _join_words(path: Path, rows: list[list[str]]) -> Columns:
-    """The columns of rows `id label` whose labels are several words: `0481847 Cessna 172`.
-
-    {} where the first cells are not the names of images below the folder, or numbers follow alone.
-    """
-    firsts = [row[0] for row in rows]
-    if len({len(row) for row in rows}) < 2 or min(map(len, rows)) < 2 or not _are_distinct(firsts):
-        return {}
-    if any(len(row) > 2 and all(map(_is_number, row[1:])) for row in rows):
-        return {}
-    known = {make_name(image.rpartition("/")[2]) for image in walk_images(str(path.parent))}
-    names = [make_name(name) if _is_image(name) else plain(name) for name in firsts]
-    if sum(name in known for name in names) * 2 <= len(names):
-        return {}
-    return {"image": firsts, "label": [" ".join(row[1:]) for row in rows]}
-
-
 def _cut_labels(path: Path, rows: list[list[str]]) -> list[list[str]]:
     """`label path` a row where the whole was taken for a path with a space, and is no file."""
-    cut = [row[0].split(" ", 1) for row in rows if len(row) == 1 and " " in row[0]]
-    if len(cut) < len(rows) or not rows:
+    whole = [row[0] for row in rows if len(row) == 1 and " " in row[0]]
+    if len(whole) < len(rows) or any((path.parent / name).is_file() for name in whole[:20]):
         return rows
-    some = cut[:20]
-    are_whole = any((path.parent / " ".join(row)).is_file() for row in some)
-    is_cut = sum((path.parent / name).is_file() for _, name in some) > len(some) / 2
-    return cut if is_cut and not are_whole else rows
+    for cut in ([name.split(" ", 1) for name in whole], [name.rsplit(" ", 1) for name in whole]):
+        some = cut[:20]
+        if sum((path.parent / name).is_file() for _, name in some) > len(some) / 2:
+            return cut
+    return rows
 
 
 def is_listing(path: Path) -> bool:
@@ -176,7 +170,8 @@ def is_listing(path: Path) -> bool:
     return bool(named) and sum(named) >= 0.9 * len(named)
 
 
-def _read_rows(path: Path) -> list[list[str]]:
+def _read_rows(path: Path) -> tuple[list[list[str]], bool]:
+    """The cells of each line, and whether they stand between spaces."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -189,8 +184,8 @@ def _read_rows(path: Path) -> list[list[str]]:
     some = lines[:50]
     for sign in ("\t", ",", ";"):
         if some and len({line.count(sign) for line in some}) == 1 and sign in some[0]:
-            return [[cell.strip().strip('"') for cell in line.split(sign)] for line in lines]
-    return [_cut(line) for line in lines]
+            return [[cell.strip().strip('"') for cell in line.split(sign)] for line in lines], False
+    return [_cut(line) for line in lines], True
 
 
 def _cut(line: str) -> list[str]:
@@ -215,7 +210,7 @@ def _is_header(first: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
         return False
     if is_alike(place, first, rows):
         return False
-    return not _is_image(first[place]) and "/" not in first[place] and len(first) > 1
+    return not is_image_name(first[place]) and "/" not in first[place] and len(first) > 1
 
 
 def _find_images(rows: Sequence[Sequence[str]]) -> int:
@@ -223,17 +218,13 @@ def _find_images(rows: Sequence[Sequence[str]]) -> int:
     and more columns of distinct texts; -1 for none.
     """
     some = rows[:50]
-    for is_one in (_is_image, lambda cell: "/" in cell.strip("/")):
+    for is_one in (is_image_name, lambda cell: "/" in cell.strip("/")):
         for k in range(len(some[0])):
             if all(len(row) > k and is_one(row[k]) for row in some):
                 return k
     texts = [row[0] for row in rows]
     is_plain = len(some[0]) > 1 and _are_distinct(texts) and not all(map(_is_number, texts))
     return 0 if is_plain and all(len(row) == len(some[0]) for row in some) else -1
-
-
-def _is_image(cell: str) -> bool:
-    return os.path.splitext(cell)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122
 
 
 def _are_distinct(cells: Sequence[str]) -> bool:
@@ -260,9 +251,10 @@ def _join_numbered(path: Path, numbers: Sequence[str], images: list[str]) -> Col
     columns: Columns = {"image": images}
     beside: dict[str, dict[str, str]] = {}
     for file in sorted(path.parent.glob(f"*{path.suffix}")):
-        rows = _read_rows(file) if file != path and file.stat().st_size < 2**28 else []
-        if rows and all(len(row) == 2 for row in rows):
-            beside[file.stem.lower()] = {row[0]: row[1] for row in rows}
+        rows = _read_rows(file)[0] if file != path and file.stat().st_size < 2**28 else []
+        are_named = all(len(row) > 1 and not any(map(_is_number, row[1:])) for row in rows)
+        if rows and (are_named or all(len(row) == 2 for row in rows)):
+            beside[file.stem.lower()] = {row[0]: " ".join(row[1:]) for row in rows}
     own = {name: found for name, found in beside.items() if set(numbers) <= set(found)}
     labels = [name for name in own if "label" in name or "class" in name]
     splits = [name for name in own if (n := read_split_name(name)) or "split" in name or n]
