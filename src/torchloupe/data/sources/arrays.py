@@ -21,6 +21,8 @@ LAYOUTS = ("auto", "NHW", "NHWC", "NCHW")
 _OTHER_SCALE = 16  # times the standard deviation of another split's pixels
 _LOOKED_AT = 200  # images of a split, for that
 
+ReadLabels = tuple[Labels, tuple[str, ...], tuple[str, ...]]  # labels, class names and notes
+
 
 @dataclass(frozen=True, eq=False)
 class Part:
@@ -38,8 +40,12 @@ def open_arrays(
     stamp: str = "",
     layout: str = "auto",
     class_names: Sequence[str] = (),
+    read: ReadLabels | None = None,
 ) -> Data:
     """Data from arrays in memory or mapped: one part without splits, or one part a split.
+
+    `read` are the labels of all parts where they are read already; those of the parts count the
+    images only.
 
     Images are [N, H, W], [N, H, W, C] or [N, C, H, W]. uint8 stays as it is, booleans become
     0 and 255, whole numbers within 0..255 become uint8, all else float32 with its values kept.
@@ -60,7 +66,7 @@ def open_arrays(
         )
     _refuse_other_scales(parts, arrays)
     images = arrays[0] if len(arrays) == 1 else _join(arrays)
-    labels, names, notes = read_part_labels(parts, class_names)
+    labels, names, notes = read or read_part_labels(parts, class_names)
     given = np.repeat([part.part for part in parts], [len(array) for array in arrays])
     given = given.astype(np.int8)
     is_given = named and bool((given != TRAIN).any())
