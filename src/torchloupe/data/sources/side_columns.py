@@ -33,6 +33,7 @@ class Beside:
     groups: NDArray[np.int64] | None = None  # [N]
     names: Texts | None = None  # [N] the class of each row, in place of its number
     notes: tuple[str, ...] = ()
+    used: tuple[str, ...] = ()  # columns that were read, or noted
 
     @property
     def order(self) -> slice | NDArray[np.int64]:
@@ -130,8 +131,9 @@ def read_beside(
         for name in roles.split.doubtful
         if name not in found.names
     )
+    used = tuple(roles.columns)
     named = "" if class_names else roles.named
-    return _join(roles.groups, named, columns, label, given, notes)
+    return replace(_join(roles.groups, named, columns, label, given, notes), used=used)
 
 
 def read_side_roles(
