@@ -17,10 +17,10 @@ from torchloupe.data.sources.side_columns import (
     SideRoles,
     as_cells,
     find_side_roles,
+    read_roles_beside_split,
     read_side_roles,
 )
 from torchloupe.data.sources.source import name_some
-from torchloupe.data.sources.split_roles import SplitColumns
 from torchloupe.errors import DataError, UsageError, did_you_mean, printable
 
 NO_LABEL = -1  # stands for it in sets of Hugging Face, as in test files
@@ -118,20 +118,14 @@ def read_beside(
     cells |= {} if labels is None else {label: labels}
     if given is None or roles.split.is_asked_for:
         return read_side_roles(roles, cells, label, shown)
-    split, notes = roles.split, tuple[str, ...]()
-    beside = read_side_roles(replace(roles, split=SplitColumns()), cells, label, shown)
-    if split.names and not split.is_flags:
-        try:
-            said = read_side_roles(SideRoles(split), cells, label, shown).given
-        except DataError:
-            said = given
-        if said is not None and (said != given).any():
-            notes = (
-                f"column {name_some(split.names)} is not used: the names of the files say another "
-                f"split of {int((said != given).sum()):,} rows; data.split_column="
-                f"{printable(split.names[0])} uses it",
-            )
-    return replace(beside, given=given, notes=(*beside.notes, *notes))
+    asked = (
+        f"; data.split_column={printable(roles.split.names[0])} uses it"
+        if roles.split.names
+        else ""
+    )
+    return read_roles_beside_split(
+        roles, cells, label, shown, given, "the names of the files", asked
+    )
 
 
 def _is_plain(kind: Any) -> bool:

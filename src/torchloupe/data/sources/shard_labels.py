@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from torchloupe.data.sources.column_names import NAME_COLUMNS, SPLIT_COLUMNS, names_groups
+from torchloupe.data.sources.column_roles import plain_name
 from torchloupe.data.sources.labels import order_classes
 from torchloupe.data.sources.source import name_some
 from torchloupe.errors import DataError, UsageError, printable
@@ -24,6 +26,7 @@ LABEL_KEYS = (
     *("label", "labels", "cls", "class", "class_name", "class_id", "category"),
     *("category_id", "target", "y"),
 )
+_TOLD = {*SPLIT_COLUMNS, *NAME_COLUMNS} - {"name"}  # which is mostly the file's
 _SEVERAL = "\x1f"  # before each label where there are several
 
 
@@ -49,6 +52,23 @@ def read_json_label(text: str, entry: str = "") -> tuple[str, str] | None:
         if (label := _as_label(named.get(key))) is not None:
             return key, label
     return None
+
+
+def read_json_columns(text: str) -> dict[str, str]:
+    """What a `.json` member says of the split, group and class of its image, by entry."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return {}
+    if not isinstance(found, dict):
+        return {}
+    told = {}
+    for key, value in found.items():
+        plain = plain_name(str(key))
+        if plain in _TOLD or names_groups(plain):
+            cell = str(int(value)) if isinstance(value, bool) else _as_text(value)
+            told |= {} if cell is None else {str(key): cell}
+    return told
 
 
 def _as_label(value: Any) -> str | None:

@@ -136,6 +136,44 @@ def read_beside(
     return replace(_join(roles.groups, named, columns, label, given, notes), used=used)
 
 
+def read_beside_split(
+    columns: Mapping[str, Texts], label: str, shown: str, given: NDArray[np.int8], said_by: str
+) -> Beside:
+    """`read_beside` of rows whose split `given` [N] is known from elsewhere, and used.
+
+    With a note where a column says another; `said_by` is what the split is known from.
+    """
+    roles = find_side_roles(columns, label, shown)
+    return read_roles_beside_split(roles, columns, label, shown, given, said_by)
+
+
+def read_roles_beside_split(
+    roles: SideRoles,
+    columns: Mapping[str, Texts],
+    label: str,
+    shown: str,
+    given: NDArray[np.int8],
+    said_by: str,
+    hint: str = "",
+) -> Beside:
+    """`read_beside_split` of columns whose roles are known; `hint` ends the note."""
+    split = roles.split
+    beside = read_side_roles(replace(roles, split=SplitColumns()), columns, label, shown)
+    said = None
+    if split.names and not split.is_flags:
+        try:
+            said = read_side_roles(SideRoles(split), columns, label, shown).given
+        except DataError:  # its cells name no splits
+            said = None
+    if said is None or (said == given).all():
+        return replace(beside, given=given)
+    note = (
+        f"column {printable(split.names[0])!r} is not used: {said_by} say another split of "
+        f"{int((said != given).sum()):,} rows{hint}"
+    )
+    return replace(beside, given=given, notes=(*beside.notes, note))
+
+
 def read_side_roles(
     roles: SideRoles, columns: Mapping[str, Texts], label: str, shown: str
 ) -> Beside:
