@@ -21,6 +21,7 @@ from torchloupe.data.samples import Samples, make_ids
 from torchloupe.data.sources.column_roles import MORE_LABEL_COLUMNS, plain_name
 from torchloupe.data.sources.label_cells import read_label_cells
 from torchloupe.data.sources.labels import order_classes, read_labels
+from torchloupe.data.sources.missing_files import note_missing
 from torchloupe.data.sources.object_cells import read_object
 from torchloupe.data.sources.pairs import IMAGE_KEYS, find_key, find_label_key
 from torchloupe.data.sources.parquet_columns import (
@@ -138,6 +139,7 @@ def open_parquet(
     roles = SideRoles(roles.split, roles.groups) if known or class_names else roles
     rows = read_rows(files, splits, label, known, roles.columns)
     groups, labels, parts, notes = rows.groups, rows.labels, rows.parts, tuple(rows.notes)
+    notes += note_missing(files) if path.is_dir() else ()
     if not parts:
         raise DataError(f"{shown} holds no image", "give a file with one row per image")
     nothing = (None, NO_LABEL) if known else (None,)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from torchloupe.data.image.formats import IMAGE_SUFFIXES
 from torchloupe.data.samples import Samples
+from torchloupe.data.sources.missing_files import note_missing
 from torchloupe.data.sources.shard_labels import require_one_place, spread_labels
 from torchloupe.data.sources.shard_members import USUAL, Columns, Sample, read_samples
 from torchloupe.data.sources.shard_reader import ShardReader
@@ -60,7 +61,7 @@ def open_shards(
     else:
         found, codes = np.unique(beside.names, return_inverse=True)
         labels, names = spread_labels(found.tolist(), codes.reshape(-1).astype(np.int32))
-    notes: tuple[str, ...] = ()
+    notes = note_missing(paths) if len(paths) > 1 else ()
     if index.unpaired:
         what = "members of the shards lack their partner (image or label), for example"
         notes += (f"{index.unpaired:,} {what} {index.example}",)
