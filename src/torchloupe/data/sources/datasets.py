@@ -29,6 +29,7 @@ from torchloupe.data.sources.hub_columns import (
 )
 from torchloupe.data.sources.labels import compare_splits, sort_names
 from torchloupe.data.sources.listed_labels import number_lists
+from torchloupe.data.sources.missing_labels import note_missing_labels
 from torchloupe.data.sources.pairs import read_item, to_pixels
 from torchloupe.data.sources.repeatable import note_unrepeatable_rows
 from torchloupe.data.sources.same_rows import find_same_rows
@@ -301,6 +302,9 @@ def _number_from_one(
             f"labels run from 1 to {width - 1}: class '0' has no image; "
             f"data.class_names={offer} leaves it out",
         )
+    if not class_names:
+        counts = np.bincount(labels, minlength=width)[found]
+        notes += note_missing_labels([str(number) for number in found], counts, "labels")
     return labels, tuple(class_names), datasets, notes
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torchloupe.data.image.formats import IMAGE_SUFFIXES
 from torchloupe.data.samples import Samples
 from torchloupe.data.sources.missing_files import note_missing
+from torchloupe.data.sources.missing_labels import note_missing_labels
 from torchloupe.data.sources.shard_labels import require_one_place, spread_labels
 from torchloupe.data.sources.shard_members import USUAL, Columns, Sample, read_samples
 from torchloupe.data.sources.shard_reader import ShardReader
@@ -56,12 +57,14 @@ def open_shards(
     require_one_place(index.places_of_labels, printable(name))
     ids, codes, places, parts = index.table()
     beside = _read_beside(index, codes, parts, class_names)
+    notes = note_missing(paths) if len(paths) > 1 else ()
     if beside.names is None:
         labels, names = spread_labels(list(index.labels), codes, class_names)
+        if not class_names:
+            notes += note_missing_labels(list(index.labels), np.bincount(codes), "labels")
     else:
         found, codes = np.unique(beside.names, return_inverse=True)
         labels, names = spread_labels(found.tolist(), codes.reshape(-1).astype(np.int32))
-    notes = note_missing(paths) if len(paths) > 1 else ()
     if index.unpaired:
         what = "members of the shards lack their partner (image or label), for example"
         notes += (f"{index.unpaired:,} {what} {index.example}",)
