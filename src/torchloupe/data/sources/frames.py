@@ -19,6 +19,7 @@ from torchloupe.data.sources.column_roles import (
 from torchloupe.data.sources.label_cells import read_label_cells
 from torchloupe.data.sources.lists import is_image, open_lists
 from torchloupe.data.sources.pairs import IMAGE_KEYS, LABEL_KEYS
+from torchloupe.data.sources.pixel_table import read_pixel_cells
 from torchloupe.data.sources.side_columns import as_cells, is_missing, read_beside
 from torchloupe.data.sources.source import Data, name_some
 from torchloupe.data.split import TEST, TRAIN, VAL
@@ -65,7 +66,7 @@ def open_frame(frame: Any, *, name: str, class_names: Sequence[str] = ()) -> Dat
 def read_frame(frame: Any) -> tuple[list[Any], list[Any]]:
     """The images and labels of a frame, as lists."""
     image, label = _choose_columns(frame)
-    images, labels = _values(frame, image), _values(frame, label)
+    images, labels = read_pixel_cells(_values(frame, image)), _values(frame, label)
     wrong = next((row for row, value in enumerate(images) if not is_image(value)), None)
     if wrong is not None:
         raise DataError(
@@ -109,6 +110,11 @@ def _choose(columns: Sequence[str], what: str, usual: Sequence[str], less: Seque
     if len(found) == 1:
         return found[0]
     if not found and what == "label" and len(columns) == 1:
+        if plain_name(columns[0]) in (*IMAGE_COLUMNS, *MORE_IMAGE_COLUMNS):
+            raise DataError(
+                f"the frame has no column of labels: {printable(columns[0])!r} is an id or a file",
+                "give a frame with a column of labels, named label",
+            )
         return columns[0]
     which = f"several columns may be the {what}" if found else f"no column is surely the {what}"
     raise DataError(

@@ -83,6 +83,23 @@ def open_pixels(
     return replace(data, notes=(note, *data.notes)) if is_sorted else data
 
 
+def read_pixel_cells(cells: list[Any]) -> list[Any]:
+    """Square grey images from cells of numbers separated by spaces; any other cells as they are."""
+    if not cells or not isinstance(cells[0], str) or not _NUMBERS.fullmatch(cells[0]):
+        return cells
+    rows = []
+    for cell in cells:
+        if not isinstance(cell, str) or not _NUMBERS.fullmatch(cell):
+            return cells
+        rows.append(np.array(cell.strip(" []").replace(",", " ").split(), dtype=np.float32))
+    side = isqrt(len(rows[0]))
+    if any(len(row) != side**2 for row in rows):
+        return cells
+    pixels = np.stack(rows).reshape(-1, side, side)
+    is_whole = pixels.min() >= 0 and pixels.max() <= 255 and (pixels % 1 == 0).all()
+    return list(pixels.astype(np.uint8) if is_whole else pixels)
+
+
 def _without_label(table: Table) -> list[str]:
     """The columns of a table without a header but its labels, which are the first or the last."""
     columns = table.columns
