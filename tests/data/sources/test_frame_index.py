@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from torchloupe.data.sources import open_data
 from torchloupe.data.sources.frame_index import read_index
@@ -49,3 +50,17 @@ def test_a_frame_of_pixels_has_its_index():
     pixels = pd.DataFrame(np.zeros((12, 16), np.uint8), columns=[f"pixel{k}" for k in range(16)])
     table = pixels.assign(label=["a", "b"] * 6).set_index(pd.Index(SPLIT))
     assert open_data(table).given.tolist() == [0] * 8 + [2] * 4
+
+
+@pytest.mark.parametrize("make", [str, np.asarray])
+def test_rows_of_dicts_have_the_columns_of_frames(tmp_path, make):
+    rows = []
+    for k in range(12):
+        path = tmp_path / f"{k}.png"
+        Image.new("L", (4, 4), k).save(path)
+        image = make(path if make is str else Image.open(path))
+        rows.append({"image": image, "label": k % 2, "split": SPLIT[k], "patient_id": PATIENTS[k]})
+    data = open_data(rows)
+    assert data.given.tolist() == [0] * 8 + [2] * 4
+    assert data.samples.groups.tolist() == [k // 2 for k in range(12)]
+    assert data.samples.labels.tolist() == [0, 1] * 6

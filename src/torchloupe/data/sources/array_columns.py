@@ -57,7 +57,7 @@ def name_numbered(arrays: Mapping[str, Any], place: str) -> tuple[dict[str, str]
         )
     parts = (TRAIN, TEST) if half == 2 else (TRAIN, VAL, TEST)
     names = [SPLIT_NAMES[part] for part in parts]
-    found = {}
+    found: dict[str, str] = {}
     for split, pair in zip(names, fitting[0], strict=True):
         found |= {keys[pair[0]]: f"x_{split}", keys[pair[1]]: f"y_{split}"}
     listed = ", ".join(f"{keys[x]} and {keys[y]} {split}" for split, (x, y) in
@@ -189,8 +189,8 @@ def _read_indices(
     for key, array in arrays.items():
         match = _INDICES.fullmatch(key.lower())
         part = read_split(match[1]) if match else None
-        rows = None if part is None else _rows_of(array, count)
-        if rows is not None:
+        rows = _rows_of(array, count)
+        if part is not None and rows is not None:
             parts[key] = rows
             given[rows] = part
             times[rows] += 1

@@ -70,8 +70,8 @@ def read_label_cells(
             counts = np.bincount(codes.reshape(-1))
             odd = note_quantity(values, counts, column)
             notes = (*notes, *(odd or note_distinct(values, len(texts), column)))
-            cells = f"cells of column {printable(column)!r}"
-            notes = (*notes, *note_missing_labels(values, counts, cells))
+            what = f"cells of column {printable(column)!r}"
+            notes = (*notes, *note_missing_labels(values, counts, what))
         return lookup[codes.reshape(-1)], classes, notes
     if width := width_of_flags(cells):
         names = tuple(class_names) or tuple(map(str, range(width)))

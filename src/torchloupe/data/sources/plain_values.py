@@ -67,10 +67,8 @@ def _read_frame(frame: Any) -> Any:
         return as_it_is
     places = {names[place]: place for place in pixels}
     ordered = [places[name] for name in order_pixels(list(places))]
-    if len(ordered) < len(pixels):  # of one name
-        return as_it_is
     table = frame[[frame.columns[place] for place in ordered]].to_numpy()
-    if table.dtype.kind not in "biuf":
+    if len(ordered) < len(pixels) or table.dtype.kind not in "biuf":  # of one name, or texts
         return as_it_is
     images = table.reshape(-1, side, side)
     beside = {name: column for name, column in others.items() if name not in places} | index

@@ -62,7 +62,7 @@ def read_json_columns(text: str) -> dict[str, str]:
         return {}
     if not isinstance(found, dict):
         return {}
-    told = {}
+    told: dict[str, str] = {}
     for key, value in found.items():
         plain = plain_name(str(key))
         if plain in _TOLD or names_groups(plain):

@@ -63,8 +63,8 @@ def open_shards(
         if not class_names:
             notes += note_missing_labels(list(index.labels), np.bincount(codes), "labels")
     else:
-        found, codes = np.unique(beside.names, return_inverse=True)
-        labels, names = spread_labels(found.tolist(), codes.reshape(-1).astype(np.int32))
+        found, inverse = np.unique(beside.names, return_inverse=True)
+        labels, names = spread_labels(found.tolist(), inverse.reshape(-1).astype(np.int32))
     if index.unpaired:
         what = "members of the shards lack their partner (image or label), for example"
         notes += (f"{index.unpaired:,} {what} {index.example}",)
