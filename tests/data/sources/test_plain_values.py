@@ -6,7 +6,7 @@ from PIL import Image
 
 from torchloupe.data.sources import open_data
 from torchloupe.data.sources.plain_values import as_plain
-from torchloupe.errors import DataError
+from torchloupe.errors import DataError, UsageError
 
 pd = pytest.importorskip("pandas")
 
@@ -95,3 +95,19 @@ def test_arrays_of_images_of_several_sizes_are_lists(tmp_path, dtype):
     data = open_data((images, LABELS))
     assert len(data.samples) == 12
     assert data.samples.class_names == ("0", "1", "2")
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "run"),
+    [
+        ("polars.lazyframe.frame", "LazyFrame", "collect"),
+        ("dask.dataframe", "DataFrame", "compute"),
+        ("pyspark.sql", "DataFrame", "toPandas"),
+    ],
+)
+def test_frames_that_are_queries_are_refused(module, name, run):
+    query = type(name, (), {"__module__": module, "columns": ["image", "label"]})()
+    for source in (query, (query, query), {"train": query}):
+        with pytest.raises(UsageError) as caught:
+            open_data(source)
+        assert caught.value.hint == f"give what it results in: frame.{run}()"

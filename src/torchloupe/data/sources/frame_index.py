@@ -43,8 +43,8 @@ def read_rows(value: Any) -> ColumnFrame | None:
     if len(pairs) < len(value) or not told:
         return None
     columns = {str(key): [row.get(key) for row in rows] for key in told}
-    pair = {"image": [image for image, _ in pairs], "label": [label for _, label in pairs]}
-    return ColumnFrame({**columns, **pair})
+    columns |= {"image": [image for image, _ in pairs], "label": [label for _, label in pairs]}
+    return ColumnFrame(columns)
 
 
 def _is_known(plain: str) -> bool:

@@ -11,6 +11,7 @@ from torchloupe.data.sources.column_roles import IMAGE_COLUMNS, LABEL_COLUMNS, p
 from torchloupe.data.sources.frame_index import ColumnFrame, read_index
 from torchloupe.data.sources.lists import is_image
 from torchloupe.data.sources.pixel_order import order_pixels
+from torchloupe.errors import UsageError
 
 _COLUMNS = ("Series", "Categorical", "Index", "CategoricalIndex")
 _FEWEST_PIXELS = 16
@@ -28,6 +29,7 @@ def as_plain(value: Any, depth: int = 0) -> Any:
     frame of pixels as images, or as (images, labels) if it has a label column; these in tuples,
     lists and dicts, too; all else as it is.
     """
+    _refuse_lazy(value)
     if isinstance(value, np.ndarray):
         return _read_images(value) if value.dtype.kind in "OUT" else value
     if hasattr(value, "to_numpy") and (hasattr(value, "columns") or _is_column(value)):
@@ -42,6 +44,19 @@ def as_plain(value: Any, depth: int = 0) -> Any:
         is_same = all(new is old for new, old in zip(parts, value, strict=True))
         return value if is_same else tuple(parts) if isinstance(value, tuple) else parts
     return value
+
+
+def _refuse_lazy(value: Any) -> None:
+    """UsageError for a frame that is a query of polars, Dask or Spark."""
+    package = type(value).__module__.partition(".")[0]
+    kind = type(value).__name__
+    run = {"polars": "collect", "dask": "compute", "dask_expr": "compute", "pyspark": "toPandas"}
+    is_lazy = kind == "LazyFrame" if package == "polars" else kind == "DataFrame"
+    if package in run and is_lazy:
+        raise UsageError(
+            f"a {kind} of {package} is a query that has not been run",
+            f"give what it results in: frame.{run[package]}()",
+        )
 
 
 def _is_column(value: Any) -> bool:
