@@ -60,7 +60,7 @@ def _hint_channels(shape: Sequence[int]) -> str:
         return f"data.layout=NHWC takes axis 3 as {three} channels"
     if two == three and one <= _FEW:
         return f"data.layout=NCHW takes axis 1 as {one} channels"
-    return "say which: data.layout=NHWC or data.layout=NCHW; any number of channels will do"
+    return "say which: data.layout=NHWC or data.layout=NCHW"
 
 
 def _hint_axes(shape: Sequence[int]) -> str:
