@@ -134,3 +134,22 @@ def test_arrays_of_objects_beside_are_noted(tmp_path):
     more = np.array(["train", None] * 6, dtype=object)
     data = open_data(save(tmp_path, images=IMAGES, labels=LABELS, split=more))
     assert data.notes == ("'split' can't be read as plain arrays, and is not used",)
+
+
+@pytest.mark.parametrize("name", ["groups", "patient_ids", "subjects"])
+def test_arrays_of_groups_may_be_called_by_a_plural(tmp_path, name):
+    data = open_data(save(tmp_path, images=IMAGES, labels=LABELS, **{name: PATIENTS}))
+    assert data.samples.groups.tolist() == PATIENTS.tolist()
+
+
+@pytest.mark.parametrize(
+    ("more", "given"),
+    [
+        ({"is_train": np.arange(12) < 8}, [0] * 8 + [2] * 4),
+        ({"set": np.repeat([0, 1, 2], [8, 2, 2])}, [0] * 8 + [1] * 2 + [2] * 2),
+        ({"split": [*SPLIT]}, [0] * 8 + [2, 1] * 2),
+    ],
+)
+def test_flags_numbers_and_lists_are_the_split(more, given):
+    data = open_data({"images": IMAGES, "labels": LABELS, **more})
+    assert data.given.tolist() == given

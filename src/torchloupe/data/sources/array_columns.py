@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torchloupe.data.sources.arrays import Part, as_array
+from torchloupe.data.sources.column_names import names_groups
+from torchloupe.data.sources.column_roles import plain_name
 from torchloupe.data.sources.side_columns import Beside, Texts, as_cells, read_beside
 from torchloupe.data.sources.source import name_some
 from torchloupe.data.sources.split_names import read_split
@@ -92,12 +94,25 @@ def read_array_columns(
         return Beside(notes=(*notes, *_note_unused(free, list(free), counts)))
     (count,) = counts
     columns = {key: texts for key, a in free.items() if (texts := _as_column(a, count)) is not None}
+    free, columns = _without_plurals(free, columns)
     split, by = ({}, []) if "split" in columns else _read_indices(free, count)
     own = _as_column(_as_array(parts[0].labels), count)
     whole = columns | split | ({} if own is None else {label: own})
     beside = read_beside(whole, label, "the arrays", what="array", class_names=class_names)
     rest = [key for key in free if key not in (*beside.used, *by)]
     return replace(beside, notes=(*beside.notes, *notes, *_note_unused(free, rest, counts)))
+
+
+def _without_plurals(
+    free: dict[str, NDArray[Any]], columns: dict[str, Texts]
+) -> tuple[dict[str, NDArray[Any]], dict[str, Texts]]:
+    """The arrays and columns, those of groups by names that tables have: `groups` as `group`."""
+    plural = [key for key in columns if key[-1:] == "s" and names_groups(plain_name(key[:-1]))]
+    single = {key: key[:-1] for key in plural if key[:-1] not in free}
+    return (
+        {single.get(key, key): array for key, array in free.items()},
+        {single.get(key, key): texts for key, texts in columns.items()},
+    )
 
 
 def _note_unused(
