@@ -199,6 +199,12 @@ def test_parquet_columns_give_splits_groups_and_names(tmp_path):
     assert open_data(path, class_names=("a", "b")).samples.class_names == ("a", "b")
 
 
+def test_parquet_labels_are_the_column_that_says_nothing_else(tmp_path):
+    path = write(tmp_path / "x.parquet", list("ab") * 8, names=(), label="cell", split=SPLIT)
+    data = open_data(path)
+    assert (data.samples.class_names, data.given is None) == (("a", "b"), False)
+
+
 def test_parquet_files_named_by_split_come_before_a_column_of_splits(tmp_path):
     write(tmp_path / "train-0.parquet", [0, 1, 0, 1], split=["train", "train", "val", "val"])
     write(tmp_path / "test-0.parquet", [0, 1], split=["test", "test"])

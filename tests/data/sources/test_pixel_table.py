@@ -180,3 +180,9 @@ def test_ids_beside_pixels_are_no_labels(tmp_path, name):
     path = write(tmp_path, "test.csv", header, *lines)
     assert "no column of labels" in fail(path).message
     assert len(open_data(path, label_column=name).samples.class_names) == 6
+
+
+def test_patients_beside_pixels_are_no_labels(tmp_path):
+    header = "patient_id," + ",".join(f"pixel{k}" for k in range(16))
+    path = write(tmp_path, "train.csv", header, *rows(PIXELS))
+    assert "has no column of labels" in fail(path).message

@@ -42,6 +42,7 @@ from torchloupe.data.sources.source import (
     short_name,
     stamp_file,
 )
+from torchloupe.data.sources.unused_columns import tell_split_or_group
 from torchloupe.data.split import TRAIN
 from torchloupe.errors import DataError, printable
 
@@ -184,7 +185,8 @@ def _choose_columns(
     key = find_label_key(rest)
     usual = [key] if key is not None else [n for n in rest if n.lower().endswith("label")]
     named = [n for n in rest if plain_name(n) in MORE_LABEL_COLUMNS] if not usual else []
-    usual = usual or named[:1] or (rest if len(rest) == 1 else [])
+    left = [name for name in rest if not tell_split_or_group(name)]
+    usual = usual or named[:1] or (left if len(left) == 1 else [])
     return image, choose_column(schema.names, usual, label_column, "label", shown)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torchloupe.data.sources.arrays import ReadLabels
+from torchloupe.data.sources.column_names import surely_names_groups
 from torchloupe.data.sources.column_roles import (
     IMAGE_COLUMNS,
     MORE_IMAGE_COLUMNS,
@@ -72,8 +73,9 @@ def _find_roles(
     taken = [*pixels, *split.names]
     try:
         found = choose_label_columns(table, asked, pixels[0], [*taken, *grouped])
-    except DataError:
-        found = choose_label_columns(table, asked, pixels[0], taken)
+    except DataError:  # one that may be of groups may be the label, too
+        sure = [name for name in grouped if surely_names_groups(plain_name(name))]
+        found = choose_label_columns(table, asked, pixels[0], [*taken, *sure])
     if len(found) > 1:
         raise DataError(
             f"{printable(table.path)} holds pixels beside {len(found)} columns of labels: "

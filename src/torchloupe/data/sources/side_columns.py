@@ -111,7 +111,7 @@ def read_beside(
 ) -> Beside:
     """What whole columns of texts [N] say of each row; `label` is that of the labels.
 
-    `what` such columns are called. DataError for a split whose cells say none.
+    `what` such columns are called: column, array or entry. DataError for a split whose cells say none.
     """
     roles = find_side_roles(columns, label, shown)
     numbered = [name for name in roles.split.doubtful if is_numbered(columns[name], name)]
@@ -125,9 +125,10 @@ def read_beside(
             error.message,
             f"its cells are train, val or test; rename the {what} if it means something else",
         ) from None
+    one = f"a {what}" if what == "column" else f"an {what}"
     notes += tuple(
         f"{what} {printable(name)!r} looks like a split column but is not used: write train, val "
-        f"and test into a {what} named split to use it"
+        f"and test into {one} named split to use it"
         for name in roles.split.doubtful
         if name not in found.names
     )
