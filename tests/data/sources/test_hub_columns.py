@@ -5,6 +5,7 @@ from PIL import Image
 from torch.utils.data import ConcatDataset, Subset
 
 from torchloupe.data.sources import open_data
+from torchloupe.data.sources.hub_columns import read_hub_columns
 from torchloupe.errors import DataError
 
 hub = pytest.importorskip("datasets")
@@ -59,3 +60,10 @@ def test_a_test_set_without_labels_is_left_out(value):
     data = open_data({"train": make(), "test": unlabelled})
     assert (len(data.samples), data.given) == (12, None)
     assert f"test is not used: it has no labels (all are {value})" in data.notes
+
+
+def test_columns_of_large_datasets_are_known_by_their_first_rows():
+    columns = {"image": [b"x"] * 1200, "label": [0, 1] * 600, "caption": ["a"] * 1200}
+    own = hub.Dataset.from_dict({**columns, "usage": ["train"] * 1100 + ["test"] * 100})
+    beside = read_hub_columns({0: own}, ())
+    assert beside.given.tolist() == [0] * 1100 + [2] * 100

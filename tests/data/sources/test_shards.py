@@ -232,3 +232,12 @@ def test_shards_named_by_split_come_before_splits_in_json(tmp_path):
     data = open_data(tmp_path)
     assert sorted(data.given.tolist()) == [0] * 12 + [2] * 12
     assert any("the names of the shards say another split of 2 rows" in n for n in data.notes)
+
+
+def test_shards_of_several_labels_have_groups(tmp_path):
+    members = []
+    for k in range(12):
+        told = {"labels": ["a", f"b{k // 3}"], "patient_id": k // 2}
+        members += [(f"{k}.jpg", b"x"), (f"{k}.json", json.dumps(told).encode())]
+    data = open_data(put(tmp_path / "a.tar", members))
+    assert data.samples.groups.tolist() == [k // 2 for k in range(12)]

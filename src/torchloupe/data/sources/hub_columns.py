@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import ConcatDataset, Subset
 
+from torchloupe.data.sources.columns import PREVIEW_ROWS
 from torchloupe.data.sources.dataset_labels import is_hub_dataset, read_label_column
 from torchloupe.data.sources.pairs import find_image_key, find_label_key
 from torchloupe.data.sources.side_columns import (
@@ -69,7 +70,10 @@ def _label_of(dataset: Any) -> str:
 
 
 def _columns(dataset: Any) -> dict[str, Texts]:
-    """The columns of texts, numbers and flags, as texts [N]."""
+    """The columns that are the label, or may be about splits, groups and names, as texts [N].
+
+    Of a large dataset the first rows decide.
+    """
     if isinstance(dataset, Subset):
         rows = np.asarray(dataset.indices, dtype=np.int64)
         return {name: texts[rows] for name, texts in _columns(dataset.dataset).items()}
@@ -77,11 +81,20 @@ def _columns(dataset: Any) -> dict[str, Texts]:
         parts = [_columns(part) for part in dataset.datasets]
         common = [name for name in parts[0] if all(name in part for part in parts)]
         return {name: np.concatenate([part[name] for part in parts]) for name in common}
+    if not hasattr(dataset, "select") or len(dataset) <= PREVIEW_ROWS:
+        return _read_all(dataset, dataset.column_names)
+    first = _read_all(dataset.select(range(PREVIEW_ROWS)), dataset.column_names)
+    label = _label_of(dataset)
+    roles = find_side_roles(first, label, "the dataset")
+    return _read_all(dataset, [label, *roles.columns])
+
+
+def _read_all(dataset: Any, names: Sequence[str]) -> dict[str, Texts]:
+    """Those of some columns that are texts, numbers and flags."""
     try:
         plain = dataset.with_format(None) if hasattr(dataset, "with_format") else dataset
         image = find_image_key(dataset.column_names)
-        names = [name for name in dataset.column_names if name != image]
-        read = {name: _read(plain, name) for name in names}
+        read = {name: _read(plain, name) for name in names if name != image}
     except Exception:  # a format or transform of the user's own, which may raise anything
         return {}
     return {name: texts for name, texts in read.items() if texts is not None}

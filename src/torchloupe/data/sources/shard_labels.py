@@ -5,7 +5,7 @@ list of as many 0 and 1 as there are classes is one of indicators.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +114,7 @@ def spread_labels(
 
     `texts` are the distinct labels found, `codes` [N] the number of each sample's.
     """
-    if not any(text.startswith(_SEVERAL) for text in texts):
+    if not holds_several(texts):
         names, lookup = order_classes(list(texts), class_names)
         return lookup[codes], names
     lists = [
@@ -130,6 +130,11 @@ def spread_labels(
     for number, labels in enumerate(lists):
         rows[number, [place[label] for label in labels]] = 1
     return rows[codes], names
+
+
+def holds_several(texts: Iterable[str]) -> bool:
+    """Whether some of the labels found are several of an image."""
+    return any(text.startswith(_SEVERAL) for text in texts)
 
 
 def _read_indicators(lists: Sequence[Sequence[str]]) -> list[list[int]]:

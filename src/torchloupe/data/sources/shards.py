@@ -19,7 +19,7 @@ from torchloupe.data.image.formats import IMAGE_SUFFIXES
 from torchloupe.data.samples import Samples
 from torchloupe.data.sources.missing_files import note_missing
 from torchloupe.data.sources.missing_labels import note_missing_labels
-from torchloupe.data.sources.shard_labels import require_one_place, spread_labels
+from torchloupe.data.sources.shard_labels import holds_several, require_one_place, spread_labels
 from torchloupe.data.sources.shard_members import USUAL, Columns, Sample, read_samples
 from torchloupe.data.sources.shard_reader import ShardReader
 from torchloupe.data.sources.side_columns import Beside, read_beside, read_beside_split
@@ -92,8 +92,9 @@ def _read_beside(
 
     The split `parts` [N] that the shards' names say comes first.
     """
-    texts = np.array(list(index.labels), dtype=np.dtypes.StringDType())[codes]
-    columns, shown = {**index.beside, "": texts}, "the .json members"
+    columns, shown = index.beside, "the .json members"
+    if not holds_several(index.labels):
+        columns[""] = np.array(list(index.labels), dtype=np.dtypes.StringDType())[codes]
     if (parts != TRAIN).any():
         return read_beside_split(columns, "", shown, parts, "the names of the shards")
     return read_beside(columns, "", shown, what="entry", class_names=class_names)

@@ -111,7 +111,8 @@ def read_beside(
 ) -> Beside:
     """What whole columns of texts [N] say of each row; `label` is that of the labels.
 
-    `what` such columns are called: column, array or entry. DataError for a split whose cells say none.
+    `what` such columns are called: column, array or entry. DataError for a split whose cells say
+    none.
     """
     roles = find_side_roles(columns, label, shown)
     numbered = [name for name in roles.split.doubtful if is_numbered(columns[name], name)]
