@@ -108,8 +108,7 @@ def open_datasets(
     counts = [len(labels[part]) for part in parts]
     given = np.repeat(list(parts), counts).astype(np.int8)
     is_given = bool((given != TRAIN).any())
-    if is_given:
-        notes += compare_splits(every, given, names)
+    notes += compare_splits(every, given if is_given else None, names)
     ids: Any = range(len(every))
     if len(parts) > 1:
         ids = [

@@ -88,15 +88,7 @@ def open_table(path: Path, options: TableOptions | None = None) -> Data:
     files = ImageFiles(path, options.image_folder)
     pixels = find_pixel_columns(table) if options.image_column == "auto" else []
     if pixels and not lists_files(table, pixels, files.share_of):
-        return open_pixel_rows(
-            table,
-            pixels,
-            label_column=options.label_column,
-            label_separator=options.label_separator,
-            split_column=options.split_column,
-            layout=options.layout,
-            class_names=options.class_names,
-        )
+        return _open_pixels(table, pixels, options)
     if options.layout != "auto":
         raise UsageError(
             f"data.layout={printable(options.layout)} is for arrays, and {shown} is none",
@@ -142,6 +134,18 @@ def open_table(path: Path, options: TableOptions | None = None) -> Data:
         reader=placed.reader,
         notes=table.notes + blank + joined + notes + group_notes + images.notes + placed.notes,
         stamp=placed.stamp,
+    )
+
+
+def _open_pixels(table: Table, pixels: Sequence[str], options: TableOptions) -> Data:
+    return open_pixel_rows(
+        table,
+        pixels,
+        label_column=options.label_column,
+        label_separator=options.label_separator,
+        split_column=options.split_column,
+        layout=options.layout,
+        class_names=options.class_names,
     )
 
 
