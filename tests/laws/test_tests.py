@@ -46,6 +46,12 @@ HELD_ELSEWHERE = {
     "data.sources.loaders": ("data/sources/test_streams.py", "DataLoaders taken apart or not"),
     "data.sources.missing": ("data/sources/test_kinds.py", "the nearest names of a wrong path"),
     "data.sources.column_names": ("data/sources/test_column_roles.py", "columns by these names"),
+    "data.sources.parquet_columns": (
+        "data/sources/test_parquet_images.py",
+        "columns beside images in Parquet files",
+    ),
+    "data.sources.pixel_rows": ("data/sources/test_pixel_table.py", "columns beside pixels"),
+    "data.sources.side_columns": ("data/sources/test_hub_columns.py", "columns beside images"),
     "data.sources.tables_beside": (
         "data/sources/test_no_classes.py",
         "tables of labels are named, and none of splits or boxes",

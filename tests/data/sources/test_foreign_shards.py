@@ -57,3 +57,16 @@ def test_foreign_shards_with_labels_in_two_places_are_refused(tmp_path):
     assert caught.value.message == (
         f"{server.url}: labels are in several places: .cls (2), .json.label (1)"
     )
+
+
+def test_foreign_shards_note_splits_in_their_json_members(tmp_path):
+    text = '{"label": %d, "class": "c", "split": "test", "patient_id": 1}'
+    members = [(f"{k}.{end}", b"x" if end == "jpg" else (text % (k % 2)).encode())
+               for k in range(4) for end in ("jpg", "json")]  # fmt: skip
+    put(tmp_path / "far" / "a.tar", members)
+    with serving(tmp_path / "far") as server:
+        data = open_data(f"{server.url}/a.tar")
+    assert data.notes == (
+        "entries 'patient_id', 'split' of the .json members are not used in shards that are far: "
+        "there only names of shards say a split (train-*, val-*, test-*)",
+    )

@@ -181,3 +181,44 @@ def test_a_binary_column_is_known_by_its_first_image(tmp_path):
     data = open_data(tmp_path / "a.parquet")
     assert data.samples.class_names == ("cat", "dog")
     assert data.reader.read(1) == image.getvalue()
+
+
+SPLIT = ["train"] * 8 + ["val", "test"] * 4
+
+
+def test_parquet_columns_give_splits_groups_and_names(tmp_path):
+    labels, names, patients = [0, 1] * 8, ["neg", "pos"] * 8, [k // 2 for k in range(16)]
+    more = {"label_name": names, "split": SPLIT, "patient_id": patients}
+    path = write(tmp_path / "x.parquet", labels, names=(), **more)
+    data = open_data(path)
+    assert data.given.tolist() == [0] * 8 + [1, 2] * 4
+    assert data.samples.groups.tolist() == patients
+    assert data.samples.class_names == ("neg", "pos")
+    assert open_data(path, split_column="none").given is None
+    assert "patient_id" in open_data(path, split_column="none").notes[0]
+    assert open_data(path, class_names=("a", "b")).samples.class_names == ("a", "b")
+
+
+def test_parquet_labels_are_the_column_that_says_nothing_else(tmp_path):
+    path = write(tmp_path / "x.parquet", list("ab") * 8, names=(), label="cell", split=SPLIT)
+    data = open_data(path)
+    assert (data.samples.class_names, data.given is None) == (("a", "b"), False)
+
+
+def test_parquet_files_named_by_split_come_before_a_column_of_splits(tmp_path):
+    write(tmp_path / "train-0.parquet", [0, 1, 0, 1], split=["train", "train", "val", "val"])
+    write(tmp_path / "test-0.parquet", [0, 1], split=["test", "test"])
+    data = open_data(tmp_path)
+    assert data.given.tolist() == [0] * 4 + [2] * 2
+    assert data.notes == (
+        "column 'split' is not used: the names of the files say another split of 2 rows; "
+        "data.split_column=split uses it",
+    )
+    assert open_data(tmp_path, split_column="split").given.tolist() == [0, 0, 1, 1, 2, 2]
+
+
+def test_parquet_columns_that_only_some_files_have_are_not_read(tmp_path):
+    write(tmp_path / "a.parquet", [0, 1, 0, 1], patient=[0, 1, 2, 3])
+    write(tmp_path / "b.parquet", [0, 1])
+    assert open_data(tmp_path).samples.groups is None
+    assert "no column 'fold'" in fail(tmp_path, split_column="fold").message

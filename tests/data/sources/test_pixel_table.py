@@ -143,3 +143,46 @@ def test_numbers_beside_files_are_no_pixels(tmp_path):
     rows = [",".join([str(k), "ab"[k % 2], *["0.5"] * 25]) for k in range(4)]
     data = open_data(write(tmp_path, "t.csv", header, *rows))
     assert data.kind == "table" and labels(data) == ["a", "b", "a", "b"]
+
+
+def test_columns_beside_pixels_are_those_of_tables_of_paths(tmp_path):
+    header = "label,label_name,patient_id,split," + ",".join(f"pixel{k}" for k in range(16))
+    names, patients = ["a", "b", "c"] * 4, [k // 3 for k in range(12)]
+    use = ["test"] * 3 + ["train"] * 9
+    lines = [
+        f"{k % 3},{names[k]},{patients[k]},{use[k]},{','.join(map(str, PIXELS[k % 6]))}"
+        for k in range(12)
+    ]
+    data = open_data(write(tmp_path, "train.csv", header, *lines))
+    assert data.given.tolist() == [0] * 9 + [2] * 3
+    assert data.samples.groups.tolist() == patients[3:] + patients[:3]
+    assert labels(data) == names
+    assert np.array_equal(data.reader.array[0], PIXELS[3].reshape(4, 4, 1))
+
+
+def test_labels_beside_pixels_are_named_by_a_list_and_read_as_cells(tmp_path):
+    header = "label," + ",".join(f"pixel{k}" for k in range(16))
+    write(tmp_path, "classes.txt", "zero", "one", "two")
+    data = open_data(write(tmp_path, "train.csv", header, *rows(PIXELS)))
+    assert labels(data) == ["zero", "one", "two"] * 2
+    (tmp_path / "classes.txt").unlink()
+    cells = [f"{cell}.0,{','.join(map(str, PIXELS[0]))}" for cell in (1, 0)]
+    assert labels(open_data(write(tmp_path, "floats.csv", header, *cells))) == ["1", "0"]
+    cells = [f"{cell},{','.join(map(str, PIXELS[0]))}" for cell in ("a|b", "a", "b")]
+    data = open_data(write(tmp_path, "more.csv", header, *cells))
+    assert data.samples.labels.tolist() == [[1, 1], [1, 0], [0, 1]]
+
+
+@pytest.mark.parametrize("name", ["id", "ImageId"])
+def test_ids_beside_pixels_are_no_labels(tmp_path, name):
+    header = f"{name}," + ",".join(f"pixel{k}" for k in range(16))
+    lines = [f"{k},{','.join(map(str, row))}" for k, row in enumerate(PIXELS)]
+    path = write(tmp_path, "test.csv", header, *lines)
+    assert "no column of labels" in fail(path).message
+    assert len(open_data(path, label_column=name).samples.class_names) == 6
+
+
+def test_patients_beside_pixels_are_no_labels(tmp_path):
+    header = "patient_id," + ",".join(f"pixel{k}" for k in range(16))
+    path = write(tmp_path, "train.csv", header, *rows(PIXELS))
+    assert "has no column of labels" in fail(path).message

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from torchloupe.data.sources import open_data
 from torchloupe.data.sources.plain_values import as_plain
+from torchloupe.errors import DataError, UsageError
 
 pd = pytest.importorskip("pandas")
 
@@ -50,6 +52,7 @@ def test_texts_are_labels_however_pandas_keeps_them(labels):
         pd.DataFrame(
             np.zeros((2, 16), np.uint8), columns=[f"feature {k}" for k in "abcdefghijklmnop"]
         ),
+        frame("v").assign(path="1.png", label="a", size=3),
         (PIXELS, LABELS),
         {"train": (PIXELS, LABELS)},
         "digits",
@@ -57,3 +60,54 @@ def test_texts_are_labels_however_pandas_keeps_them(labels):
 )
 def test_all_else_stays_as_it_is(value):
     assert as_plain(value) is value
+
+
+def test_a_frame_of_pixels_may_have_other_columns():
+    more = {"split": ["train"] * 8 + ["test"] * 4, "patient_id": np.arange(12) // 2}
+    data = open_data(frame("pixel").assign(label=TEXTS, **more))
+    assert data.given.tolist() == [0] * 8 + [2] * 4
+    assert data.samples.groups.tolist() == (np.arange(12) // 2).tolist()
+    assert np.array_equal(data.reader.read(11)[..., 0], PIXELS[11])
+
+
+def test_a_frame_of_pixels_with_an_id_alone_has_no_labels():
+    with pytest.raises(DataError, match="no column of labels: 'id' is an id or a file"):
+        open_data(frame("pixel").assign(id=np.arange(12)))
+
+
+def test_a_frame_of_cells_of_pixels_is_images():
+    cells = [" ".join(map(str, image.ravel())) for image in PIXELS]
+    use = ["Training"] * 8 + ["PublicTest", "PrivateTest"] * 2
+    data = open_data(pd.DataFrame({"emotion": LABELS % 2, "pixels": cells, "Usage": use}))
+    assert np.bincount(data.given).tolist() == [8, 2, 2]
+    assert np.array_equal(data.reader.read(7)[..., 0], PIXELS[7])
+
+
+@pytest.mark.parametrize("dtype", [object, "path"])
+def test_arrays_of_images_of_several_sizes_are_lists(tmp_path, dtype):
+    images = np.empty(12, object)
+    for k in range(12):
+        images[k] = np.full((4 + k, 4, 3), k, np.uint8)
+    if dtype == "path":
+        for k in range(12):
+            Image.fromarray(images[k]).save(tmp_path / f"{k}.png")
+        images = np.array([str(tmp_path / f"{k}.png") for k in range(12)])
+    data = open_data((images, LABELS))
+    assert len(data.samples) == 12
+    assert data.samples.class_names == ("0", "1", "2")
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "run"),
+    [
+        ("polars.lazyframe.frame", "LazyFrame", "collect"),
+        ("dask.dataframe", "DataFrame", "compute"),
+        ("pyspark.sql", "DataFrame", "toPandas"),
+    ],
+)
+def test_frames_that_are_queries_are_refused(module, name, run):
+    query = type(name, (), {"__module__": module, "columns": ["image", "label"]})()
+    for source in (query, (query, query), {"train": query}):
+        with pytest.raises(UsageError) as caught:
+            open_data(source)
+        assert caught.value.hint == f"give what it results in: frame.{run}()"

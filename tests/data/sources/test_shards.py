@@ -1,5 +1,6 @@
 """Tar shards: pairs of image and label, read in place; hostile members are only names."""
 
+import json
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -206,3 +207,37 @@ def test_shards_beside_class_folders_are_not_the_data(tmp_path):
     data = open_data(tmp_path)
     assert data.kind == "folder"
     assert data.ignored == {".tar": 1}
+
+
+def described(path, splits):
+    """A shard of 12 images, whose `.json` members hold label, name, split and patient."""
+    members = []
+    for k, split in enumerate(splits):
+        told = {"label": k % 2, "class_name": "ba"[k % 2], "split": split, "patient_id": k // 2}
+        members += [(f"{k}.jpg", b"x"), (f"{k}.json", json.dumps(told).encode())]
+    return put(path, members)
+
+
+def test_shards_take_splits_groups_and_names_from_json(tmp_path):
+    data = open_data(described(tmp_path / "a.tar", ["train"] * 8 + ["val", "test"] * 2))
+    assert data.given.tolist() == [0] * 8 + [1, 2] * 2
+    assert data.samples.groups.tolist() == [k // 2 for k in range(12)]
+    assert data.samples.class_names == ("a", "b")
+    assert data.samples.labels.tolist() == [1, 0] * 6
+
+
+def test_shards_named_by_split_come_before_splits_in_json(tmp_path):
+    described(tmp_path / "train-0.tar", ["train"] * 10 + ["val"] * 2)
+    described(tmp_path / "test-0.tar", ["test"] * 12)
+    data = open_data(tmp_path)
+    assert sorted(data.given.tolist()) == [0] * 12 + [2] * 12
+    assert any("the names of the shards say another split of 2 rows" in n for n in data.notes)
+
+
+def test_shards_of_several_labels_have_groups(tmp_path):
+    members = []
+    for k in range(12):
+        told = {"labels": ["a", f"b{k // 3}"], "patient_id": k // 2}
+        members += [(f"{k}.jpg", b"x"), (f"{k}.json", json.dumps(told).encode())]
+    data = open_data(put(tmp_path / "a.tar", members))
+    assert data.samples.groups.tolist() == [k // 2 for k in range(12)]

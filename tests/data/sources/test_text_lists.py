@@ -192,3 +192,12 @@ def test_two_flags_that_are_not_one_hot_are_refused(tmp_path):
         read_list(path)
     path.write_text("a.png 0 1\nb.png 1 1\nc.png 0 1\n")
     assert read_list(path)[0]["label"] == ["0", "1", "0"]
+
+
+@pytest.mark.parametrize("folder", ["", "images/"])
+@pytest.mark.parametrize("sign", [" ", ",", "\t"])
+def test_files_whose_names_begin_with_a_hash_are_no_remarks(tmp_path, folder, sign):
+    plant(tmp_path, f"{folder}#1.jpg", f"{folder}n2.jpg", f"{folder}#3.jpg", f"{folder}4.jpg")
+    rows = [f"{name}{sign}{k % 2}" for k, name in enumerate(("#1.jpg", "n2.jpg", "#3.jpg"))]
+    path = write(tmp_path, "l.txt", "# a remark", *rows, f"#4.jpg{sign}1", f"#n2.jpg{sign}1")
+    assert labels(open_data(path)) == ["0", "1", "0"]

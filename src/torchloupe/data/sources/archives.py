@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from torchloupe.data.sources.array_columns import name_numbered, read_array_columns
 from torchloupe.data.sources.arrays import Part, open_arrays
 from torchloupe.data.sources.lists import is_image_list, open_lists
 from torchloupe.data.sources.source import SPLIT_WORDS, Data, name_some, stamp_file
@@ -151,8 +152,44 @@ def open_mapping(
     class_names: Sequence[str] = (),
 ) -> Data:
     """Data from arrays by name: x_train and y_train, images and labels, test_images, X and y."""
-    found = _find_roles(arrays, place)
-    notes = _add_by_shape(arrays, found)
+    given_names, notes = name_numbered(arrays, place)
+    found = _find_roles(arrays, place, given_names)
+    notes += _add_by_shape(arrays, found)
+    splits = _find_splits(arrays, found, place)
+    if not class_names and ("names", "") in found:
+        listed = np.asarray(arrays[found["names", ""]])
+        if listed.ndim == 1 and listed.dtype.kind in "US":
+            class_names = [v.decode() if isinstance(v, bytes) else str(v) for v in listed]
+    parts = [
+        Part(
+            SPLIT_WORDS.get(split, TRAIN),
+            arrays[found["images", split]],
+            arrays[found["labels", split]],
+        )
+        for split in splits
+    ]
+    flat = [key for key in arrays if read_role(key)[0] == "images"]  # where there are others
+    used = {*found.values(), *flat}
+    try:
+        beside = read_array_columns(arrays, used, parts, found["labels", splits[0]], class_names)
+        if beside.names is not None:
+            parts = [replace(parts[0], labels=beside.names)]
+        if any(is_image_list(part.images) for part in parts):
+            data = open_lists(parts, name=name, layout=layout, class_names=class_names)
+        else:
+            data = open_arrays(
+                parts, name=name, stamp=stamp, layout=layout, class_names=class_names
+            )
+        data = beside.complete(data)
+    except DataError as error:
+        raise DataError(f"{place}: {error.message}", error.hint) from None
+    return replace(data, notes=(*notes, *data.notes)) if notes else data
+
+
+def _find_splits(
+    arrays: Mapping[str, Any], found: Mapping[tuple[str, str], str], place: str
+) -> list[str]:
+    """The splits whose images and labels were found; DataError where one lacks its partner."""
     splits = [split for role, split in found if role == "images" and ("labels", split) in found]
     splits.sort(key=lambda split: SPLIT_WORDS.get(split, TRAIN))
     lonely = [
@@ -174,35 +211,19 @@ def open_mapping(
             f"{place} has images with and without a split in their name: {name_some(mixed)}",
             "name the split of each: x_train, x_val, x_test",
         )
-    if not class_names and ("names", "") in found:
-        listed = np.asarray(arrays[found["names", ""]])
-        if listed.ndim == 1 and listed.dtype.kind in "US":
-            class_names = [v.decode() if isinstance(v, bytes) else str(v) for v in listed]
-    parts = [
-        Part(
-            SPLIT_WORDS.get(split, TRAIN),
-            arrays[found["images", split]],
-            arrays[found["labels", split]],
-        )
-        for split in splits
-    ]
-    try:
-        if any(is_image_list(part.images) for part in parts):
-            data = open_lists(parts, name=name, layout=layout, class_names=class_names)
-        else:
-            data = open_arrays(
-                parts, name=name, stamp=stamp, layout=layout, class_names=class_names
-            )
-    except DataError as error:
-        raise DataError(f"{place}: {error.message}", error.hint) from None
-    return replace(data, notes=(*notes, *data.notes)) if notes else data
+    return splits
 
 
-def _find_roles(arrays: Mapping[str, Any], place: str) -> dict[tuple[str, str], str]:
-    """The key of each (role, split); DataError if two arrays could have the same."""
+def _find_roles(
+    arrays: Mapping[str, Any], place: str, names: Mapping[str, str]
+) -> dict[tuple[str, str], str]:
+    """The key of each (role, split); DataError if two arrays could have the same.
+
+    `names` are those of arrays that have no telling ones.
+    """
     found: dict[tuple[str, str], str] = {}
     for key in arrays:
-        role, split = read_role(key)
+        role, split = read_role(names.get(key, key))
         if not role:
             continue
         twin = found.get((role, split))

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torchloupe.data.samples import Samples, make_ids
+from torchloupe.data.sources.array_shapes import as_nhwc
 from torchloupe.data.sources.label_sets import holds_lists, label_sets, read_sets
 from torchloupe.data.sources.labels import Labels, compare_splits, read_labels
 from torchloupe.data.sources.source import ArrayReader, Data, make_stamp, short_name
@@ -20,6 +21,8 @@ from torchloupe.errors import DataError, UsageError, did_you_mean, printable
 LAYOUTS = ("auto", "NHW", "NHWC", "NCHW")
 _OTHER_SCALE = 16  # times the standard deviation of another split's pixels
 _LOOKED_AT = 200  # images of a split, for that
+
+ReadLabels = tuple[Labels, tuple[str, ...], tuple[str, ...]]  # labels, class names and notes
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,8 +41,12 @@ def open_arrays(
     stamp: str = "",
     layout: str = "auto",
     class_names: Sequence[str] = (),
+    read: ReadLabels | None = None,
 ) -> Data:
     """Data from arrays in memory or mapped: one part without splits, or one part a split.
+
+    `read` are the labels of all parts where they are read already; those of the parts count the
+    images only.
 
     Images are [N, H, W], [N, H, W, C] or [N, C, H, W]. uint8 stays as it is, booleans become
     0 and 255, whole numbers within 0..255 become uint8, all else float32 with its values kept.
@@ -60,7 +67,7 @@ def open_arrays(
         )
     _refuse_other_scales(parts, arrays)
     images = arrays[0] if len(arrays) == 1 else _join(arrays)
-    labels, names, notes = read_part_labels(parts, class_names)
+    labels, names, notes = read or read_part_labels(parts, class_names)
     given = np.repeat([part.part for part in parts], [len(array) for array in arrays])
     given = given.astype(np.int8)
     is_given = named and bool((given != TRAIN).any())
@@ -129,7 +136,7 @@ def as_array(value: Any) -> NDArray[Any]:
 
 def _as_pixels(images: NDArray[Any], layout: str) -> NDArray[Any]:
     """Images as [N, H, W, C] uint8 or float32; a view where nothing has to change."""
-    images = _as_nhwc(images, layout)
+    images = as_nhwc(images, layout)
     if 0 in images.shape:
         raise DataError(f"images have shape {list(images.shape)}: there are none", "give images")
     kind = images.dtype.kind
@@ -142,34 +149,6 @@ def _as_pixels(images: NDArray[Any], layout: str) -> NDArray[Any]:
     if kind in "iuf":
         return images.astype(np.float32)
     raise DataError(f"images of type {images.dtype} are not pixels", "give uint8 or float arrays")
-
-
-def _as_nhwc(images: NDArray[Any], layout: str) -> NDArray[Any]:
-    shape = list(images.shape)
-    if images.ndim == 3 and layout in ("auto", "NHW"):
-        return images[..., None]
-    if images.ndim == 4 and layout == "NHWC":
-        return images
-    if images.ndim == 4 and layout == "NCHW":
-        return images.transpose(0, 2, 3, 1)
-    if images.ndim == 4 and layout == "auto":
-        first, last = shape[1] in (1, 3, 4), shape[3] in (1, 3, 4)
-        if first != last:
-            return images.transpose(0, 2, 3, 1) if first else images
-        why = "both axis 1 and axis 3 could be" if first else "neither axis 1 nor axis 3 looks like"
-        raise DataError(
-            f"images have shape {shape}: {why} the channels (1, 3 or 4)",
-            "say which: data.layout=NHWC or data.layout=NCHW",
-        )
-    if images.ndim == 2 and shape[1] > 1:
-        side = int(shape[1] ** 0.5)
-        example = f"reshape(-1, {side}, {side})" if side * side == shape[1] else "reshape(-1, H, W)"
-        raise DataError(f"images have shape {shape}: each is one flat row", f"use images.{example}")
-    wanted = {"NHW": "[N, H, W]", "auto": "[N, H, W], [N, H, W, C] or [N, C, H, W]"}
-    raise DataError(
-        f"images have shape {shape}; wanted {wanted.get(layout, f'four axes ({layout})')}",
-        "give one image per row, or another data.layout",
-    )
 
 
 def _refuse_other_scales(parts: Sequence[Part], arrays: Sequence[NDArray[Any]]) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torchloupe.data.sources.arrays import Part, open_arrays
+from torchloupe.data.sources.missing_files import note_missing_batches
 from torchloupe.data.sources.plain_pickle import PickleRefused, read_plain_pickle
 from torchloupe.data.sources.source import Data, stamp_file
 from torchloupe.data.split import TEST, TRAIN, VAL
@@ -66,7 +67,7 @@ def open_cifar(path: Path, *, layout: str = "auto", class_names: Sequence[str] =
         )
     except DataError as error:
         raise DataError(f"{printable(path)}: {error.message}", error.hint) from None
-    return replace(data, notes=(*data.notes, *notes))
+    return replace(data, notes=(*data.notes, *notes, *note_missing_batches(files)))
 
 
 def _read_stl(files: Mapping[str, Path]) -> list[Part]:

@@ -19,6 +19,7 @@ from torchloupe.data.sources.pairs import (
     take_pair,
     to_pair,
 )
+from torchloupe.data.sources.unused_columns import note_unused_entries
 from torchloupe.errors import DataError, printable
 from torchloupe.units import plural
 
@@ -169,11 +170,11 @@ def find_labels(dataset: Any, where: str) -> tuple[NDArray[Any], tuple[str, ...]
             shown = as_labels([label for _, label in seen])
             if shown.shape != labels[rows].shape or not (shown == labels[rows]).all():
                 labels = None  # they are changed on the way, or are something else
-            more = note_more(first)
+            more = _note_entries(dataset, first)
         if labels is not None:
             return _checked(labels), more
         first = read_row(dataset, 0)
-        more = note_more(first)
+        more = _note_entries(dataset, first)
         values = [to_pair(first, 0)[1]]
         as_labels(values)  # a label that is none is told at once
         values += [read_item(dataset, row)[1] for row in range(1, count)]
@@ -189,6 +190,14 @@ def find_labels(dataset: Any, where: str) -> tuple[NDArray[Any], tuple[str, ...]
         raise DataError(f"{where}: {error.message}", error.hint) from error
     note = f"{where}: all {plural(count, 'sample')} were read once to learn their labels; "
     return labels, (*more, note + "a `targets` attribute avoids that")
+
+
+def _note_entries(dataset: Any, item: Any) -> tuple[str, ...]:
+    """Notes on what an item holds beside image and label; columns of Hugging Face are used."""
+    inside = dataset
+    while isinstance(inside, (Subset, ConcatDataset)):
+        inside = inside.dataset if isinstance(inside, Subset) else inside.datasets[0]
+    return (*note_more(item), *(() if is_hub_dataset(inside) else note_unused_entries(item)))
 
 
 def refuse_names(labels: Sequence[Any]) -> None:

@@ -22,8 +22,14 @@ from torchloupe.data.sources.dataset_labels import (
     known_labels,
     names_of,
 )
+from torchloupe.data.sources.hub_columns import (
+    names_by_number,
+    read_hub_columns,
+    without_unlabelled,
+)
 from torchloupe.data.sources.labels import compare_splits, sort_names
 from torchloupe.data.sources.listed_labels import number_lists
+from torchloupe.data.sources.missing_labels import note_missing_labels
 from torchloupe.data.sources.pairs import read_item, to_pixels
 from torchloupe.data.sources.repeatable import note_unrepeatable_rows
 from torchloupe.data.sources.same_rows import find_same_rows
@@ -73,6 +79,8 @@ def open_datasets(
     Class names come from `.classes`, else they are the numbers; between splits they are
     aligned by name. `stamp` is for sets that never change: any other gets one of its own.
     """
+    parts, left_out = without_unlabelled(parts)
+    beside = read_hub_columns(parts, class_names)
     groups, repeats = find_same_rows({part: whole for part, whole in parts.items() if len(whole)})
     try:
         parts, labels, notes = _find_all(parts, not stamp)
@@ -90,7 +98,8 @@ def open_datasets(
     names, aligned = _align(parts, labels, class_names, named)
     every = np.concatenate(list(labels.values()))
     width = width or _count_classes(every)
-    notes += repeats
+    names = names or names_by_number(every, beside)
+    notes += (*left_out, *repeats)
     if every.ndim == 1 and not any(named.values()):
         every, names, aligned, note = _number_from_one(every, width, names, aligned)
         notes += note
@@ -99,8 +108,7 @@ def open_datasets(
     counts = [len(labels[part]) for part in parts]
     given = np.repeat(list(parts), counts).astype(np.int8)
     is_given = bool((given != TRAIN).any())
-    if is_given:
-        notes += compare_splits(every, given, names)
+    notes += compare_splits(every, given if is_given else None, names)
     ids: Any = range(len(every))
     if len(parts) > 1:
         ids = [
@@ -108,7 +116,7 @@ def open_datasets(
         ]
     reader = reader or DatasetReader(None)
     reader.dataset = aligned[0] if len(aligned) == 1 else ConcatDataset(aligned)
-    return Data(
+    data = Data(
         name=short_name(name),
         kind="dataset",
         samples=Samples(make_ids(ids), every, names, groups),
@@ -117,6 +125,7 @@ def open_datasets(
         notes=tuple(notes),
         stamp=stamp or uuid.uuid4().hex,
     )
+    return beside.complete(data)
 
 
 def _find_all(
@@ -292,6 +301,9 @@ def _number_from_one(
             f"labels run from 1 to {width - 1}: class '0' has no image; "
             f"data.class_names={offer} leaves it out",
         )
+    if not class_names:
+        counts = np.bincount(labels, minlength=width)[found]
+        notes += note_missing_labels([str(number) for number in found], counts, "labels")
     return labels, tuple(class_names), datasets, notes
 
 

@@ -18,16 +18,19 @@ from torchloupe.data.shards.addresses import folder_of, name_of
 from torchloupe.data.shards.index import Shard, ShardIndex, join_names, split_names
 from torchloupe.data.shards.network import Facts, Network
 from torchloupe.data.shards.store import ShardStore
+from torchloupe.data.sources.column_names import NAME_COLUMNS
+from torchloupe.data.sources.column_roles import plain_name
 from torchloupe.data.sources.far_shards import cache_folder, cache_limit, index_file
 from torchloupe.data.sources.shard_labels import require_one_place, spread_labels
 from torchloupe.data.sources.shard_members import USUAL, Columns
 from torchloupe.data.sources.shards import ShardListing, no_pairs, splits_of
+from torchloupe.data.sources.source import name_some
 from torchloupe.data.split import TRAIN
 from torchloupe.errors import printable
 from torchloupe.system.cache import Kept, remember
 from torchloupe.system.counter_rng import make_key
 
-READING = 2  # raised when the same shard would be read in another way
+READING = 3  # raised when the same shard would be read in another way
 SCANNERS = 4  # shards that are read at a time
 
 
@@ -84,6 +87,7 @@ def scan_shard(path: Path, name: str, columns: Columns = USUAL) -> Kept:
         "ignored": dict(listing.ignored),
         "unpaired": listing.unpaired,
         "example": listing.example,
+        "columns": [n for n in listing.beside if plain_name(n) not in NAME_COLUMNS],
     }
     arrays: dict[str, NDArray[Any]] = {"ids": text, "id_bytes": lengths}
     return Kept(facts, {**arrays, "codes": codes, "places": places, "content": content})
@@ -114,7 +118,7 @@ def combine(
     labels, names = spread_labels(list(texts), np.concatenate(codes), class_names)
     unpaired = sum(one.kept.facts["unpaired"] for one in scanned)
     example = next((e for one in scanned if (e := one.kept.facts["example"])), "")
-    notes = (
+    notes: tuple[str, ...] = (
         (
             f"{unpaired:,} members of the shards lack their partner (image or label), for example "
             f"{example}",
@@ -122,6 +126,12 @@ def combine(
         if unpaired
         else ()
     )
+    told = sorted({name for one in scanned for name in one.kept.facts["columns"]})
+    if told:
+        notes += (
+            f"entries {name_some(told)} of the .json members are not used in shards that are far: "
+            "there only names of shards say a split (train-*, val-*, test-*)",
+        )
     index = ShardIndex(
         tuple(one.shard for one in scanned),
         names,

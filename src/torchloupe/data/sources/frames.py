@@ -4,13 +4,9 @@ Images are paths, bytes, arrays or PIL images; a column `split` is used if it is
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from torchloupe.data.sources.arrays import Part
 from torchloupe.data.sources.column_roles import (
@@ -18,18 +14,14 @@ from torchloupe.data.sources.column_roles import (
     LABEL_COLUMNS,
     MORE_IMAGE_COLUMNS,
     MORE_LABEL_COLUMNS,
-    find_group_columns,
-    find_name_column,
     plain_name,
 )
 from torchloupe.data.sources.label_cells import read_label_cells
 from torchloupe.data.sources.lists import is_image, open_lists
-from torchloupe.data.sources.name_lists import name_by_column
 from torchloupe.data.sources.pairs import IMAGE_KEYS, LABEL_KEYS
-from torchloupe.data.sources.row_groups import note_possible_groups, read_groups
+from torchloupe.data.sources.pixel_table import read_pixel_cells
+from torchloupe.data.sources.side_columns import as_cells, is_missing, read_beside
 from torchloupe.data.sources.source import Data, name_some
-from torchloupe.data.sources.split_column import read_split_columns
-from torchloupe.data.sources.split_roles import find_split_columns
 from torchloupe.data.split import TEST, TRAIN, VAL
 from torchloupe.errors import DataError, printable
 
@@ -53,64 +45,28 @@ def open_frame(frame: Any, *, name: str, class_names: Sequence[str] = ()) -> Dat
     images, labels = read_frame(frame)
     if not images:
         return open_lists([Part(TRAIN, [], [])], name=name, class_names=class_names)
-    cells = {key: _texts(_values(frame, key)) for key in _columns(frame) if key != image}
+    cells = {key: as_cells(_values(frame, key)) for key in _columns(frame) if key != image}
     others = {key: texts for key, texts in cells.items() if texts is not None}
-    beside: Any = SimpleNamespace(path=Path("the frame"), columns=[*others], preview=others)
-    given, notes = _read_splits(beside, label)
-    labels, class_names, more = _read_words(labels, label, beside, class_names)
-    grouped = [(key, others[key]) for key in find_group_columns(beside, label)]
-    groups, group_notes = read_groups(grouped, given, others.get(label))
-    if groups is None and given is None:
-        group_notes = group_notes or note_possible_groups(others, [label], others.get(label))
-    order = np.arange(len(images)) if given is None else np.argsort(given, kind="stable")
+    beside = read_beside(others, label, "the frame", class_names=class_names)
+    order = np.arange(len(images))[beside.order]
     parts = []
     for part in (TRAIN, VAL, TEST):
-        rows = order if given is None else order[given[order] == part]
-        if part == TRAIN if given is None else len(rows):
+        rows = order if beside.given is None else order[beside.given[order] == part]
+        if part == TRAIN if beside.given is None else len(rows):
             parts.append(Part(part, [images[k] for k in rows], [labels[k] for k in rows]))
-    data = open_lists(parts, name=name, class_names=class_names)
-    samples = data.samples if groups is None else replace(data.samples, groups=groups[order])
-    return replace(data, samples=samples, notes=(*notes, *group_notes, *more, *data.notes))
-
-
-def _read_words(
-    labels: list[Any], label: str, beside: Any, class_names: Sequence[str]
-) -> tuple[list[Any], Sequence[str], tuple[str, ...]]:
-    """Labels, class names and notes: texts as in a table, numbers with the names beside them."""
-    notes: tuple[str, ...] = ()
-    named = "" if class_names else find_name_column(beside, [label], [])
-    if named:
-        texts, found = name_by_column(beside.preview[label], beside.preview[named], label, named)
-        labels, notes = texts.tolist() if found else labels, tuple(found)
-    if not all(isinstance(word, str) for word in labels):
-        return labels, class_names, notes
-    texts = np.array(labels, dtype=np.dtypes.StringDType())
-    read, class_names, more = read_label_cells(texts, label, "auto", class_names, "the frame")
-    return [*read], class_names, (*notes, *more)
-
-
-def _read_splits(beside: Any, label: str) -> tuple[NDArray[np.int8] | None, tuple[str, ...]]:
-    """The split of each row by a column of a frame, and notes."""
-    found = find_split_columns(beside, "", label)
-    try:
-        given, notes = read_split_columns(replace(found, doubtful=()), beside.preview, "the frame")
-    except DataError as error:
-        raise DataError(
-            error.message,
-            "its cells are train, val or test; rename the column if it means something else",
-        ) from None
-    unused = [
-        f"column {printable(key)!r} looks like a split column but is not used: write train, val "
-        "and test into a column named split to use it"
-        for key in found.doubtful
-    ]
-    return given, (*notes, *unused)
+    labels = labels if beside.names is None else beside.names.tolist()
+    read = None
+    if all(isinstance(word, str) for word in labels):
+        texts = np.array(labels, dtype=np.dtypes.StringDType())[order]
+        read = read_label_cells(texts, label, "auto", class_names, "the frame")
+    data = open_lists(parts, name=name, class_names=class_names, read=read)
+    return beside.add_groups(data, order)
 
 
 def read_frame(frame: Any) -> tuple[list[Any], list[Any]]:
     """The images and labels of a frame, as lists."""
     image, label = _choose_columns(frame)
-    images, labels = _values(frame, image), _values(frame, label)
+    images, labels = read_pixel_cells(_values(frame, image)), _values(frame, label)
     wrong = next((row for row, value in enumerate(images) if not is_image(value)), None)
     if wrong is not None:
         raise DataError(
@@ -118,7 +74,7 @@ def read_frame(frame: Any) -> tuple[list[Any], list[Any]]:
             f"row {wrong}, which is not an image",
             "give paths of image files, their bytes, arrays or PIL images",
         )
-    wrong = next((row for row, value in enumerate(labels) if _is_missing(value)), None)
+    wrong = next((row for row, value in enumerate(labels) if is_missing(value)), None)
     if wrong is not None:
         raise DataError(
             f"the frame's column {printable(label)!r} has no label in row {wrong}",
@@ -143,14 +99,6 @@ def _choose_columns(frame: Any) -> tuple[str, str]:
     return image, _choose(rest, "label", (*LABEL_KEYS, *LABEL_COLUMNS), MORE_LABEL_COLUMNS)
 
 
-def _texts(values: Sequence[Any]) -> NDArray[Any] | None:
-    """The cells of a column as texts [N], empty where nothing is; None for other values."""
-    if not all(_is_missing(v) or isinstance(v, (str, int, float, np.generic)) for v in values):
-        return None
-    cells = ["" if _is_missing(value) else str(value).strip() for value in values]
-    return np.array(cells, dtype=np.dtypes.StringDType())
-
-
 def _columns(frame: Any) -> list[str]:
     return [str(column) for column in getattr(frame, "column_names", None) or frame.columns]
 
@@ -162,6 +110,11 @@ def _choose(columns: Sequence[str], what: str, usual: Sequence[str], less: Seque
     if len(found) == 1:
         return found[0]
     if not found and what == "label" and len(columns) == 1:
+        if plain_name(columns[0]) in (*IMAGE_COLUMNS, *MORE_IMAGE_COLUMNS):
+            raise DataError(
+                f"the frame has no column of labels: {printable(columns[0])!r} is an id or a file",
+                "give a frame with a column of labels, named label",
+            )
         return columns[0]
     which = f"several columns may be the {what}" if found else f"no column is surely the {what}"
     raise DataError(
@@ -176,9 +129,3 @@ def _values(frame: Any, column: str) -> list[Any]:
         if hasattr(values, method):
             return list(getattr(values, method)())
     return list(values)
-
-
-def _is_missing(value: Any) -> bool:
-    if value is None or type(value).__name__ in ("NAType", "NaTType"):  # of pandas
-        return True
-    return isinstance(value, (float, np.floating)) and bool(np.isnan(value))

@@ -194,7 +194,8 @@ def _unfit(kind: str) -> tuple[str, ...]:
     if kind in _TABLE_KINDS:
         return ("label_pattern",)
     if kind in ("shards", "set", "parquet"):
-        return ("label_separator", "image_folder", "split_column", "label_pattern", "layout")
+        own = ["split_column"] if kind != "parquet" else []
+        return ("label_separator", "image_folder", *own, "label_pattern", "layout")
     if kind == "folder":
         return (*_TABLE_OPTIONS, "layout")
     more = ("label_pattern",) if kind in _ARRAY_KINDS else ("label_pattern", "layout")

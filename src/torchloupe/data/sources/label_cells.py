@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from torchloupe.data.sources.flags import FLAG_WORDS, width_of_flags
 from torchloupe.data.sources.labels import order_classes
+from torchloupe.data.sources.missing_labels import note_missing_labels
 from torchloupe.data.sources.object_cells import are_labels, read_object
 from torchloupe.data.sources.quantities import note_distinct, note_quantity, refuse_quantities
 from torchloupe.data.sources.spelling import compose, note_joined, note_twins
@@ -37,7 +38,6 @@ _BOXES = re.compile(rf"{_BOX.pattern}(?: +{_BOX.pattern})* *")
 
 _NUMBERS = re.compile(r"[\d.]+(\s+[\d.]+)+")
 _SPACED_FLAGS = re.compile(r"[ ,;]+")
-_MISSING = frozenset(("nan", "na", "n/a", "#n/a", "<na>", "null"))  # how programs write no value
 _IN_BRACKETS = "in brackets"
 
 Labels = tuple[NDArray[Any], tuple[str, ...], tuple[str, ...]]
@@ -70,7 +70,8 @@ def read_label_cells(
             counts = np.bincount(codes.reshape(-1))
             odd = note_quantity(values, counts, column)
             notes = (*notes, *(odd or note_distinct(values, len(texts), column)))
-            notes = (*notes, *_note_missing(values, counts, column))
+            what = f"cells of column {printable(column)!r}"
+            notes = (*notes, *note_missing_labels(values, counts, what))
         return lookup[codes.reshape(-1)], classes, notes
     if width := width_of_flags(cells):
         names = tuple(class_names) or tuple(map(str, range(width)))
@@ -107,21 +108,6 @@ def _read_flags(
     if (rows.sum(axis=1) == 1).all():
         return rows.argmax(axis=1).astype(np.int64)[codes], names, (f"{note}classes",)
     return rows[codes], names, (f"{note}labels: this is multi-label",)
-
-
-def _note_missing(values: Sequence[str], counts: NDArray[Any], column: str) -> tuple[str, ...]:
-    """A note on labels such as nan that may say that there is none; -1 beside 0 and more, too."""
-    odd = [place for place, value in enumerate(values) if value.lower() in _MISSING]
-    rest = {value for value in values if value != "-1"}
-    if rest >= {"0"} and len(rest) < len(values) and all(map(str.isdigit, rest)):
-        odd.append(values.index("-1"))
-    if not odd:
-        return ()
-    place = odd[0]
-    return (
-        f"'{printable(values[place])}' is a class, with {int(counts[place]):,} cells of column "
-        f"{printable(column)!r}: if it says that a label is missing, take these rows out",
-    )
 
 
 def refuse_blank(texts: NDArray[Any], column: str, shown: str) -> None:

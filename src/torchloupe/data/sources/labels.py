@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from torchloupe.data.sources.missing_labels import note_missing_labels
 from torchloupe.data.sources.source import name_some
 from torchloupe.data.sources.spelling import (
     compose,
@@ -106,10 +107,13 @@ def read_labels(
         values = values.astype(np.int64)
     if values.dtype.kind == "S":
         values = np.char.decode(values, "utf-8", "backslashreplace")
-    found, codes = np.unique(values, return_inverse=True)
+    found, codes, counts = np.unique(values, return_inverse=True, return_counts=True)
     texts = [str(value) for value in found]
     names, lookup = order_classes(texts, class_names)
-    return lookup[codes.reshape(-1)], names, (*note_joined(texts), *note_twins(names))
+    notes = (*note_joined(texts), *note_twins(names))
+    if not class_names:
+        notes += note_missing_labels(texts, counts, "labels")
+    return lookup[codes.reshape(-1)], names, notes
 
 
 def _from_indicators(

@@ -17,6 +17,7 @@ from torchloupe.data.image.formats import IMAGE_SUFFIXES, MAX_BYTES, ImageError
 from torchloupe.data.samples import Samples, make_ids
 from torchloupe.data.sources.arrays import (
     Part,
+    ReadLabels,
     as_array,
     join_labels,
     open_arrays,
@@ -129,11 +130,17 @@ def join_batches(value: Any) -> tuple[Any, Any] | None:
 
 
 def open_lists(
-    parts: Sequence[Part], *, name: str, layout: str = "auto", class_names: Sequence[str] = ()
+    parts: Sequence[Part],
+    *,
+    name: str,
+    layout: str = "auto",
+    class_names: Sequence[str] = (),
+    read: ReadLabels | None = None,
 ) -> Data:
     """Data from lists of images with their labels: one part, or one part a split.
 
-    Paths are relative to the current folder. DataError if most of them lead nowhere.
+    Paths are relative to the current folder. DataError if most of them lead nowhere. `read` are
+    the labels of all parts where they are read already.
     """
     images = [image for part in parts for image in part.images]
     if all(isinstance(image, np.ndarray) or hasattr(image, "detach") for image in images):
@@ -143,13 +150,15 @@ def open_lists(
                 Part(part.part, np.stack([as_array(image) for image in part.images]), part.labels)
                 for part in parts
             ]
-            return open_arrays(stacked, name=name, layout=layout, class_names=class_names)
+            return open_arrays(
+                stacked, name=name, layout=layout, class_names=class_names, read=read
+            )
     if layout != "auto":
         raise DataError(
             f"data.layout={layout} is for arrays of one shape, and the list has others",
             "leave layout out",
         )
-    labels, names, notes = read_part_labels(parts, class_names)
+    labels, names, notes = read or read_part_labels(parts, class_names)
     counts = [len(part.images) for part in parts]
     given = np.repeat([part.part for part in parts], counts).astype(np.int8)
     is_given = bool((given != TRAIN).any())

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from torchloupe.data.sources.arrays_below import hint_for_arrays_below
 from torchloupe.data.sources.layout import images_beside
 from torchloupe.data.sources.masks import IMAGE_FOLDERS, is_mask_folder
 from torchloupe.data.sources.sidecars import find_sidecars, lists_ids, without_sidecars
@@ -151,6 +152,8 @@ def no_images(
         hint = f"give the archive itself: {printable(path / packed[0])}"
         if len(packed) > 1:
             hint = f"unpack {name_some(packed)} and give the folder, or give one of them"
+    elif below := hint_for_arrays_below(Path(walk.root)):
+        hint = below
     elif foreign := _hints(top.files, ignored):
         hint = foreign[0]
     if loose:

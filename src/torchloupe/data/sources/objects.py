@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 from torchloupe.data.sources.archives import open_mapping, read_role
 from torchloupe.data.sources.arrays import Part, open_arrays
 from torchloupe.data.sources.datasets import DatasetReader, open_datasets
+from torchloupe.data.sources.frame_index import read_rows
 from torchloupe.data.sources.frames import is_frame, open_frame, read_frame
 from torchloupe.data.sources.lists import (
     is_image_list,
@@ -103,8 +104,9 @@ def _open_plain_parts(
         found = [Part(part, *value) for part, value in parts.items()]
         plain = "arrays" if name in ("tuple", "list", "dict") else name
         return open_arrays(found, name=plain, layout=layout, class_names=class_names)
-    if list(parts) == [TRAIN] and is_frame(parts[TRAIN]):
-        return open_frame(parts[TRAIN], name=name, class_names=class_names)
+    only = parts[TRAIN] if len(parts) == 1 else None
+    if is_frame(frame := read_rows(only) or only):
+        return open_frame(frame, name=name, class_names=class_names)
     pairs = {part: find_lists(value) for part, value in parts.items()}
     if all(pair is not None for pair in pairs.values()):
         found = [Part(part, *pair) for part, pair in pairs.items() if pair is not None]

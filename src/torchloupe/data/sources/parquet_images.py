@@ -7,7 +7,6 @@ import json
 import os
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -21,24 +20,34 @@ from torchloupe.data.image.formats import ImageError, begins_an_image
 from torchloupe.data.samples import Samples, make_ids
 from torchloupe.data.sources.column_roles import MORE_LABEL_COLUMNS, plain_name
 from torchloupe.data.sources.label_cells import read_label_cells
-from torchloupe.data.sources.labels import compare_splits, order_classes, read_labels
+from torchloupe.data.sources.labels import order_classes, read_labels
+from torchloupe.data.sources.missing_files import note_missing
 from torchloupe.data.sources.object_cells import read_object
 from torchloupe.data.sources.pairs import IMAGE_KEYS, find_key, find_label_key
+from torchloupe.data.sources.parquet_columns import (
+    NO_LABEL,
+    choose_column,
+    find_beside,
+    names_of,
+    read_beside,
+    read_rows,
+    read_schema,
+)
 from torchloupe.data.sources.shards import name_shards, splits_of
+from torchloupe.data.sources.side_columns import SideRoles
 from torchloupe.data.sources.source import (
     SPLIT_WORDS,
     Data,
     make_stamp,
-    name_some,
     short_name,
     stamp_file,
 )
+from torchloupe.data.sources.unused_columns import tell_split_or_group
 from torchloupe.data.split import TRAIN
-from torchloupe.errors import DataError, UsageError, did_you_mean, printable
+from torchloupe.errors import DataError, printable
 
 _KEPT_GROUPS = 4
 _DEEPEST = 2  # folders in one another that are entered: `data/`, `default/train/`
-_NO_LABEL = -1  # stands for it in sets of Hugging Face, as in test files
 
 
 class ParquetReader:
@@ -113,91 +122,72 @@ def open_parquet(
     *,
     image_column: str = "auto",
     label_column: str = "auto",
+    split_column: str = "auto",
     class_names: Sequence[str] = (),
 ) -> Data:
-    """Data from Parquet files with images in them; files called train-*, test-* are splits."""
+    """Data from Parquet files with images in them; files called train-*, test-* are splits.
+
+    Columns of splits, of groups and of names beside class numbers are used as those of tables.
+    """
     files = find_parquet(path)
     splits = splits_of(files)
     order = np.argsort(splits, kind="stable")
     files, splits = [files[k] for k in order], [splits[k] for k in order]
     shown = printable(path)
-    schema = _read_schema(files[0])
-    image = _choose(schema.names, _image_columns(files[0]), image_column, "image", shown)
-    rest = [name for name in schema.names if name != image]
-    key = find_label_key(rest)
-    usual = [key] if key is not None else [n for n in rest if n.lower().endswith("label")]
-    named = [n for n in rest if plain_name(n) in MORE_LABEL_COLUMNS] if not usual else []
-    usual = usual or named[:1] or (rest if len(rest) == 1 else [])
-    label = _choose(schema.names, usual, label_column, "label", shown)
-    known = _names_of(schema, label)
-    rows = _read_rows(files, splits, label, known)
+    image, label = _choose_columns(files[0], image_column, label_column, shown)
+    known = names_of(read_schema(files[0]), label)
+    roles = find_beside(files, [*_image_columns(files[0]), image], label, split_column)
+    roles = SideRoles(roles.split, roles.groups) if known or class_names else roles
+    rows = read_rows(files, splits, label, known, roles.columns)
     groups, labels, parts, notes = rows.groups, rows.labels, rows.parts, tuple(rows.notes)
+    notes += note_missing(files) if path.is_dir() else ()
     if not parts:
         raise DataError(f"{shown} holds no image", "give a file with one row per image")
-    nothing = (None, _NO_LABEL) if known else (None,)
+    nothing = (None, NO_LABEL) if known else (None,)
     empty = next((row for row, value in enumerate(labels) if value in nothing), None)
     if empty is not None:
         raise DataError(
             f"{shown}: column {printable(label)!r} has no label in row {empty}",
             "fill the cell or take the row out",
         )
+    given = np.array(parts, dtype=np.int8)
+    named = given if (given != TRAIN).any() else None
+    beside = read_beside(roles, rows, label, named, shown)
+    values = labels if beside.names is None else beside.names.tolist()
     numbers, classes, more = _number(
-        list(map(read_object, labels)), known, class_names, f"{shown}: column {printable(label)!r}"
+        list(map(read_object, values)), known, class_names, f"{shown}: column {printable(label)!r}"
     )
     notes += more
-    given = np.array(parts, dtype=np.int8)
-    is_given = bool((given != TRAIN).any())
-    if is_given:
-        notes += compare_splits(numbers, given, classes)
     shown_as = name_shards(files)
     ids = [f"{shown_as[number]}/{row}" for number, rows in _count(groups) for row in range(rows)]
     texts = [os.fspath(file) for file in files]
-    return Data(
+    data = Data(
         name=short_name(path.resolve().name if path.is_dir() else path.stem),
         kind="shards",
         samples=Samples(make_ids(ids), numbers, classes),
-        given=given if is_given else None,
+        given=None,
         reader=ParquetReader(texts, image, np.array(groups, dtype=np.int64)),
         notes=notes,
         stamp=make_stamp(
             image, *(f"{n} {stamp_file(t)}" for n, t in zip(shown_as, texts, strict=True))
         ),
     )
+    return beside.complete(data)
 
 
-@dataclass
-class _Rows:
-    """The rows of several files."""
-
-    groups: list[tuple[int, int, int]] = field(default_factory=list)  # file, group, rows in it
-    labels: list[Any] = field(default_factory=list)
-    parts: list[int] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-
-def _read_rows(
-    files: Sequence[Path], splits: Sequence[int], label: str, known: tuple[str, ...]
-) -> _Rows:
-    """Labels, splits and row groups; files without one label are left out with a note."""
-    rows = _Rows()
-    for number, file in enumerate(files):
-        try:
-            with pa.parquet.ParquetFile(file) as opened:
-                counts = [
-                    opened.metadata.row_group(k).num_rows for k in range(opened.num_row_groups)
-                ]
-                own = opened.read(columns=[label]).column(0).to_pylist()
-                names = _names_of(opened.schema_arrow, label)
-        except (pa.ArrowException, OSError, KeyError) as error:
-            raise _unreadable(file, error) from None
-        _require_same_names(known, names, files[0], file)
-        if known and own and all(value == _NO_LABEL for value in own):
-            rows.notes.append(f"{file.name} is not used: it has no labels (all are -1)")
-            continue
-        rows.groups += [(number, k, count) for k, count in enumerate(counts)]
-        rows.labels += own
-        rows.parts += [splits[number]] * sum(counts)
-    return rows
+def _choose_columns(
+    file: Path, image_column: str, label_column: str, shown: str
+) -> tuple[str, str]:
+    """The columns of images and of labels."""
+    schema = read_schema(file)
+    image = choose_column(schema.names, _image_columns(file), image_column, "image", shown)
+    rest = [name for name in schema.names if name != image]
+    key = find_label_key(rest)
+    usual = [key] if key is not None else [n for n in rest if n.lower().endswith("label")]
+    named = [n for n in rest if plain_name(n) in MORE_LABEL_COLUMNS] if not usual else []
+    left = [name for name in rest if not tell_split_or_group(name)]
+    usual = usual or named[:1] or (left if len(left) == 1 else [])
+    return image, choose_column(schema.names, usual, label_column, "label", shown)
 
 
 def _number(
@@ -262,7 +252,7 @@ def _count(groups: Sequence[tuple[int, int, int]]) -> list[tuple[int, int]]:
 def _image_columns(path: Path) -> list[str]:
     """Columns of images: structs with `bytes`, and binary ones with a usual name or an image."""
     try:
-        schema = _read_schema(path)
+        schema = read_schema(path)
     except DataError:
         return []
     found = []
@@ -285,58 +275,3 @@ def _holds_images(path: Path, column: str) -> bool:
     except (pa.ArrowException, OSError):
         return False
     return first is not None and begins_an_image(first[:64])
-
-
-def _choose(columns: Sequence[str], found: Sequence[str], asked: str, what: str, shown: str) -> str:
-    if asked != "auto":
-        if asked not in columns:
-            raise UsageError(
-                f"{shown} has no column {printable(asked)!r} (data.{what}_column)",
-                did_you_mean(asked, columns),
-            )
-        return asked
-    if len(found) != 1:
-        raise DataError(
-            f"{shown} has no column that is surely the {what}: its columns are "
-            f"{name_some(columns, 12)}",
-            f"say which: data.{what}_column=NAME",
-        )
-    return found[0]
-
-
-def _names_of(schema: Any, label: str) -> tuple[str, ...]:
-    """The names of a ClassLabel of Hugging Face, from the file's metadata; () if there are none."""
-    try:
-        text = (schema.metadata or {})[b"huggingface"]
-        feature = json.loads(text)["info"]["features"][label]
-        if isinstance(feature, list):  # several labels an image
-            feature = feature[0]
-        names = feature.get("feature", feature)["names"]
-        return tuple(str(name) for name in names)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError):
-        return ()
-
-
-def _require_same_names(
-    first: tuple[str, ...], names: tuple[str, ...], file: Path, other: Path
-) -> None:
-    """DataError where two files number their classes differently."""
-    if names != first:
-        raise DataError(
-            f"{printable(file)} and {printable(other)} number their classes differently: "
-            f"{name_some(first)}, and {name_some(names) or 'no names'}",
-            "write both with the same ClassLabel, or give one of them",
-        )
-
-
-def _read_schema(path: Path) -> Any:
-    try:
-        return pa.parquet.read_schema(path)
-    except (pa.ArrowException, OSError) as error:
-        raise _unreadable(path, error) from None
-
-
-def _unreadable(path: Path, error: Exception) -> DataError:
-    return DataError(
-        f"{printable(path)} can't be read as a Parquet file: {printable(error)}", "fetch it again"
-    )

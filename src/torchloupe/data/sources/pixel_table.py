@@ -13,10 +13,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from torchloupe.data.sources.arrays import Part, open_arrays
+from torchloupe.data.sources.arrays import Part, ReadLabels, open_arrays
 from torchloupe.data.sources.column_roles import IMAGE_COLUMNS, is_row_number
 from torchloupe.data.sources.columns import Table, as_texts
 from torchloupe.data.sources.pixel_order import order_pixels, read_pixel_name
+from torchloupe.data.sources.side_columns import Beside
 from torchloupe.data.sources.source import Data, name_some, stamp_file
 from torchloupe.data.split import TEST, TRAIN, VAL
 from torchloupe.errors import DataError, printable
@@ -48,19 +49,20 @@ def find_pixel_columns(table: Table) -> list[str]:
 def open_pixels(
     table: Table,
     columns: Sequence[str],
-    labels: NDArray[Any],
-    given: NDArray[np.int8] | None,
+    read: ReadLabels,
+    beside: Beside,
     *,
     layout: str = "auto",
-    class_names: Sequence[str] = (),
 ) -> Data:
-    """Data from the pixels in `columns`, with the labels as text [N] and the split of each row."""
+    """Data from the pixels in `columns`, with the labels that were read and what is beside them."""
     shown = printable(table.path)
     flat = _read_one(table, columns[0]) if len(columns) == 1 else _read_many(table, columns)
     images, layout = _as_squares(flat, layout, shown)
+    labels, names, notes = read
+    order = beside.order
     parts = [Part(TRAIN, images, labels)]
-    if given is not None and (given != TRAIN).any():
-        rows = {part: np.flatnonzero(given == part) for part in (TRAIN, VAL, TEST)}
+    if beside.given is not None:
+        rows = {part: np.flatnonzero(beside.given == part) for part in (TRAIN, VAL, TEST)}
         parts = [Part(part, images[at], labels[at]) for part, at in rows.items() if len(at)]
     is_sorted = list(columns) != [name for name in table.columns if name in set(columns)]
     try:
@@ -69,15 +71,33 @@ def open_pixels(
             name=table.path.stem,
             stamp=stamp_file(str(table.path)) + (" sorted" if is_sorted else ""),
             layout=layout,
-            class_names=class_names,
+            read=(labels[order], names, notes),
         )
     except DataError as error:
         raise DataError(f"{shown}: {error.message}", error.hint) from None
+    data = beside.add_groups(data, order)
     note = (
         f"the pixels are in the order of their numbers, {name_some(columns[:3])} and so on, which "
         "is not that of the columns"
     )
     return replace(data, notes=(note, *data.notes)) if is_sorted else data
+
+
+def read_pixel_cells(cells: list[Any]) -> list[Any]:
+    """Square grey images from cells of numbers separated by spaces; any other cells as they are."""
+    if not cells or not isinstance(cells[0], str) or not _NUMBERS.fullmatch(cells[0]):
+        return cells
+    rows = []
+    for cell in cells:
+        if not isinstance(cell, str) or not _NUMBERS.fullmatch(cell):
+            return cells
+        rows.append(np.array(cell.strip(" []").replace(",", " ").split(), dtype=np.float32))
+    side = isqrt(len(rows[0]))
+    if any(len(row) != side**2 for row in rows):
+        return cells
+    pixels = np.stack(rows).reshape(-1, side, side)
+    is_whole = pixels.min() >= 0 and pixels.max() <= 255 and (pixels % 1 == 0).all()
+    return list(pixels.astype(np.uint8) if is_whole else pixels)
 
 
 def _without_label(table: Table) -> list[str]:

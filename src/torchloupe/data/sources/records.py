@@ -13,6 +13,7 @@ from torchloupe.data.sources.annotation_lines import read_lines
 from torchloupe.data.sources.annotation_xml import read_cvat
 from torchloupe.data.sources.export_records import Records
 from torchloupe.data.sources.flag_rows import read_flag_rows
+from torchloupe.data.sources.json_text import parse_json
 from torchloupe.data.sources.object_cells import spread_objects
 from torchloupe.data.sources.pairs import LABEL_KEYS
 from torchloupe.data.sources.record_columns import is_image_name, read_columns, read_rows
@@ -45,9 +46,9 @@ def read_records(path: Path) -> tuple[Columns, tuple[str, ...]]:
             line.strip()[0] + line.strip()[-1] == "{}" for line in lines
         )
         if path.suffix.lower() == ".json" and not is_each:
-            content = json.loads(text)
+            content = parse_json(text, printable(path))
         else:
-            content = [json.loads(line) for line in lines]
+            content = [parse_json(line, printable(path)) for line in lines]
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(
             f"{printable(path)} can't be read as JSON: {printable(error)}", _WANTED

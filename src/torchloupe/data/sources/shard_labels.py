@@ -5,13 +5,15 @@ list of as many 0 and 1 as there are classes is one of indicators.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from torchloupe.data.sources.column_names import NAME_COLUMNS, SPLIT_COLUMNS, names_groups
+from torchloupe.data.sources.column_roles import plain_name
 from torchloupe.data.sources.labels import order_classes
 from torchloupe.data.sources.source import name_some
 from torchloupe.errors import DataError, UsageError, printable
@@ -24,6 +26,7 @@ LABEL_KEYS = (
     *("label", "labels", "cls", "class", "class_name", "class_id", "category"),
     *("category_id", "target", "y"),
 )
+_TOLD = {*SPLIT_COLUMNS, *NAME_COLUMNS} - {"name"}  # which is mostly the file's
 _SEVERAL = "\x1f"  # before each label where there are several
 
 
@@ -49,6 +52,23 @@ def read_json_label(text: str, entry: str = "") -> tuple[str, str] | None:
         if (label := _as_label(named.get(key))) is not None:
             return key, label
     return None
+
+
+def read_json_columns(text: str) -> dict[str, str]:
+    """What a `.json` member says of the split, group and class of its image, by entry."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return {}
+    if not isinstance(found, dict):
+        return {}
+    told: dict[str, str] = {}
+    for key, value in found.items():
+        plain = plain_name(str(key))
+        if plain in _TOLD or names_groups(plain):
+            cell = str(int(value)) if isinstance(value, bool) else _as_text(value)
+            told |= {} if cell is None else {str(key): cell}
+    return told
 
 
 def _as_label(value: Any) -> str | None:
@@ -94,7 +114,7 @@ def spread_labels(
 
     `texts` are the distinct labels found, `codes` [N] the number of each sample's.
     """
-    if not any(text.startswith(_SEVERAL) for text in texts):
+    if not holds_several(texts):
         names, lookup = order_classes(list(texts), class_names)
         return lookup[codes], names
     lists = [
@@ -110,6 +130,11 @@ def spread_labels(
     for number, labels in enumerate(lists):
         rows[number, [place[label] for label in labels]] = 1
     return rows[codes], names
+
+
+def holds_several(texts: Iterable[str]) -> bool:
+    """Whether some of the labels found are several of an image."""
+    return any(text.startswith(_SEVERAL) for text in texts)
 
 
 def _read_indicators(lists: Sequence[Sequence[str]]) -> list[list[int]]:

@@ -17,6 +17,7 @@ from torchloupe.data.sources.shard_labels import (
     LABEL_ENDINGS,
     LARGEST_JSON_BYTES,
     LARGEST_LABEL_BYTES,
+    read_json_columns,
     read_json_label,
     require_plain,
 )
@@ -72,6 +73,7 @@ class Sample:
     ending: str  # of the member that it was first seen in
     images: dict[str, tarfile.TarInfo] = field(default_factory=dict)  # by ending
     labels: dict[str, str] = field(default_factory=dict)  # by ending, or `json.NAME`
+    columns: dict[str, str] = field(default_factory=dict)  # its split and group, from `.json`
 
     @property
     def label(self) -> tuple[str, str] | None:
@@ -110,10 +112,14 @@ def read_samples(
         elif ending != JSON:
             if content.strip():
                 sample.labels[ending] = require_plain(content, path, member.name)
-        elif found := read_json_label(content.decode("utf-8", "backslashreplace"), columns.entry):
-            sample.labels[f"{JSON}.{found[0]}".rstrip(".")] = found[1]
         else:
-            ignored[f".{JSON}"] += 1
+            text = content.decode("utf-8", "backslashreplace")
+            found = read_json_label(text, columns.entry)
+            sample.columns.update(read_json_columns(text) if needs_labels else {})
+            if found:
+                sample.labels[f"{JSON}.{found[0]}".rstrip(".")] = found[1]
+            else:
+                ignored[f".{JSON}"] += 1
     for key, whole in extras.items():
         if needs_labels and not _is_pair(samples[key], beside=whole in samples):
             ending = f"{key[len(whole) :]}.{samples[key].ending}"

@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 
 from torchloupe.data.image.formats import IMAGE_SUFFIXES
 from torchloupe.data.samples import Samples
-from torchloupe.data.sources.labels import compare_splits
-from torchloupe.data.sources.shard_labels import require_one_place, spread_labels
+from torchloupe.data.sources.missing_files import note_missing
+from torchloupe.data.sources.missing_labels import note_missing_labels
+from torchloupe.data.sources.shard_labels import holds_several, require_one_place, spread_labels
 from torchloupe.data.sources.shard_members import USUAL, Columns, Sample, read_samples
 from torchloupe.data.sources.shard_reader import ShardReader
+from torchloupe.data.sources.side_columns import Beside, read_beside, read_beside_split
 from torchloupe.data.sources.source import (
     SPLIT_WORDS,
     Data,
@@ -54,23 +56,48 @@ def open_shards(
         raise no_pairs(printable(name), len(paths), index.ignored)
     require_one_place(index.places_of_labels, printable(name))
     ids, codes, places, parts = index.table()
-    labels, names = spread_labels(list(index.labels), codes, class_names)
-    is_given = bool((parts != TRAIN).any())
-    notes = compare_splits(labels, parts, names) if is_given else ()
+    beside = _read_beside(index, codes, parts, class_names)
+    notes = note_missing(paths) if len(paths) > 1 else ()
+    if beside.names is None:
+        labels, names = spread_labels(list(index.labels), codes, class_names)
+        if not class_names:
+            notes += note_missing_labels(list(index.labels), np.bincount(codes), "labels")
+    else:
+        found, inverse = np.unique(beside.names, return_inverse=True)
+        labels, names = spread_labels(found.tolist(), inverse.reshape(-1).astype(np.int32))
     if index.unpaired:
         what = "members of the shards lack their partner (image or label), for example"
         notes += (f"{index.unpaired:,} {what} {index.example}",)
     files = [os.fspath(path) for path in paths]
-    return Data(
+    data = Data(
         name=short_name(name),
         kind="shards",
         samples=Samples(ids, labels, names),
-        given=parts if is_given else None,
+        given=None,
         reader=ShardReader(files, places),
         ignored=dict(index.ignored.most_common()),
         notes=notes,
         stamp=make_stamp(ids, places, *(stamp_file(file) for file in files)),
     )
+    return beside.complete(data)
+
+
+def _read_beside(
+    index: "ShardListing",
+    codes: NDArray[np.int32],
+    parts: NDArray[np.int8],
+    class_names: Sequence[str],
+) -> Beside:
+    """What entries of `.json` members say of the split, group and class of each sample.
+
+    The split `parts` [N] that the shards' names say comes first.
+    """
+    columns, shown = index.beside, "the .json members"
+    if not holds_several(index.labels):
+        columns[""] = np.array(list(index.labels), dtype=np.dtypes.StringDType())[codes]
+    if (parts != TRAIN).any():
+        return read_beside_split(columns, "", shown, parts, "the names of the shards")
+    return read_beside(columns, "", shown, what="entry", class_names=class_names)
 
 
 def no_pairs(shown: str, shards: int, ignored: Counter[str]) -> DataError:
@@ -131,6 +158,7 @@ class ShardListing:
         self.example = ""
         self._ids: list[str] = []
         self._chunks: list[NDArray[Any]] = []
+        self._cells: dict[str, list[str]] = {}
         self._codes = array("i")
         self._parts = array("b")
         self._places = array("q")
@@ -161,6 +189,10 @@ class ShardListing:
             )
         self.places_of_labels[found[0]] += 1
         self._add(number, shard, part, found[1], sample)
+        for name, cell in sample.columns.items():
+            cells = self._cells.setdefault(name, [])
+            cells.extend([""] * (len(self) - 1 - len(cells)))
+            cells.append(cell)
 
     def _add(self, number: int, shard: str, part: int, label: str, sample: Sample) -> None:
         for member in sample.images.values():
@@ -170,6 +202,13 @@ class ShardListing:
             self._places.extend((number, member.offset_data, member.size))
         if len(self._ids) >= 65_536:
             self._flush()
+
+    @property
+    def beside(self) -> dict[str, NDArray[Any]]:
+        """What `.json` members say of splits, groups and names: texts [N] by names of entries."""
+        rows, kind = len(self), np.dtypes.StringDType()
+        whole = {name: cells + [""] * (rows - len(cells)) for name, cells in self._cells.items()}
+        return {name: np.array(cells, dtype=kind) for name, cells in whole.items()}
 
     def _flush(self) -> None:
         self._chunks.append(np.array(self._ids, dtype=np.dtypes.StringDType()))

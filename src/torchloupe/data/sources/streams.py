@@ -15,6 +15,7 @@ from torchloupe.data.sources.pairs import describe_item, take_pair
 from torchloupe.data.sources.repeatable import note_unrepeatable_stream
 from torchloupe.data.sources.source import Data, name_some, short_name
 from torchloupe.data.sources.text_labels import as_text_label
+from torchloupe.data.sources.unused_columns import note_unused_in_stream
 from torchloupe.data.sources.worker_check import check_workers
 from torchloupe.data.split import SPLIT_NAMES, TRAIN
 from torchloupe.errors import DataError, UsageError
@@ -62,6 +63,7 @@ def open_streams(parts: Mapping[int, Any], *, name: str, class_names: Sequence[s
             parts[TRAIN] if TRAIN in parts else next(iter(parts.values()))
         )
         notes += counted
+    notes += note_unused_in_stream(next(iter(parts.values())))
     if list(parts) == [TRAIN]:
         notes += (note_kept(parts[TRAIN]),)
     empty = np.zeros(0, dtype=np.int64)

@@ -30,7 +30,8 @@ from torchloupe.data.sources.label_cells import refuse_blank
 from torchloupe.data.sources.labels import compare_splits
 from torchloupe.data.sources.matlab import MATLAB_ENDINGS
 from torchloupe.data.sources.no_classes import hint_for_no_images
-from torchloupe.data.sources.pixel_table import find_pixel_columns, label_candidates, open_pixels
+from torchloupe.data.sources.pixel_rows import open_pixel_rows
+from torchloupe.data.sources.pixel_table import find_pixel_columns
 from torchloupe.data.sources.presence import find_presence_column, join_rows
 from torchloupe.data.sources.records import RECORD_ENDINGS
 from torchloupe.data.sources.row_groups import note_possible_groups, read_groups
@@ -84,7 +85,7 @@ def open_table(path: Path, options: TableOptions | None = None) -> Data:
     files = ImageFiles(path, options.image_folder)
     pixels = find_pixel_columns(table) if options.image_column == "auto" else []
     if pixels and not lists_files(table, pixels, files.share_of):
-        return _open_pixel_table(table, pixels, options)
+        return _open_pixels(table, pixels, options)
     if options.layout != "auto":
         raise UsageError(
             f"data.layout={printable(options.layout)} is for arrays, and {shown} is none",
@@ -130,6 +131,18 @@ def open_table(path: Path, options: TableOptions | None = None) -> Data:
         stamp=placed.stamp,
         named=told.named,
         grouped=grouped,
+    )
+
+
+def _open_pixels(table: Table, pixels: Sequence[str], options: TableOptions) -> Data:
+    return open_pixel_rows(
+        table,
+        pixels,
+        label_column=options.label_column,
+        label_separator=options.label_separator,
+        split_column=options.split_column,
+        layout=options.layout,
+        class_names=options.class_names,
     )
 
 
@@ -256,36 +269,6 @@ def _without(split: SplitColumns, labelled: Sequence[str]) -> SplitColumns:
     names = tuple(name for name in split.names if name not in labelled)
     doubtful = tuple(name for name in split.doubtful if name not in labelled)
     return replace(split, names=names, doubtful=doubtful)
-
-
-def _open_pixel_table(table: Table, pixels: Sequence[str], options: TableOptions) -> Data:
-    shown = printable(table.path)
-    rest = label_candidates(table, pixels)
-    split = find_split_columns(table, pixels[0], options.label_column, options.split_column)
-    split = _without(split, [name for name in table.columns if name not in rest])
-    taken = [*pixels, *split.names]
-    label = choose_label_columns(table, options.label_column, pixels[0], taken)
-    if len(label) > 1:
-        raise DataError(
-            f"{shown} holds pixels beside {len(label)} columns of labels: {name_some(label)}",
-            "say which column holds the label: data.label_column=NAME",
-        )
-    split = _without(split, label)
-    read = table.read(list(dict.fromkeys([*label, *split.names, *split.doubtful])))
-    if not read.num_rows:
-        raise DataError(f"{shown} lists no image", "add one row per image below the header")
-    texts = {name: np.strings.strip(as_texts(read[name], name)) for name in read.column_names}
-    refuse_blank(texts[label[0]], label[0], shown)
-    given, notes = read_split_columns(split, texts, shown)
-    data = open_pixels(
-        table,
-        pixels,
-        texts[label[0]],
-        given,
-        layout=options.layout,
-        class_names=options.class_names,
-    )
-    return replace(data, notes=(*notes, *data.notes))
 
 
 def note_unlisted(data: Data, path: Path) -> Data:

@@ -1,7 +1,8 @@
 """Lists of images in text files: `path label` a line, `class/name` alone, or numbered lists.
 
-Cells stand between spaces, tabs or commas; lines that begin with # are remarks. What is read here
-becomes a table of text columns, whose roles are found as in any other table.
+Cells stand between spaces, tabs or commas; lines that begin with # are remarks, unless that is the
+name of a file. What is read here becomes a table of text columns, whose roles are found as in any
+other table.
 """
 
 import csv
@@ -13,6 +14,7 @@ from pathlib import Path
 from torchloupe.data.image.formats import IMAGE_SUFFIXES
 from torchloupe.data.sources.flags import width_of_flags
 from torchloupe.data.sources.headerless import is_alike, name_columns
+from torchloupe.data.sources.image_names import walk_images
 from torchloupe.data.sources.split_names import read_split_name
 from torchloupe.data.sources.word_lists import is_image_name, join_below_header, join_words
 from torchloupe.data.split import TRAIN
@@ -180,12 +182,24 @@ def _read_rows(path: Path) -> tuple[list[list[str]], bool]:
             "save it again as UTF-8",
         ) from None
     lines = [line.strip() for line in text.splitlines()]
-    lines = [line for line in lines if line and not line.startswith("#")]
+    lines = _without_remarks(path, lines)
     some = lines[:50]
     for sign in ("\t", ",", ";"):
         if some and len({line.count(sign) for line in some}) == 1 and sign in some[0]:
             return [[cell.strip().strip('"') for cell in line.split(sign)] for line in lines], False
     return [_cut(line) for line in lines], True
+
+
+def _without_remarks(path: Path, lines: list[str]) -> list[str]:
+    """The lines that say something; one that begins with # may name a file, `#1.jpg cat`."""
+    marked = {line: named["path"] for line in lines
+              if line.startswith("#") and (named := _NAMED.match(line))}  # fmt: skip
+    marked = {line: name.partition(",")[0].strip('"') for line, name in marked.items()}
+    kept = {line for line, name in marked.items() if (path.parent / name).is_file()}
+    if len(kept) < len(marked):
+        known = {image.rpartition("/")[2] for image in walk_images(str(path.parent))}
+        kept |= {line for line, name in marked.items() if name.rpartition("/")[2] in known}
+    return [line for line in lines if line and (line[0] != "#" or line in kept)]
 
 
 def _cut(line: str) -> list[str]:
