@@ -1,8 +1,8 @@
-"""The folders inside class folders, and copies of the whole set among them."""
+"""The folders inside class folders, and those among them that are called like classes."""
 
 from trees import plant
 
-from torchloupe.data.sources.class_trees import find_copies, find_trees, through_fillers
+from torchloupe.data.sources.class_trees import find_sets_inside, find_trees, through_fillers
 from torchloupe.data.sources.walk import Walk
 
 
@@ -20,7 +20,9 @@ def test_trees_hold_the_folders_that_hold_folders(tmp_path):
     assert through_fillers("dog", trees["dog"]) == set()
 
 
-def test_a_folder_with_all_the_others_in_it_is_a_copy(tmp_path):
-    plant(tmp_path, "cat/1.png", "dog/1.png", "all/cat/1.png", "all/dog/1.png")
-    assert find_copies(trees_of(tmp_path, "all", "cat", "dog")) == ["all"]
-    assert find_copies(trees_of(tmp_path, "cat", "dog")) == []
+def test_folders_in_which_most_are_called_like_the_others_are_found(tmp_path):
+    plant(tmp_path, *(f"{top}{name}/1.png" for top in ("", "all/", "web/x/") for name in "abc"))
+    plant(tmp_path, "web/x/d/1.png", "old/a/1.png", "a/deep/1.png")
+    trees = trees_of(tmp_path, "a", "b", "c", "all", "web")
+    assert find_sets_inside(trees) == {"all": ["all"], "web": ["web/x"]}
+    assert find_sets_inside(trees_of(tmp_path, "a", "b", "c", "old")) == {}

@@ -4,7 +4,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from trees import fail, ids, labels, plant, write
+from trees import duplicate, fail, ids, labels, plant, write
 
 from torchloupe.data.sources import open_data
 from torchloupe.data.split import TEST, TRAIN, VAL
@@ -240,19 +240,23 @@ def test_the_only_class_folder_of_a_split_is_a_class(tmp_path):
 
 @pytest.mark.parametrize("copy", ["all", "archive/all", "backup/v1/all"])
 def test_a_copy_of_the_set_inside_itself_is_named_and_not_used(tmp_path, copy):
-    plant(tmp_path, "a/1.png", "b/1.png", *classes(copy, "a", "b"))
+    plant(tmp_path, "a/1.png", "b/1.png")
+    duplicate(tmp_path, copy, "a", "b")
     data = open_data(tmp_path)
     assert (ids(data), data.samples.class_names) == (["a/1.png", "b/1.png"], ("a", "b"))
-    assert data.notes == (f"'{copy.split('/')[0]}' holds a copy of the whole set, not used",)
+    assert data.notes == (f"'{copy.split('/')[0]}' holds a copy of other folders here, not used",)
 
 
 def test_a_copy_beside_the_splits_is_named(tmp_path):
-    for place in (".", "chest_xray"):
-        for split in ("train", "val"):
-            plant(tmp_path, *classes(f"{place}/{split}", "a", "b"))
+    plant(tmp_path, *(f"{split}/{name}/1.png" for split in ("train", "val") for name in "ab"))
+    duplicate(tmp_path, "chest_xray", "train", "val")
     data = open_data(tmp_path)
     assert len(data.samples) == 4
-    assert data.notes == ("'chest_xray' holds a copy of the whole set, not used",)
+    assert data.notes == ("'chest_xray' holds a copy of other folders here, not used",)
+    plant(tmp_path, "chest_xray/train/a/2.png")
+    assert open_data(tmp_path).notes == (
+        "beside 'train', 'val', folders are not used: 'chest_xray'",
+    )
 
 
 def test_the_only_class_folder_of_train_alone(tmp_path):
@@ -462,7 +466,8 @@ def test_folders_inside_classes_of_splits_are_noted(tmp_path):
 
 
 def test_a_copy_in_a_folder_called_data_is_no_class(tmp_path):
-    plant(tmp_path, *(f"{top}/{k}/1.png" for top in ("photos", "data/photos") for k in "ab"))
+    plant(tmp_path, "photos/a/1.png", "photos/b/1.png")
+    duplicate(tmp_path, "data", "photos")
     data = open_data(tmp_path)
     assert data.samples.class_names == ("a", "b")
     assert ids(data) == ["a/1.png", "b/1.png"]

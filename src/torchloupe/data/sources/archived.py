@@ -1,8 +1,8 @@
 """Archives of any layout: `.zip` and `.tar`, compressed or not, without unpacking the images.
 
-A skeleton of the archive is laid out in a temporary folder: images as empty files, tables and
-arrays as they are. It is opened like any folder, and images are then read from the archive. A
-member's name is only ever a name below that folder; links and devices are left out.
+A skeleton of the archive is laid out in a temporary folder: images as files of their size without
+content, tables and arrays as they are. It is opened like any folder, and images are then read from
+the archive. A member's name is only ever a name below that folder; links and devices are left out.
 """
 
 import lzma
@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from torchloupe.data.image.formats import IMAGE_SUFFIXES, ImageError
+from torchloupe.data.image.formats import IMAGE_SUFFIXES, MAX_BYTES, ImageError
 from torchloupe.data.sources.archive_members import (
     FREE_FRACTION,
     Archive,
@@ -189,13 +189,16 @@ class Skeleton:
                 self._place(name, member, is_data)
 
     def _place(self, name: str, member: Member, is_data: bool) -> None:
-        """Make the file for a member: whole if it is data, else empty."""
+        """Make the file for a member: whole if it is data, else a hole as large as it."""
         target = self.folder / name
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             with target.open("xb") as file:
                 if is_data:
                     self._archive.copy(member, file)
+                elif hasattr(os, "pread"):  # elsewhere files have no holes
+                    with suppress(OSError):
+                        file.truncate(min(member.size_bytes, MAX_BYTES))
         except (FileExistsError, NotADirectoryError, IsADirectoryError):
             self._skipped += 1
         else:

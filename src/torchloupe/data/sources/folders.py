@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from torchloupe.data.samples import Samples
-from torchloupe.data.sources.class_trees import find_copies, find_trees, through_fillers
+from torchloupe.data.sources.class_trees import find_trees, through_fillers
+from torchloupe.data.sources.copies import find_copies, note_beside, note_copies
 from torchloupe.data.sources.file_labels import list_by_names, make_pattern
 from torchloupe.data.sources.index import Index
 from torchloupe.data.sources.labels import compare_splits, order_classes
@@ -145,7 +146,7 @@ class _Reading:
     def read(self, layout: Layout) -> None:
         """List the class folders of every split, or those at the top if there are none."""
         places = [(f"{name}/", part) for name, part in layout.splits.items()] or [("", TRAIN)]
-        copies, beside = [], list(layout.beside)
+        copies = []
         scout = Walk(self.walk.root)
         common = find_common_folder(scout, layout.splits)
         known: set[str] = set()
@@ -165,13 +166,7 @@ class _Reading:
                     self._read_loose(prefix, level, inner.loose, part, known)
                     continue
             copies += self._read_level(prefix, level, part, is_split=bool(folder))
-        for name in layout.beside:
-            if set(layout.splits) & set(Walk(self.walk.root).look(name).folders):
-                copies.append(name)
-                beside.remove(name)
-        if beside:
-            used = name_some(layout.splits)
-            self.notes.insert(0, f"beside {used}, folders are not used: {name_some(beside)}")
+        self.notes[:0] = note_beside(self.walk, layout.splits, layout.beside)
         self._describe_rest(copies)
 
     def may_be_flat(self, layout: Layout) -> bool:
@@ -266,7 +261,7 @@ class _Reading:
             elif not any(f"{own}/".startswith(f"{prefix}{name}/") for own in self.walk.own):
                 empty.append(prefix + name)
         trees = find_trees(self.walk, prefix, ranges)
-        copies = find_copies(trees)
+        copies = find_copies(self.walk, prefix, trees)
         for name in copies:
             self.listing.drop(*ranges[name])
             del trees[name]
@@ -292,9 +287,7 @@ class _Reading:
     def _describe_rest(self, copies: Sequence[str]) -> None:
         """Notes on copies, on what torchloupe wrote, on loose images and on tables."""
         self.notes += [*self.masks.notes(), *self.small.notes()]
-        if copies:
-            holds = "holds" if len(copies) == 1 else "hold"
-            self.notes.append(f"{name_some(copies)} {holds} a copy of the whole set, not used")
+        self.notes += note_copies(copies)
         if self.walk.own:
             own = [f"'{printable(name)}' ({what})" for name, what in self.walk.own.items()]
             more = f" and {len(own) - 3:,} more" if len(own) > 3 else ""
