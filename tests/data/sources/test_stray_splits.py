@@ -83,7 +83,7 @@ def test_loose_images_of_a_split_beside_class_folders_are_no_class(tmp_path, top
 @pytest.mark.parametrize(
     "files",
     [
-        ["test/1.png", "cat/1.png", "dog/1.png"],
+        ["gallery/1.png", "cafe/1.png", "hotel/1.png"],
         ["test/1.png", "control/images/1.png", "control/labels/1.png"],
         ["train/1.png", *classes("car", names=("old", "new"))],
         ["test tube/1.png", *classes("flask", names=("round", "flat"))],

@@ -16,6 +16,7 @@ from torchloupe.data.samples import Samples
 from torchloupe.data.sources.class_trees import find_trees, through_fillers
 from torchloupe.data.sources.copies import find_copies, note_beside, note_copies
 from torchloupe.data.sources.file_labels import list_by_names, make_pattern
+from torchloupe.data.sources.held_back import judge_held_back
 from torchloupe.data.sources.index import Index
 from torchloupe.data.sources.labels import compare_splits, order_classes
 from torchloupe.data.sources.layout import (
@@ -262,11 +263,15 @@ class _Reading:
                 empty.append(prefix + name)
         trees = find_trees(self.walk, prefix, ranges)
         copies = find_copies(self.walk, prefix, trees)
-        for name in copies:
+        rest = {name: tree for name, tree in trees.items() if name not in copies}
+        if not is_split:
+            refuse_parts_as_classes(Path(self.walk.root), rest, level)
+        unlabelled, notes = judge_held_back(Path(self.walk.root), prefix, rest, level, part)
+        self.notes += notes
+        self.used_tables |= set(unlabelled.values())
+        for name in [*copies, *unlabelled]:
             self.listing.drop(*ranges[name])
             del trees[name]
-        if not is_split:
-            refuse_parts_as_classes(Path(self.walk.root), trees, level)
         if not is_split or part == TRAIN:
             no_class = self.masks.folder_names | self.walk.own_names
             self.notes += note_alike(

@@ -26,7 +26,7 @@ def note_split_files(data: Data, table: Path) -> Data:
     if not files:
         return data
     known = {make_name(str(name).rpartition("/")[2]) for name in data.samples.ids.tolist()}
-    listing = [file for file in files if _names_images(file, known)]
+    listing = [file for file in files if lists_images(file, known)]
     if not listing:
         return data
     names = "names" if len(listing) == 1 else "name"
@@ -42,8 +42,11 @@ def _may_split(file: Path, table: Path) -> bool:
     return is_list and (_SAID.search(file.stem) or read_split_name(file.stem)) is not None
 
 
-def _names_images(file: Path, known: set[str]) -> bool:
-    """Whether nine of ten lines begin with the name of a known image, but for the first line."""
+def lists_images(file: Path, known: set[str]) -> bool:
+    """Whether nine of ten lines begin with the name of a known image, but for the first line.
+
+    `known` are names without endings, as make_name gives them. False for a file that isn't text.
+    """
     try:
         if file.suffix.lower() == ".json":
             with file.open(encoding="utf-8-sig") as text:
