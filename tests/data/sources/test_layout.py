@@ -153,16 +153,6 @@ def test_folders_of_test_images_may_hold_a_folder_that_is_no_class(tmp_path, nam
     )
 
 
-def test_class_folders_that_hold_the_same_folders_are_noted(tmp_path):
-    plant(tmp_path, *classes("phone", "a", "b"), *classes("camera", "a", "b"))
-    data = open_data(tmp_path)
-    assert data.samples.class_names == ("camera", "phone")
-    assert data.notes == (
-        "the classes are 'camera', 'phone'; the folders 'a', 'b' inside them are not classes "
-        "(data.label_pattern='([^/]+)/[^/]+$' takes the last folder)",
-    )
-
-
 def test_class_folders_that_hold_other_folders_each_are_noted(tmp_path):
     plant(tmp_path, *classes("cat", "persian", "siamese"), *classes("dog", "boxer", "pug"))
     data = open_data(tmp_path)
@@ -182,6 +172,13 @@ def test_folders_inside_some_classes_alone_are_noted(tmp_path):
     )
     plant(tmp_path, *classes("fish", "carp", "pike"))
     assert open_data(tmp_path).notes[0].startswith("'dogs', 'fish' are one class each, with all in")
+
+
+def test_a_pattern_keeps_the_splits_inside_class_folders(tmp_path):
+    plant(tmp_path, *(f"{name}/{split}/1.png" for name in "ab" for split in ("train", "val")))
+    data = open_data(tmp_path, label_pattern="^([^/]+)/")
+    assert data.samples.class_names == ("a", "b")
+    assert sorted(data.given.tolist()) == [TRAIN, TRAIN, VAL, VAL]
 
 
 def test_splits_inside_class_folders_are_splits(tmp_path):
@@ -328,15 +325,6 @@ def test_numbered_folders_of_images_beside_a_table_are_no_classes(tmp_path):
     assert error.hint == f"did you mean '{tmp_path}/labels.csv'?"
 
 
-def test_folders_of_the_same_names_are_noted_behind_a_folder_of_images(tmp_path):
-    for place in ("amazon", "webcam"):
-        plant(tmp_path, *classes(f"{place}/images", "mug", "pen"))
-    assert open_data(tmp_path).notes == (
-        "the classes are 'amazon', 'webcam'; the folders 'mug', 'pen' inside them are not "
-        "classes (data.label_pattern='([^/]+)/[^/]+$' takes the last folder)",
-    )
-
-
 def test_test_images_in_a_folder_of_images_are_unlabelled(tmp_path):
     plant(tmp_path, *classes("Final_Training/Images", "0", "1"), "Final_Test/Images/7.png")
     data = open_data(tmp_path)
@@ -454,7 +442,7 @@ def test_a_class_may_be_called_after_a_test(tmp_path):
 
 
 def test_folders_inside_classes_are_noted_through_single_ones_and_in_splits(tmp_path):
-    plant(tmp_path, *(f"good/Bmp/{k}/1.png" for k in "ab"), *(f"bad/Bmp/{k}/1.png" for k in "ab"))
+    plant(tmp_path, *(f"good/Bmp/{k}/1.png" for k in "ab"), *(f"bad/Bmp/{k}/1.png" for k in "cd"))
     assert any("the classes are 'bad', 'good'; the folders" in n for n in open_data(tmp_path).notes)
 
 

@@ -50,9 +50,11 @@ from torchloupe.data.sources.source import (
 from torchloupe.data.sources.spelling import note_joined, note_twins
 from torchloupe.data.sources.split_lists import read_split_list
 from torchloupe.data.sources.split_names import is_filler, read_split_name
+from torchloupe.data.sources.split_parts import note_unused
 from torchloupe.data.sources.split_paths import note_split_paths
 from torchloupe.data.sources.tables_beside import tables_in, tables_of_split
 from torchloupe.data.sources.thumbnails import ThumbnailFilter, is_of_copies
+from torchloupe.data.sources.variants import refuse_same_inside
 from torchloupe.data.sources.walk import Level, Walk, as_text, look_through
 from torchloupe.data.split import TRAIN
 from torchloupe.errors import printable
@@ -106,6 +108,7 @@ def open_folder(path: Path, class_names: Sequence[str] = (), label_pattern: str 
     labels = lookup[codes]
     notes = [*reading.notes, *note_joined(found), *note_twins(names)]
     notes += compare_splits(labels, parts, names) if layout.is_split else note_split_paths(ids)
+    notes += note_unused(ids, names) if pattern and not layout.is_split else []
     for other, prefix in ((inner, below), (deeper, below), (scout, "")):
         walk.take_over(other, prefix, is_counted=other is inner)
     data = Data(
@@ -152,7 +155,7 @@ class _Reading:
         common = find_common_folder(scout, layout.splits)
         known: set[str] = set()
         if train := [name for name, part in layout.splits.items() if part == TRAIN]:
-            known = set(class_folders(scout, train[0]))
+            known = set().union(*(class_folders(scout, name) for name in train))
         for name, parts in layout.inner.items():
             for split, part in parts.items():
                 self._list_class(name, f"{name}/{split}", part)
@@ -179,9 +182,11 @@ class _Reading:
 
     def read_names(self, layout: Layout, pattern: re.Pattern[str] | None) -> None:
         """List images by the labels in their names; without a pattern, where these are sure."""
-        places = {f"{name}/": part for name, part in layout.splits.items()} or {"": TRAIN}
+        places = {f"{name}/": part for name, part in layout.splits.items()}
+        for name, parts in layout.inner.items():
+            places |= {f"{name}/{split}/": part for split, part in parts.items()}
         scout, listing = Walk(self.walk.root), Listing()
-        notes = list_by_names(scout, listing, places, pattern)
+        notes = list_by_names(scout, listing, places or {"": TRAIN}, pattern)
         if len(listing):
             self.listing, self.is_by_name = listing, True
             self.notes = [*layout.notes, *notes]
@@ -274,9 +279,10 @@ class _Reading:
             del trees[name]
         if not is_split or part == TRAIN:
             no_class = self.masks.folder_names | self.walk.own_names
-            self.notes += note_alike(
-                {name: through_fillers(name, tree) - no_class for name, tree in trees.items()}
-            )
+            children = {n: through_fillers(n, tree) - no_class for n, tree in trees.items()}
+            if not is_split:
+                refuse_same_inside(self.walk.root, children)
+            self.notes += note_alike(children)
         if empty and len(self.listing):
             many = "hold no images and are not classes" if len(empty) > 1 else "holds no images"
             self.notes.append(f"{name_some(empty)} {many}")
