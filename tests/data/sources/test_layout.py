@@ -306,6 +306,23 @@ def test_folders_of_systems_are_never_data(tmp_path):
     assert (ids(data), data.ignored, data.notes) == (["a/1.png", "b/1.png"], {}, ())
 
 
+def test_folders_of_projects_are_never_data(tmp_path):
+    plant(tmp_path, *classes("dataset", "a", "b"), "README_files/1.png", "eda.ipynb")
+    plant(tmp_path, "eda_files/1.png", "env/pyvenv.cfg", "env/a/1.png", "conda/conda-meta/history")
+    plant(tmp_path, "conda/share/1.png", "venv/lib/python3.11/site-packages/x/home.png")
+    plant(tmp_path, "runs/first/events.out.tfevents.1", "runs/first/1.png", "logs/x/args.yaml")
+    plant(tmp_path, "logs/x/1.png", "site-packages/1.png", "node_modules/x/1.png")
+    data = open_data(tmp_path)
+    assert ids(data) == ["a/1.png", "b/1.png"]
+    assert data.notes == ("the data are in dataset/, the only folder there",)
+
+
+def test_folders_called_like_those_of_projects_may_be_classes(tmp_path):
+    names = ("env", "logs", "my_files", "runs", "venv")
+    plant(tmp_path, *(f"{name}/1.png" for name in names), "eda.ipynb")
+    assert open_data(tmp_path).samples.class_names == names
+
+
 def test_the_only_folder_with_images_is_entered(tmp_path):
     plant(tmp_path, *classes("images", "cat", "dog"), "notes/cat/1.xml", "README")
     write(tmp_path, "images.txt", "1 cat/1.png", "2 dog/1.png")

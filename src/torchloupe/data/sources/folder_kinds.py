@@ -23,7 +23,7 @@ from torchloupe.data.sources.split_tables import (
     find_split_tables,
     may_hold_tables,
 )
-from torchloupe.data.sources.system_files import is_system_name
+from torchloupe.data.sources.system_files import is_program_folder, is_system_name
 from torchloupe.data.sources.tables import TABLE_ENDINGS
 from torchloupe.data.sources.text_lists import LIST_ENDINGS, is_listing
 from torchloupe.errors import DataError, LoupeError, printable
@@ -133,7 +133,8 @@ def _list_names(path: Path) -> tuple[list[str], list[str]]:
             f"folder {printable(path)} can't be read: {error.strerror or error}", "make it readable"
         ) from None
     files = [name for name, is_folder in listed if not is_folder]
-    return files, [name for name, is_folder in listed if is_folder]
+    folders = [name for name, is_folder in listed if is_folder]
+    return files, [name for name in folders if not is_program_folder(str(path / name))]
 
 
 def _may_be_data(file: Path) -> bool:

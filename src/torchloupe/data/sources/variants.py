@@ -65,8 +65,8 @@ def refuse_variants(shown: str, children: Mapping[str, set[str]], hint: str) -> 
 def refuse_same_inside(shown: str, children: Mapping[str, set[str]]) -> None:
     """DataError where all folders hold folders of the same names: either may be the classes.
 
-    Inner folders of parts or views, such as `left`, `day`, `sample_a`, `40X`, are no classes, and
-    numbers in numbers are noted elsewhere.
+    Inner folders of parts, views or ways, such as `left`, `sample_a`, `40X`, `resized`, are no
+    classes, and numbers in numbers are noted elsewhere.
     """
     inner = list(children.values())
     shared = set.intersection(*inner) if len(inner) > 1 else set()
@@ -83,7 +83,8 @@ def refuse_same_inside(shown: str, children: Mapping[str, set[str]]) -> None:
 
 def _is_view(name: str) -> bool:
     words = re.findall(r"[^\W\d_]+", name.lower())
-    return bool(words) and all(word in _VIEWS for word in words)
+    is_way = len(name) > 1 and _says_processing(name)
+    return is_way or (bool(words) and all(word in _VIEWS for word in words))
 
 
 def _are_numbered(names: Iterable[str]) -> bool:
