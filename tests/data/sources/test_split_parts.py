@@ -1,7 +1,7 @@
 """Splits in several folders, and folders of splits that a pattern leaves unused."""
 
 import pytest
-from trees import ids, plant
+from trees import fail, ids, plant, write
 
 from torchloupe.data.sources import open_data
 from torchloupe.data.sources.split_parts import note_names, read_parts
@@ -62,3 +62,22 @@ def test_a_pattern_that_leaves_a_split_unused_says_so(tmp_path):
     assert data.given is None
     assert any(note.startswith("'val' says a split, which is not used") for note in data.notes)
     assert not any("says a split" in n for n in open_data(tmp_path, label_pattern="^(.+?)/").notes)
+
+
+def test_loose_images_in_a_folder_called_like_its_split_are_no_class(tmp_path):
+    names = [f"{kind}.{k}.jpg" for kind in ("cat", "dog") for k in range(4)]
+    plant(tmp_path, *(f"train/train/{name}" for name in names), "test/test/1.jpg")
+    data = open_data(tmp_path)
+    assert data.samples.class_names == ("cat", "dog")
+    assert ids(data) == [f"train/train/{name}" for name in names]
+
+
+def test_tables_name_the_images_in_a_folder_called_like_its_split(tmp_path):
+    plant(tmp_path, "train_images/train_images/1.png", "val_images/val_images/2.png")
+    path = write(tmp_path, "train_1.csv", "id,label", "1,a")
+    error = fail(tmp_path)
+    assert (
+        error.message
+        == f"{tmp_path} holds 1 image in 'train_images/train_images/' but no class folders"
+    )
+    assert error.hint == f"did you mean '{path}'?"

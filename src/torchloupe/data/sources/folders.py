@@ -29,15 +29,15 @@ from torchloupe.data.sources.layout import (
     note_alike,
     refuse_parts_as_classes,
 )
+from torchloupe.data.sources.left_out import note_own
 from torchloupe.data.sources.listing import Listing
 from torchloupe.data.sources.masks import MaskFilter
 from torchloupe.data.sources.name_lists import NO_LIST, name_folders
 from torchloupe.data.sources.no_classes import (
     no_images,
-    refuse_images_alone,
     refuse_labels_beside,
-    refuse_listed,
     refuse_own,
+    see_only,
 )
 from torchloupe.data.sources.source import (
     SPLIT_WORDS,
@@ -50,7 +50,7 @@ from torchloupe.data.sources.source import (
 from torchloupe.data.sources.spelling import note_joined, note_twins
 from torchloupe.data.sources.split_lists import read_split_list
 from torchloupe.data.sources.split_names import is_filler, read_split_name
-from torchloupe.data.sources.split_parts import note_unused
+from torchloupe.data.sources.split_parts import name_again, note_unused
 from torchloupe.data.sources.split_paths import note_split_paths
 from torchloupe.data.sources.tables_beside import tables_in, tables_of_split
 from torchloupe.data.sources.thumbnails import ThumbnailFilter, is_of_copies
@@ -97,7 +97,8 @@ def open_folder(path: Path, class_names: Sequence[str] = (), label_pattern: str 
     used = np.flatnonzero(np.bincount(codes, minlength=len(classes)))
     if len(used) == 1 and not reading.is_by_name:
         is_below = bool(layout.splits or layout.inner)
-        if inside := _see_only(path, Path(root), classes[used[0]], is_below, reading):
+        only, folders = classes[used[0]], reading.top.folders
+        if inside := see_only(path, Path(root), only, folders, is_below):
             return _enter_only(Path(root), inside, class_names, reading)
     refuse_labels_beside(path, walk.ignored, len(ids))
     found = reading.name_classes([as_text(classes[k]) for k in used], path, class_names)
@@ -168,6 +169,10 @@ class _Reading:
                     self.walk.look(prefix + level.folders[0])  # counts and records what is there
                     self._read_loose(prefix, level, inner.loose, part, known)
                     continue
+            if part == TRAIN and (only := name_again(scout, folder, prefix, level)):
+                self.loose[only] = self.walk.look(only).loose
+                self.tables += tables_in(Path(self.walk.root, only), scout.look(only))
+                continue
             copies += self._read_level(prefix, level, part, is_split=bool(folder))
         self.notes[:0] = note_beside(self.walk, layout.splits, layout.beside)
         self._describe_rest(copies)
@@ -299,9 +304,7 @@ class _Reading:
         self.notes += [*self.masks.notes(), *self.small.notes()]
         self.notes += note_copies(copies)
         if self.walk.own:
-            own = [f"'{printable(name)}' ({what})" for name, what in self.walk.own.items()]
-            more = f" and {len(own) - 3:,} more" if len(own) > 3 else ""
-            self.notes.append(f"written by torchloupe, not data: {', '.join(own[:3])}{more}")
+            self.notes.append(note_own(self.walk.own))
         if self.top.loose and len(self.listing):
             self.notes.append(
                 f"{plural(self.top.loose, 'image')} outside any class folder, not used"
@@ -322,20 +325,6 @@ class _Reading:
                 "folder names"
             )
         return [lists.names[int(name)] for name in found] if lists.names else found
-
-
-def _see_only(path: Path, root: Path, only: str, is_below: bool, reading: _Reading) -> str:
-    """The only class folder in `root` where it is to be entered, else ""; DataError if it is no
-    class but a folder of images. `is_below` says that it lies in a split folder of `root`.
-    """
-    if is_below:
-        refuse_images_alone(path, root, only)
-        return ""
-    scout = Walk(str(root))
-    if len(descend(scout, f"{only}/", scout.look(only))[1].folders) > 1:
-        return only
-    refuse_listed(path, root, only, reading.top.folders)
-    return ""
 
 
 def _enter_only(path: Path, only: str, class_names: Sequence[str], reading: _Reading) -> Data:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from torchloupe.data.sources.layout import images_beside
+from torchloupe.data.sources.layout import descend, images_beside
 from torchloupe.data.sources.masks import IMAGE_FOLDERS, is_mask_folder
 from torchloupe.data.sources.sidecars import find_sidecars, lists_ids, without_sidecars
 from torchloupe.data.sources.source import count_ignored, name_some
@@ -66,14 +66,29 @@ def refuse_own(path: Path) -> None:
         )
 
 
-def refuse_listed(path: Path, root: Path, only: str, folders: Sequence[str]) -> None:
+def see_only(path: Path, root: Path, only: str, folders: Sequence[str], is_below: bool) -> str:
+    """The only class folder in `root` where it is to be entered, else ""; DataError if it is no
+    class but a folder of images. `is_below` says that it lies in a split folder of `root`, whose
+    `folders` were found there.
+    """
+    if is_below:
+        _refuse_images_alone(path, root, only)
+        return ""
+    scout = Walk(str(root))
+    if len(descend(scout, f"{only}/", scout.look(only))[1].folders) > 1:
+        return only
+    _refuse_listed(path, root, only, folders)
+    return ""
+
+
+def _refuse_listed(path: Path, root: Path, only: str, folders: Sequence[str]) -> None:
     """DataError where the one class found is a folder of images that something else labels.
 
     The class is `only` among the `folders` of `root`, which was reached from `path`.
     """
     above = [root, *(place for place in root.parents if place.is_relative_to(path))]
     beside = [root / name for name in folders if name != only]
-    for places in (above, beside):
+    for places in (above, beside, [root / only]):
         levels = {place: Walk(str(place)).look() for place in places}
         found = [table for place, level in levels.items() for table in tables_in(place, level)]
         if tables := rank_tables(without_sidecars(found, root)):
@@ -94,7 +109,7 @@ def refuse_listed(path: Path, root: Path, only: str, folders: Sequence[str]) -> 
         raise images_beside(root, [only, *masks], (), NO_CLASSES)
 
 
-def refuse_images_alone(path: Path, root: Path, only: str) -> None:
+def _refuse_images_alone(path: Path, root: Path, only: str) -> None:
     """DataError where the one class in the splits of `root` says nothing: `train/images/`."""
     if not is_filler(only):
         return

@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 
 from torchloupe.data.sources.source import name_some
 from torchloupe.data.sources.split_names import read_split_name
+from torchloupe.data.sources.walk import Level, Walk
 from torchloupe.data.split import SPLIT_NAMES, TRAIN
 
 _OF_PARTS = frozenset(("part", "parts", "shard", "chunk", "batch", "volume", "vol", "archive"))
@@ -56,6 +57,18 @@ def note_unused(ids: Iterable[str], labels: Collection[str]) -> list[str]:
         f"{name_some(plain)} {says} a split, which is not used: all "
         "images are divided anew; put class folders into train/, val/ and test/ to use it"
     ]
+
+
+def name_again(scout: Walk, split: str, prefix: str, level: Level) -> str:
+    """The only folder in a split where it is called like it and holds loose images, ending in "/";
+    else "": `train/train/cat.1.jpg`. `level` is what lies in `prefix`, at the end of `split`.
+    """
+    if len(level.folders) != 1 or level.loose:
+        return ""
+    only, above = level.folders[0], split.rstrip("/")
+    found = read_split_name(only)
+    is_same = only == above or (found is not None and found == read_split_name(above))
+    return f"{prefix}{only}/" if is_same and not scout.look(prefix + only).folders else ""
 
 
 def _is_part(word: str) -> bool:
