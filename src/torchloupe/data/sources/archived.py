@@ -149,6 +149,12 @@ class Skeleton:
             self._archive.copy(member, file)
         return self.folder / name
 
+    def only_table(self) -> Path | None:
+        """The only member where it is a table of text, which was unpacked; None else."""
+        name = next(iter(self._members), "")
+        is_table = name.lower().endswith((".csv", ".tsv", *LIST_ENDINGS, *RECORD_ENDINGS))
+        return self.folder / name if is_table and len(self._members) == 1 else None
+
     def keep_with(self, data: Data) -> Data:
         """`data` from the archive inside, which lies in this one's folder."""
         reader: Any = data.reader

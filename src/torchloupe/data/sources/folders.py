@@ -97,8 +97,7 @@ def open_folder(path: Path, class_names: Sequence[str] = (), label_pattern: str 
     used = np.flatnonzero(np.bincount(codes, minlength=len(classes)))
     if len(used) == 1 and not reading.is_by_name:
         is_below = bool(layout.splits or layout.inner)
-        only, folders = classes[used[0]], reading.top.folders
-        if inside := see_only(path, Path(root), only, folders, is_below):
+        if inside := see_only(path, Path(root), classes[used[0]], reading.top.folders, is_below):
             return _enter_only(Path(root), inside, class_names, reading)
     refuse_labels_beside(path, walk.ignored, len(ids))
     found = reading.name_classes([as_text(classes[k]) for k in used], path, class_names)

@@ -35,6 +35,7 @@ from torchloupe.data.sources.missing import missing_path
 from torchloupe.data.sources.named import PREFIX, open_digits, open_torchvision
 from torchloupe.data.sources.no_classes import ARCHIVES, PICKLES, hint_for_foreign
 from torchloupe.data.sources.objects import open_code, open_object
+from torchloupe.data.sources.packed_tables import PACKED_TABLES, open_beside, open_gzip
 from torchloupe.data.sources.shard_sets import names_shards, open_local_shards, open_shard_set
 from torchloupe.data.sources.source import Data, short_name
 from torchloupe.data.sources.split_files import note_split_files
@@ -54,7 +55,7 @@ _KINDS = (
 )
 _ARRAY_KINDS = ("npz", "npy", "idx", "code", "object", *ARRAY_KINDS)
 _ARCHIVES_DEEP = 2  # archives in one another that are opened
-_TABLE_KINDS = ("table", "tables", "metadata")
+_TABLE_KINDS = ("table", "tables", "metadata", "gzip")
 _TABLE_OPTIONS = ("image_column", "label_column", "label_separator", "image_folder", "split_column")
 
 
@@ -169,6 +170,8 @@ def _open_archive(path: Path, depth: int = 0, **options: Any) -> Data:
     try:
         if depth < _ARCHIVES_DEEP and (inner := skeleton.only_archive()):
             return skeleton.keep_with(_open_archive(inner, depth + 1, **options))
+        if table := skeleton.only_table():
+            return skeleton.keep_with(open_beside(table, path, open_data, options))
         data = open_unpacked(skeleton.start(), lambda place: open_data(place, **options))
     except LoupeError as error:
         raise skeleton.explain_error(error) from None
@@ -266,6 +269,7 @@ _OPENERS: dict[str, Callable[..., Data]] = {
     "tables": _open_folder_of_tables,
     "metadata": lambda path, **options: _open_one_table(find_metadata(path) or path, **options),
     "archives": _open_folder_of_archives,
+    "gzip": lambda path, **options: open_gzip(path, open_data, options),
     "npz": open_npz,
     "npy": open_npy,
     "idx": open_idx,
@@ -312,8 +316,8 @@ def _kind_of_file(path: Path) -> str:
     if is_archive_name(path.name) and not (ending == ".tar" and is_shard(path)):
         refuse_compressed_shard(path)
         return "archive"
-    if ending in TABLE_ENDINGS:
-        return "table"
+    if ending in TABLE_ENDINGS or path.name.lower().endswith(PACKED_TABLES):
+        return "table" if ending in TABLE_ENDINGS else "gzip"
     if ending in (".npz", ".npy"):
         return ending[1:]
     if ending == ".tar":
