@@ -62,3 +62,17 @@ def test_images_of_other_sizes_in_an_archive_are_no_copy(tmp_path):
             file.writestr(name, b"x" * 9)
             file.writestr(f"all/{name}", b"y" * 8)
     assert "in 'all' with other images" in fail(tmp_path / "set.zip").message
+
+
+def test_two_copies_of_a_set_with_splits_are_one(tmp_path):
+    plant(tmp_path / "a", *(f"{s}/{c}/1.png" for s in ("train", "val") for c in ("cat", "dog")))
+    duplicate(tmp_path, "b", "a")
+    data = open_data(tmp_path)
+    assert (labels(data), data.given.tolist()) == (["cat", "dog"] * 2, [0, 0, 1, 1])
+    assert data.notes == ("the data are in a/; 'b' holds a copy of other folders here, not used",)
+    plant(tmp_path, "b/a/train/cat/2.png")
+    error = fail(tmp_path)
+    assert error.message == (
+        f"{tmp_path} has 'a', 'b' with splits and the same folders in each: 'cat', 'dog'"
+    )
+    assert error.hint == f"give one of them: {tmp_path}/a"

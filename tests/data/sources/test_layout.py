@@ -93,6 +93,10 @@ def test_folders_called_splits_are_refused_where_their_classes_have_nothing_in_c
         ([*classes("cat", "train", "val"), *classes("dog", "train", "val"), "cat/1.png"],
          "{path} has splits inside its class folders: 'cat/train', 'cat/val'",
          "put class folders into splits: train/cat"),
+        (["no/1.png", "yes/1.png", *classes("boxes", "TRAIN", "VAL")],
+         "{path} has splits inside 'boxes', 'boxes/TRAIN', 'boxes/VAL', and none in 'no', 'yes'",
+         "move 'boxes' elsewhere to leave it out; data.label_pattern='^([^/]+)/' takes it as a "
+         "class"),
         (["images/train/1.png", "images/val/2.png", "labels/train/1.txt", "labels/val/2.txt"],
          "{path}/images has a file for each image, such as '../labels/train/1.txt', and no class "
          "folders", "write what these files say into one labels.csv with the columns image and "

@@ -29,6 +29,7 @@ from torchloupe.data.sources.archive_members import (
     ZipFile,
     no_room,
 )
+from torchloupe.data.sources.incomplete_files import hint_for_part
 from torchloupe.data.sources.records import RECORD_ENDINGS
 from torchloupe.data.sources.shard_labels import JSON, LARGEST_LABEL_BYTES, read_json_label
 from torchloupe.data.sources.source import Data, FileReader, make_stamp, short_name, stamp_file
@@ -97,9 +98,9 @@ class Skeleton:
             )
             self._lay_out()
         except (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError) as error:
-            raise _unreadable(shown, error) from None
+            raise _unreadable(path, error) from None
         except (OSError, EOFError, ValueError, NotImplementedError, struct.error) as error:
-            raise _unreadable(shown, getattr(error, "strerror", None) or error) from None
+            raise _unreadable(path, getattr(error, "strerror", None) or error) from None
         if isinstance(self._archive, TarFile) and self._archive.is_compressed:
             self.notes.append(
                 f"{shown} is decompressed again for each run; a .zip or a folder avoids that"
@@ -321,7 +322,8 @@ def _is_hidden(name: str) -> bool:
     return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
 
 
-def _unreadable(shown: str, reason: object) -> DataError:
+def _unreadable(path: Path, reason: object) -> DataError:
     return DataError(
-        f"{shown} can't be read as an archive: {printable(reason)}", "fetch the file again"
+        f"{printable(path)} can't be read as an archive: {printable(reason)}",
+        hint_for_part(path) or "fetch the file again",
     )

@@ -7,14 +7,19 @@ bytes, and some of them are read and are the same. What is no copy is never left
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
+from pathlib import Path
 
+from torchloupe.data.image.formats import IMAGE_SUFFIXES
 from torchloupe.data.sources.class_trees import find_sets_inside
 from torchloupe.data.sources.source import name_some
 from torchloupe.data.sources.split_names import is_held_back, read_split_name
+from torchloupe.data.sources.stray_splits import find_inner_sets
+from torchloupe.data.sources.system_files import is_system_name
 from torchloupe.data.sources.walk import Walk, file_facts
 from torchloupe.data.split import SPLIT_NAMES, TRAIN
 from torchloupe.errors import DataError, printable
 
+_MOST_TWINS = 5
 _READ = 32  # images whose bytes are compared
 
 
@@ -76,6 +81,37 @@ def _say_what_to_give(root: str, prefix: str, name: str, place: str) -> str:
         f"data.label_pattern='^{depth}([^/]+)/' takes '{printable(name)}' as a class, "
         "'([^/]+)/[^/]+$' the last folder"
     )
+
+
+def find_twins(path: Path, names: Sequence[str]) -> tuple[str, str] | None:
+    """Where a set with splits is that all folders `names` in `path` hold once more, and a note.
+
+    None where one of them holds no set, or other images.
+    """
+
+    def folders(place: str) -> list[str]:
+        with os.scandir(path / place) as entries:
+            found = []
+            for entry in entries:
+                if entry.is_file() and entry.name.lower().endswith(tuple(IMAGE_SUFFIXES)):
+                    return []  # before a million of them are listed
+                if entry.is_dir() and not is_system_name(entry.name):
+                    found.append(entry.name)
+        return sorted(found)
+
+    if not 1 < len(names) <= _MOST_TWINS:
+        return None
+    sets = find_inner_sets(names, folders)
+    if len(sets) < len(names):
+        return None
+    first, *others = sets.values()
+    scout = Walk(str(path))
+    if any(find_stranger(scout, place, [place], f"{first}/") for place in others):
+        return None
+    if any(find_stranger(scout, first, [first], f"{place}/") for place in others):
+        return None
+    beside = [name for name in names if sets[name] != first]
+    return first, f"the data are in {printable(first)}/; {note_copies(beside)[0]}"
 
 
 def note_beside(walk: Walk, splits: Iterable[str], beside: Sequence[str]) -> list[str]:

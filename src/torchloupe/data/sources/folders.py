@@ -17,6 +17,7 @@ from torchloupe.data.sources.class_trees import find_trees, through_fillers
 from torchloupe.data.sources.copies import find_copies, note_beside, note_copies
 from torchloupe.data.sources.file_labels import list_by_names, make_pattern
 from torchloupe.data.sources.held_back import judge_held_back
+from torchloupe.data.sources.incomplete_files import refuse_pointers
 from torchloupe.data.sources.index import Index
 from torchloupe.data.sources.labels import compare_splits, order_classes
 from torchloupe.data.sources.layout import (
@@ -100,11 +101,10 @@ def open_folder(path: Path, class_names: Sequence[str] = (), label_pattern: str 
         if inside := see_only(path, Path(root), classes[used[0]], reading.top.folders, is_below):
             return _enter_only(Path(root), inside, class_names, reading)
     refuse_labels_beside(path, walk.ignored, len(ids))
+    refuse_pointers(root, ids, files[:, 0])
     found = reading.name_classes([as_text(classes[k]) for k in used], path, class_names)
     names, numbers = order_classes(found, class_names)
-    lookup = np.zeros(len(classes), dtype=np.int64)
-    lookup[used] = numbers
-    labels = lookup[codes]
+    labels = np.asarray(numbers, dtype=np.int64)[np.searchsorted(used, codes)]
     notes = [*reading.notes, *note_joined(found), *note_twins(names)]
     notes += compare_splits(labels, parts, names) if layout.is_split else note_split_paths(ids)
     notes += note_unused(ids, names) if pattern and not layout.is_split else []

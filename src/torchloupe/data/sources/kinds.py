@@ -29,6 +29,11 @@ from torchloupe.data.sources.file_kinds import (
 from torchloupe.data.sources.folder_kinds import Inside, find_inside, kind_of_folder
 from torchloupe.data.sources.folders import open_folder
 from torchloupe.data.sources.idx import is_idx_name, open_idx
+from torchloupe.data.sources.incomplete_files import (
+    hint_for_config,
+    hint_for_part,
+    refuse_pointer,
+)
 from torchloupe.data.sources.joined import join_splits, paths_of_splits
 from torchloupe.data.sources.known_roots import find_known_root
 from torchloupe.data.sources.missing import missing_path
@@ -311,6 +316,7 @@ def _kind_of(text: str) -> str:  # noqa: PLR0911
 
 def _kind_of_file(path: Path) -> str:
     ending = path.suffix.lower()
+    refuse_pointer(path)
     if known := "idx" if is_idx_name(path.name) else kind_of_array_file(path):
         return known
     if is_archive_name(path.name) and not (ending == ".tar" and is_shard(path)):
@@ -328,6 +334,10 @@ def _kind_of_file(path: Path) -> str:
         what, hint = "it is a single image", "give the folder that holds one folder per class"
     elif ending == ".py":
         what, hint = "which object in it is the data?", f"for example {printable(path)}:dataset"
+    elif config := hint_for_config(path):
+        hint = config
+    elif part := hint_for_part(path):
+        what, hint = "it is a part of an archive", part
     elif foreign := hint_for_foreign(path.name):
         hint = foreign
         if ending in PICKLES:

@@ -264,6 +264,14 @@ def refuse_parts_as_classes(
         parts = {read_split(inner) for inner in children[name] if not is_mask_folder(inner)}
         if len(parts) > 1 and TRAIN in parts and None not in parts:
             inside = [f"{name}/{inner}" for inner in sorted(children[name])]
+            rest = [n for n in names if n != name and not children[n]]
+            if len(rest) > 1:
+                raise DataError(
+                    f"{shown} has splits inside '{printable(name)}', {name_some(inside)}, and none "
+                    f"in {name_some(rest)}",
+                    f"move '{printable(name)}' elsewhere to leave it out; data.label_pattern="
+                    "'^([^/]+)/' takes it as a class",
+                )
             raise DataError(
                 f"{shown} has splits inside its class folders: {name_some(inside)}",
                 f"put class folders into splits: {_train_of(children[name])}/{printable(name)}",

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from torchloupe.data.sources.incomplete_files import explain_no_images
 from torchloupe.data.sources.layout import descend, images_beside
 from torchloupe.data.sources.masks import IMAGE_FOLDERS, is_mask_folder
 from torchloupe.data.sources.sidecars import find_sidecars, lists_ids, without_sidecars
@@ -151,6 +152,8 @@ def no_images(
         for table in tables_in(place / name, Walk(str(place / name)).look())
     )
     loose = top.loose + sum(outside.values())
+    if not loose and (error := explain_no_images(path)):
+        return error
     if loose and (sidecars := find_sidecars(Path(walk.root), [*_above(path), path][0])):
         return sidecars.explain(path)
     hint = "give a folder that holds one folder of images per class"

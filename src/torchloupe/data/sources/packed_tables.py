@@ -12,8 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from torchloupe.data.sources.archived import TemporaryFolder
-from torchloupe.data.sources.source import Data, make_stamp, short_name, stamp_file
+from torchloupe.data.sources.source import Data, FileReader, make_stamp, short_name, stamp_file
 from torchloupe.errors import DataError, LoupeError, printable
 
 PACKED_TABLES = (".csv.gz", ".tsv.gz", ".txt.gz", ".json.gz", ".jsonl.gz")
@@ -55,7 +57,19 @@ def open_beside(
         raise type(error)(*texts) from None
     notes = tuple(_explain(note, table, packed) for note in data.notes)
     stamp = make_stamp("packed", stamp_file(os.fspath(packed)), data.stamp)
-    return replace(data, name=short_name(table.stem), notes=notes, stamp=stamp)
+    data = replace(data, name=short_name(table.stem), notes=notes, stamp=stamp)
+    return _below(data, folder)
+
+
+def _below(data: Data, folder: Path) -> Data:
+    """`data` with the ids of its images relative to `folder`, where they are absolute paths."""
+    start, ids, reader = f"{folder}{os.sep}", data.samples.ids.tolist(), data.reader
+    if not isinstance(reader, FileReader) or not all(name.startswith(start) for name in ids):
+        return data
+    short = np.array([name.removeprefix(start) for name in ids], dtype=np.dtypes.StringDType())
+    exact = {row: reader.path(row) for row in range(len(ids)) if reader.name(row) != ids[row]}
+    samples = replace(data.samples, ids=short, known_keys=None)
+    return replace(data, samples=samples, reader=FileReader(str(folder), short, exact))
 
 
 def _explain(text: str, table: Path, packed: Path) -> str:
