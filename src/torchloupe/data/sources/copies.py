@@ -6,6 +6,7 @@ bytes, and some of them are read and are the same. What is no copy is never left
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
@@ -90,10 +91,10 @@ def find_twins(path: Path, names: Sequence[str]) -> tuple[str, str] | None:
     """
 
     def folders(place: str) -> list[str]:
-        with os.scandir(path / place) as entries:
-            found = []
+        found = []
+        with suppress(OSError), os.scandir(path / place) as entries:  # a link to itself
             for entry in entries:
-                if entry.is_file() and entry.name.lower().endswith(tuple(IMAGE_SUFFIXES)):
+                if entry.name.lower().endswith(tuple(IMAGE_SUFFIXES)):
                     return []  # before a million of them are listed
                 if entry.is_dir() and not is_system_name(entry.name):
                     found.append(entry.name)
