@@ -49,6 +49,7 @@ from torchloupe.data.sources.source import (
     short_name,
 )
 from torchloupe.data.sources.spelling import note_joined, note_twins
+from torchloupe.data.sources.split_files import note_tables
 from torchloupe.data.sources.split_lists import read_split_list
 from torchloupe.data.sources.split_names import is_filler, read_split_name
 from torchloupe.data.sources.split_parts import name_again, note_unused
@@ -318,11 +319,7 @@ class _Reading:
         self.used_tables |= set(lists.files)
         self.notes += lists.notes
         beside = tables_in(root, self.top)
-        if tables := [table for table in beside if table.absolute() not in self.used_tables]:
-            self.notes.append(
-                f"{name_some(tables, 3)} beside the class folders: not used, the labels are the "
-                "folder names"
-            )
+        self.notes += note_tables([t for t in beside if t.absolute() not in self.used_tables])
         return [lists.names[int(name)] for name in found] if lists.names else found
 
 

@@ -54,6 +54,7 @@ _FOREIGN = (
     (PICKLES, "load it in a file of your own and give file.py:NAME"),
     (ARCHIVES, "unpack it and give the folder"),
 )
+_PACKED_TABLES = (".csv.zip", ".csv.gz", ".tsv.zip", ".tsv.gz")
 _MOST_SEEN = 1000  # files that are looked at for a hint
 _PACKED = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
 
@@ -151,6 +152,8 @@ def no_images(
         for name in filter(is_mask_folder, Walk(str(place)).look().folders)
         for table in tables_in(place / name, Walk(str(place / name)).look())
     )
+    tables = [Path(walk.root, name) for name in top.files if name.lower().endswith(_PACKED_TABLES)]
+    found = found or rank_tables(tables)  # train.csv.zip beside train/
     loose = top.loose + sum(outside.values())
     if not loose and (error := explain_no_images(path)):
         return error

@@ -4,6 +4,7 @@ They are pointed out, not used: how they are to be read is not certain.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -35,6 +36,38 @@ def note_split_files(data: Data, table: Path) -> Data:
         "their splits: not used; write train, val and test into a column named split to use them"
     )
     return replace(data, notes=(*data.notes, note))
+
+
+def note_tables(tables: Sequence[Path]) -> list[str]:
+    """Notes on tables beside class folders, which are not used: lists of splits, and others."""
+    splits = [table for table in tables if _SAID.search(table.stem) or _has_split_column(table)]
+    others = [table for table in tables if table not in splits]
+    notes = []
+    if splits:
+        may = "may say the splits" if len(splits) > 1 else "may say the split"
+        notes.append(
+            f"{name_some(splits, 3)} beside the class folders {may} of the images: not used; put "
+            "them into train/, val/ and test/, or give a table with the columns image, label and "
+            "split"
+        )
+    if others:
+        notes.append(
+            f"{name_some(others, 3)} beside the class folders: not used, the labels are the "
+            "folder names"
+        )
+    return notes
+
+
+def _has_split_column(table: Path) -> bool:
+    """Whether the first line of a table of text has a column of splits."""
+    if table.suffix.lower() not in (".csv", ".tsv"):
+        return False
+    try:
+        with table.open(encoding="utf-8-sig") as lines:
+            cells = re.split(r"[,;\t]", lines.readline(_HEAD_BYTES))
+    except (OSError, UnicodeDecodeError):
+        return False
+    return any(cell.strip(" \"'\n").lower() in ("split", "subset", "partition") for cell in cells)
 
 
 def _may_split(file: Path, table: Path) -> bool:
