@@ -2,6 +2,7 @@
 
 from trees import plant
 
+from torchloupe.data.sources import open_data
 from torchloupe.data.sources.class_trees import find_sets_inside, find_trees, through_fillers
 from torchloupe.data.sources.walk import Walk
 
@@ -26,3 +27,17 @@ def test_folders_in_which_most_are_called_like_the_others_are_found(tmp_path):
     trees = trees_of(tmp_path, "a", "b", "c", "all", "web")
     assert find_sets_inside(trees) == {"all": ["all"], "web": ["web/x"]}
     assert find_sets_inside(trees_of(tmp_path, "a", "b", "c", "old")) == {}
+
+
+def test_a_folder_called_like_another_class_is_noted(tmp_path):
+    plant(tmp_path, "cat/1.png", "dog/1.png", "fox/1.png", "web/old/cat/1.png")
+    assert open_data(tmp_path).notes == (
+        "'web/old/cat' is called like another class, and its images are of the class 'web'",
+    )
+    plant(tmp_path, "fox/dog/2.png")
+    assert open_data(tmp_path).notes == (
+        "'fox/dog', 'web/old/cat' are called like other classes, and their images are of the "
+        "classes 'fox', 'web'",
+    )
+    plant(tmp_path, "cat/dog/2.png")
+    assert open_data(tmp_path).notes == ()

@@ -12,7 +12,7 @@ SET = ("cat/1.png", "cat/2.png", "dog/1.png")
 @pytest.mark.parametrize(
     "name",
     ["test", "test1", "test/test", "Test_images", "testing", "val", "predict", "unlabeled_images",
-     "submission", "my_testset"],
+     "submission", "my_testset", "testA", "private_test", "test_stg1"],
 )  # fmt: skip
 @pytest.mark.parametrize("split", ["", "train/"])
 def test_a_folder_called_like_a_split_is_no_class_silently(tmp_path, name, split):

@@ -38,6 +38,7 @@ def test_a_split_may_be_in_several_folders(tmp_path, names, is_apart):
         ("train_1", "val_1", "train_2", "val_2"),  # folds
         ("train_fold1", "train_fold2", "val"),
         ("train", "Train", "val"),
+        ("train", "train (1)", "val"),
         ("train_1", "train_2"),
         ("train_cat", "train_dog", "val_cat"),
         ("train_1", "train_2", "val", "cat"),

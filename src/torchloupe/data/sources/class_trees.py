@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping
 
+from torchloupe.data.sources.source import name_some
 from torchloupe.data.sources.split_names import is_filler
 from torchloupe.data.sources.walk import Walk
+from torchloupe.errors import printable
 
 
 def find_sets_inside(trees: Mapping[str, Mapping[str, set[str]]]) -> dict[str, list[str]]:
@@ -29,6 +31,31 @@ def find_sets_inside(trees: Mapping[str, Mapping[str, set[str]]]) -> dict[str, l
 def _holds_most(inner: set[str], others: set[str]) -> bool:
     shared = len(inner & others)
     return others <= inner or (shared > 1 and 2 * shared >= len(inner))
+
+
+def note_called_like(trees: Mapping[str, Mapping[str, set[str]]]) -> list[str]:
+    """A note on folders inside a class that are called like another class: `cat/dog/1.jpg`.
+
+    None where most classes hold such folders: numbers in numbers.
+    """
+    found = {
+        name: f"{place}/{min(shared)}"
+        for name, tree in trees.items()
+        for place, inner in tree.items()
+        if (shared := inner & (set(trees) - {name}))
+    }
+    if not found or 2 * len(found) > len(trees):
+        return []
+    where = name_some(found, 3)
+    if len(found) > 1:
+        return [
+            f"{name_some(found.values(), 3)} are called like other classes, and their images are "
+            f"of the classes {where}"
+        ]
+    (place,) = found.values()
+    return [
+        f"'{printable(place)}' is called like another class, and its images are of the class {where}"
+    ]
 
 
 def find_trees(

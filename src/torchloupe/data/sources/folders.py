@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from torchloupe.data.samples import Samples
-from torchloupe.data.sources.class_trees import find_trees, through_fillers
+from torchloupe.data.sources.class_trees import find_trees, note_called_like, through_fillers
 from torchloupe.data.sources.copies import find_copies, note_beside, note_copies
 from torchloupe.data.sources.file_labels import list_by_names, make_pattern
 from torchloupe.data.sources.held_back import judge_held_back
@@ -286,7 +286,7 @@ class _Reading:
             children = {n: through_fillers(n, tree) - no_class for n, tree in trees.items()}
             if not is_split:
                 refuse_same_inside(self.walk.root, children)
-            self.notes += note_alike(children)
+            self.notes += [*note_alike(children), *note_called_like(trees)]
         if empty and len(self.listing):
             many = "hold no images and are not classes" if len(empty) > 1 else "holds no images"
             self.notes.append(f"{name_some(empty)} {many}")

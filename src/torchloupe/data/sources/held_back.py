@@ -27,6 +27,7 @@ from torchloupe.errors import DataError, printable
 Trees = Mapping[str, Mapping[str, set[str]]]
 
 _FEWEST = 2  # class folders beside
+_OF_TESTS = ("public", "private", "hidden", "blind", "final", "stage", "stg", "phase")
 
 
 def judge_held_back(
@@ -48,7 +49,7 @@ def judge_held_back(
         for name, table in listed.items()
     ]
     rest = [name for name in doubtful if name not in listed]
-    plain = [name for name in rest if is_held_back(name) or names_images(name)]
+    plain = [name for name in rest if _is_plain(name)]
     if plain:
         others = [name for name in trees if name not in doubtful]
         is_one = len(plain) == 1
@@ -96,6 +97,14 @@ def _speaks(name: str) -> bool:
     if said is None or said.part == TRAIN:
         return names_images(name) and is_vague_name(name)
     return " " not in name.strip() or names_images(name)  # `test tube`
+
+
+def _is_plain(name: str) -> bool:
+    """Whether a name can't be that of a class: `test`, `testA`, `private_test`, `x_testset`."""
+    said = read_split_name(name)
+    words = said.frame if said else ("",)
+    is_said = all(word.isdigit() or len(word) == 1 or word in _OF_TESTS for word in words)
+    return is_held_back(name) or names_images(name) or (bool(said) and is_said)
 
 
 def _class_like(names: Iterable[str]) -> list[str]:

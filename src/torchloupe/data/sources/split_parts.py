@@ -31,8 +31,9 @@ def read_parts(
         classes = [set(find_classes(name)) for name in splits]
         are_apart = len(set().union(*classes)) == sum(map(len, classes)) and all(classes)
         return splits if are_apart else {}
-    is_plain_twice = any(len(frames[part]) < parts.count(part) for part in repeated)  # train, Train
-    return {} if is_plain_twice or repeated != [TRAIN] else splits
+    # Of `train` and `train (1)` one may be a copy of the other.
+    are_numbered = len(frames[TRAIN]) == parts.count(TRAIN) and () not in frames[TRAIN]
+    return splits if are_numbered and repeated == [TRAIN] else {}
 
 
 def note_names(splits: Mapping[str, int]) -> str:
