@@ -54,7 +54,8 @@ def note_called_like(trees: Mapping[str, Mapping[str, set[str]]]) -> list[str]:
         ]
     (place,) = found.values()
     return [
-        f"'{printable(place)}' is called like another class, and its images are of the class {where}"
+        f"'{printable(place)}' is called like another class, and its images are of the class "
+        f"{where}"
     ]
 
 
