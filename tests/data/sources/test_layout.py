@@ -469,7 +469,9 @@ def test_folders_inside_classes_are_noted_through_single_ones_and_in_splits(tmp_
 
 def test_folders_inside_classes_of_splits_are_noted(tmp_path):
     for split in ("train", "val"):
-        plant(tmp_path, *(f"{split}/{name}/{k}/1.png" for name in ("dog", "cat") for k in "xy"))
+        plant(
+            tmp_path, *(f"{split}/{name}/{name}{k}/1.png" for name in ("dog", "cat") for k in "xy")
+        )
     notes = [note for note in open_data(tmp_path).notes if "inside them are not classes" in note]
     assert len(notes) == 1
 

@@ -62,6 +62,9 @@ def test_a_pattern_that_leaves_a_split_unused_says_so(tmp_path):
     data = open_data(tmp_path, label_pattern="([^/]+)/[^/]+$")
     assert data.given is None
     assert any(note.startswith("'val' says a split, which is not used") for note in data.notes)
+    plant(tmp_path / "deep", "data/train/a/1.png", "data/val/a/1.png", "other/b/1.png")
+    data = open_data(tmp_path / "deep", label_pattern="([^/]+)/[^/]+$")
+    assert any(note.startswith("'data/val' says a split, which") for note in data.notes)
     assert not any("says a split" in n for n in open_data(tmp_path, label_pattern="^(.+?)/").notes)
 
 

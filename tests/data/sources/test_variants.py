@@ -43,6 +43,18 @@ def test_folders_with_the_same_folders_in_them_are_refused(tmp_path, names, belo
     assert set(labels(open_data(tmp_path, label_pattern=first))) == set(names)
 
 
+def test_the_same_folders_in_all_folders_of_a_split_are_refused(tmp_path):
+    inside = [
+        f"{s}/{d}/{c}/1.png" for s in ("train", "val") for d in ("art", "photo") for c in "ab"
+    ]
+    error = fail(plant(tmp_path, *inside))
+    assert error.message.startswith(f"{tmp_path}/train has 'art', 'photo' with the same folders")
+    last, first = (text for text in error.hint.split("'") if "(" in text)
+    for pattern, names in ((last, ("a", "b")), (first, ("art", "photo"))):
+        data = open_data(tmp_path, label_pattern=pattern)
+        assert (data.samples.class_names, set(data.given.tolist())) == (names, {0, 1})
+
+
 @pytest.mark.parametrize("inner", [("sample_a", "sample_b"), ("40X", "100X"), ("cam1", "cam2")])
 def test_folders_of_parts_inside_classes_are_no_classes(tmp_path, inner):
     plant(tmp_path, *(f"{name}/{part}/1.png" for name in ("cork", "wool") for part in inner))

@@ -284,8 +284,7 @@ class _Reading:
         if not is_split or part == TRAIN:
             no_class = self.masks.folder_names | self.walk.own_names
             children = {n: through_fillers(n, tree) - no_class for n, tree in trees.items()}
-            if not is_split:
-                refuse_same_inside(self.walk.root, children)
+            refuse_same_inside(self.walk.root, prefix, children)
             self.notes += [*note_alike(children), *note_called_like(trees)]
         if empty and len(self.listing):
             many = "hold no images and are not classes" if len(empty) > 1 else "holds no images"

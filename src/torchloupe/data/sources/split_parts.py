@@ -46,12 +46,17 @@ def note_names(splits: Mapping[str, int]) -> str:
 
 
 def note_unused(ids: Iterable[str], labels: Collection[str]) -> list[str]:
-    """A note where the first folders of some images say a split, which is not used."""
-    firsts = {name.partition("/")[0] for name in ids if "/" in name}
-    said = {name: found for name in sorted(firsts) if (found := read_split_name(name))}
-    held = [name for name, found in said.items() if found.part != TRAIN]
-    plain = [name for name in held if all(map(str.isdigit, said[name].frame))]
-    if not plain or set(plain) <= set(labels):
+    """A note where the folders of some images say a split, which is not used."""
+    cut = [place.split("/") for place in {name.rpartition("/")[0] for name in ids}]
+    folders = {"/".join(parts[:depth]) for parts in cut for depth in range(1, len(parts) + 1)}
+    plain = [
+        folder
+        for folder in sorted(folders)
+        if (found := read_split_name(folder.rpartition("/")[2]))
+        and found.part != TRAIN
+        and all(map(str.isdigit, found.frame))
+    ]
+    if not plain or {place.rpartition("/")[2] for place in plain} <= set(labels):
         return []
     says = "says" if len(plain) == 1 else "say"
     return [

@@ -62,8 +62,9 @@ def refuse_variants(shown: str, children: Mapping[str, set[str]], hint: str) -> 
         )
 
 
-def refuse_same_inside(shown: str, children: Mapping[str, set[str]]) -> None:
-    """DataError where all folders hold folders of the same names: either may be the classes.
+def refuse_same_inside(root: str, prefix: str, children: Mapping[str, set[str]]) -> None:
+    """DataError where all folders below `prefix` hold folders of the same names: either may be the
+    classes. `prefix` is "" or a split, and ends in "/".
 
     Inner folders of parts, views or ways, such as `left`, `sample_a`, `40X`, `resized`, are no
     classes, and numbers in numbers are noted elsewhere.
@@ -74,10 +75,11 @@ def refuse_same_inside(shown: str, children: Mapping[str, set[str]]) -> None:
     is_most = len(shared) > 1 and 2 * len(shared) >= max(map(len, inner))
     if not is_most or are_numbers or all(map(_is_view, shared)) or _are_numbered(shared):
         return
+    place = f"{root}/{prefix}".rstrip("/")
     raise DataError(
-        f"{printable(shown)} has {name_some(sorted(children), 3)} with the same folders in each: "
+        f"{printable(place)} has {name_some(sorted(children), 3)} with the same folders in each: "
         f"{name_some(sorted(shared), 3)}; which are the classes is not certain",
-        _SAY_WHICH,
+        _SAY_WHICH.replace("'^(", f"'^{'[^/]+/' * prefix.count('/')}("),
     )
 
 
