@@ -11,8 +11,8 @@ SET = ("cat/1.png", "cat/2.png", "dog/1.png")
 
 @pytest.mark.parametrize(
     "name",
-    ["test", "test1", "test/test", "Test_images", "testing", "val", "predict", "unlabeled_images",
-     "submission", "my_testset", "testA", "private_test", "test_stg1"],
+    ["test", "test1", "test/test", "Test_images", "testing", "val", "predict",
+     "unsupervised_images", "submission", "my_testset", "testA", "private_test", "test_stg1"],
 )  # fmt: skip
 @pytest.mark.parametrize("split", ["", "train/"])
 def test_a_folder_called_like_a_split_is_no_class_silently(tmp_path, name, split):
@@ -37,6 +37,18 @@ def test_a_folder_whose_images_a_table_of_test_lists_is_not_used(tmp_path, name)
     data = open_data(tmp_path)
     assert ids(data) == list(SET)
     assert data.notes == (f"'{name}' is no class, its images are listed in test.csv: not used",)
+
+
+def test_a_name_that_says_nothing_is_noted(tmp_path):
+    plant(tmp_path, *SET, "images/1.png")
+    assert open_data(tmp_path).notes == ("'images' is a class; if it is none, move it elsewhere",)
+
+
+def test_unlabelled_images_are_not_used(tmp_path):
+    plant(tmp_path, *SET, "unlabelled_images/1.png")
+    data = open_data(tmp_path)
+    assert ids(data) == list(SET)
+    assert data.notes == ("'unlabelled_images' says that it has no labels: not used",)
 
 
 def test_a_name_that_may_be_of_a_class_is_noted(tmp_path):

@@ -62,7 +62,10 @@ from torchloupe.data.split import TRAIN
 from torchloupe.errors import printable
 from torchloupe.units import plural
 
-_UNLABELLED = re.compile(r"un[-_ ]?label+ed|no[-_ ]?labels?|without[-_ ]?labels?", re.IGNORECASE)
+_UNLABELLED = re.compile(
+    r"(un[-_ ]?label+ed|no[-_ ]?labels?|without[-_ ]?labels?)([-_ ]?(images|imgs|data|set))?",
+    re.IGNORECASE,
+)
 
 
 def open_folder(path: Path, class_names: Sequence[str] = (), label_pattern: str = "auto") -> Data:

@@ -27,6 +27,7 @@ from torchloupe.errors import DataError, printable
 Trees = Mapping[str, Mapping[str, set[str]]]
 
 _FEWEST = 2  # class folders beside
+_SAY_NOTHING = ("image", "images", "img", "imgs", "data", "dataset", "samples", "files")
 _OF_TESTS = ("public", "private", "hidden", "blind", "final", "stage", "stg", "phase")
 
 
@@ -62,8 +63,7 @@ def judge_held_back(
             "as a class",
         )
     return listed, notes + [
-        f"'{printable(prefix + name)}' is a class; if it holds the images of {_name_part(name)}, "
-        "move it elsewhere"
+        f"'{printable(prefix + name)}' is a class; if it {_say_what(name)}, move it elsewhere"
         for name in rest
     ]
 
@@ -90,10 +90,12 @@ def _find_listed(folder: Path, doubtful: Iterable[str], level: Level) -> dict[st
 
 
 def _speaks(name: str) -> bool:
-    """Whether a name says val, test or no label, plainly or among other words."""
+    """Whether a name says val, test or no label, plainly or among other words, or nothing."""
     if is_held_back(name):
         return name.lower() != "gallery"  # which may be one of art
     said = read_split_name(name)
+    if name.lower() in _SAY_NOTHING:
+        return True
     if said is None or said.part == TRAIN:
         return names_images(name) and is_vague_name(name)
     return " " not in name.strip() or names_images(name)  # `test tube`
@@ -102,6 +104,8 @@ def _speaks(name: str) -> bool:
 def _is_plain(name: str) -> bool:
     """Whether a name can't be that of a class: `test`, `testA`, `private_test`, `x_testset`."""
     said = read_split_name(name)
+    if name.lower() in _SAY_NOTHING:
+        return False
     words = said.frame if said else ("",)
     is_said = all(word.isdigit() or len(word) == 1 or word in _OF_TESTS for word in words)
     return is_held_back(name) or names_images(name) or (bool(said) and is_said)
@@ -111,6 +115,6 @@ def _class_like(names: Iterable[str]) -> list[str]:
     return [name for name in names if not is_filler(name) and not is_mask_folder(name)]
 
 
-def _name_part(name: str) -> str:
+def _say_what(name: str) -> str:
     said = read_split_name(name)
-    return "a split" if said is None else SPLIT_NAMES[said.part]
+    return "is none" if said is None else f"holds the images of {SPLIT_NAMES[said.part]}"

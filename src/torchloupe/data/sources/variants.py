@@ -85,8 +85,8 @@ def refuse_same_inside(root: str, prefix: str, children: Mapping[str, set[str]])
 
 def _is_view(name: str) -> bool:
     words = re.findall(r"[^\W\d_]+", name.lower())
-    is_way = len(name) > 1 and _says_processing(name)
-    return is_way or (bool(words) and all(word in _VIEWS for word in words))
+    is_way = re.search(r"[a-z]{2}|\dx\d", name.lower()) and _says_processing(name)
+    return bool(is_way) or (bool(words) and all(word in _VIEWS for word in words))
 
 
 def _are_numbered(names: Iterable[str]) -> bool:
