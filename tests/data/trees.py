@@ -1,5 +1,6 @@
 """Folders of small files for the tests of sources, and the errors that opening them raises."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,12 @@ def plant(folder, *names):
         else:
             path.write_text("x")
     return Path(folder)
+
+
+def duplicate(folder, copy, *names):
+    """Copy the folders of these names, which lie in `folder`, into `copy` beside them."""
+    for name in names:
+        shutil.copytree(Path(folder, name), Path(folder, copy, name))
 
 
 def write(folder, name, *lines):

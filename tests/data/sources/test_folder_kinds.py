@@ -1,6 +1,7 @@
 """What kind of source a folder is, and where in it the data are if not at its top."""
 
 import json
+import zipfile
 
 import pytest
 from trees import fail, ids, labels, plant, write
@@ -99,3 +100,15 @@ def test_a_typed_pattern_reads_the_folder_and_no_lists(tmp_path):
     assert data.samples.class_names == ("apple", "waffles")
     assert "label_pattern" in unfit_options(folder)
     assert "label_pattern" not in unfit_options(folder, by_pattern=True)
+
+
+def test_archives_of_splits_further_down_are_entered(tmp_path):
+    plant(tmp_path, "README.md")
+    (tmp_path / "data").mkdir()
+    for split in ("train", "test"):
+        with zipfile.ZipFile(tmp_path / f"data/{split}.zip", "w") as file:
+            for name in ("cat", "dog"):
+                file.writestr(f"{name}/1.png", b"x")
+    data = open_data(tmp_path)
+    assert (data.samples.class_names, set(data.given.tolist())) == (("cat", "dog"), {0, 2})
+    assert "the data are in data/" in data.notes

@@ -4,7 +4,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from trees import fail, ids, labels, plant, write
+from trees import duplicate, fail, ids, labels, plant, write
 
 from torchloupe.data.sources import open_data
 from torchloupe.data.split import TEST, TRAIN, VAL
@@ -93,6 +93,10 @@ def test_folders_called_splits_are_refused_where_their_classes_have_nothing_in_c
         ([*classes("cat", "train", "val"), *classes("dog", "train", "val"), "cat/1.png"],
          "{path} has splits inside its class folders: 'cat/train', 'cat/val'",
          "put class folders into splits: train/cat"),
+        (["no/1.png", "yes/1.png", *classes("boxes", "TRAIN", "VAL")],
+         "{path} has splits inside 'boxes', 'boxes/TRAIN', 'boxes/VAL', and none in 'no', 'yes'",
+         "move 'boxes' elsewhere to leave it out; data.label_pattern='^([^/]+)/' takes it as a "
+         "class"),
         (["images/train/1.png", "images/val/2.png", "labels/train/1.txt", "labels/val/2.txt"],
          "{path}/images has a file for each image, such as '../labels/train/1.txt', and no class "
          "folders", "write what these files say into one labels.csv with the columns image and "
@@ -153,16 +157,6 @@ def test_folders_of_test_images_may_hold_a_folder_that_is_no_class(tmp_path, nam
     )
 
 
-def test_class_folders_that_hold_the_same_folders_are_noted(tmp_path):
-    plant(tmp_path, *classes("phone", "a", "b"), *classes("camera", "a", "b"))
-    data = open_data(tmp_path)
-    assert data.samples.class_names == ("camera", "phone")
-    assert data.notes == (
-        "the classes are 'camera', 'phone'; the folders 'a', 'b' inside them are not classes "
-        "(data.label_pattern='([^/]+)/[^/]+$' takes the last folder)",
-    )
-
-
 def test_class_folders_that_hold_other_folders_each_are_noted(tmp_path):
     plant(tmp_path, *classes("cat", "persian", "siamese"), *classes("dog", "boxer", "pug"))
     data = open_data(tmp_path)
@@ -182,6 +176,13 @@ def test_folders_inside_some_classes_alone_are_noted(tmp_path):
     )
     plant(tmp_path, *classes("fish", "carp", "pike"))
     assert open_data(tmp_path).notes[0].startswith("'dogs', 'fish' are one class each, with all in")
+
+
+def test_a_pattern_keeps_the_splits_inside_class_folders(tmp_path):
+    plant(tmp_path, *(f"{name}/{split}/1.png" for name in "ab" for split in ("train", "val")))
+    data = open_data(tmp_path, label_pattern="^([^/]+)/")
+    assert data.samples.class_names == ("a", "b")
+    assert sorted(data.given.tolist()) == [TRAIN, TRAIN, VAL, VAL]
 
 
 def test_splits_inside_class_folders_are_splits(tmp_path):
@@ -240,19 +241,23 @@ def test_the_only_class_folder_of_a_split_is_a_class(tmp_path):
 
 @pytest.mark.parametrize("copy", ["all", "archive/all", "backup/v1/all"])
 def test_a_copy_of_the_set_inside_itself_is_named_and_not_used(tmp_path, copy):
-    plant(tmp_path, "a/1.png", "b/1.png", *classes(copy, "a", "b"))
+    plant(tmp_path, "a/1.png", "b/1.png")
+    duplicate(tmp_path, copy, "a", "b")
     data = open_data(tmp_path)
     assert (ids(data), data.samples.class_names) == (["a/1.png", "b/1.png"], ("a", "b"))
-    assert data.notes == (f"'{copy.split('/')[0]}' holds a copy of the whole set, not used",)
+    assert data.notes == (f"'{copy.split('/')[0]}' holds a copy of other folders here, not used",)
 
 
 def test_a_copy_beside_the_splits_is_named(tmp_path):
-    for place in (".", "chest_xray"):
-        for split in ("train", "val"):
-            plant(tmp_path, *classes(f"{place}/{split}", "a", "b"))
+    plant(tmp_path, *(f"{split}/{name}/1.png" for split in ("train", "val") for name in "ab"))
+    duplicate(tmp_path, "chest_xray", "train", "val")
     data = open_data(tmp_path)
     assert len(data.samples) == 4
-    assert data.notes == ("'chest_xray' holds a copy of the whole set, not used",)
+    assert data.notes == ("'chest_xray' holds a copy of other folders here, not used",)
+    plant(tmp_path, "chest_xray/train/a/2.png")
+    assert open_data(tmp_path).notes == (
+        "beside 'train', 'val', folders are not used: 'chest_xray'",
+    )
 
 
 def test_the_only_class_folder_of_train_alone(tmp_path):
@@ -305,6 +310,23 @@ def test_folders_of_systems_are_never_data(tmp_path):
     assert (ids(data), data.ignored, data.notes) == (["a/1.png", "b/1.png"], {}, ())
 
 
+def test_folders_of_projects_are_never_data(tmp_path):
+    plant(tmp_path, *classes("dataset", "a", "b"), "README_files/1.png", "eda.ipynb")
+    plant(tmp_path, "eda_files/1.png", "env/pyvenv.cfg", "env/a/1.png", "conda/conda-meta/history")
+    plant(tmp_path, "conda/share/1.png", "venv/lib/python3.11/site-packages/x/home.png")
+    plant(tmp_path, "runs/first/events.out.tfevents.1", "runs/first/1.png", "logs/x/args.yaml")
+    plant(tmp_path, "logs/x/1.png", "site-packages/1.png", "node_modules/x/1.png")
+    data = open_data(tmp_path)
+    assert ids(data) == ["a/1.png", "b/1.png"]
+    assert data.notes == ("the data are in dataset/, the only folder there",)
+
+
+def test_folders_called_like_those_of_projects_may_be_classes(tmp_path):
+    names = ("env", "logs", "my_files", "runs", "venv")
+    plant(tmp_path, *(f"{name}/1.png" for name in names), "eda.ipynb")
+    assert open_data(tmp_path).samples.class_names == names
+
+
 def test_the_only_folder_with_images_is_entered(tmp_path):
     plant(tmp_path, *classes("images", "cat", "dog"), "notes/cat/1.xml", "README")
     write(tmp_path, "images.txt", "1 cat/1.png", "2 dog/1.png")
@@ -322,15 +344,6 @@ def test_numbered_folders_of_images_beside_a_table_are_no_classes(tmp_path):
     error = fail(tmp_path)
     assert error.message == f"{tmp_path} holds 'images_001', 'images_002', which are not classes"
     assert error.hint == f"did you mean '{tmp_path}/labels.csv'?"
-
-
-def test_folders_of_the_same_names_are_noted_behind_a_folder_of_images(tmp_path):
-    for place in ("amazon", "webcam"):
-        plant(tmp_path, *classes(f"{place}/images", "mug", "pen"))
-    assert open_data(tmp_path).notes == (
-        "the classes are 'amazon', 'webcam'; the folders 'mug', 'pen' inside them are not "
-        "classes (data.label_pattern='([^/]+)/[^/]+$' takes the last folder)",
-    )
 
 
 def test_test_images_in_a_folder_of_images_are_unlabelled(tmp_path):
@@ -450,19 +463,22 @@ def test_a_class_may_be_called_after_a_test(tmp_path):
 
 
 def test_folders_inside_classes_are_noted_through_single_ones_and_in_splits(tmp_path):
-    plant(tmp_path, *(f"good/Bmp/{k}/1.png" for k in "ab"), *(f"bad/Bmp/{k}/1.png" for k in "ab"))
+    plant(tmp_path, *(f"good/Bmp/{k}/1.png" for k in "ab"), *(f"bad/Bmp/{k}/1.png" for k in "cd"))
     assert any("the classes are 'bad', 'good'; the folders" in n for n in open_data(tmp_path).notes)
 
 
 def test_folders_inside_classes_of_splits_are_noted(tmp_path):
     for split in ("train", "val"):
-        plant(tmp_path, *(f"{split}/{name}/{k}/1.png" for name in ("dog", "cat") for k in "xy"))
+        plant(
+            tmp_path, *(f"{split}/{name}/{name}{k}/1.png" for name in ("dog", "cat") for k in "xy")
+        )
     notes = [note for note in open_data(tmp_path).notes if "inside them are not classes" in note]
     assert len(notes) == 1
 
 
 def test_a_copy_in_a_folder_called_data_is_no_class(tmp_path):
-    plant(tmp_path, *(f"{top}/{k}/1.png" for top in ("photos", "data/photos") for k in "ab"))
+    plant(tmp_path, "photos/a/1.png", "photos/b/1.png")
+    duplicate(tmp_path, "data", "photos")
     data = open_data(tmp_path)
     assert data.samples.class_names == ("a", "b")
     assert ids(data) == ["a/1.png", "b/1.png"]

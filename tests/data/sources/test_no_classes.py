@@ -72,3 +72,14 @@ def test_a_table_without_any_image_beside_says_what_to_do(tmp_path, column):
     plant(tmp_path, *(f"scans/p{k}.dcm" for k in range(4)))
     path = write(tmp_path, "t.csv", f"{column},x,Target", *(f"p{k},1,{k % 2}" for k in range(4)))
     assert "PNG of 16 bits" in fail(path).hint
+
+
+def test_a_table_in_the_only_folder_of_images_is_named(tmp_path):
+    plant(tmp_path, "a/flowers/1.png", "a/flowers/2.png")
+    path = write(tmp_path, "a/flowers/labels.csv", "file,label", "1.png,x", "2.png,y")
+    assert fail(tmp_path).hint == f"did you mean '{path}'?"
+
+
+def test_a_packed_table_beside_images_is_named(tmp_path):
+    plant(tmp_path, "train/1.png", "test/2.png", "train.csv.zip", "test.csv.zip")
+    assert fail(tmp_path).hint == f"did you mean '{tmp_path}/train.csv.zip'?"

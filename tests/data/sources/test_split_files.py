@@ -64,3 +64,19 @@ def test_splits_in_json_are_noted(tmp_path, text, found):
         write(tmp_path, "t.csv", "id,label", *(f"{k},{'ab'[k % 2]}" for k in range(4)))
     )
     assert any("'split.json' names images" in note for note in data.notes) == found
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [("splits.csv", "image,part"), ("list.csv", "image,Split"), ("split.json", "")],
+)
+def test_a_list_of_splits_beside_class_folders_is_noted(tmp_path, name, line):
+    plant(tmp_path, "cat/1.png", "dog/1.png")
+    lines = (line, "cat/1.png,train", "dog/1.png,test")
+    write(tmp_path, name, *(lines if line else ['{"train": ["cat/1.png"], "test": ["dog/1.png"]}']))
+    (note,) = open_data(tmp_path).notes
+    assert note == (
+        f"'{tmp_path}/{name}' beside the class folders may say the split of the images: not used; "
+        "put them into train/, val/ and test/, or give a table with the columns image, label and "
+        "split"
+    )

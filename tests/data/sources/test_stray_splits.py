@@ -1,7 +1,7 @@
 """Splits that stand where classes would be: named in an error, and never classes in silence."""
 
 import pytest
-from trees import fail, ids, plant
+from trees import duplicate, fail, ids, plant
 
 from torchloupe.data.sources import open_data
 from torchloupe.data.split import TEST, TRAIN
@@ -63,10 +63,12 @@ def test_the_folder_that_is_named_can_be_given(tmp_path):
 def test_splits_in_every_class_or_without_class_folders_are_as_before(tmp_path):
     plant(tmp_path / "all", *(f"{c}/{s}/1.png" for c in ("cat", "dog") for s in ("train", "val")))
     assert "the splits are inside the classes" in open_data(tmp_path / "all").notes[0]
-    plant(tmp_path / "copy", *classes("archive/train", "archive/test"), "cat/1.png", "dog/1.png")
+    plant(tmp_path / "copy", "cat/1.png", "dog/1.png")
+    for split in ("train", "test"):
+        duplicate(tmp_path / "copy", f"archive/{split}", "cat", "dog")
     data = open_data(tmp_path / "copy")
     assert ids(data) == ["cat/1.png", "dog/1.png"]
-    assert "'archive' holds a copy of the whole set, not used" in data.notes
+    assert "'archive' holds a copy of other folders here, not used" in data.notes
 
 
 @pytest.mark.parametrize("top", ["Plants", "Plants/Plants"])
@@ -81,7 +83,7 @@ def test_loose_images_of_a_split_beside_class_folders_are_no_class(tmp_path, top
 @pytest.mark.parametrize(
     "files",
     [
-        ["test/1.png", "cat/1.png", "dog/1.png"],
+        ["gallery/1.png", "cafe/1.png", "hotel/1.png"],
         ["test/1.png", "control/images/1.png", "control/labels/1.png"],
         ["train/1.png", *classes("car", names=("old", "new"))],
         ["test tube/1.png", *classes("flask", names=("round", "flat"))],

@@ -21,6 +21,48 @@ def test_the_same_classes_made_in_several_ways_are_refused(tmp_path, names):
     assert set(labels(data)) == {"cat", "dog"}
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("amazon", "dslr", "webcam"),
+        ("EuroSAT", "EuroSATallBands"),
+        ("2019", "2020"),
+        ("source", "target"),
+        ("AugmentedAlzheimerDataset", "OriginalDataset"),
+        ("fruits-360_100x100", "fruits-360_original-size"),
+    ],
+)
+@pytest.mark.parametrize("below", ["", "images/"])
+def test_folders_with_the_same_folders_in_them_are_refused(tmp_path, names, below):
+    plant(tmp_path, *(f"{name}/{below}{c}/1.png" for name in names for c in ("cat", "dog", "fox")))
+    plant(tmp_path, f"{names[0]}/{below}bird/1.png")
+    error = fail(tmp_path)
+    assert " with the same folders in each: 'cat', 'dog', 'fox'; which are" in error.message
+    last, first = (text for text in error.hint.split("'") if "(" in text)
+    assert set(labels(open_data(tmp_path, label_pattern=last))) == {"bird", "cat", "dog", "fox"}
+    assert set(labels(open_data(tmp_path, label_pattern=first))) == set(names)
+
+
+def test_the_same_folders_in_all_folders_of_a_split_are_refused(tmp_path):
+    inside = [
+        f"{s}/{d}/{c}/1.png" for s in ("train", "val") for d in ("art", "photo") for c in "ab"
+    ]
+    error = fail(plant(tmp_path, *inside))
+    assert error.message.startswith(f"{tmp_path}/train has 'art', 'photo' with the same folders")
+    last, first = (text for text in error.hint.split("'") if "(" in text)
+    for pattern, names in ((last, ("a", "b")), (first, ("art", "photo"))):
+        data = open_data(tmp_path, label_pattern=pattern)
+        assert (data.samples.class_names, set(data.given.tolist())) == (names, {0, 1})
+
+
+@pytest.mark.parametrize("inner", [("sample_a", "sample_b"), ("40X", "100X"), ("cam1", "cam2")])
+def test_folders_of_parts_inside_classes_are_no_classes(tmp_path, inner):
+    plant(tmp_path, *(f"{name}/{part}/1.png" for name in ("cork", "wool") for part in inner))
+    data = open_data(tmp_path)
+    assert data.samples.class_names == ("cork", "wool")
+    assert "inside them are not classes" in data.notes[0]
+
+
 def test_folders_of_first_letters_are_refused(tmp_path):
     plant(tmp_path, "a/abbey/1.png", "a/airport/1.png", "b/bar/1.png", "c/cafe/1.png")
     error = fail(tmp_path)

@@ -1,8 +1,8 @@
 """Archives of any layout: `.zip` and `.tar`, compressed or not, without unpacking the images.
 
-A skeleton of the archive is laid out in a temporary folder: images as empty files, tables and
-arrays as they are. It is opened like any folder, and images are then read from the archive. A
-member's name is only ever a name below that folder; links and devices are left out.
+A skeleton of the archive is laid out in a temporary folder: images as files of their size without
+content, tables and arrays as they are. It is opened like any folder, and images are then read from
+the archive. A member's name is only ever a name below that folder; links and devices are left out.
 """
 
 import lzma
@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from torchloupe.data.image.formats import IMAGE_SUFFIXES, ImageError
+from torchloupe.data.image.formats import IMAGE_SUFFIXES, MAX_BYTES, ImageError
 from torchloupe.data.sources.archive_members import (
     FREE_FRACTION,
     Archive,
@@ -29,6 +29,7 @@ from torchloupe.data.sources.archive_members import (
     ZipFile,
     no_room,
 )
+from torchloupe.data.sources.incomplete_files import hint_for_part
 from torchloupe.data.sources.records import RECORD_ENDINGS
 from torchloupe.data.sources.shard_labels import JSON, LARGEST_LABEL_BYTES, read_json_label
 from torchloupe.data.sources.source import Data, FileReader, make_stamp, short_name, stamp_file
@@ -97,9 +98,9 @@ class Skeleton:
             )
             self._lay_out()
         except (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError) as error:
-            raise _unreadable(shown, error) from None
+            raise _unreadable(path, error) from None
         except (OSError, EOFError, ValueError, NotImplementedError, struct.error) as error:
-            raise _unreadable(shown, getattr(error, "strerror", None) or error) from None
+            raise _unreadable(path, getattr(error, "strerror", None) or error) from None
         if isinstance(self._archive, TarFile) and self._archive.is_compressed:
             self.notes.append(
                 f"{shown} is decompressed again for each run; a .zip or a folder avoids that"
@@ -149,6 +150,12 @@ class Skeleton:
             self._archive.copy(member, file)
         return self.folder / name
 
+    def only_table(self) -> Path | None:
+        """The only member where it is a table of text, which was unpacked; None else."""
+        name = next(iter(self._members), "")
+        is_table = name.lower().endswith((".csv", ".tsv", *LIST_ENDINGS, *RECORD_ENDINGS))
+        return self.folder / name if is_table and len(self._members) == 1 else None
+
     def keep_with(self, data: Data) -> Data:
         """`data` from the archive inside, which lies in this one's folder."""
         reader: Any = data.reader
@@ -189,13 +196,16 @@ class Skeleton:
                 self._place(name, member, is_data)
 
     def _place(self, name: str, member: Member, is_data: bool) -> None:
-        """Make the file for a member: whole if it is data, else empty."""
+        """Make the file for a member: whole if it is data, else a hole as large as it."""
         target = self.folder / name
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             with target.open("xb") as file:
                 if is_data:
                     self._archive.copy(member, file)
+                elif hasattr(os, "pread"):  # elsewhere files have no holes
+                    with suppress(OSError):
+                        file.truncate(min(member.size_bytes, MAX_BYTES))
         except (FileExistsError, NotADirectoryError, IsADirectoryError):
             self._skipped += 1
         else:
@@ -312,7 +322,8 @@ def _is_hidden(name: str) -> bool:
     return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
 
 
-def _unreadable(shown: str, reason: object) -> DataError:
+def _unreadable(path: Path, reason: object) -> DataError:
     return DataError(
-        f"{shown} can't be read as an archive: {printable(reason)}", "fetch the file again"
+        f"{printable(path)} can't be read as an archive: {printable(reason)}",
+        hint_for_part(path) or "fetch the file again",
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 from torchloupe.data.image.formats import IMAGE_SUFFIXES
 from torchloupe.data.sources.archived import find_split_archives
 from torchloupe.data.sources.archives import holds_one_array
+from torchloupe.data.sources.copies import find_twins
 from torchloupe.data.sources.file_kinds import kind_of_array_folder
 from torchloupe.data.sources.idx import is_idx_name
 from torchloupe.data.sources.image_names import walk_images
@@ -23,7 +24,7 @@ from torchloupe.data.sources.split_tables import (
     find_split_tables,
     may_hold_tables,
 )
-from torchloupe.data.sources.system_files import is_system_name
+from torchloupe.data.sources.system_files import is_program_folder, is_system_name
 from torchloupe.data.sources.tables import TABLE_ENDINGS
 from torchloupe.data.sources.text_lists import LIST_ENDINGS, is_listing
 from torchloupe.errors import DataError, LoupeError, printable
@@ -105,9 +106,11 @@ def find_inside(path: Path) -> Inside | None:
         if len(folders) != 1 or any(_may_be_data(place / name) for name in files):
             break
         place /= folders[0]
-        if kind_of_folder(place) in ("tables", "metadata"):
+        if kind_of_folder(place) in ("tables", "metadata", "archives"):
             return Inside(place, f"the data are in {printable(place.relative_to(path))}/")
     _, folders = _list_names(path)
+    if twins := find_twins(path, folders):
+        return Inside(path / twins[0], twins[1])
     is_split = any(read_split(name) is not None for name in folders)
     if is_split or len(folders) > _MOST_BESIDE or not any(map(is_filler, folders)):
         return None
@@ -133,7 +136,8 @@ def _list_names(path: Path) -> tuple[list[str], list[str]]:
             f"folder {printable(path)} can't be read: {error.strerror or error}", "make it readable"
         ) from None
     files = [name for name, is_folder in listed if not is_folder]
-    return files, [name for name, is_folder in listed if is_folder]
+    folders = [name for name, is_folder in listed if is_folder]
+    return files, [name for name in folders if not is_program_folder(str(path / name))]
 
 
 def _may_be_data(file: Path) -> bool:

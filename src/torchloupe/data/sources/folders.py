@@ -13,8 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from torchloupe.data.samples import Samples
-from torchloupe.data.sources.class_trees import find_copies, find_trees, through_fillers
+from torchloupe.data.sources.class_trees import find_trees, note_called_like, through_fillers
+from torchloupe.data.sources.copies import find_copies, note_beside, note_copies
 from torchloupe.data.sources.file_labels import list_by_names, make_pattern
+from torchloupe.data.sources.held_back import judge_held_back
+from torchloupe.data.sources.incomplete_files import refuse_pointers
 from torchloupe.data.sources.index import Index
 from torchloupe.data.sources.labels import compare_splits, order_classes
 from torchloupe.data.sources.layout import (
@@ -27,15 +30,15 @@ from torchloupe.data.sources.layout import (
     note_alike,
     refuse_parts_as_classes,
 )
+from torchloupe.data.sources.left_out import note_own
 from torchloupe.data.sources.listing import Listing
 from torchloupe.data.sources.masks import MaskFilter
 from torchloupe.data.sources.name_lists import NO_LIST, name_folders
 from torchloupe.data.sources.no_classes import (
     no_images,
-    refuse_images_alone,
     refuse_labels_beside,
-    refuse_listed,
     refuse_own,
+    see_only,
 )
 from torchloupe.data.sources.source import (
     SPLIT_WORDS,
@@ -46,17 +49,23 @@ from torchloupe.data.sources.source import (
     short_name,
 )
 from torchloupe.data.sources.spelling import note_joined, note_twins
+from torchloupe.data.sources.split_files import note_tables
 from torchloupe.data.sources.split_lists import read_split_list
 from torchloupe.data.sources.split_names import is_filler, read_split_name
+from torchloupe.data.sources.split_parts import name_again, note_unused
 from torchloupe.data.sources.split_paths import note_split_paths
 from torchloupe.data.sources.tables_beside import tables_in, tables_of_split
 from torchloupe.data.sources.thumbnails import ThumbnailFilter, is_of_copies
+from torchloupe.data.sources.variants import refuse_same_inside
 from torchloupe.data.sources.walk import Level, Walk, as_text, look_through
 from torchloupe.data.split import TRAIN
 from torchloupe.errors import printable
 from torchloupe.units import plural
 
-_UNLABELLED = re.compile(r"un[-_ ]?label+ed|no[-_ ]?labels?|without[-_ ]?labels?", re.IGNORECASE)
+_UNLABELLED = re.compile(
+    r"(un[-_ ]?label+ed|no[-_ ]?labels?|without[-_ ]?labels?)([-_ ]?(images|imgs|data|set))?",
+    re.IGNORECASE,
+)
 
 
 def open_folder(path: Path, class_names: Sequence[str] = (), label_pattern: str = "auto") -> Data:
@@ -93,17 +102,16 @@ def open_folder(path: Path, class_names: Sequence[str] = (), label_pattern: str 
     used = np.flatnonzero(np.bincount(codes, minlength=len(classes)))
     if len(used) == 1 and not reading.is_by_name:
         is_below = bool(layout.splits or layout.inner)
-        inside = _see_only(path, Path(root), classes[used[0]], is_below, reading)
-        if inside:
+        if inside := see_only(path, Path(root), classes[used[0]], reading.top.folders, is_below):
             return _enter_only(Path(root), inside, class_names, reading)
     refuse_labels_beside(path, walk.ignored, len(ids))
+    refuse_pointers(root, ids, files[:, 0])
     found = reading.name_classes([as_text(classes[k]) for k in used], path, class_names)
     names, numbers = order_classes(found, class_names)
-    lookup = np.zeros(len(classes), dtype=np.int64)
-    lookup[used] = numbers
-    labels = lookup[codes]
+    labels = np.asarray(numbers, dtype=np.int64)[np.searchsorted(used, codes)]
     notes = [*reading.notes, *note_joined(found), *note_twins(names)]
     notes += compare_splits(labels, parts, names) if layout.is_split else note_split_paths(ids)
+    notes += note_unused(ids, names) if pattern and not layout.is_split else []
     for other, prefix in ((inner, below), (deeper, below), (scout, "")):
         walk.take_over(other, prefix, is_counted=other is inner)
     data = Data(
@@ -145,12 +153,12 @@ class _Reading:
     def read(self, layout: Layout) -> None:
         """List the class folders of every split, or those at the top if there are none."""
         places = [(f"{name}/", part) for name, part in layout.splits.items()] or [("", TRAIN)]
-        copies, beside = [], list(layout.beside)
+        copies = []
         scout = Walk(self.walk.root)
         common = find_common_folder(scout, layout.splits)
         known: set[str] = set()
         if train := [name for name, part in layout.splits.items() if part == TRAIN]:
-            known = set(class_folders(scout, train[0]))
+            known = set().union(*(class_folders(scout, name) for name in train))
         for name, parts in layout.inner.items():
             for split, part in parts.items():
                 self._list_class(name, f"{name}/{split}", part)
@@ -164,14 +172,12 @@ class _Reading:
                     self.walk.look(prefix + level.folders[0])  # counts and records what is there
                     self._read_loose(prefix, level, inner.loose, part, known)
                     continue
+            if part == TRAIN and (only := name_again(scout, folder, prefix, level)):
+                self.loose[only] = self.walk.look(only).loose
+                self.tables += tables_in(Path(self.walk.root, only), scout.look(only))
+                continue
             copies += self._read_level(prefix, level, part, is_split=bool(folder))
-        for name in layout.beside:
-            if set(layout.splits) & set(Walk(self.walk.root).look(name).folders):
-                copies.append(name)
-                beside.remove(name)
-        if beside:
-            used = name_some(layout.splits)
-            self.notes.insert(0, f"beside {used}, folders are not used: {name_some(beside)}")
+        self.notes[:0] = note_beside(self.walk, layout.splits, layout.beside)
         self._describe_rest(copies)
 
     def may_be_flat(self, layout: Layout) -> bool:
@@ -183,9 +189,11 @@ class _Reading:
 
     def read_names(self, layout: Layout, pattern: re.Pattern[str] | None) -> None:
         """List images by the labels in their names; without a pattern, where these are sure."""
-        places = {f"{name}/": part for name, part in layout.splits.items()} or {"": TRAIN}
+        places = {f"{name}/": part for name, part in layout.splits.items()}
+        for name, parts in layout.inner.items():
+            places |= {f"{name}/{split}/": part for split, part in parts.items()}
         scout, listing = Walk(self.walk.root), Listing()
-        notes = list_by_names(scout, listing, places, pattern)
+        notes = list_by_names(scout, listing, places or {"": TRAIN}, pattern)
         if len(listing):
             self.listing, self.is_by_name = listing, True
             self.notes = [*layout.notes, *notes]
@@ -266,17 +274,21 @@ class _Reading:
             elif not any(f"{own}/".startswith(f"{prefix}{name}/") for own in self.walk.own):
                 empty.append(prefix + name)
         trees = find_trees(self.walk, prefix, ranges)
-        copies = find_copies(trees)
-        for name in copies:
+        copies = find_copies(self.walk, prefix, trees)
+        rest = {name: tree for name, tree in trees.items() if name not in copies}
+        if not is_split:
+            refuse_parts_as_classes(Path(self.walk.root), rest, level)
+        unlabelled, notes = judge_held_back(Path(self.walk.root), prefix, rest, level, part)
+        self.notes += notes
+        self.used_tables |= set(unlabelled.values())
+        for name in [*copies, *unlabelled]:
             self.listing.drop(*ranges[name])
             del trees[name]
-        if not is_split:
-            refuse_parts_as_classes(Path(self.walk.root), trees, level)
         if not is_split or part == TRAIN:
             no_class = self.masks.folder_names | self.walk.own_names
-            self.notes += note_alike(
-                {name: through_fillers(name, tree) - no_class for name, tree in trees.items()}
-            )
+            children = {n: through_fillers(n, tree) - no_class for n, tree in trees.items()}
+            refuse_same_inside(self.walk.root, prefix, children)
+            self.notes += [*note_alike(children), *note_called_like(trees)]
         if empty and len(self.listing):
             many = "hold no images and are not classes" if len(empty) > 1 else "holds no images"
             self.notes.append(f"{name_some(empty)} {many}")
@@ -292,13 +304,9 @@ class _Reading:
     def _describe_rest(self, copies: Sequence[str]) -> None:
         """Notes on copies, on what torchloupe wrote, on loose images and on tables."""
         self.notes += [*self.masks.notes(), *self.small.notes()]
-        if copies:
-            holds = "holds" if len(copies) == 1 else "hold"
-            self.notes.append(f"{name_some(copies)} {holds} a copy of the whole set, not used")
+        self.notes += note_copies(copies)
         if self.walk.own:
-            own = [f"'{printable(name)}' ({what})" for name, what in self.walk.own.items()]
-            more = f" and {len(own) - 3:,} more" if len(own) > 3 else ""
-            self.notes.append(f"written by torchloupe, not data: {', '.join(own[:3])}{more}")
+            self.notes.append(note_own(self.walk.own))
         if self.top.loose and len(self.listing):
             self.notes.append(
                 f"{plural(self.top.loose, 'image')} outside any class folder, not used"
@@ -313,26 +321,8 @@ class _Reading:
         self.used_tables |= set(lists.files)
         self.notes += lists.notes
         beside = tables_in(root, self.top)
-        if tables := [table for table in beside if table.absolute() not in self.used_tables]:
-            self.notes.append(
-                f"{name_some(tables, 3)} beside the class folders: not used, the labels are the "
-                "folder names"
-            )
+        self.notes += note_tables([t for t in beside if t.absolute() not in self.used_tables])
         return [lists.names[int(name)] for name in found] if lists.names else found
-
-
-def _see_only(path: Path, root: Path, only: str, is_below: bool, reading: _Reading) -> str:
-    """The only class folder in `root` where it is to be entered, else ""; DataError if it is no
-    class but a folder of images. `is_below` says that it lies in a split folder of `root`.
-    """
-    if is_below:
-        refuse_images_alone(path, root, only)
-        return ""
-    scout = Walk(str(root))
-    if len(descend(scout, f"{only}/", scout.look(only))[1].folders) > 1:
-        return only
-    refuse_listed(path, root, only, reading.top.folders)
-    return ""
 
 
 def _enter_only(path: Path, only: str, class_names: Sequence[str], reading: _Reading) -> Data:

@@ -38,6 +38,7 @@ from torchloupe.data.sources.image_names import (
     plain,
     walk_images,
 )
+from torchloupe.data.sources.incomplete_files import refuse_pointers
 from torchloupe.data.sources.no_classes import hint_for_no_images
 from torchloupe.data.sources.source import name_some
 from torchloupe.data.sources.split_names import is_filler
@@ -115,6 +116,7 @@ class ImageFiles:
             facts[row] = look_up(self.root, match.path)
         placed = Counter(match.place for match in chosen.values())
         notes = note_places(self.table, placed) + note_zeros(self.table, chosen, names) + copied
+        refuse_pointers(self.root, paths, facts[:, 0])
         lost = np.flatnonzero(facts[:, 0] < 0)
         notes += _note_missing(self, lost, names)
         return Found(np.array(paths, dtype=np.dtypes.StringDType()), facts, notes)

@@ -13,7 +13,11 @@ from collections.abc import Iterator, Sequence
 from torchloupe.data.image.formats import IMAGE_SUFFIXES
 from torchloupe.data.sources.masks import is_mask_folder, is_mask_name
 from torchloupe.data.sources.split_names import is_filler, read_split_name
-from torchloupe.data.sources.system_files import is_system_name, name_own_folder
+from torchloupe.data.sources.system_files import (
+    is_program_folder,
+    is_system_name,
+    name_own_folder,
+)
 from torchloupe.data.sources.thumbnails import is_thumbnail_folder
 from torchloupe.data.sources.walk import as_text
 
@@ -171,7 +175,7 @@ def walk_images(root: str) -> Iterator[str]:
     while pending:
         below = pending.pop()
         folder = os.path.join(root, below)  # noqa: PTH118
-        if name_own_folder(folder):
+        if name_own_folder(folder) or is_program_folder(folder):
             continue
         try:
             with os.scandir(folder) as entries:

@@ -25,7 +25,7 @@ from torchloupe.errors import DataError, ResourceError, printable
 from torchloupe.system import cache
 from torchloupe.system.cache import Kept, find_cache, read_kept, write_kept
 
-FORMAT = 3  # raised when the same folder would give other samples
+FORMAT = 4  # raised when the same folder would give other samples
 SETTLED_NS = 2 * 10**9  # a file changed this recently may change again unnoticed
 _AT_ONCE = 1000  # files that are looked at when the index is opened
 _PIECE_BYTES = 2**20  # of names that are Python strings at a time

@@ -29,12 +29,18 @@ from torchloupe.data.sources.file_kinds import (
 from torchloupe.data.sources.folder_kinds import Inside, find_inside, kind_of_folder
 from torchloupe.data.sources.folders import open_folder
 from torchloupe.data.sources.idx import is_idx_name, open_idx
+from torchloupe.data.sources.incomplete_files import (
+    hint_for_config,
+    hint_for_part,
+    refuse_pointer,
+)
 from torchloupe.data.sources.joined import join_splits, paths_of_splits
 from torchloupe.data.sources.known_roots import find_known_root
 from torchloupe.data.sources.missing import missing_path
 from torchloupe.data.sources.named import PREFIX, open_digits, open_torchvision
 from torchloupe.data.sources.no_classes import ARCHIVES, PICKLES, hint_for_foreign
 from torchloupe.data.sources.objects import open_code, open_object
+from torchloupe.data.sources.packed_tables import PACKED_TABLES, open_beside, open_gzip
 from torchloupe.data.sources.shard_sets import names_shards, open_local_shards, open_shard_set
 from torchloupe.data.sources.source import Data, short_name
 from torchloupe.data.sources.split_files import note_split_files
@@ -54,7 +60,7 @@ _KINDS = (
 )
 _ARRAY_KINDS = ("npz", "npy", "idx", "code", "object", *ARRAY_KINDS)
 _ARCHIVES_DEEP = 2  # archives in one another that are opened
-_TABLE_KINDS = ("table", "tables", "metadata")
+_TABLE_KINDS = ("table", "tables", "metadata", "gzip")
 _TABLE_OPTIONS = ("image_column", "label_column", "label_separator", "image_folder", "split_column")
 
 
@@ -169,6 +175,8 @@ def _open_archive(path: Path, depth: int = 0, **options: Any) -> Data:
     try:
         if depth < _ARCHIVES_DEEP and (inner := skeleton.only_archive()):
             return skeleton.keep_with(_open_archive(inner, depth + 1, **options))
+        if table := skeleton.only_table():
+            return skeleton.keep_with(open_beside(table, path, open_data, options))
         data = open_unpacked(skeleton.start(), lambda place: open_data(place, **options))
     except LoupeError as error:
         raise skeleton.explain_error(error) from None
@@ -267,6 +275,7 @@ _OPENERS: dict[str, Callable[..., Data]] = {
     "tables": _open_folder_of_tables,
     "metadata": lambda path, **options: _open_one_table(find_metadata(path) or path, **options),
     "archives": _open_folder_of_archives,
+    "gzip": lambda path, **options: open_gzip(path, open_data, options),
     "npz": open_npz,
     "npy": open_npy,
     "idx": open_idx,
@@ -308,13 +317,14 @@ def _kind_of(text: str) -> str:  # noqa: PLR0911
 
 def _kind_of_file(path: Path) -> str:
     ending = path.suffix.lower()
+    refuse_pointer(path)
     if known := "idx" if is_idx_name(path.name) else kind_of_array_file(path):
         return known
     if is_archive_name(path.name) and not (ending == ".tar" and is_shard(path)):
         refuse_compressed_shard(path)
         return "archive"
-    if ending in TABLE_ENDINGS:
-        return "table"
+    if ending in TABLE_ENDINGS or path.name.lower().endswith(PACKED_TABLES):
+        return "table" if ending in TABLE_ENDINGS else "gzip"
     if ending in (".npz", ".npy"):
         return ending[1:]
     if ending == ".tar":
@@ -325,6 +335,10 @@ def _kind_of_file(path: Path) -> str:
         what, hint = "it is a single image", "give the folder that holds one folder per class"
     elif ending == ".py":
         what, hint = "which object in it is the data?", f"for example {printable(path)}:dataset"
+    elif config := hint_for_config(path):
+        hint = config
+    elif part := hint_for_part(path):
+        what, hint = "it is a part of an archive", part
     elif foreign := hint_for_foreign(path.name):
         hint = foreign
         if ending in PICKLES:

@@ -7,6 +7,7 @@ and the folders disagree, or the reverse, nothing is guessed: the errors here na
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from torchloupe.data.sources.masks import IMAGE_FOLDERS, is_mask_folder
@@ -20,6 +21,7 @@ from torchloupe.data.sources.split_names import (
     read_split,
     read_split_name,
 )
+from torchloupe.data.sources.split_parts import note_names, read_parts
 from torchloupe.data.sources.stray_splits import (
     find_inner_sets,
     hint_for_sets,
@@ -90,6 +92,9 @@ def find_layout(root: str, top: Level, scout: Walk) -> Layout:
     """
     named = {name: found for name in top.folders if (found := read_split_name(name))}
     splits = {name: named[name].part for name in _accept_names(named)}
+    if parts := read_parts(top.folders, partial(class_folders, scout)):
+        _compare_class_folders(root, parts, scout)
+        return Layout(parts, notes=[note_names(parts)])
     others = [name for name in top.folders if name not in splits]
     if TRAIN not in splits.values():
         if splits and not others:
@@ -117,8 +122,7 @@ def find_layout(root: str, top: Level, scout: Walk) -> Layout:
     layout = Layout(splits, others)
     if any(name.lower() not in SPLIT_WORDS for name in splits):
         _compare_class_folders(root, splits, scout)
-        read = ", ".join(f"'{printable(n)}' as {SPLIT_NAMES[p]}" for n, p in splits.items())
-        layout.notes.append(f"folders are read as splits by their names: {read}")
+        layout.notes.append(note_names(splits))
     return layout
 
 
@@ -201,8 +205,8 @@ def _compare_class_folders(root: str, splits: Mapping[str, int], scout: Walk) ->
 
     A folder of loose images alone is let pass: its images have no labels.
     """
-    train = next(name for name, part in splits.items() if part == TRAIN)
-    known = set(class_folders(scout, train))
+    trains = [name for name, part in splits.items() if part == TRAIN]
+    train, known = trains[0], set().union(*(class_folders(scout, name) for name in trains))
     for name in splits:
         inner = set(class_folders(scout, name))
         only = next(iter(inner)) if len(inner) == 1 else ""
@@ -260,6 +264,14 @@ def refuse_parts_as_classes(
         parts = {read_split(inner) for inner in children[name] if not is_mask_folder(inner)}
         if len(parts) > 1 and TRAIN in parts and None not in parts:
             inside = [f"{name}/{inner}" for inner in sorted(children[name])]
+            rest = [n for n in names if n != name and not children[n]]
+            if len(rest) > 1:
+                raise DataError(
+                    f"{shown} has splits inside '{printable(name)}', {name_some(inside)}, and none "
+                    f"in {name_some(rest)}",
+                    f"move '{printable(name)}' elsewhere to leave it out; data.label_pattern="
+                    "'^([^/]+)/' takes it as a class",
+                )
             raise DataError(
                 f"{shown} has splits inside its class folders: {name_some(inside)}",
                 f"put class folders into splits: {_train_of(children[name])}/{printable(name)}",

@@ -1,8 +1,10 @@
 """Images that are left out of a set: how many of each kind, with an example."""
 
 from collections import Counter
+from collections.abc import Mapping
 
 from torchloupe.data.sources.source import name_some
+from torchloupe.errors import printable
 from torchloupe.units import plural
 
 
@@ -25,3 +27,10 @@ class LeftOut:
             f"{name_some([self._examples[kind]])}: {end}"
             for kind, count in self._counts.items()
         ]
+
+
+def note_own(own: Mapping[str, str]) -> str:
+    """The note on folders that torchloupe wrote: what each of them is, by its path."""
+    shown = [f"'{printable(name)}' ({what})" for name, what in own.items()]
+    more = f" and {len(shown) - 3:,} more" if len(shown) > 3 else ""
+    return f"written by torchloupe, not data: {', '.join(shown[:3])}{more}"

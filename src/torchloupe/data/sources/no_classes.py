@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from torchloupe.data.sources.arrays_below import hint_for_arrays_below
-from torchloupe.data.sources.layout import images_beside
+from torchloupe.data.sources.incomplete_files import explain_no_images
+from torchloupe.data.sources.layout import descend, images_beside
 from torchloupe.data.sources.masks import IMAGE_FOLDERS, is_mask_folder
 from torchloupe.data.sources.sidecars import find_sidecars, lists_ids, without_sidecars
 from torchloupe.data.sources.source import count_ignored, name_some
@@ -54,6 +55,7 @@ _FOREIGN = (
     (PICKLES, "load it in a file of your own and give file.py:NAME"),
     (ARCHIVES, "unpack it and give the folder"),
 )
+_PACKED_TABLES = (".csv.zip", ".csv.gz", ".tsv.zip", ".tsv.gz")
 _MOST_SEEN = 1000  # files that are looked at for a hint
 _PACKED = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
 
@@ -67,14 +69,29 @@ def refuse_own(path: Path) -> None:
         )
 
 
-def refuse_listed(path: Path, root: Path, only: str, folders: Sequence[str]) -> None:
+def see_only(path: Path, root: Path, only: str, folders: Sequence[str], is_below: bool) -> str:
+    """The only class folder in `root` where it is to be entered, else ""; DataError if it is no
+    class but a folder of images. `is_below` says that it lies in a split folder of `root`, whose
+    `folders` were found there.
+    """
+    if is_below:
+        _refuse_images_alone(path, root, only)
+        return ""
+    scout = Walk(str(root))
+    if len(descend(scout, f"{only}/", scout.look(only))[1].folders) > 1:
+        return only
+    _refuse_listed(path, root, only, folders)
+    return ""
+
+
+def _refuse_listed(path: Path, root: Path, only: str, folders: Sequence[str]) -> None:
     """DataError where the one class found is a folder of images that something else labels.
 
     The class is `only` among the `folders` of `root`, which was reached from `path`.
     """
     above = [root, *(place for place in root.parents if place.is_relative_to(path))]
     beside = [root / name for name in folders if name != only]
-    for places in (above, beside):
+    for places in (above, beside, [root / only]):
         levels = {place: Walk(str(place)).look() for place in places}
         found = [table for place, level in levels.items() for table in tables_in(place, level)]
         if tables := rank_tables(without_sidecars(found, root)):
@@ -95,7 +112,7 @@ def refuse_listed(path: Path, root: Path, only: str, folders: Sequence[str]) -> 
         raise images_beside(root, [only, *masks], (), NO_CLASSES)
 
 
-def refuse_images_alone(path: Path, root: Path, only: str) -> None:
+def _refuse_images_alone(path: Path, root: Path, only: str) -> None:
     """DataError where the one class in the splits of `root` says nothing: `train/images/`."""
     if not is_filler(only):
         return
@@ -136,7 +153,11 @@ def no_images(
         for name in filter(is_mask_folder, Walk(str(place)).look().folders)
         for table in tables_in(place / name, Walk(str(place / name)).look())
     )
+    tables = [Path(walk.root, name) for name in top.files if name.lower().endswith(_PACKED_TABLES)]
+    found = found or rank_tables(tables)  # train.csv.zip beside train/
     loose = top.loose + sum(outside.values())
+    if not loose and (error := explain_no_images(path)):
+        return error
     if loose and (sidecars := find_sidecars(Path(walk.root), [*_above(path), path][0])):
         return sidecars.explain(path)
     hint = "give a folder that holds one folder of images per class"

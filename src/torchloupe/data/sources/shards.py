@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from torchloupe.data.image.formats import IMAGE_SUFFIXES
 from torchloupe.data.samples import Samples
+from torchloupe.data.sources.class_tars import refuse_class_tars
 from torchloupe.data.sources.missing_files import note_missing
 from torchloupe.data.sources.missing_labels import note_missing_labels
 from torchloupe.data.sources.shard_labels import holds_several, require_one_place, spread_labels
@@ -53,6 +54,7 @@ def open_shards(
     for number, (path, shown) in enumerate(zip(paths, name_shards(paths), strict=True)):
         index.read_shard(number, path, splits[number], shown)
     if not len(index):
+        refuse_class_tars(paths, index.ignored)
         raise no_pairs(printable(name), len(paths), index.ignored)
     require_one_place(index.places_of_labels, printable(name))
     ids, codes, places, parts = index.table()

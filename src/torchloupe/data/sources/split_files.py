@@ -4,6 +4,7 @@ They are pointed out, not used: how they are to be read is not certain.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -26,7 +27,7 @@ def note_split_files(data: Data, table: Path) -> Data:
     if not files:
         return data
     known = {make_name(str(name).rpartition("/")[2]) for name in data.samples.ids.tolist()}
-    listing = [file for file in files if _names_images(file, known)]
+    listing = [file for file in files if lists_images(file, known)]
     if not listing:
         return data
     names = "names" if len(listing) == 1 else "name"
@@ -37,13 +38,48 @@ def note_split_files(data: Data, table: Path) -> Data:
     return replace(data, notes=(*data.notes, note))
 
 
+def note_tables(tables: Sequence[Path]) -> list[str]:
+    """Notes on tables beside class folders, which are not used: lists of splits, and others."""
+    splits = [table for table in tables if _SAID.search(table.stem) or _has_split_column(table)]
+    others = [table for table in tables if table not in splits]
+    notes = []
+    if splits:
+        may = "may say the splits" if len(splits) > 1 else "may say the split"
+        notes.append(
+            f"{name_some(splits, 3)} beside the class folders {may} of the images: not used; put "
+            "them into train/, val/ and test/, or give a table with the columns image, label and "
+            "split"
+        )
+    if others:
+        notes.append(
+            f"{name_some(others, 3)} beside the class folders: not used, the labels are the "
+            "folder names"
+        )
+    return notes
+
+
+def _has_split_column(table: Path) -> bool:
+    """Whether the first line of a table of text has a column of splits."""
+    if table.suffix.lower() not in (".csv", ".tsv"):
+        return False
+    try:
+        with table.open(encoding="utf-8-sig") as lines:
+            cells = re.split(r"[,;\t]", lines.readline(_HEAD_BYTES))
+    except (OSError, UnicodeDecodeError):
+        return False
+    return any(cell.strip(" \"'\n").lower() in ("split", "subset", "partition") for cell in cells)
+
+
 def _may_split(file: Path, table: Path) -> bool:
     is_list = file.suffix.lower() in _ENDINGS and file.name != table.name and file.is_file()
     return is_list and (_SAID.search(file.stem) or read_split_name(file.stem)) is not None
 
 
-def _names_images(file: Path, known: set[str]) -> bool:
-    """Whether nine of ten lines begin with the name of a known image, but for the first line."""
+def lists_images(file: Path, known: set[str]) -> bool:
+    """Whether nine of ten lines begin with the name of a known image, but for the first line.
+
+    `known` are names without endings, as make_name gives them. False for a file that isn't text.
+    """
     try:
         if file.suffix.lower() == ".json":
             with file.open(encoding="utf-8-sig") as text:

@@ -53,7 +53,7 @@ def refuse_stray_splits(path: Path, trees: Mapping[str, Mapping[str, set[str]]])
             "not classes",
             hint_for_sets(path, sets, others, folders),
         )
-    if sets and all(place != name for name, place in sets.items()):
+    if sets and any(place != name for name, place in sets.items()):
         shared = set.intersection(*(_classes_of_train(p, folders) for p in sets.values()))
         if len(shared) > 1:
             raise DataError(

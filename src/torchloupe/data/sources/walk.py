@@ -11,7 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from torchloupe.data.image.formats import IMAGE_SUFFIXES, names_an_image
-from torchloupe.data.sources.system_files import is_system_name, name_own_folder
+from torchloupe.data.sources.system_files import (
+    PAGES,
+    is_program_folder,
+    is_system_name,
+    name_own_folder,
+)
 from torchloupe.errors import DataError, printable
 from torchloupe.system.counter_rng import make_key
 
@@ -104,14 +109,23 @@ class Walk:
                 self.folders[below] = folder_facts(folder)
                 return
             times, key, names = _times_of(folder), 0, list[str]()
+            of_pages, pages = list[os.DirEntry[str]](), set[str]()
             with os.scandir(folder) as entries:
                 for entry in entries:
                     names.append(entry.name)
                     if len(names) == _CHUNK:
                         key = _add_names(key, names)
                         names.clear()
-                    if not is_system_name(entry.name):
+                    stem, ending = os.path.splitext(entry.name)  # noqa: PTH122
+                    if ending.lower() in PAGES:
+                        pages.add(f"{stem}_files")
+                    if is_system_name(entry.name) or _is_of_program(entry):
+                        continue
+                    if entry.name.endswith("_files"):
+                        of_pages.append(entry)
+                    else:
                         yield entry
+            yield from (entry for entry in of_pages if entry.name not in pages)
             self.folders[below] = (*times, _add_names(key, names))
         except OSError as error:
             raise DataError(
@@ -184,6 +198,10 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:  # a link to itself
         return False
+
+
+def _is_of_program(entry: os.DirEntry[str]) -> bool:
+    return _is_folder(entry) and is_program_folder(entry.path)
 
 
 def _closes_a_loop(link: str, trail: tuple[str, ...]) -> bool:
