@@ -53,6 +53,7 @@ from torchloupe.trained.outputs import (
 from torchloupe.trained.prediction import Prediction, decode_one, predict_images
 from torchloupe.trained.report import PAGE, audit_for_page, describe_run, reopen_data, write_report
 from torchloupe.trained.samples import SampleTable, read_samples
+from torchloupe.trained.seen import score_unseen
 from torchloupe.trained.suspects import list_suspects
 
 
@@ -105,8 +106,7 @@ class Run:
     @property
     def metrics(self) -> dict[str, Any]:
         """metrics.json: `"test"` (if there is one), `"val"`, `"train"`, and `"verdicts"`."""
-        found: dict[str, Any] = read_json(self.folder / "metrics.json")
-        return found
+        return dict(read_json(self.folder / "metrics.json"))
 
     @property
     def events(self) -> list[dict[str, Any]]:
@@ -234,7 +234,7 @@ class Run:
         """All metrics on `data` (anything `open_data` takes), classes aligned by name.
 
         Without `data`: on the test split of the run, or on val if there is none. `"split"` and
-        `"notes"` in the result say what was evaluated. `views` as in `predict`.
+        `"notes"` say what was evaluated, and which of `data` were trained on. `views`: `predict`.
         """
         check_views(views)
         if data is None:
@@ -244,10 +244,10 @@ class Run:
             run_data, part = open_other_data(self.config, data, self.contract), "test"
         outputs = collect_outputs(self.model, run_data, part, self.config, views)
         metrics = measure(outputs, self.class_names, self.contract.temperature)
-        split = part if data is None else "all"
-        content = run_data.pixels.content if run_data.pixels else None
-        copies = score_distinct(outputs, content)
-        return {"split": split, **metrics, **copies, "notes": list(run_data.notes)}
+        metrics |= score_distinct(outputs, run_data.pixels.content if run_data.pixels else None)
+        seen = score_unseen(self.folder, data, run_data, outputs)
+        notes = [*run_data.notes, *seen.pop("notes", ())]
+        return {"split": part if data is None else "all", **metrics, **seen, "notes": notes}
 
     def export(self, **options: Any) -> Path:
         """Write this run as an artefact that is proved equal to it; returns its folder.
