@@ -15,6 +15,7 @@ from rich.text import Text
 
 from torchloupe.display.progress import format_fraction, format_loss
 from torchloupe.errors import printable
+from torchloupe.evaluation.folds import within_shares
 from torchloupe.run.json_files import finite
 from torchloupe.units import format_bytes, format_count, format_seconds, plural
 
@@ -93,8 +94,11 @@ def describe_page(folder: Path) -> Text:
     return Text(f"\n{_fact('report', printable(page, limit=4000))}")
 
 
-def describe_folds(folder: Path, metrics: Mapping[str, Any], source: str = "") -> Text:
-    """The summary of a cross-validation: each fold, mean and standard deviation, and the total."""
+def describe_folds(folder: Path, metrics: Mapping[str, Any], command: str) -> Text:
+    """The summary of a cross-validation: each fold, mean and standard deviation, and the total.
+
+    `command` trains one run with the same options.
+    """
     rows = [["fold", "test accuracy", "mean class f1", "images", "trained in"]]
     rows += [
         [
@@ -112,7 +116,7 @@ def describe_folds(folder: Path, metrics: Mapping[str, Any], source: str = "") -
     text.append(format_fraction(metrics["accuracy_mean"]), "bold green")
     deviation, interval = 100 * metrics["accuracy_std"], ""
     if metrics.get("accuracy_ci95"):
-        low, high = (min(max(100 * end, 0), 100) for end in metrics["accuracy_ci95"])
+        low, high = (100 * end for end in within_shares(metrics["accuracy_ci95"]))
         interval = f", corrected 95 % interval {low:.2f} to {high:.2f} %"
     text.append(
         f"  (mean of {metrics['folds']} folds, standard deviation {deviation:.2f} points"
@@ -129,9 +133,8 @@ def describe_folds(folder: Path, metrics: Mapping[str, Any], source: str = "") -
         )
     )
     text.append(_fact("folder", printable(folder, limit=4000)))
-    data = quote(source) if source else "DATA"
     commands = [
-        [f"loupe train {data}", "# the model to use: one run, with more images to learn from"],
+        [command, "# the model to use: one run, with more images to learn from"],
         [f"loupe eval {quote(folder / 'fold-1')}", "# each class in one fold"],
     ]
     return text.append_text(list_next(commands))

@@ -22,7 +22,7 @@ from torchloupe.config.settings import read_settings
 from torchloupe.display.terminal import make_display
 from torchloupe.display.waiting import waiting_line
 from torchloupe.errors import Interrupted, Terminated, UsageError, printable
-from torchloupe.evaluation.folds import corrected_t_interval
+from torchloupe.evaluation.folds import corrected_t_interval, within_shares
 from torchloupe.evaluation.intervals import wilson_interval
 from torchloupe.prepare.data import open_source
 from torchloupe.prepare.objects import NO_OBJECTS, UserObjects, refuse_misspelt
@@ -238,9 +238,12 @@ def _spread(
 ) -> dict[str, Any]:
     """`counts`: images to train and to test on, in each fold."""
     values = [float(test[name]) for test in tests]
-    mean, low, high = corrected_t_interval(values, *counts)
-    deviation = statistics.stdev(values)
-    return {f"{name}_mean": mean, f"{name}_std": deviation, f"{name}_ci95": [low, high]}
+    mean, *interval = corrected_t_interval(values, *counts)
+    return {
+        f"{name}_mean": mean,
+        f"{name}_std": statistics.stdev(values),
+        f"{name}_ci95": list(within_shares(interval)),
+    }
 
 
 @contextmanager

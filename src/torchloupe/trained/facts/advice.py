@@ -99,7 +99,7 @@ def _train_longer(known: Known) -> Advice:
     measured = np.isfinite(columns["val_loss"])
     losses, epochs = columns["val_loss"][measured], columns["epoch"][measured]
     what = "val loss"
-    if not len(losses) or not columns["best"][measured][-1]:
+    if not len(losses) or not columns["best"][measured][-1] or _stop_earlier(known):
         return None
     if len(losses) < 3:  # too few evaluations to see a trend
         what = "the training loss"
@@ -115,11 +115,12 @@ def _train_longer(known: Known) -> Advice:
     if gain < 0.02:
         return None
     more = max(1, round(2 * float(epochs[-1])))
+    patience = " --set train.patience=0" if known.config.train.patience else ""
     return (
         "Train longer",
         f"The last evaluation was the best, and {what} still fell from {before:.4f} to "
         f"{losses[-1]:.4f} at the end.",
-        f"loupe resume {known.run} --epochs {more}",
+        f"loupe resume {known.run} --epochs {more}{patience}",
     )
 
 
