@@ -17,6 +17,7 @@ from torchloupe.display.progress import format_fraction, format_loss
 from torchloupe.errors import printable
 from torchloupe.evaluation.folds import within_shares
 from torchloupe.run.json_files import finite
+from torchloupe.trained.history import spent_seconds
 from torchloupe.units import format_bytes, format_count, format_seconds, plural
 
 _MOST_CLASSES = 40
@@ -60,11 +61,13 @@ def describe_result(
             "no test split was used; val also chose the best checkpoint, so expect a lower "
             "accuracy on new images\n"
         )
+    else:
+        text.append("no val or test images were evaluated, so there is no accuracy\n")
     spent = metrics.get("train") or {}
     words = []
-    if spent.get("seconds") is not None:
-        words.append(format_seconds(spent["seconds"]))
-    if spent.get("steps") is not None:
+    if (seconds := spent_seconds(spent)) is not None:
+        words.append(format_seconds(seconds))
+    if spent.get("steps"):
         words.append(plural(int(spent["steps"]), "step"))
     if spent.get("images_per_second"):
         words.append(f"{format_count(spent['images_per_second'])} images/s")
@@ -77,7 +80,9 @@ def describe_result(
     if words:
         text.append(_fact("trained in", ", ".join(words)))
     text.append(_fact("run folder", printable(folder, limit=4000)))
-    return text.append_text(list_next(_next_commands(folder, source, takes_files)))
+    return text.append_text(
+        list_next(_next_commands(folder, source, takes_files, bool(test or val)))
+    )
 
 
 def list_next(commands: Sequence[Sequence[str]]) -> Text:
@@ -312,13 +317,16 @@ def _bytes(character: str) -> bytes:
     return character.encode("utf-8", "surrogateescape")
 
 
-def _next_commands(folder: Path, source: str, takes_files: bool) -> list[list[str]]:
+def _next_commands(
+    folder: Path, source: str, takes_files: bool, has_scores: bool
+) -> list[list[str]]:
     run = quote(folder)
     images = quote(source) if source and Path(source).is_dir() else "IMAGES..."
     predict = [f"loupe predict {run} {images}", "# labels for image files and folders"]
+    evaluate = [f"loupe eval {run}", "# each class, and what is confused with what"]
     return [
         *([predict] if takes_files else []),
-        [f"loupe eval {run}", "# each class, and what is confused with what"],
+        *([evaluate] if has_scores else []),
         [f"loupe summary {run}", "# the layers of the model"],
     ]
 

@@ -16,7 +16,7 @@ from torchloupe.cli.options import (
     Quiet,
     Set,
     amount,
-    count,
+    folds_count,
     results_only,
     whole_number,
 )
@@ -107,7 +107,7 @@ def train(
         typer.Option(
             "--folds",
             metavar="K",
-            parser=count,
+            parser=folds_count,
             help="Cross-validate: train K runs, each tested on another K-th of the images.",
         ),
     ] = None,

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from torch import nn
 
 from torchloupe.config.settings import read_settings
+from torchloupe.data.split import refuse_folds
 from torchloupe.display.terminal import make_display
 from torchloupe.display.waiting import waiting_line
 from torchloupe.errors import Interrupted, Terminated, UsageError, printable
@@ -108,6 +109,7 @@ def train_folds(
             "a stream has no list of images that could be dealt into folds",
             "give the images as a folder, table, array or map-style Dataset",
         )
+    refuse_folds(data.samples, data.given, config.data.folds)
     folder = create_run(None if out is None else Path(out), f"{data.name}-folds")
     write_json(folder / FOLDS, {"folds": config.data.folds})
     write_json(folder / "config.json", settings.to_json())

@@ -45,6 +45,7 @@ from torchloupe.trained.history import collect_columns
 from torchloupe.trained.opened_models import remember
 from torchloupe.trained.outputs import (
     collect_outputs,
+    held_out,
     laid_out,
     open_other_data,
     open_run_data,
@@ -209,10 +210,9 @@ class Run:
 
     def probabilities(self, pixels: NDArray[Any], *, raw: bool = False) -> NDArray[np.float32]:
         """Class probabilities [B, K] for decoded images [B, H, W, C]; `raw` as in `predict`."""
-        temperature = 1.0 if raw else self.contract.temperature
-        logits = torch.from_numpy(self.logits(pixels))
+        logits, temperature = self.logits(pixels), 1.0 if raw else self.contract.temperature
         found: NDArray[np.float32] = to_probabilities(
-            logits, self.contract.multi_label, temperature
+            torch.from_numpy(logits), self.contract.multi_label, temperature
         ).numpy()
         return found
 
@@ -239,7 +239,7 @@ class Run:
         check_views(views)
         if data is None:
             run_data = open_run_data(self.folder, self.config, self.contract, trust_code=trust_code)
-            part = "test" if run_data.has("test") else "val"
+            part = held_out(run_data)
         else:
             run_data, part = open_other_data(self.config, data, self.contract), "test"
         outputs = collect_outputs(self.model, run_data, part, self.config, views)

@@ -89,7 +89,8 @@ def _look_at_labels(known: Known) -> Advice:
     what = plural(known.suspects, "image")
     return (
         "Look at labels that may be wrong",
-        f"{what} lie among another class; the section Data shows them.",
+        f"{what} {'lies' if known.suspects == 1 else 'lie'} among another class; see the section "
+        "Data.",
         f"loupe eval {known.run}",
     )
 
@@ -202,7 +203,8 @@ def _repair_images(known: Known) -> Advice:
         return None
     return (
         "Repair or remove images that can't be read",
-        f"{plural(known.unreadable, 'image')} were set aside; set-aside.csv says why.",
+        f"{plural(known.unreadable, 'image')} {'was' if known.unreadable == 1 else 'were'} set "
+        "aside; set-aside.csv says why.",
         f"loupe train {known.source}",
     )
 
