@@ -105,7 +105,7 @@ def list_scores(metrics: Values) -> list[dict[str, str]]:
 
 
 def _spell(value: float, is_share: bool) -> str:
-    return f"{100 * value:.2f} %" if is_share else f"{value:.4f}"
+    return f"{100 * value:.2f}\u00a0%" if is_share else f"{value:.4f}"
 
 
 def list_facts(
