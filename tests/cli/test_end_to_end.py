@@ -229,7 +229,7 @@ def test_predict_labels_the_rest_and_exits_3_when_an_image_is_bad(
     lines = seen.err.splitlines()
     assert lines[0].startswith("error: 1 of 2 images can't be read: ")
     assert "-odd\\nname.jpg" in lines[0]
-    assert lines[1:] == ["hint: their rows have the reason; the others are labelled"]
+    assert lines[1:] == ["hint: its row has the reason; the others are labelled"]
 
 
 def test_predict_takes_a_name_that_begins_with_a_dash(

@@ -164,6 +164,18 @@ def test_train_refuses_data(
             "did you mean 'focal'? (torch's: torch.nn:NAME)",
         ),
         (
+            ["train", "digits", "--set", "optimizer.lr", "0.1"],
+            2,
+            "--set takes NAME=VALUE in one word, got 'optimizer.lr'",
+            "write --set optimizer.lr=VALUE",
+        ),
+        (
+            ["train", "digits", "--folds", "1"],
+            2,
+            "--folds: it is 1 and should be 2 or more",
+            "loupe train --help lists what it takes",
+        ),
+        (
             ["train", "digits", "--recipe", "no.py:f"],
             2,
             "recipe no.py:f: there is no file no.py",

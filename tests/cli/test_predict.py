@@ -114,7 +114,24 @@ def test_refuse_failures_names_the_images_that_could_not_be_read() -> None:
     with pytest.raises(DataError) as caught:
         refuse_failures(PREDICTIONS)
     assert caught.value.message == "1 of 4 images can't be read: -bad.txt (not an image)"
-    assert caught.value.hint == "their rows have the reason; the others are labelled"
+    assert caught.value.hint == "its row has the reason; the others are labelled"
+
+
+@pytest.mark.parametrize(
+    ("count", "message", "hint"),
+    [
+        (1, "the image can't be read: -bad.txt (not an image)", "its row has the reason"),
+        (
+            2,
+            "2 of 2 images can't be read: -bad.txt (not an image); ",
+            "their rows have the reason",
+        ),
+    ],
+)
+def test_refuse_failures_knows_that_no_image_was_read(count: int, message: str, hint: str) -> None:
+    with pytest.raises(DataError) as caught:
+        refuse_failures([Prediction("-bad.txt", error="not an image")] * count)
+    assert caught.value.message.startswith(message) and caught.value.hint == hint
 
 
 def test_refuse_failures_names_ten_of_many() -> None:
@@ -129,6 +146,12 @@ def test_write_whole_replaces_the_file_and_leaves_nothing_else(tmp_path: Path) -
     write_whole(file, b"new")
     assert file.read_text() == "new"
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_write_whole_refuses_a_file_as_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ResourceError, match=r"can't write .*labels\.csv: Not a directory"):
+        write_whole(tmp_path / "file" / "labels.csv", b"new")
 
 
 def test_write_whole_refuses_a_folder_that_is_not_there(tmp_path: Path) -> None:

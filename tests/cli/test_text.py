@@ -67,9 +67,30 @@ def test_describe_result_gives_val_and_says_so_when_there_is_no_test() -> None:
 
 
 def test_describe_result_offers_no_predictions_of_files_that_are_refused() -> None:
-    text = describe_result(Path("run"), {"train": TRAIN}, takes_files=False).plain
+    text = describe_result(Path("run"), {"val": TEST, "train": TRAIN}, takes_files=False).plain
     assert "loupe predict" not in text
     assert "loupe eval run" in text
+
+
+def test_describe_result_without_val_and_test_says_so_and_offers_no_evaluation() -> None:
+    text = describe_result(Path("run"), {"train": TRAIN}).plain
+    assert text.startswith("no val or test images were evaluated, so there is no accuracy\n")
+    assert "loupe eval" not in text and "loupe predict" in text
+
+
+@pytest.mark.parametrize(
+    ("spent", "line"),
+    [
+        ({"seconds": 0.0, "steps": 0, "head_seconds": 8.25}, "trained in      8.2 s"),
+        ({"seconds": 0.0, "steps": 0}, None),
+        ({"seconds": 2.0, "steps": 9, "head_seconds": 8.25}, "trained in      10.2 s, 9 steps"),
+    ],
+)
+def test_describe_result_gives_the_time_of_a_head(
+    spent: dict[str, float], line: str | None
+) -> None:
+    lines = describe_result(Path("run"), {"val": TEST, "train": spent}).plain.splitlines()
+    assert [one for one in lines if one.startswith("trained in")] == ([line] if line else [])
 
 
 def test_describe_result_offers_the_folder_that_was_trained_on(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 import scipy.stats
 
 from torchloupe.errors import UsageError
-from torchloupe.evaluation.folds import corrected_t_interval
+from torchloupe.evaluation.folds import corrected_t_interval, within_shares
 
 
 def test_corrected_t_interval_equals_the_formula_of_scipy():
@@ -26,3 +26,8 @@ def test_corrected_t_interval_equals_the_formula_of_scipy():
 def test_corrected_t_interval_needs_two_folds_with_images(values, test):
     with pytest.raises(UsageError, match="two folds or more, with images"):
         corrected_t_interval(values, 80, test)
+
+
+def test_interval_of_a_share_ends_at_0_and_1():
+    assert within_shares([-0.1, 1.09]) == (0, 1)
+    assert within_shares([0.2, 0.9]) == (0.2, 0.9)

@@ -27,7 +27,13 @@ def test_surrogates_of_file_names_are_written():
 
 @pytest.mark.parametrize(
     ("share", "text"),
-    [(0.5, "50.0 %"), (0.99999, "99.9 %"), (1.0, "100.0 %"), (None, "-"), (math.nan, "-")],
+    [
+        (0.5, "50.0\u00a0%"),
+        (0.99999, "99.9\u00a0%"),
+        (1.0, "100.0\u00a0%"),
+        (None, "-"),
+        (math.nan, "-"),
+    ],
 )
 def test_percentages_never_round_up_to_all(share, text):
     assert percent(share) == text

@@ -47,6 +47,18 @@ def test_find_run_says_what_is_there_instead(tmp_path):
     assert "digits-001" in caught.value.hint
 
 
+def test_find_run_names_the_run_that_may_be_meant_first(tmp_path):
+    for name in ("photos-001", "sweep-a", "tiny-001", "two-001"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text("{}")
+    with pytest.raises(UsageError) as caught:
+        places.find_run(tmp_path / "photo-001")
+    assert caught.value.hint.startswith(f"did you mean {tmp_path / 'photos-001'}")
+    with pytest.raises(UsageError) as caught:
+        places.find_run(tmp_path / "zzz")
+    assert caught.value.hint.startswith("the latest runs beside it: ")
+
+
 @pytest.mark.parametrize(
     ("text", "limit", "name"),
     [

@@ -5,13 +5,14 @@ import os
 import signal
 from contextlib import nullcontext
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
 
 import torchloupe as loupe
 from torchloupe.cli import main
-from torchloupe.errors import Terminated, UsageError
+from torchloupe.errors import DataError, Terminated, UsageError
 from torchloupe.studies.cross_validation import cross_validate, resume_folds, train_folds
 from torchloupe.trained.run import open_run
 
@@ -108,6 +109,13 @@ def test_folds_that_make_no_sense_are_refused(wrong, tmp_path):
     with pytest.raises(UsageError, match=r"data\.folds and data\.fold"):
         train_folds("digits", {**QUICK, **wrong}, out=tmp_path / "folds")
     assert not (tmp_path / "folds").exists()
+
+
+def test_more_folds_than_images_leave_no_folder(tmp_path):
+    images = np.zeros((6, 8, 8), np.uint8)
+    with pytest.raises(DataError, match="20 folds of 6 images leave folds empty"):
+        train_folds((images, np.arange(6) % 2), {**QUICK, "data.folds": 20}, out=tmp_path / "f")
+    assert not (tmp_path / "f").exists()
 
 
 def test_folds_asked_of_fit_are_refused(tmp_path):

@@ -10,8 +10,10 @@ import pytest
 from children import warm_starts
 
 from torchloupe.cli import main
+from torchloupe.cli.verify import words_of
 from torchloupe.errors import UsageError
 from torchloupe.studies import resume_proof
+from torchloupe.system.user_code import PYTHON_OBJECT
 from torchloupe.train.start import train
 
 SETTINGS = {
@@ -156,6 +158,16 @@ def test_verify_resume_tells_of_a_run_that_is_not_exact(tmp_path, capsys):
     words = ["verify-resume", "digits", "--model", f"{tmp_path}/drunk.py:Net", "--kills", "1"]
     assert main.run([*words, "--epochs", "1", "--quiet"]) == 1
     assert "a resumed run differs from the uninterrupted run" in capsys.readouterr().err
+
+
+def test_verify_resume_of_a_run_takes_its_data_and_settings(run, tmp_path):
+    assert words_of("digits") == ["digits"]
+    assert words_of(str(run)) == ["digits", "--recipe", str(run / "config.json")]
+    (tmp_path / "own").mkdir()
+    own = (run / "config.json").read_text().replace('"digits"', f'"{PYTHON_OBJECT}"')
+    (tmp_path / "own" / "config.json").write_text(own)
+    with pytest.raises(UsageError, match="were a Python object"):
+        words_of(str(tmp_path / "own"))
 
 
 def test_verify_resume_takes_a_new_folder_only(tmp_path, capsys):

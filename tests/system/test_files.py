@@ -37,6 +37,15 @@ def test_replace_file_follows_no_link_at_its_names(tmp_path):
     assert [p.name for p in folder.iterdir()] == ["metrics.json"]
 
 
+def test_a_place_that_can_not_be_written_is_told_from_a_full_disk(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ResourceError, match="Not a directory") as caught:
+        files.replace_file(tmp_path / "file" / "report.html", b"new")
+    assert caught.value.hint == "give a place that exists and can be written, with --out"
+    full = files.disk_error(OSError(28, "No space left on device"), tmp_path / "a", 10)
+    assert full.hint.startswith("make room")
+
+
 def test_point_link_replaces_a_link_and_is_relative(tmp_path):
     for name in ("first", "second"):
         (tmp_path / "checkpoints" / name).mkdir(parents=True)

@@ -63,6 +63,28 @@ def notes_of(run: Path) -> list[str]:
     return [event["note"] for event in read_events(run) if "note" in event]
 
 
+def test_finished_run_says_so_and_fewer_epochs_are_refused(home: Path) -> None:
+    resume(home / "run")
+    assert any(n.startswith("the run is finished, at epoch 1,") for n in notes_of(home / "run"))
+    before = (home / "run" / "config.json").read_bytes()
+    with pytest.raises(UsageError, match=r"already at epoch 1 of 1, and 0\.5 were asked for"):
+        resume(home / "run", settings={"train.epochs": 0.5})
+    assert (home / "run" / "config.json").read_bytes() == before
+    assert resume(home / "run", settings={"train.epochs": 2}).step > 3
+
+
+def test_run_that_stopped_early_goes_on_once_patience_is_changed(
+    begun: Path, tmp_path: Path
+) -> None:
+    quick = {**SETTINGS, "train.epochs": 9, "train.patience": 1, "optimizer.lr": 1e-12}
+    run = train(begun / "photos", quick, out=tmp_path / "run")
+    assert any("has not improved on" in note for note in notes_of(tmp_path / "run"))
+    assert resume(tmp_path / "run", settings={"train.epochs": 10}).step == run.step
+    assert any("the run stopped early at epoch 2" in note for note in notes_of(tmp_path / "run"))
+    patient = {"train.epochs": 3, "train.patience": 0}
+    assert resume(tmp_path / "run", settings=patient).step == run.step // 2 * 3
+
+
 def add(photos: Path) -> None:
     draw(photos / "ant" / "new-1.png", 1001)
     draw(photos / "ant" / "new-2.png", 1002)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from torchloupe.trained.history import FIRST, collect_columns
+from torchloupe.trained.history import FIRST, collect_columns, spent_seconds
 
 EVENTS = [
     {"note": "a remark"},
@@ -38,3 +38,9 @@ def test_columns_of_a_run_without_events_are_empty() -> None:
     found = collect_columns([])
     assert list(found) == [*FIRST, "best"]
     assert all(len(column) == 0 for column in found.values())
+
+
+def test_time_of_a_head_counts_and_an_unknown_one_is_left_out() -> None:
+    assert spent_seconds({"seconds": 0.0, "steps": 0, "head_seconds": 3.5}) == 3.5
+    assert spent_seconds({"seconds": 2.0, "steps": 9}) == 2.0
+    assert spent_seconds({"seconds": 0.0, "steps": 0}) is None

@@ -85,6 +85,17 @@ def test_run_without_val_is_not_calibrated_and_says_so(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "run" / "contract.json").read_text())["temperature"] == 1.0
 
 
+def test_run_without_val_and_test_has_no_accuracy_and_says_so(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 255, (40, 8, 8), dtype=np.uint8)
+    np.savez(tmp_path / "data.npz", images=images, labels=np.arange(40) % 2)
+    none = {"data.val_fraction": 0.0, "data.test_fraction": 0.0}
+    source = tmp_path / "data.npz"
+    run = loupe.fit(source, model="cnn", epochs=1, out=tmp_path / "run", settings=none)
+    with pytest.raises(DataError, match="this run has no test and no val images to evaluate on"):
+        run.evaluate()
+    assert "No val or test images were evaluated, so there is no accuracy." in run._repr_html_()
+
+
 def test_a_decision_needs_val(run: loupe.Run) -> None:
     run_data = open_run_data(run.folder, run.config, run.contract)
     require_val(run_data)

@@ -89,7 +89,7 @@ def describe_verdict(found: Any) -> list[str]:
             better, worse = (two, one) if test.only_second > test.only_first else (one, two)
             verdict = f"{better} is better than {worse}"
         else:
-            verdict = f"no difference between {one} and {two}"
+            verdict = f"no difference of accuracy was shown between {one} and {two}"
         correction = "" if found.cochran is None else ", Holm"
         lines.append(
             f"{verdict} (McNemar's exact test: p = {pair.p_value:.3g}{correction}; only {one} "

@@ -203,6 +203,16 @@ def _explain_command_line(error: Any) -> UsageError:
         )
     if kind == "MissingParameter" and parameter is not None:
         return UsageError(f"{command} needs {spell(parameter)}", see_help)
+    halves = (
+        [text for text in (context.params.get("settings") or ()) if "=" not in text]
+        if context
+        else []
+    )
+    if halves and "extra argument" in error.message:
+        return UsageError(
+            f"--set takes NAME=VALUE in one word, got {printable(halves[0])!r}",
+            f"write --set {printable(halves[0])}=VALUE",
+        )
     text = printable(error.message).rstrip(".")
     place = spell(parameter).partition(" ")[0] if parameter is not None else command
     return UsageError(f"{place}: {text[:1].lower()}{text[1:]}", see_help)

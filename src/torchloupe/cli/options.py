@@ -78,8 +78,16 @@ def count(text: str | int) -> int:
     return found
 
 
+def folds_count(text: str | int) -> int:
+    """A whole number, 2 or more, from the command line."""
+    found = whole_number(text)
+    if found < 2:
+        raise typer.BadParameter(f"it is {found} and should be 2 or more")
+    return found
+
+
 Quiet = Annotated[
-    bool, typer.Option("--quiet", help="Only warnings on stderr.", rich_help_panel=_OUTPUT)
+    bool, typer.Option("--quiet", help="Only notes and errors on stderr.", rich_help_panel=_OUTPUT)
 ]
 Json = Annotated[
     bool, typer.Option("--json", help="One JSON object on stdout.", rich_help_panel=_OUTPUT)

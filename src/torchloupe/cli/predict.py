@@ -1,5 +1,6 @@
 """`loupe predict`: labels for images, as a table, CSV, JSON or Parquet."""
 
+import contextlib
 import csv
 import io
 import os
@@ -227,9 +228,12 @@ def refuse_failures(predictions: Sequence[Any]) -> None:
     ]
     if len(bad) > len(named):
         named.append(f"and {len(bad) - len(named):,} more")
+    what = f"{len(bad):,} of {len(predictions):,} images can't be read"
+    what = "the image can't be read" if len(predictions) == 1 else what
+    others = "" if len(bad) == len(predictions) else "; the others are labelled"
     raise DataError(
-        f"{len(bad):,} of {len(predictions):,} images can't be read: {'; '.join(named)}",
-        "their rows have the reason; the others are labelled",
+        f"{what}: {'; '.join(named)}",
+        f"{'its row has' if len(bad) == 1 else 'their rows have'} the reason{others}",
     )
 
 
@@ -243,7 +247,8 @@ def write_whole(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         beside.replace(path)
     except OSError as error:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
         raise ResourceError(
             f"can't write {printable(path)}: {error.strerror or error}",
             "give a file in a folder that is there and can be written",

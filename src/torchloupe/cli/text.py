@@ -15,7 +15,9 @@ from rich.text import Text
 
 from torchloupe.display.progress import format_fraction, format_loss
 from torchloupe.errors import printable
+from torchloupe.evaluation.folds import within_shares
 from torchloupe.run.json_files import finite
+from torchloupe.trained.history import spent_seconds
 from torchloupe.units import format_bytes, format_count, format_seconds, plural
 
 _MOST_CLASSES = 40
@@ -59,11 +61,13 @@ def describe_result(
             "no test split was used; val also chose the best checkpoint, so expect a lower "
             "accuracy on new images\n"
         )
+    else:
+        text.append("no val or test images were evaluated, so there is no accuracy\n")
     spent = metrics.get("train") or {}
     words = []
-    if spent.get("seconds") is not None:
-        words.append(format_seconds(spent["seconds"]))
-    if spent.get("steps") is not None:
+    if (seconds := spent_seconds(spent)) is not None:
+        words.append(format_seconds(seconds))
+    if spent.get("steps"):
         words.append(plural(int(spent["steps"]), "step"))
     if spent.get("images_per_second"):
         words.append(f"{format_count(spent['images_per_second'])} images/s")
@@ -76,7 +80,9 @@ def describe_result(
     if words:
         text.append(_fact("trained in", ", ".join(words)))
     text.append(_fact("run folder", printable(folder, limit=4000)))
-    return text.append_text(list_next(_next_commands(folder, source, takes_files)))
+    return text.append_text(
+        list_next(_next_commands(folder, source, takes_files, bool(test or val)))
+    )
 
 
 def list_next(commands: Sequence[Sequence[str]]) -> Text:
@@ -93,8 +99,11 @@ def describe_page(folder: Path) -> Text:
     return Text(f"\n{_fact('report', printable(page, limit=4000))}")
 
 
-def describe_folds(folder: Path, metrics: Mapping[str, Any], source: str = "") -> Text:
-    """The summary of a cross-validation: each fold, mean and standard deviation, and the total."""
+def describe_folds(folder: Path, metrics: Mapping[str, Any], command: str) -> Text:
+    """The summary of a cross-validation: each fold, mean and standard deviation, and the total.
+
+    `command` trains one run with the same options.
+    """
     rows = [["fold", "test accuracy", "mean class f1", "images", "trained in"]]
     rows += [
         [
@@ -112,7 +121,7 @@ def describe_folds(folder: Path, metrics: Mapping[str, Any], source: str = "") -
     text.append(format_fraction(metrics["accuracy_mean"]), "bold green")
     deviation, interval = 100 * metrics["accuracy_std"], ""
     if metrics.get("accuracy_ci95"):
-        low, high = (min(max(100 * end, 0), 100) for end in metrics["accuracy_ci95"])
+        low, high = (100 * end for end in within_shares(metrics["accuracy_ci95"]))
         interval = f", corrected 95 % interval {low:.2f} to {high:.2f} %"
     text.append(
         f"  (mean of {metrics['folds']} folds, standard deviation {deviation:.2f} points"
@@ -129,9 +138,8 @@ def describe_folds(folder: Path, metrics: Mapping[str, Any], source: str = "") -
         )
     )
     text.append(_fact("folder", printable(folder, limit=4000)))
-    data = quote(source) if source else "DATA"
     commands = [
-        [f"loupe train {data}", "# the model to use: one run, with more images to learn from"],
+        [command, "# the model to use: one run, with more images to learn from"],
         [f"loupe eval {quote(folder / 'fold-1')}", "# each class in one fold"],
     ]
     return text.append_text(list_next(commands))
@@ -309,13 +317,16 @@ def _bytes(character: str) -> bytes:
     return character.encode("utf-8", "surrogateescape")
 
 
-def _next_commands(folder: Path, source: str, takes_files: bool) -> list[list[str]]:
+def _next_commands(
+    folder: Path, source: str, takes_files: bool, has_scores: bool
+) -> list[list[str]]:
     run = quote(folder)
     images = quote(source) if source and Path(source).is_dir() else "IMAGES..."
     predict = [f"loupe predict {run} {images}", "# labels for image files and folders"]
+    evaluate = [f"loupe eval {run}", "# each class, and what is confused with what"]
     return [
         *([predict] if takes_files else []),
-        [f"loupe eval {run}", "# each class, and what is confused with what"],
+        *([evaluate] if has_scores else []),
         [f"loupe summary {run}", "# the layers of the model"],
     ]
 

@@ -16,7 +16,7 @@ from torchloupe.cli.options import (
     Quiet,
     Set,
     amount,
-    count,
+    folds_count,
     results_only,
     whole_number,
 )
@@ -107,7 +107,7 @@ def train(
         typer.Option(
             "--folds",
             metavar="K",
-            parser=count,
+            parser=folds_count,
             help="Cross-validate: train K runs, each tested on another K-th of the images.",
         ),
     ] = None,
@@ -201,7 +201,7 @@ def train(
             with display(quiet, asked) as listeners:
                 run = begin(data, typed, recipe, out, listeners=listeners, began=asked["began"])
     if all_folds:
-        print_folds(found, as_json, source=data)
+        print_folds(found, as_json, typed, recipe)
     else:
         print_result(run, as_json, source=data)
 
@@ -258,14 +258,23 @@ def display(quiet: bool, asked: dict[str, Any] | None = None) -> Iterator[list[A
         display.close()
 
 
-def print_folds(folds: Any, as_json: bool, source: str = "") -> None:
-    """Print what was found over all folds, and the next commands."""
+def print_folds(
+    folds: Any, as_json: bool, typed: Mapping[str, Any] | None = None, recipe: str | None = None
+) -> None:
+    """Print what was found over all folds, and the next commands.
+
+    `typed` settings and `recipe` are those of the command; else those that the folder names.
+    """
     from torchloupe.cli.text import describe_folds, describe_page, print_text, to_json
+    from torchloupe.cli.typed import train_words, typed_settings
+    from torchloupe.config.settings import read_settings
 
     if as_json:
         print(to_json({"folder": str(folds.folder), **folds.metrics}))
     else:
-        print_text(describe_folds(folds.folder, folds.metrics, source))
+        known = typed or typed_settings(read_settings(folds.folder / "config.json"))
+        command = train_words(str(known.get("data.source", "")), known, recipe)
+        print_text(describe_folds(folds.folder, folds.metrics, command))
         print_text(describe_page(folds.folder))
 
 

@@ -15,7 +15,13 @@ _MOST_SHOWN = 20  # settings that differ
 
 
 def verify_resume(
-    data: Annotated[str, typer.Argument(metavar="DATA", help="Anything that `loupe train` takes.")],
+    data: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATA",
+            help="Anything that `loupe train` takes, or a run, whose settings count.",
+        ),
+    ],
     model: Annotated[
         str | None, typer.Option("--model", metavar="M", help="As --model of `loupe train`.")
     ] = None,
@@ -41,13 +47,15 @@ def verify_resume(
 
     loupe verify-resume digits
 
+    loupe verify-resume runs/photos-001 --kills 4
+
     loupe verify-resume photos/ --model my_model.py:Net --epochs 2 --kills 50
     """
-    words = [] if data.startswith("-") else [data]
+    words = words_of(data)
     words += ["--model", model] if model is not None else []
     words += ["--epochs", str(epochs)] if epochs is not None else []
     words += [word for text in settings or () for word in ("--set", text)]
-    words += [] if words[:1] == [data] else ["--", data]
+    words += ["--", data] if words[:1] != [data] and data.startswith("-") else []
     temporary_folder = tempfile.TemporaryDirectory(prefix="loupe-verify-")
     with temporary_folder as temporary, results_only(quiet=quiet) as line:
         from torchloupe.studies.resume_proof import verify_resume as verify
@@ -74,6 +82,25 @@ def verify_resume(
             if proof.kills
             else "train for longer: --epochs",
         )
+
+
+def words_of(data: str) -> list[str]:
+    """The first words of `loupe train` for these data, or for the data and settings of a run."""
+    config = Path(data) / "config.json"
+    if not config.is_file():
+        return [] if data.startswith("-") else [data]
+    from torchloupe.config.settings import read_settings
+    from torchloupe.run.places import find_run
+    from torchloupe.system.user_code import PYTHON_OBJECT
+
+    find_run(Path(data))
+    source = read_settings(config).config.data.source
+    if source == PYTHON_OBJECT:
+        raise UsageError(
+            f"the data of {printable(data)} were a Python object, which no command can open again",
+            "name them in a file, and give that: loupe verify-resume file.py:NAME",
+        )
+    return [source, "--recipe", str(config)]
 
 
 def diff(

@@ -68,7 +68,7 @@ def split_samples(
         notes += describe_copies(samples, content, is_once=copies == "once")
     is_split = given is not None and bool((given != TRAIN).any())
     if fold:
-        _refuse_folds(samples, is_split, fold[1])
+        refuse_folds(samples, given, fold[1])
         parts = _deal(samples, units, fold, seed)
         rest = np.flatnonzero(parts == TRAIN)
         parts[rest] = _carve(samples, units[rest], rest, (val_fraction, 0.0), seed)
@@ -277,8 +277,9 @@ def refuse_untrainable(samples: Samples) -> None:
         )
 
 
-def _refuse_folds(samples: Samples, is_split: bool, folds: int) -> None:
-    if is_split:
+def refuse_folds(samples: Samples, given: NDArray[np.int8] | None, folds: int) -> None:
+    """DataError for data that are split already (`given` [N]), or fewer images than folds."""
+    if given is not None and (given != TRAIN).any():
         raise DataError(
             "the data names its own val or test images, and folds would mix them with the others",
             "give a folder of classes (or a table without a split column), or leave folds out",

@@ -29,3 +29,9 @@ def corrected_t_interval(
     spread = math.sqrt((1 / k + test_count / train_count) * float(np.var(values, ddof=1)))
     half = float(stdtrit(k - 1, 0.975)) * spread
     return mean, mean - half, mean + half
+
+
+def within_shares(interval: Sequence[float]) -> tuple[float, float]:
+    """An interval of a share, cut off at 0 and 1: the t interval knows no bounds."""
+    low, high = (min(max(float(end), 0.0), 1.0) for end in interval)
+    return low, high

@@ -26,7 +26,6 @@ from torchloupe.prepare.run_data import RunData
 from torchloupe.recipes.choice import PRETRAINED, Facts
 from torchloupe.system.seeding import rng_preserved, seed_shared
 from torchloupe.system.user_code import PYTHON_OBJECT, is_object_spec
-from torchloupe.units import plural
 
 ONLY_AT_THE_END = 2**62  # steps; more than any run has
 SHORT_EPOCH_STEPS = 5
@@ -114,7 +113,7 @@ def make_for_contract(
 def load_backbone(config: Config, model: Transfer) -> list[str]:
     """Give the model's body its pretrained weights; notes on which they are."""
     origin, left_over = load_pretrained(model, config.model.name, config.model.weights)
-    dropped = f", without {plural(len(left_over), 'tensor')} of its last layer" if left_over else ""
+    dropped = ", its own last layer left out" if left_over else ""
     return [f"backbone: {origin}{dropped}"]
 
 

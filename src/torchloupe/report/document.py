@@ -111,7 +111,7 @@ def percent(share: float | None, digits: int = 1) -> str:
     text = f"{100 * share:.{digits}f}"
     if share < 1 and text == f"{100:.{digits}f}":
         text = f"{100 - 10**-digits:.{digits}f}"
-    return f"{text} %"
+    return f"{text}\u00a0%"
 
 
 def shown(text: Any, limit: int = _LONGEST_TEXT) -> str:

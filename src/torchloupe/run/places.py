@@ -1,5 +1,6 @@
 """Run folders on disk: making a new one, finding an existing one."""
 
+import difflib
 from pathlib import Path
 
 from torchloupe.errors import ResourceError, UsageError, printable
@@ -79,13 +80,7 @@ def find_run(path: Path) -> Path:
     if (path / "config.json").is_file():
         return path
     if not path.exists():
-        near = [p.parent.as_posix() for p in sorted(path.parent.glob("*/config.json"))][-3:]
-        raise UsageError(
-            f"there is no run folder {printable(path)}",
-            f"runs beside it: {', '.join(map(printable, near))}"
-            if near
-            else "loupe train makes one",
-        )
+        raise UsageError(f"there is no run folder {printable(path)}", _suggest_run(path))
     if path.is_dir() and any(path.iterdir()) and _is_free(path):
         raise UsageError(
             f"the run in {printable(path)} was stopped before it began (it has no config.json)",
@@ -95,3 +90,16 @@ def find_run(path: Path) -> Path:
         f"{printable(path)} is not a run folder (it has no config.json)",
         "give the folder that `loupe train` printed, such as runs/digits-001",
     )
+
+
+def _suggest_run(path: Path) -> str:
+    """Runs with a name like that of `path`, else the latest beside it."""
+    beside = [found.parent for found in path.parent.glob("*/config.json")]
+    if not beside:
+        return "loupe train makes one"
+    names = {run.name: run for run in beside}
+    near = difflib.get_close_matches(path.name, sorted(names), n=3, cutoff=0.6)
+    if near:
+        return f"did you mean {' or '.join(printable(names[name].as_posix()) for name in near)}?"
+    latest = sorted(beside, key=lambda run: (run / "config.json").stat().st_mtime)[-3:]
+    return f"the latest runs beside it: {', '.join(printable(run.as_posix()) for run in latest)}"

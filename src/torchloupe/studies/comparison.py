@@ -29,6 +29,7 @@ from torchloupe.evaluation.resampling import DRAWS
 from torchloupe.run.json_files import read_json
 from torchloupe.run.places import find_run
 from torchloupe.studies.tested import Tested, read_tested
+from torchloupe.trained.history import spent_seconds
 from torchloupe.trained.run import Run
 
 
@@ -41,7 +42,7 @@ class ComparedRun:
     model: str
     accuracy: float
     accuracy_ci95: tuple[float, float]
-    seconds: float | None  # of the training
+    seconds: float | None  # of the training, with the solving of a head
     images_per_second: float | None  # of the training
     weights_bytes: int | None  # of the best checkpoint
 
@@ -174,7 +175,7 @@ def describe_run(folder: Path, right: Any) -> ComparedRun:
         model=model,
         accuracy=float(right.mean()),
         accuracy_ci95=wilson_interval(int(right.sum()), len(right)),
-        seconds=trained.get("seconds"),
+        seconds=spent_seconds(trained),
         images_per_second=trained.get("images_per_second"),
         weights_bytes=weights.stat().st_size if weights.is_file() else None,
     )

@@ -19,10 +19,11 @@ import pyarrow.parquet as pq
 from torch import nn
 
 from torchloupe.config.settings import read_settings
+from torchloupe.data.split import refuse_folds
 from torchloupe.display.terminal import make_display
 from torchloupe.display.waiting import waiting_line
 from torchloupe.errors import Interrupted, Terminated, UsageError, printable
-from torchloupe.evaluation.folds import corrected_t_interval
+from torchloupe.evaluation.folds import corrected_t_interval, within_shares
 from torchloupe.evaluation.intervals import wilson_interval
 from torchloupe.prepare.data import open_source
 from torchloupe.prepare.objects import NO_OBJECTS, UserObjects, refuse_misspelt
@@ -108,6 +109,7 @@ def train_folds(
             "a stream has no list of images that could be dealt into folds",
             "give the images as a folder, table, array or map-style Dataset",
         )
+    refuse_folds(data.samples, data.given, config.data.folds)
     folder = create_run(None if out is None else Path(out), f"{data.name}-folds")
     write_json(folder / FOLDS, {"folds": config.data.folds})
     write_json(folder / "config.json", settings.to_json())
@@ -238,9 +240,12 @@ def _spread(
 ) -> dict[str, Any]:
     """`counts`: images to train and to test on, in each fold."""
     values = [float(test[name]) for test in tests]
-    mean, low, high = corrected_t_interval(values, *counts)
-    deviation = statistics.stdev(values)
-    return {f"{name}_mean": mean, f"{name}_std": deviation, f"{name}_ci95": [low, high]}
+    mean, *interval = corrected_t_interval(values, *counts)
+    return {
+        f"{name}_mean": mean,
+        f"{name}_std": statistics.stdev(values),
+        f"{name}_ci95": list(within_shares(interval)),
+    }
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from typing import Any
 
 from torchloupe.config.settings import read_settings
 from torchloupe.errors import printable
+from torchloupe.evaluation.folds import within_shares
 from torchloupe.report.document import fill_page
 from torchloupe.run.json_files import read_json
 from torchloupe.run.places import FOLDS
@@ -60,11 +61,13 @@ def make_folds_page(folder: Path, metrics: Mapping[str, Any], found: Predictions
     empty = {"worst": [], "unsure": [], "has_heat": False, "heat_layer": ""}
     test = {**told, **empty, "title": "Every image, tested once"}
     page = {"facts": facts, "sprite": None, "shots": None, "test": test}
+    interval = metrics.get("accuracy_ci95")  # older folders have none
     values = {
         "title": f"{printable(config.data.source, 80)}: {metrics['folds']} folds",
         "page": page,
         "facts": facts,
         "metrics": metrics,
+        "interval": interval and within_shares(interval),
         "runs": [
             {**run, "has_page": (folder / run["folder"] / PAGE).is_file()}
             for run in metrics["runs"]

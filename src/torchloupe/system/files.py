@@ -15,6 +15,12 @@ from typing import BinaryIO
 from torchloupe.errors import ResourceError, printable
 from torchloupe.units import format_bytes
 
+# The place is wrong, not full.
+_PLACE_ERRORS = {
+    *(errno.EROFS, errno.EACCES, errno.EPERM),
+    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR),
+}
+
 
 def make_folder(path: Path, hint: str) -> None:
     """Make a folder and those above it, unless it is there; ResourceError with `hint`."""
@@ -49,7 +55,8 @@ def replacing(path: Path, needed_bytes: int = 0, hint: str = "") -> Iterator[Bin
                 os.fsync(file.fileno())
             temporary.replace(path)
         except BaseException:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):  # on a disk that can't be written the first error counts
+                temporary.unlink(missing_ok=True)
             raise
         sync(path.parent)
     except OSError as error:
@@ -89,9 +96,12 @@ def disk_error(error: OSError, path: Path, needed_bytes: int, hint: str = "") ->
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         free = f"; {format_bytes(needed_bytes)} are needed, "
         free += f"{format_bytes(shutil.disk_usage(path.parent).free)} are free"
+    is_place = error.errno in _PLACE_ERRORS
+    otherwise = "make room or give another --out; the checkpoints written before are intact"
     return ResourceError(
         f"can't write {printable(path)}: {error.strerror or error}{free}",
-        hint or "make room or give another --out; the checkpoints written before are intact",
+        hint
+        or ("give a place that exists and can be written, with --out" if is_place else otherwise),
     )
 
 

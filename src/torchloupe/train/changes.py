@@ -18,10 +18,12 @@ from torchloupe.data.sources.source import name_some
 from torchloupe.errors import CheckpointError, DataError, UsageError, printable
 from torchloupe.prepare.data import prepare_data, streams
 from torchloupe.prepare.objects import UserObjects
+from torchloupe.prepare.plan import Plan
 from torchloupe.prepare.run_data import RunData, ShardedData
 from torchloupe.recipes.choice import PRETRAINED
 from torchloupe.run.data_record import DataChange, DataRecord
 from torchloupe.run.places import SET_ASIDE, create_run
+from torchloupe.run.state import State
 from torchloupe.system.trust import is_own_code, trusted_name
 from torchloupe.system.user_code import PYTHON_OBJECT
 from torchloupe.units import plural
@@ -81,6 +83,40 @@ def describe_settings(before: Config, after: Config) -> list[str]:
     return [
         f"from here on {name} is {printable(new)}; it was {printable(old)}"
         for name, (old, new) in differing(before, after).items()
+    ]
+
+
+def settle_end(
+    state: State, plan: Plan, before: Config, after: Config, *, has_budget: bool = False
+) -> list[str]:
+    """Whether a resumed run still stops early; notes on why there is no step left to train.
+
+    UsageError for `train.epochs` that end before the steps that are done. A budget in minutes ends
+    when it is spent. `before` and `after` are the settings of the run and those it goes on with.
+    """
+    epoch = f"{state.step / plan.steps_per_epoch:.4g}"
+    patience = plan.patience
+    if patience != before.train.patience:
+        state.stopped_early = 0 < patience <= state.evaluations_without_gain
+    is_past = plan.total_steps < state.step and not has_budget
+    if is_past and after.train.epochs != before.train.epochs:
+        raise UsageError(
+            f"the run is already at epoch {epoch} of {before.train.epochs:g}, and "
+            f"{after.train.epochs:g} were asked for",
+            f"ask for more than {epoch} epochs in all, or leave --epochs out",
+        )
+    if state.stopped_early:
+        return [
+            f"the run stopped early at epoch {epoch} (train.patience={patience}), so no step is "
+            "trained; --set train.patience=0 goes on to its last epoch"
+        ]
+    if has_budget or plan.total_steps > state.step:
+        return []
+    if not plan.total_steps:
+        return ["train.strategy=head solves the last layer and trains no steps: none is left"]
+    return [
+        f"the run is finished, at epoch {epoch}, so no step is trained; --epochs "
+        f"{2 * float(epoch):.4g} trains as long again"
     ]
 
 

@@ -34,6 +34,7 @@ from torchloupe.train.changes import (
     describe_settings,
     refuse_other_order,
     remember_data,
+    settle_end,
 )
 from torchloupe.train.head_stage import describe_stages, run_head_stage
 from torchloupe.train.loop import train as run_loop
@@ -225,13 +226,15 @@ def restore_state(run: RunFolder, session: Session, previous: PreviousRun) -> li
     fresh = [dict(group) for group in state.optimizer.param_groups]
     trees, path, passed_over = read_newest(run.checkpoints, world, run.parts)
     state.load(trees)
+    has_budget = session.budget is not None
+    end = settle_end(state, session.plan, previous.config, config, has_budget=has_budget)
     if config.optimizer != previous.config.optimizer:
         # The checkpoint holds the old rate, decay and options; what was typed now counts.
         for group, options in zip(state.optimizer.param_groups, fresh, strict=True):
             group.update({name: value for name, value in options.items() if name != "params"})
     run.forget_events_after(state.step)
     lost = state.own.lost if state.own is not None else []
-    return [*notes, *passed_over, f"resumed from {path.name}", *lost]
+    return [*notes, *passed_over, f"resumed from {path.name}", *end, *lost]
 
 
 def announce(session: Session, run: RunFolder) -> None:

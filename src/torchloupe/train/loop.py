@@ -24,7 +24,7 @@ from torchloupe.run.state import State, Step, Window, read_steps
 from torchloupe.run.weights import checksum_weights, find_overflow
 from torchloupe.train.gradients import Attempt, attempts
 from torchloupe.train.told import obey
-from torchloupe.units import is_due
+from torchloupe.units import is_due, plural
 
 Evaluate = Callable[[nn.Module], Mapping[str, float] | None]
 
@@ -212,8 +212,9 @@ def validate(state: State, plan: Plan, run: RunFolder, evaluate: Evaluate) -> No
     run.record(events.Evaluation(state.step, epoch, state.seconds, values, is_best))
     if state.stopped_early:
         run.note(
-            f"stopped early: {plan.monitor} has not improved for {plan.patience} evaluations; "
-            f"the best, {state.best_value:.4f}, was at step {state.best_step:,}"
+            f"stopped early: {plan.monitor} has not improved on {state.best_value:.4f} for "
+            f"{plural(plan.patience, 'evaluation')}; step {state.best_step:,} is the latest that "
+            "had it"
         )
 
 

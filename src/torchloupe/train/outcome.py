@@ -77,9 +77,11 @@ def write_results(run: RunFolder, work: Session, peaks: Peaks) -> Contract:
             write_predictions(run.path / "predictions.parquet", outputs, run_data, contract)
     ranks = world.gather(peaks.bytes)
     peak_bytes = {phase: max(rank.get(phase, 0) for rank in ranks) for phase in ranks[0]}
-    rates = [e["images_per_second"] for e in read_events(run.path) if "images_per_second" in e]
+    told = read_events(run.path)
+    rates = [e["images_per_second"] for e in told if "images_per_second" in e]
     metrics["train"] = {
         "seconds": state.seconds,
+        "head_seconds": sum(float(event.get("stage_seconds") or 0.0) for event in told),
         "images_per_second": float(np.median(rates)) if rates else None,
         "steps": state.step,
         "judged_step": judged_step,

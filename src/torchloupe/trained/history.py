@@ -33,6 +33,17 @@ def collect_columns(events: Sequence[Mapping[str, Any]]) -> dict[str, NDArray[An
     return columns
 
 
+def spent_seconds(train: Mapping[str, Any]) -> float | None:
+    """The time that the `"train"` of a metrics.json names: of the steps, and of solving a head.
+
+    None where it is not known: older runs that only solved a head did not note it.
+    """
+    seconds, head = train.get("seconds"), train.get("head_seconds")
+    if seconds is None or (head is None and train.get("steps") == 0):
+        return None
+    return float(seconds) + float(head or 0.0)
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 

@@ -33,6 +33,17 @@ def open_other_data(config: Config, source: Any, contract: Contract) -> RunData:
     return prepare_evaluation_data(config.data, source, contract)
 
 
+def held_out(run_data: RunData) -> str:
+    """The split that a run is evaluated on: "test", or "val"; DataError where it has neither."""
+    for split in ("test", "val"):
+        if run_data.has(split):
+            return split
+    raise DataError(
+        "this run has no test and no val images to evaluate on",
+        "give labelled images that it was not trained on: loupe eval RUN DATA",
+    )
+
+
 def require_val(run_data: RunData) -> None:
     """DataError for a run without images to decide on."""
     if not run_data.has("val"):

@@ -45,6 +45,7 @@ from torchloupe.trained.history import collect_columns
 from torchloupe.trained.opened_models import remember
 from torchloupe.trained.outputs import (
     collect_outputs,
+    held_out,
     laid_out,
     open_other_data,
     open_run_data,
@@ -53,6 +54,7 @@ from torchloupe.trained.outputs import (
 from torchloupe.trained.prediction import Prediction, decode_one, predict_images
 from torchloupe.trained.report import PAGE, audit_for_page, describe_run, reopen_data, write_report
 from torchloupe.trained.samples import SampleTable, read_samples
+from torchloupe.trained.seen import score_unseen
 from torchloupe.trained.suspects import list_suspects
 
 
@@ -105,8 +107,7 @@ class Run:
     @property
     def metrics(self) -> dict[str, Any]:
         """metrics.json: `"test"` (if there is one), `"val"`, `"train"`, and `"verdicts"`."""
-        found: dict[str, Any] = read_json(self.folder / "metrics.json")
-        return found
+        return dict(read_json(self.folder / "metrics.json"))
 
     @property
     def events(self) -> list[dict[str, Any]]:
@@ -209,10 +210,9 @@ class Run:
 
     def probabilities(self, pixels: NDArray[Any], *, raw: bool = False) -> NDArray[np.float32]:
         """Class probabilities [B, K] for decoded images [B, H, W, C]; `raw` as in `predict`."""
-        temperature = 1.0 if raw else self.contract.temperature
-        logits = torch.from_numpy(self.logits(pixels))
+        logits, temperature = self.logits(pixels), 1.0 if raw else self.contract.temperature
         found: NDArray[np.float32] = to_probabilities(
-            logits, self.contract.multi_label, temperature
+            torch.from_numpy(logits), self.contract.multi_label, temperature
         ).numpy()
         return found
 
@@ -234,20 +234,20 @@ class Run:
         """All metrics on `data` (anything `open_data` takes), classes aligned by name.
 
         Without `data`: on the test split of the run, or on val if there is none. `"split"` and
-        `"notes"` in the result say what was evaluated. `views` as in `predict`.
+        `"notes"` say what was evaluated, and which of `data` were trained on. `views`: `predict`.
         """
         check_views(views)
         if data is None:
             run_data = open_run_data(self.folder, self.config, self.contract, trust_code=trust_code)
-            part = "test" if run_data.has("test") else "val"
+            part = held_out(run_data)
         else:
             run_data, part = open_other_data(self.config, data, self.contract), "test"
         outputs = collect_outputs(self.model, run_data, part, self.config, views)
         metrics = measure(outputs, self.class_names, self.contract.temperature)
-        split = part if data is None else "all"
-        content = run_data.pixels.content if run_data.pixels else None
-        copies = score_distinct(outputs, content)
-        return {"split": split, **metrics, **copies, "notes": list(run_data.notes)}
+        metrics |= score_distinct(outputs, run_data.pixels.content if run_data.pixels else None)
+        seen = score_unseen(self.folder, data, run_data, outputs)
+        notes = [*run_data.notes, *seen.pop("notes", ())]
+        return {"split": part if data is None else "all", **metrics, **seen, "notes": notes}
 
     def export(self, **options: Any) -> Path:
         """Write this run as an artefact that is proved equal to it; returns its folder.

@@ -172,6 +172,23 @@ def test_files_in_folders_are_decoded_and_split_as_in_the_run(tmp_path: Path) ->
     assert lint(page, tmp_path) == ""
 
 
+def test_file_with_relative_data_says_where_to_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant_photographs(tmp_path / "photos")
+    monkeypatch.chdir(tmp_path)
+    settings = {**FP32, "data.size": "16", "model.name": "cnn", "augment.policy": "none"}
+    run = loupe.fit("photos", epochs=1, out=tmp_path / "run", settings=settings)
+    page = eject(run.folder)
+    assert "It looks for photos from the folder in which it is started." in page
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "train.py").write_text(page, encoding="utf-8")
+    done = run_python(["train.py"], tmp_path / "elsewhere")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-2].startswith("no image was found in ")
+    assert "Traceback" not in done.stderr
+
+
 def test_augmentation_is_said_to_differ(trained: Path, tmp_path: Path) -> None:
     settings = {
         **FP32,

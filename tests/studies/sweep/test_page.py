@@ -76,7 +76,7 @@ def test_lines_of_trials_have_their_places_and_the_best_comes_first():
 def test_the_best_so_far_never_falls():
     series = {line["name"]: line for line in trials_chart(make_plan(), make_trials())["series"]}
     assert series["best so far"]["y"] == [0.5, 0.7]
-    assert series["cut short"]["x"] == [2]
+    assert series["cut short"]["x"] == [1]
 
 
 @pytest.mark.reports

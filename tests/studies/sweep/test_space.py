@@ -80,6 +80,8 @@ def test_combinations_are_counted_and_listed():
         ("data.source", "a,b", "validated on the same images"),
         ("data.val_fraction", "0.1..0.2", "validated on the same images"),
         ("train.seed", "0..9", "train.seed can't be tried"),
+        ("seed", "1,2", "seed is no setting, and train.seed can't be tried: --repeat"),
+        ("val_fraction", "0.1,0.2", "validated on the same images"),
         ("check.level", "off,warn", "it changes no result"),
         ("hardware.device", "cpu,cuda", "the same device"),
     ],

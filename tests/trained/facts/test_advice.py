@@ -62,6 +62,18 @@ def test_the_curve_decides_whether_to_train_longer(losses, title):
         assert found[0]["command"] == "loupe resume 'runs/my photos' --epochs 8"
 
 
+def test_a_run_with_patience_is_told_to_train_longer_without_it():
+    config = change(QUIET.config, {"train.patience": 3})
+    found = suggest(replace(QUIET, config=config, events=evaluations([1.0, 0.8, 0.6, 0.4])))
+    assert found[0]["command"].endswith("--epochs 8 --set train.patience=0")
+
+
+def test_longer_and_earlier_are_not_suggested_together():
+    events = evaluations([1.0, 0.5, 2.0, 1.9, 1.8, 1.4])
+    events[-1]["best"] = True  # by accuracy
+    assert titles(replace(QUIET, events=events)) == ["Stop earlier, or augment more"]
+
+
 def test_a_weak_class_a_confused_pair_and_a_threshold_are_named():
     labels = np.repeat([0, 1, 2], 40)
     p = np.full((120, 3), 0.005)

@@ -32,7 +32,7 @@ def test_test_comes_before_val_and_val_is_explained():
 def test_scores_have_their_intervals():
     metrics = {"test": {"accuracy": 0.5, "mcc": 0.25, "mcc_ci95": [0.2, 0.3], "confusion": []}}
     assert list_scores(metrics) == [
-        {"name": "accuracy", "value": "50.00 %", "interval": ""},
+        {"name": "accuracy", "value": "50.00\u00a0%", "interval": ""},
         {"name": "Matthews' correlation", "value": "0.2500", "interval": "0.2000 to 0.3000"},
     ]
 

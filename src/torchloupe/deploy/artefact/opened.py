@@ -21,6 +21,7 @@ from torchloupe.evaluation.scoring import collect, measure
 from torchloupe.prepare.data import prepare_evaluation_data
 from torchloupe.trained.prediction import Prediction, predict_images
 from torchloupe.trained.run import Run, open_run, read_contract
+from torchloupe.trained.seen import score_unseen
 
 Floats = NDArray[np.float32]
 
@@ -88,7 +89,8 @@ class Exported:
     def evaluate(self, data: Any = None) -> dict[str, Any]:
         """All metrics on `data` (anything `open_data` takes), classes aligned by name.
 
-        UsageError without data: an exported folder has none.
+        UsageError without data: an exported folder has none. Images that trained its run are
+        noted, as `Run.evaluate` does, while the folder lies in that of the run.
         """
         if data is None:
             raise UsageError(
@@ -100,7 +102,11 @@ class Exported:
             _Logits(self), run_data.scan("test"), multi_label=self.contract.multi_label
         )
         metrics = measure(outputs, self.class_names, self.temperature)
-        return {"split": "all", **metrics, "notes": list(run_data.notes)}
+        run = self.folder.resolve().parent  # where an export is put that is given no --out
+        is_own = run.name == self.facts["run"] and (run / "config.json").is_file()
+        seen = score_unseen(run, data, run_data, outputs) if is_own else {}
+        notes = [*run_data.notes, *seen.pop("notes", ())]
+        return {"split": "all", **metrics, **seen, "notes": notes}
 
 
 class _Logits(nn.Module):

@@ -118,6 +118,7 @@ def write_head(facts: Facts, part: Part, proof: Proof | None = None) -> str:
         "    python train.py             # writes last.pt and best.pt into this folder",
         "    python train.py --resume    # goes on from last.pt",
         "",
+        *_where_to_start(part),
     ]
     threads = f", {plural(config.hardware.threads, 'thread')}" if config.hardware.threads else ""
     seen = f"on the same machine (torch {version or 'as it was'}{threads})"
@@ -138,6 +139,16 @@ def write_head(facts: Facts, part: Part, proof: Proof | None = None) -> str:
         lines += ["", *_wrap(text)]
     return "\n".join(line.replace("\\", "\\\\").replace('"""', "'''") if n else line
                      for n, line in enumerate(lines)) + '\n"""'  # fmt: skip
+
+
+def _where_to_start(part: Part) -> list[str]:
+    """Lines on the folder to start in, where the file names its data by a relative path."""
+    for text in part.settings:
+        found = re.match(r"(?:DATA|TABLE) = Path\((['\"])(.+)\1\)", text)
+        if found and not Path(found[2]).expanduser().is_absolute():
+            shown = printable(found[2], 200)
+            return [*_wrap(f"It looks for {shown} from the folder in which it is started."), ""]
+    return []
 
 
 def _describe_proof(proof: Proof) -> str:

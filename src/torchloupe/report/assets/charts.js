@@ -27,7 +27,7 @@ function format(value, unit) {
   if (value === null || value === undefined) return "-";
   if (unit === "%") {
     const text = (100 * value).toFixed(1);
-    return value < 1 && text === "100.0" ? "99.9 %" : `${text} %`;
+    return value < 1 && text === "100.0" ? "99.9\u00a0%" : `${text}\u00a0%`;
   }
   if (unit === "B") {
     const power = Math.min(4, Math.max(0, Math.floor(Math.log10(Math.max(value, 1)) / 3)));
@@ -72,16 +72,17 @@ function frame(holder, spec, xs, ys, size) {
   });
   const x = (value) => left + ((value - xs[0]) / (xs[1] - xs[0])) * (width - left - right);
   const y = (value) => height - bottom - ((value - ys[0]) / (ys[1] - ys[0])) * (height - top - bottom);
-  for (const value of ticks(...xs, size.xTicks || 6)) {
+  const sound = (unit) => (value) => unit !== "%" || (value > -1e-9 && value < 1 + 1e-9); // no 110 %
+  for (const value of ticks(...xs, size.xTicks || 6).filter(sound(spec.x.unit))) {
     draw(svg, "line", { class: "axis", x1: x(value), x2: x(value), y1: top, y2: height - bottom });
     draw(svg, "text", { x: x(value), y: height - bottom + 16, "text-anchor": "middle" }, format(value, spec.x.unit));
   }
-  for (const value of size.yTicks === 0 ? [] : ticks(...ys, size.yTicks || 5)) {
+  for (const value of size.yTicks === 0 ? [] : ticks(...ys, size.yTicks || 5).filter(sound(spec.y.unit))) {
     draw(svg, "line", { class: "axis", x1: left, x2: width - right, y1: y(value), y2: y(value) });
     draw(svg, "text", { x: left - 6, y: y(value) + 4, "text-anchor": "end" }, format(value, spec.y.unit));
   }
   draw(svg, "text", { x: width - right, y: height - 5, "text-anchor": "end" }, spec.x.label);
-  if (spec.y.label) draw(svg, "text", { x: 2, y: 11 }, spec.y.label);
+  if (spec.y.label && !spec.title.includes(spec.y.label)) draw(svg, "text", { x: 2, y: 11 }, spec.y.label);
   return { svg, x, y, left, right, top, bottom, width, height };
 }
 

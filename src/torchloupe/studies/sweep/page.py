@@ -89,7 +89,7 @@ def trials_chart(plan: Plan, trials: Sequence[Trial]) -> dict[str, Any]:
     for name, wanted in (("complete", COMPLETE), ("cut short", PRUNED)):
         found = [t for t in trials if t.state == wanted and value_of(t) is not None]
         if found:
-            line = {"x": [t.number + 1 for t in found], "y": [value_of(t) for t in found]}
+            line = {"x": [t.number for t in found], "y": [value_of(t) for t in found]}
             series.append({"name": name, "dots": True, **line})
     best: list[float] = []
     numbers: list[int] = []
@@ -98,13 +98,13 @@ def trials_chart(plan: Plan, trials: Sequence[Trial]) -> dict[str, Any]:
             continue
         better = not best or plan.is_better(trial.value, best[-1])
         best.append(trial.value if better else best[-1])
-        numbers.append(trial.number + 1)
+        numbers.append(trial.number)
     if best:
         series.append({"name": "best so far", "x": numbers, "y": best})
     return {
         "kind": "lines",
         "title": f"{name_monitor(plan)} of each trial",
-        "x": {"label": "trial", "from": 0.5, "to": max(len(trials), 1) + 0.5},
+        "x": {"label": "trial", "from": -0.5, "to": max(len(trials), 1) - 0.5},
         "y": {"label": name_monitor(plan), **unit},
         "series": series,
     }

@@ -30,6 +30,7 @@ _SAME_IMAGES = {
     *("data.val_fraction", "data.test_fraction", "data.folds", "data.fold", "data.split_seed"),
     *("data.group", "data.bad_fraction"),
 }
+_SAME = "all trials are validated on the same images"
 _NOT_TRIED = {
     "train.seed": "--repeat trains the best settings with other seeds",
     "train.monitor": "it is what trials are compared by",
@@ -157,12 +158,22 @@ def _refuse_names(tries: Mapping[str, Any], base: Config) -> None:
     known = flatten(base)
     options = [name for name, value in known.items() if isinstance(value, dict)]
     strangers = [n for n in tries if n not in known and n.rpartition(".")[0] not in options]
+    refused = {**dict.fromkeys(_SAME_IMAGES, _SAME), **_NOT_TRIED}
+    for name in strangers:
+        meant = [one for one in refused if one.rpartition(".")[2] == name.rpartition(".")[2]]
+        can_be = [one for one in known if one.rpartition(".")[2] == name.rpartition(".")[2]]
+        if meant and meant == can_be:
+            raise UsageError(
+                f"{printable(name)} is no setting, and {meant[0]} can't be tried: "
+                f"{refused[meant[0]]}",
+                "leave it out",
+            )
     if strangers:
         change(base, dict.fromkeys(strangers))  # raises, with the nearest names
     for name in tries:
         if name in _SAME_IMAGES:
             raise UsageError(
-                f"{name} can't be tried: all trials are validated on the same images",
+                f"{name} can't be tried: {_SAME}",
                 f"set it for all of them: --set {name}=...",
             )
         if name in _NOT_TRIED or name.partition(".")[0] == "check":

@@ -89,7 +89,8 @@ def _look_at_labels(known: Known) -> Advice:
     what = plural(known.suspects, "image")
     return (
         "Look at labels that may be wrong",
-        f"{what} lie among another class; the section Data shows them.",
+        f"{what} {'lies' if known.suspects == 1 else 'lie'} among another class; see the section "
+        "Data.",
         f"loupe eval {known.run}",
     )
 
@@ -99,7 +100,7 @@ def _train_longer(known: Known) -> Advice:
     measured = np.isfinite(columns["val_loss"])
     losses, epochs = columns["val_loss"][measured], columns["epoch"][measured]
     what = "val loss"
-    if not len(losses) or not columns["best"][measured][-1]:
+    if not len(losses) or not columns["best"][measured][-1] or _stop_earlier(known):
         return None
     if len(losses) < 3:  # too few evaluations to see a trend
         what = "the training loss"
@@ -115,11 +116,12 @@ def _train_longer(known: Known) -> Advice:
     if gain < 0.02:
         return None
     more = max(1, round(2 * float(epochs[-1])))
+    patience = " --set train.patience=0" if known.config.train.patience else ""
     return (
         "Train longer",
         f"The last evaluation was the best, and {what} still fell from {before:.4f} to "
         f"{losses[-1]:.4f} at the end.",
-        f"loupe resume {known.run} --epochs {more}",
+        f"loupe resume {known.run} --epochs {more}{patience}",
     )
 
 
@@ -201,7 +203,8 @@ def _repair_images(known: Known) -> Advice:
         return None
     return (
         "Repair or remove images that can't be read",
-        f"{plural(known.unreadable, 'image')} were set aside; set-aside.csv says why.",
+        f"{plural(known.unreadable, 'image')} {'was' if known.unreadable == 1 else 'were'} set "
+        "aside; set-aside.csv says why.",
         f"loupe train {known.source}",
     )
 

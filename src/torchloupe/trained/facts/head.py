@@ -11,6 +11,7 @@ from torchloupe.data.contract import Contract
 from torchloupe.errors import printable
 from torchloupe.evaluation.intervals import wilson_interval
 from torchloupe.trained.facts.predictions import Predictions
+from torchloupe.trained.history import spent_seconds
 from torchloupe.units import format_count, format_seconds, plural
 
 LEVELS = ("error", "warning", "note")
@@ -62,6 +63,13 @@ def describe_score(
     }
 
 
+def explain_no_score(metrics: Values) -> str:
+    """Why there is no accuracy: the run has not ended, or has no images to measure it with."""
+    if not metrics:
+        return "There is no result yet."
+    return "No val or test images were evaluated, so there is no accuracy."
+
+
 def evaluated(metrics: Values) -> tuple[str, Values]:
     """The split whose predictions the run folder keeps, and its scores."""
     return ("test", metrics["test"]) if metrics.get("test") else ("val", metrics.get("val") or {})
@@ -97,7 +105,7 @@ def list_scores(metrics: Values) -> list[dict[str, str]]:
 
 
 def _spell(value: float, is_share: bool) -> str:
-    return f"{100 * value:.2f} %" if is_share else f"{value:.4f}"
+    return f"{100 * value:.2f}\u00a0%" if is_share else f"{value:.4f}"
 
 
 def list_facts(
@@ -117,8 +125,8 @@ def list_facts(
         ("images", f"{height} x {width} pixels, {plural(contract.channels, 'channel')}"),
     ]
     spent = metrics.get("train") or {}
-    if spent.get("seconds") is not None:
-        facts.append(("trained in", format_seconds(spent["seconds"])))
+    if (seconds := spent_seconds(spent)) is not None:
+        facts.append(("trained in", format_seconds(seconds)))
     device = str(hardware.get("gpu") or hardware.get("device") or "")
     facts += [
         ("device", f"{device}, {config.hardware.precision}"),

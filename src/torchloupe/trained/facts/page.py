@@ -203,6 +203,7 @@ class Collection:
         model = material.model
         self.page["head"] = {
             "score": head.describe_score(self.metrics, self.found, self._train_counts()),
+            "no_score": head.explain_no_score(self.metrics),
             "scores": head.list_scores(self.metrics),
             "facts": head.list_facts(
                 config,
