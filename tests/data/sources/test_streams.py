@@ -13,6 +13,7 @@ from torch.utils.data import (
     SubsetRandomSampler,
     TensorDataset,
     WeightedRandomSampler,
+    default_collate,
 )
 
 from torchloupe.data.contract import Contract
@@ -130,7 +131,10 @@ def test_loaders_of_parts_of_a_dataset_are_taken_apart():
     ("options", "reason"),
     [
         ({}, "shuffle=False"),
-        ({"shuffle": True, "collate_fn": lambda items: items}, "its own collate_fn"),
+        (
+            {"shuffle": True, "collate_fn": lambda items: default_collate(items)},
+            "its own collate_fn",
+        ),
         (
             {"sampler": WeightedRandomSampler([1.0] * 12, 12)},
             "its own sampler (WeightedRandomSampler)",

@@ -238,7 +238,7 @@ def class_number(label: Any) -> Any:
     if not hasattr(label, "__len__") or isinstance(label, (str, bytes)) or np.ndim(label) != 1:
         return label
     row = np.asarray(label.detach().cpu() if hasattr(label, "detach") else label)
-    if len(row) == 1 and row.dtype.kind in "biu":
+    if len(row) == 1 and row.dtype.kind in "biuf" and float(row[0]).is_integer():
         return int(row[0])
     return int(row.argmax()) if row.dtype.kind in "biuf" and is_one_hot(row[None, :]) else label
 
