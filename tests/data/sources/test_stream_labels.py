@@ -47,6 +47,10 @@ class Rows(Dataset):
         return IMAGES[row], SEVERAL[row]
 
 
+def as_usual(pairs):
+    return default_collate(pairs)
+
+
 def levels(pairs):
     images, labels = default_collate(pairs)
     return images, (labels[:, None] > torch.arange(3)).float()
@@ -74,7 +78,7 @@ LATE = torch.cat([torch.eye(3)[NUMBERS[:11] % 3], torch.ones(1, 3)])
         DataLoader(TENSORS, 4),
         DataLoader(TensorDataset(IMAGES, SEVERAL.long()), 4),
         DataLoader(TENSORS, 4, sampler=WeightedRandomSampler([1.0] * 12, 12)),
-        DataLoader(TENSORS, 4, collate_fn=lambda pairs: default_collate(pairs)),
+        DataLoader(TENSORS, 4, collate_fn=as_usual),
         DataLoader(Rows(), 4),
         DataLoader(Given(SEVERAL), 4),
         DataLoader(Given(SEVERAL.bool(), classes=NAMES), 4),
@@ -112,7 +116,7 @@ def test_several_labels_after_labels_of_one_are_refused_while_training():
     data = open_data(Given(torch.eye(3)[NUMBERS % 3], classes=NAMES))
     contract = choose_contract(data)
     data.reader.loaders["train"] = Given(LATE)
-    with pytest.raises(DataError, match="sample 11 of the stream has label .*doesn't sum to 1"):
+    with pytest.raises(DataError, match=r"sample 11 of the stream has label .*doesn't sum to 1"):
         list(Stream(data, "train", contract, 4, 0, CPU))
 
 

@@ -24,6 +24,10 @@ from torchloupe.errors import DataError, LoupeError, UsageError
 TENSORS = TensorDataset(torch.zeros(12, 1, 4, 4), torch.arange(12) % 3)
 
 
+def as_usual(items):
+    return default_collate(items)
+
+
 class Endless(IterableDataset):
     """Counts up; `length` and `classes` only where they are given."""
 
@@ -132,7 +136,7 @@ def test_loaders_of_parts_of_a_dataset_are_taken_apart():
     [
         ({}, "shuffle=False"),
         (
-            {"shuffle": True, "collate_fn": lambda items: default_collate(items)},
+            {"shuffle": True, "collate_fn": as_usual},
             "its own collate_fn",
         ),
         (
