@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 class LabelForm:
-    """Which form of the labels a loss takes: the first that it doesn't fail on, then always that."""
+    """Which form of the labels a loss takes: the first that doesn't fail, then always that."""
 
     def __init__(self) -> None:
         self.chosen: int | None = None
