@@ -11,6 +11,7 @@ from torchloupe.data.contract import Contract
 from torchloupe.data.sources import Data
 from torchloupe.data.sources.dataset_labels import names_of
 from torchloupe.data.sources.loaders import is_stream, take_apart
+from torchloupe.data.sources.restarts import as_restarting
 from torchloupe.data.sources.source import SPLIT_WORDS, name_some
 from torchloupe.data.sources.stream_labels import look_through
 from torchloupe.data.sources.streams import StreamReader, open_streams
@@ -33,6 +34,7 @@ def single_out(source: Any, class_names: Sequence[str]) -> Any:
         return inside.dataset
     if isinstance(source, Data) or not is_stream(source):
         return source
+    source = as_restarting(source)
     own = names_of(getattr(source, "dataset", source))
     data = open_streams({TEST: source}, name=type(source).__name__, class_names=class_names)
     if own and own != tuple(class_names)[: len(own)] and not _gives_texts(source):

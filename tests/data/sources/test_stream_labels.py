@@ -37,6 +37,11 @@ class Given(IterableDataset):
         yield from zip(IMAGES, self.labels, strict=True)
 
 
+class Sized(Given):
+    def __len__(self):
+        return len(self.labels)
+
+
 class Rows(Dataset):
     """The same by row; it doesn't tell its labels."""
 
@@ -191,3 +196,30 @@ def test_reading_labels_uses_up_no_random_numbers():
     torch.manual_seed(3), np.random.seed(4)
     open_data(DataLoader(TENSORS, 4, sampler=WeightedRandomSampler([1.0] * 12, 12)))
     assert (torch.rand(2).tolist(), np.random.rand()) == wanted
+
+
+def test_a_tuple_of_four_that_mixup_makes_is_refused_and_other_long_ones_are_noted():
+    class Batches(Given):
+        def __iter__(self):
+            for images, labels in DataLoader(TensorDataset(IMAGES, NUMBERS), 4):
+                yield images, labels, *self.labels
+
+    with pytest.raises(DataError, match="a tuple of 3, as MixUp gives them"):
+        open_data(Batches((torch.zeros(4).long(), 0.7), classes=tuple("abcd")))
+    data = open_data(Batches((["a", "b", "c", "d"],), classes=tuple("abcd")))
+    assert any("items hold 3 values" in note for note in data.notes)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_mark_of_what_the_loss_ignores_is_no_class(known):
+    labels = torch.where(NUMBERS == 3, 255, NUMBERS)
+    source = DataLoader(TensorDataset(IMAGES, labels), 4)
+    if not known:
+        source = DataLoader(Sized(labels), 4)
+    with pytest.raises(DataError, match="the stream's labels are 0 to 2 and 255") as caught:
+        open_data(source)
+    assert "leave these samples out: label != 255" in caught.value.hint
+    below = open_data(DataLoader(Given(labels.where(labels < 9, -100), classes=("a", "b", "c")), 4))
+    with pytest.raises(DataError, match="label -100") as caught:
+        read(below)
+    assert "labels != -100" in caught.value.hint

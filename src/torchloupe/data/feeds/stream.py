@@ -17,7 +17,7 @@ from torchloupe.data.feeds.epochs import tell_epoch
 from torchloupe.data.feeds.feed import Batch
 from torchloupe.data.feeds.items import plain_label, stack_images, to_device
 from torchloupe.data.feeds.rank_share import WHOLE, RankShare
-from torchloupe.data.sources.dataset_labels import class_number
+from torchloupe.data.sources.dataset_labels import class_number, hint_below
 from torchloupe.data.sources.loaders import is_batched
 from torchloupe.data.sources.pairs import describe_item, take_pair
 from torchloupe.data.sources.source import Data
@@ -58,6 +58,7 @@ class Stream:
             WHOLE  # of each batch; with several ranks, each reads the whole stream
         )
         self.device = device
+        self._part = part
         self._loader = loaders[part]
         self._is_batched = is_batched(self._loader)
         self._own = find_generators(self._loader)
@@ -109,10 +110,17 @@ class Stream:
             )
 
     def __iter__(self) -> Iterator[Batch]:
+        is_empty = True
         for batch in self._read(0):
+            is_empty = False
             own = batch.cut(self.rank_share.span(len(batch)))
             if len(own):
                 yield own
+        if is_empty:
+            raise DataError(
+                f"the {self._part} stream gives nothing, or nothing more",
+                "let its __iter__ make a new iterator for each pass, and give all samples",
+            )
 
     def _read(self, epoch: int) -> Iterator[Batch]:
         """One pass. Each batch is drawn with the generators seeded by its place in the pass."""
@@ -195,7 +203,9 @@ class Stream:
             )
         return DataError(
             f"{name} has label {printable(label, 60)}; there are {self._classes} classes",
-            "let labels be class numbers from 0, class names, or one number for each class",
+            hint_below(label)
+            if isinstance(label, int) and label < 0
+            else "let labels be class numbers from 0, class names, or one number for each class",
         )
 
     def _count_steps(self) -> int:

@@ -109,7 +109,20 @@ def read_labels(
     found, codes = np.unique(values, return_inverse=True)
     texts = [str(value) for value in found]
     names, lookup = order_classes(texts, class_names)
-    return lookup[codes.reshape(-1)], names, (*note_joined(texts), *note_twins(names))
+    notes = (*note_joined(texts), *note_twins(names), *_note_mark(texts))
+    return lookup[codes.reshape(-1)], names, notes
+
+
+def _note_mark(texts: Sequence[str]) -> tuple[str, ...]:
+    """A note where one number beside 0, 1, ... is a usual mark of what a loss leaves out."""
+    for mark in ("-100", "-1", "255"):
+        others = [text for text in texts if text != mark]
+        if len(texts) > len(others) > 1 and set(others) == {str(k) for k in range(len(others))}:
+            return (
+                f"the label {mark} is a class like the others, 0 to {len(others) - 1}; where it "
+                f"marks what a loss ignores, take these rows out: labels != {mark}",
+            )
+    return ()
 
 
 def _from_indicators(

@@ -15,7 +15,7 @@ from torch.utils.data import BatchSampler, DataLoader, IterableDataset
 
 from torchloupe.data.sources.dataset_labels import known_labels
 from torchloupe.data.sources.loaders import find_batch
-from torchloupe.data.sources.pairs import describe_item, take_pair
+from torchloupe.data.sources.pairs import describe_item, note_more, take_pair
 from torchloupe.data.sources.text_labels import as_text_label
 from torchloupe.errors import DataError, LoupeError, printable
 from torchloupe.system.generators import find_generators
@@ -36,6 +36,7 @@ class Look:
     width: int = 0  # of labels that are rows, one number for each class
     lowest: int = 2**62
     highest: int = -1
+    numbers: set[int] = field(default_factory=set)
     texts: set[str] = field(default_factory=set)
     has_several: bool = False
     is_whole: bool = False  # read to its end
@@ -119,6 +120,7 @@ def _add(look: Look, labels: Any, is_batched: bool) -> None:
             "is not a class number",
             "let labels be whole numbers from 0, class names, or one number for each class",
         )
+    look.numbers.update(np.unique(numbers).tolist())
     look.highest = max(look.highest, int(numbers.max(initial=-1)))
     look.lowest = min(look.lowest, int(numbers.min(initial=look.lowest)))
 
@@ -138,8 +140,7 @@ def _as_array(labels: Any) -> NDArray[Any]:
 
 def refuse_labels(labels: Any) -> DataError:
     """The error for labels of a stream that are of no known form."""
-    parts = labels if isinstance(labels, (tuple, list)) else ()
-    if len(parts) == 3 and np.ndim(parts[2]) == 0 and np.shape(parts[0]) == np.shape(parts[1]):
+    if _is_mixed(labels):
         return DataError(
             "the labels of the stream are a tuple of 3, as MixUp gives them: (labels, labels of "
             "the other images, share)",
@@ -149,6 +150,32 @@ def refuse_labels(labels: Any) -> DataError:
     return DataError(
         f"the labels of the stream are {describe_item(labels)}, not class numbers",
         "let labels be class numbers from 0, class names, or one number for each class",
+    )
+
+
+def note_first(loader: Any) -> tuple[str, ...]:
+    """A note where the first item holds more than images and labels; DataError if MixUp made it."""
+    own = find_generators(loader)
+    with rng_preserved(own):
+        seed_all(0, own)
+        try:
+            item = next(iter(loader))
+        except Exception:  # empty or broken: reading it for its own sake says so
+            return ()
+    rest = item[1:4] if isinstance(item, (tuple, list)) and len(item) == 4 else ()
+    if rest and np.ndim(rest[0]) == 1 and _is_mixed(rest):
+        raise refuse_labels(rest)
+    return note_more(item)
+
+
+def _is_mixed(labels: Any) -> bool:
+    """Whether this is (labels, labels of the other images, share), as MixUp gives it."""
+    return (
+        isinstance(labels, (tuple, list))
+        and len(labels) == 3
+        and np.ndim(labels[2]) == 0
+        and np.shape(labels[0]) == np.shape(labels[1])
+        and 0 <= float(labels[2]) <= 1
     )
 
 
@@ -196,6 +223,17 @@ def length_of(loader: Any) -> int | None:
         return len(loader)
     except (TypeError, NotImplementedError, AttributeError):
         return None
+
+
+def refuse_mark(numbers: set[int]) -> None:
+    """DataError for labels 0, 1, ... and 255, which marks what a loss ignores."""
+    others = numbers - {255}
+    if 1 < len(others) < min(len(numbers), 255) and others == set(range(len(others))):
+        raise DataError(
+            f"the stream's labels are 0 to {len(others) - 1} and 255",
+            "where 255 marks what the loss ignores, leave these samples out: label != 255; else "
+            "name every class by data.class_names",
+        )
 
 
 def note_length(loader: Any, look: Look) -> tuple[str, ...]:

@@ -12,13 +12,16 @@ from torchloupe.data.sources.datasets import unite_classes
 from torchloupe.data.sources.labels import sort_names
 from torchloupe.data.sources.loaders import find_batch, note_kept
 from torchloupe.data.sources.repeatable import note_unrepeatable_stream
+from torchloupe.data.sources.restarts import refuse_same_iterator
 from torchloupe.data.sources.source import Data, name_some, short_name
 from torchloupe.data.sources.stream_labels import (
     Look,
     length_of,
     look_at_all,
     look_briefly,
+    note_first,
     note_length,
+    refuse_mark,
 )
 from torchloupe.data.sources.worker_check import check_workers
 from torchloupe.data.split import SPLIT_NAMES, TRAIN
@@ -57,8 +60,11 @@ def open_streams(parts: Mapping[int, Any], *, name: str, class_names: Sequence[s
     notes: tuple[str, ...] = ()
     for part, loader in parts.items():
         _refuse_unaligned(getattr(loader, "dataset", loader))
-        notes += check_workers(loader, SPLIT_NAMES[part] if len(parts) > 1 else "")
+        where = SPLIT_NAMES[part] if len(parts) > 1 else ""
+        refuse_same_iterator(loader, where)
+        notes += check_workers(loader, where)
         if part == TRAIN:
+            notes += note_first(loader)
             notes += note_unrepeatable_stream(loader, "")
     named = {part: names_of(getattr(loader, "dataset", loader)) for part, loader in parts.items()}
     known = {names for names in named.values() if names}
@@ -133,7 +139,10 @@ def _count_known(loader: Any) -> int:
     labels = None if isinstance(dataset, IterableDataset) else known_labels(dataset)
     if labels is None or not len(labels):
         return 0
-    return labels.shape[1] if labels.ndim == 2 else int(labels.max()) + 1
+    if labels.ndim == 2:
+        return labels.shape[1]
+    refuse_mark(set(np.unique(labels).tolist()))
+    return int(labels.max()) + 1
 
 
 def _number(count: int) -> tuple[str, ...]:
@@ -159,6 +168,7 @@ def _name_seen(look: Look) -> tuple[tuple[str, ...], tuple[str, ...]]:
     read = "the stream was read once"
     if not look.is_whole:
         read = f"the first {look.rows:,} samples of the stream were read"
+    refuse_mark(look.numbers)
     notes = [f"{read} to count its classes; data.class_names avoids that"]
     if look.lowest == 1 < look.highest:
         notes.append(
