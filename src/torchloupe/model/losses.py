@@ -109,7 +109,7 @@ class Loss(nn.Module):
             return nn.functional.binary_cross_entropy_with_logits(z, yes, weight)
         given = z if self.hook is None else self.hook.undo(z)
         if isinstance(self.criterion, ROW_LOSSES):
-            return self.criterion(given, yes)
+            return cast("Tensor", self.criterion(given, yes))
         return self.labelled.call(self.criterion, given, (labels, yes.reshape(-1), yes))
 
     def _check_logits(self, logits: Tensor) -> None:

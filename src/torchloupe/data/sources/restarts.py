@@ -86,7 +86,8 @@ def refuse_same_iterator(loader: Any, where: str = "") -> None:
     if not isinstance(dataset, IterableDataset):
         return
     try:
-        first, second = iter(dataset), iter(dataset)
+        first: Any = iter(dataset)
+        second: Any = iter(dataset)
     except Exception:  # reading it for its own sake says so
         return
     if first is second and first is not dataset:
@@ -113,7 +114,7 @@ def _starts_anew(value: Any, own: Any) -> bool:
     if not all(firsts):
         return False
     pairs = [take_pair(first[0]) for first in firsts]
-    images = [None if pair is None else pair[0] for pair in pairs]
+    images: list[Any] = [None if pair is None else pair[0] for pair in pairs]
     try:
         arrays = [np.asarray(i.detach().cpu() if hasattr(i, "detach") else i) for i in images]
         return arrays[0].dtype.kind in "biuf" and np.array_equal(arrays[0], arrays[1])

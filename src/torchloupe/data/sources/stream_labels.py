@@ -209,7 +209,7 @@ def _known(loader: Any) -> NDArray[Any] | None:
 
 def _has_doubtful_length(loader: Any) -> bool:
     """Whether the length is code of the user's, which may be wrong, and easy to check."""
-    if length_of(loader) is None or getattr(loader, "num_workers", 0):
+    if length_of(loader) is None or getattr(loader, "num_workers", None):
         return False
     if type(loader) is not DataLoader or isinstance(loader.dataset, IterableDataset):
         return True

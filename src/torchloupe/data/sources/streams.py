@@ -117,7 +117,8 @@ def _find_classes(
     if names or count:
         look = look_briefly(loader, parts)
         count = look.width or count
-        names, notes = names or _number(count), ()
+        names = names or _number(count)
+        notes: tuple[str, ...] = ()
     else:
         look = look_briefly(loader, parts) if length_of(loader) is None else look_at_all(loader)
         if length_of(loader) is None and not look.width:
@@ -140,7 +141,7 @@ def _count_known(loader: Any) -> int:
     if labels is None or not len(labels):
         return 0
     if labels.ndim == 2:
-        return labels.shape[1]
+        return int(labels.shape[1])
     refuse_mark(set(np.unique(labels).tolist()))
     return int(labels.max()) + 1
 
