@@ -9,6 +9,7 @@ from torch.utils.data import IterableDataset
 from torchloupe.data.samples import Samples, make_ids
 from torchloupe.data.sources.dataset_labels import known_labels, names_of
 from torchloupe.data.sources.datasets import unite_classes
+from torchloupe.data.sources.kept_draws import note_kept_draws
 from torchloupe.data.sources.labels import sort_names
 from torchloupe.data.sources.loaders import find_batch, note_kept
 from torchloupe.data.sources.repeatable import note_unrepeatable_stream
@@ -65,6 +66,9 @@ def open_streams(parts: Mapping[int, Any], *, name: str, class_names: Sequence[s
         notes += check_workers(loader, where)
         if part == TRAIN:
             notes += note_first(loader)
+            dataset = getattr(loader, "dataset", None)
+            if dataset is not None and not isinstance(dataset, IterableDataset):
+                notes += note_kept_draws(dataset, "the stream")
             notes += note_unrepeatable_stream(loader, "")
     named = {part: names_of(getattr(loader, "dataset", loader)) for part, loader in parts.items()}
     known = {names for names in named.values() if names}
