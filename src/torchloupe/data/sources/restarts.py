@@ -58,7 +58,7 @@ def as_restarting(value: Any, where: str = "") -> Any:
     if not _has_own_iter(value):
         raise UsageError(
             f"{what}an iterator ({kind}) can be read only once",
-            "give the loader itself, or an IterableDataset, whose __iter__ starts anew each epoch",
+            "give an IterableDataset, whose __iter__ starts anew each epoch, or the loader itself",
         )
     own = find_generators(value)
     with rng_preserved(own):
