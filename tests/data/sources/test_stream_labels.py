@@ -117,6 +117,14 @@ def test_soft_and_one_hot_rows_stay_labels_of_one_class(loader, width):
     assert shapes == {(4, width) if width else (4,)}
 
 
+@pytest.mark.parametrize("val", [Given(SEVERAL), TENSORS, DataLoader(TENSORS, 5)])
+def test_several_labels_in_another_split_tell_what_one_hot_rows_of_train_are(val):
+    data = open_data((Given(torch.eye(3)[NUMBERS % 3], classes=NAMES), val))
+    assert data.samples.is_multi_label
+    soft = DataLoader(TensorDataset(IMAGES, NUMBERS), 4, collate_fn=mixed)
+    assert not open_data((soft, TensorDataset(IMAGES, NUMBERS))).samples.is_multi_label
+
+
 def test_several_labels_after_labels_of_one_are_refused_while_training():
     data = open_data(Given(torch.eye(3)[NUMBERS % 3], classes=NAMES))
     contract = choose_contract(data)

@@ -194,8 +194,19 @@ def look_briefly(loader: Any, parts: Mapping[int, Any]) -> Look:
         return look.seconds > limit or (is_sure and not checks)
 
     look = look_through(loader, is_done)
-    look.has_several = bool(look.width) and (look.has_several or told)
+    if look.width and not look.has_several:
+        others = [part for part in parts.values() if part is not loader]
+        look.has_several = told or any(map(_starts_with_several, others))
     return look
+
+
+def _starts_with_several(loader: Any) -> bool:
+    """Whether the first labels of another split are several an image."""
+    look = look_through(
+        loader,
+        lambda look: not look.width or look.has_several or look.rows >= _ROWS_OF_COLLATE,
+    )
+    return look.has_several
 
 
 def _known(loader: Any) -> NDArray[Any] | None:
