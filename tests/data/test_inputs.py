@@ -166,3 +166,29 @@ def test_a_path_that_does_not_exist_is_refused_before_any_image_is_given(tmp_pat
         next(images)
     assert caught.value.message == f"there is no file {tmp_path / 'cta.png'}"
     assert caught.value.hint == "did you mean 'cat.png'?"
+
+
+@pytest.mark.parametrize(
+    ("source", "count"),
+    [
+        ((torch.zeros(1, 8, 8), "cat"), 0),
+        ([torch.zeros(1, 8, 8), "cat"], 0),
+        ((pixels(8, 8), "a.png"), 2),
+        ((Image.new("L", (8, 8)), b"cat"), 0),
+        ((torch.zeros(1, 8, 8), ["cat", "dog"]), 0),
+        ([(torch.zeros(1, 8, 8), "cat"), (torch.zeros(1, 8, 8), "dog")], 2),
+        ([(torch.zeros(1, 8, 8), "cat", "a.png")], 1),
+        ([("a.png", "cat"), ("a.png", 1)], 2),
+        ([torch.zeros(1, 8, 8), "a.png"], 2),
+    ],
+)
+def test_labels_that_are_texts_are_left_out_and_no_paths(source, count, tmp_path, monkeypatch):
+    Image.new("L", (8, 8)).save(tmp_path / "a.png")
+    monkeypatch.chdir(tmp_path)
+    assert is_one_image(source, GREY) == (count == 0)
+    assert len(list(list_images(source, GREY))) == (count or 1)
+
+
+def test_a_path_that_is_missing_beside_an_image_is_still_told():
+    with pytest.raises(DataError, match=r"there is no file gone\.png"):
+        list(list_images([torch.zeros(1, 8, 8), "gone.png"], GREY))

@@ -228,3 +228,15 @@ def test_explain_forward_when_the_weights_have_another_number_format(convert, hi
     flat = nn.Sequential(nn.Flatten(), nn.Linear(28 * 28, 10))
     for model in (Classic(), flat):
         assert summary_of(convert(model), size=28).endswith(f" | leave {hint}")
+
+
+def test_explain_forward_names_torchs_default_where_it_gave_the_number_format():
+    images = torch.zeros(2, 1, 28, 28)
+    torch.set_default_dtype(torch.float64)
+    try:
+        with pytest.raises(UsageError) as caught:
+            explain_forward(nn.Sequential(nn.Flatten(), nn.Linear(28 * 28, 10)), images, 10)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    wanted = "leave torch.set_default_dtype(torch.float64) out: weights stay in float32"
+    assert caught.value.hint.startswith(wanted)

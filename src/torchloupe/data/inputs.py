@@ -22,6 +22,7 @@ from torchloupe.errors import DataError, UsageError, did_you_mean, printable
 Named = tuple[str, Any]  # the name of an image; its path, its bytes or an array of pixels
 
 IMAGE_KEYS = ("image", "images", "img", "pixel_values", "x", "inputs")  # of items that are dicts
+LONGEST_NAME = 24  # bytes of a class name; no image file is as short
 _WANTED = "give paths, a folder, PIL images, arrays or tensors of pixels, a Dataset or a DataLoader"
 
 
@@ -95,11 +96,27 @@ def _is_labelled(source: Any) -> bool:
         return False
     image, label, *more = source
     is_batch = _is_array(image) and image.ndim == 4
-    if not is_batch and not _is_array(image) and not isinstance(image, Image.Image):
+    is_tuple = isinstance(source, tuple)
+    is_path = is_tuple and isinstance(image, (str, Path)) and Path(image).is_file()
+    if not is_path and not _is_array(image) and not isinstance(image, Image.Image):
         return False
-    return _is_label(label, batch=is_batch) and all(
+    is_label = _is_label(label, batch=is_batch)
+    if not is_batch and not is_label:
+        is_label = _is_text_label(label, is_tuple=is_tuple)
+    return is_label and all(
         isinstance(value, str) or _is_label(value, batch=is_batch) for value in more
     )
+
+
+def _is_text_label(value: Any, *, is_tuple: bool) -> bool:
+    """Whether the second of a pair is a class name, or several, and not another image."""
+    if isinstance(value, (list, tuple)):
+        return is_tuple and all(isinstance(each, (int, float, str)) for each in value)
+    if isinstance(value, bytes):
+        return is_tuple and len(value) <= LONGEST_NAME
+    if not isinstance(value, str) or Path(value).is_file():
+        return False
+    return not names_an_image(value)
 
 
 def _is_label(value: Any, *, batch: bool) -> bool:

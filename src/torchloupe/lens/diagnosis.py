@@ -242,7 +242,10 @@ def _by_message(call: Call | None, text: str, reason: str, otherwise: str) -> Fi
 def _own_format(call: Call | None) -> tuple[str, str] | None:
     """What gave a layer's weights another number format than float32, and what to do instead."""
     weights = [] if call is None else [p.dtype for p in call.module.parameters()]
-    return next((_OTHER_FORMATS[dtype] for dtype in weights if dtype in _OTHER_FORMATS), None)
+    found = next((dtype for dtype in weights if dtype in _OTHER_FORMATS), None)
+    if found is not None and found == torch.get_default_dtype():
+        return f"torch.set_default_dtype({found})", _OTHER_FORMATS[found][1]
+    return None if found is None else _OTHER_FORMATS[found]
 
 
 _OTHER_FORMATS = {

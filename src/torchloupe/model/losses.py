@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from torchloupe.errors import DataError, LoupeError, UsageError, did_you_mean, printable
+from torchloupe.model.binary_labels import LabelForm
 from torchloupe.model.import_paths import is_loss_of_torch, with_tensors
 from torchloupe.model.outputs import LogitsHook, hook_of
 from torchloupe.model.shares import adding_of
@@ -60,6 +61,7 @@ class Loss(nn.Module):
         self.place = torch.device("cpu")
         self.fitting: tuple[Any, ...] = ()  # of the last input whose labels needed no preparation
         self.adding = adding_of(criterion)  # "unknown" until a trial tells
+        self.labelled = LabelForm()
         self.hook: LogitsHook | None = None  # of a model that may give one logit per image
 
     def follow(self, model: nn.Module) -> "Loss":
@@ -106,7 +108,9 @@ class Loss(nn.Module):
                 weight = (rows @ weight).reshape(z.shape)
             return nn.functional.binary_cross_entropy_with_logits(z, yes, weight)
         given = z if self.hook is None else self.hook.undo(z)
-        return self.criterion(given, yes if isinstance(self.criterion, ROW_LOSSES) else labels)
+        if isinstance(self.criterion, ROW_LOSSES):
+            return cast("Tensor", self.criterion(given, yes))
+        return self.labelled.call(self.criterion, given, (labels, yes.reshape(-1), yes))
 
     def _check_logits(self, logits: Tensor) -> None:
         """Refuse logits that are not [B, classes], and move to their device."""

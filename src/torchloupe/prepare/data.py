@@ -32,6 +32,7 @@ from torchloupe.data.split_cache import divide, find_statistics
 from torchloupe.distributed.world import ALONE, World
 from torchloupe.errors import DataError, UsageError, printable
 from torchloupe.model.backbones import InputSpec
+from torchloupe.prepare.evaluated import align_kind, rename_stream, single_out
 from torchloupe.prepare.run_data import (
     DatasetData,
     PackedData,
@@ -117,6 +118,7 @@ def prepare_evaluation_data(config: DataConfig, source: Any, contract: Contract)
     the contract's by name. Unreadable images are set aside as in
     training.
     """
+    source = single_out(source, contract.class_names)
     unfit = set(unfit_options(source, by_pattern=config.label_pattern != "auto"))
     if source != config.source:
         unfit |= {"image_folder", "split_column"}  # of the run's own table
@@ -129,7 +131,7 @@ def prepare_evaluation_data(config: DataConfig, source: Any, contract: Contract)
             raise
         options = replace(options, image_column="auto", label_column="auto")
         data = _open_to_evaluate(options, source, contract)
-    data = _align(data, contract)
+    data = _align(rename_stream(data), contract)
     pixels, rows = _read_pixels(config, data, contract)
     notes = _notes_on(data, pixels)
     if data.given is not None and (data.given == TEST).any():
@@ -149,7 +151,7 @@ def prepare_evaluation_data(config: DataConfig, source: Any, contract: Contract)
 def _align(data: Data, contract: Contract) -> Data:
     """`data` with the classes of a contract; DataError for images that can't be what it takes."""
     refuse_images(data, contract)
-    return align_classes(data, contract.class_names)
+    return align_kind(align_classes(data, contract.class_names), contract)
 
 
 def _open_to_evaluate(config: DataConfig, source: Any, contract: Contract) -> Data:

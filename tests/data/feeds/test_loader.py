@@ -210,6 +210,13 @@ def test_loader_names_the_row_of_a_bad_item(kind, wrong, message, workers):
         list(LoaderScan(data, ROWS, contract, 50, CPU, workers))
 
 
+def test_a_row_that_gives_the_item_of_another_is_told_what_to_do():
+    feed = make_feed(Pictures("pil", lambda image, label: (image, 2)), 0)
+    with pytest.raises(DataError, match="labels differ") as caught:
+        list(islice(feed.batches(), 3))
+    assert "leave such rows out instead: Subset(dataset, sound_rows)" in caught.value.hint
+
+
 @pytest.mark.parametrize(
     ("classes", "labels", "told"),
     [

@@ -193,3 +193,9 @@ def test_a_stream_without_an_end_is_refused_after_some_time(monkeypatch):
     with pytest.raises(UsageError, match=r"has no length and goes on after .* samples") as caught:
         _ = stream.steps_per_epoch
     assert "__len__" in caught.value.hint
+
+
+def test_a_stream_that_gives_nothing_is_an_error_of_two_lines():
+    stream, _ = make_stream([], sound=Items("float"))
+    with pytest.raises(DataError, match="the train stream gives nothing, or nothing more"):
+        next(iter(stream))

@@ -449,3 +449,15 @@ def test_npz_beside_npy_is_something_else(tmp_path):
     np.save(tmp_path / "labels.npy", LABELS)
     np.savez(tmp_path / "data.npz", images(3, 2, 2), images(3, 2, 2))
     assert len(open_data(tmp_path).samples) == 6
+
+
+@pytest.mark.parametrize(
+    ("labels", "mark"), [((0, 1, 2, -100), -100), ((-1, 0, 1, 2), -1), ((0, 255, 1, 2), 255)]
+)
+def test_a_label_that_may_mark_what_a_loss_ignores_is_noted(labels, mark):
+    images = np.zeros((4, 6, 6), np.uint8)
+    notes = open_data((images, np.array(labels))).notes
+    assert any(f"take these rows out: labels != {mark}" in note for note in notes)
+    assert not any(
+        "take these" in note for note in open_data((images, np.array([0, 1, 2, 3]))).notes
+    )

@@ -484,3 +484,10 @@ def test_datasets_say_which_number_a_class_has(attributes):
 def test_datasets_whose_labels_are_ids_are_refused():
     error = fail(Own((123456789, 7, 7, 7, 7, 7)))
     assert "labels go up to 123,456,789, and there are 2 different ones" in error.message
+
+
+@pytest.mark.parametrize(("label", "is_mark"), [(-1, True), (-100, True), (-2, False)])
+def test_labels_below_0_that_mark_what_a_loss_ignores_are_told(label, is_mark):
+    hint = fail(Own([0, 1, label])).hint
+    assert (f"take these rows out of the data: labels != {label}" in hint) == is_mark
+    assert "count class numbers from 0" in hint

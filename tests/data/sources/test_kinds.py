@@ -252,7 +252,7 @@ class NoLength(Dataset):
         (("a.csv", "b.csv"), "there is no file or folder a.csv", KINDS),
         (("a.csv", 3), "train: str a.csv is not data", WANTED),
         (iter([1]), "an iterator (list_iterator) can be read only once",
-         "give an IterableDataset, whose __iter__ starts anew each epoch"),
+         "give an IterableDataset, whose __iter__ starts anew each epoch, or the loader itself"),
         (np.zeros((3, 4, 4)), "an array of shape [3, 4, 4] comes without labels",
          "give a pair: (images, labels)"),
         (NoLength(), "NoLength has __getitem__ and no __len__",

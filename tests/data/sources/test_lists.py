@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils.data import DataLoader, TensorDataset
 
 from torchloupe.data.sources import open_data
 from torchloupe.errors import DataError, LoupeError, UsageError
@@ -171,3 +172,21 @@ def test_a_dataset_whose_items_are_batches_is_refused():
 
     error = fail(Batches())
     assert "row 0 is a batch: images of shape [2, 3, 4, 5] and 2 labels" in str(error)
+
+
+@pytest.mark.parametrize("other", ["dataset", "loader", "batches"])
+def test_a_list_of_batches_goes_with_a_dataset_a_loader_or_one_batch(other):
+    tensors = TensorDataset(torch.rand(12, 1, 6, 6), torch.arange(12) % 3)
+    train = list(DataLoader(tensors, 4))
+    val = {
+        "dataset": tensors,
+        "loader": DataLoader(tensors, 5),
+        "batches": list(DataLoader(tensors, 12)),
+    }[other]
+    data = open_data((train, val))
+    assert data.given.tolist() == [0] * 12 + [1] * 12
+    assert data.samples.labels.tolist() == 2 * tensors.tensors[1].tolist()
+    stream = open_data((DataLoader(tensors, 4), train))
+    image, label = stream.reader.loaders["val"][5]
+    assert torch.equal(image, tensors[5][0])
+    assert label == 2

@@ -13,6 +13,7 @@ from torch.utils.data import (
     SubsetRandomSampler,
     TensorDataset,
     WeightedRandomSampler,
+    default_collate,
 )
 
 from torchloupe.data.contract import Contract
@@ -21,6 +22,10 @@ from torchloupe.data.sources import open_data
 from torchloupe.errors import DataError, LoupeError, UsageError
 
 TENSORS = TensorDataset(torch.zeros(12, 1, 4, 4), torch.arange(12) % 3)
+
+
+def as_usual(items):
+    return default_collate(items)
 
 
 class Endless(IterableDataset):
@@ -130,7 +135,10 @@ def test_loaders_of_parts_of_a_dataset_are_taken_apart():
     ("options", "reason"),
     [
         ({}, "shuffle=False"),
-        ({"shuffle": True, "collate_fn": lambda items: items}, "its own collate_fn"),
+        (
+            {"shuffle": True, "collate_fn": as_usual},
+            "its own collate_fn",
+        ),
         (
             {"sampler": WeightedRandomSampler([1.0] * 12, 12)},
             "its own sampler (WeightedRandomSampler)",

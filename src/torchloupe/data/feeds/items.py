@@ -183,7 +183,7 @@ class LabelCheck:
                 raise DataError(
                     f"row {row} has label {printable(number, 40)}, and class {known} when the "
                     "dataset was opened",
-                    "let the dataset give the same label for a row every time",
+                    "a row must keep its label: let the dataset give the same one every time",
                 )
             self._compare(row, int(number), known)
 
@@ -205,8 +205,8 @@ class LabelCheck:
         if seen:
             raise DataError(
                 f"labels differ from those that the dataset told: {seen}",
-                "let it give the same label for a row every time, and keep its `targets` equal to "
-                "these labels",
+                "a row must keep its label, as `targets` tells it: where a bad row gives another "
+                "row's item, leave such rows out instead: Subset(dataset, sound_rows)",
             )
 
 

@@ -247,16 +247,26 @@ def class_number(label: Any) -> Any:
     if not hasattr(label, "__len__") or isinstance(label, (str, bytes)) or np.ndim(label) != 1:
         return label
     row = np.asarray(label.detach().cpu() if hasattr(label, "detach") else label)
-    if len(row) == 1 and row.dtype.kind in "biu":
+    if len(row) == 1 and row.dtype.kind in "biuf" and float(row[0]).is_integer():
         return int(row[0])
     return int(row.argmax()) if row.dtype.kind in "biuf" and is_one_hot(row[None, :]) else label
+
+
+def hint_below(label: Any) -> str:
+    """What to do about a class number below 0; -1 and -100 are marks of what a loss leaves out."""
+    if label not in (-1, -100):
+        return "count class numbers from 0"
+    return (
+        f"where {label} marks what the loss ignores, take these rows out of the data: labels != "
+        f"{label}; else count class numbers from 0"
+    )
 
 
 def _checked(labels: NDArray[Any]) -> NDArray[Any]:
     below = np.flatnonzero(labels < 0)
     if labels.ndim == 1 and len(below):
         raise DataError(
-            f"row {below[0]} has label {labels[below[0]]}, below 0", "count class numbers from 0"
+            f"row {below[0]} has label {labels[below[0]]}, below 0", hint_below(labels[below[0]])
         )
     if labels.ndim == 2 and not ((labels == 0) | (labels == 1)).all():
         sums = labels.sum(axis=1)

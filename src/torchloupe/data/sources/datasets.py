@@ -27,6 +27,7 @@ from torchloupe.data.sources.hub_columns import (
     read_hub_columns,
     without_unlabelled,
 )
+from torchloupe.data.sources.kept_draws import note_kept_draws
 from torchloupe.data.sources.labels import compare_splits, sort_names
 from torchloupe.data.sources.listed_labels import number_lists
 from torchloupe.data.sources.missing_labels import note_missing_labels
@@ -145,6 +146,7 @@ def _find_all(
         notes += note
         if part == TRAIN and is_compared and not has_no_randomness(dataset):
             notes += note_unrepeatable_rows(dataset, where)
+            notes += note_kept_draws(dataset, where)
     return united, labels, notes
 
 

@@ -116,7 +116,7 @@ def join_batches(value: Any) -> tuple[Any, Any] | None:
 
     Images of one shape become one array. None for anything else, such as a list of samples.
     """
-    if not isinstance(value, (list, tuple)) or len(value) < 2:
+    if not isinstance(value, (list, tuple)) or not value:
         return None
     pairs = [take_pair(item) for item in value]
     batches = [pair for pair in pairs if pair is not None and is_array_batch(*pair)]

@@ -22,7 +22,9 @@ from torchloupe.data.sources.lists import (
     read_rows_of_paths,
 )
 from torchloupe.data.sources.loaders import is_stream, note_other, note_taken, take_apart
+from torchloupe.data.sources.pairs import take_pair
 from torchloupe.data.sources.plain_values import as_plain
+from torchloupe.data.sources.restarts import as_restarting
 from torchloupe.data.sources.source import SPLIT_WORDS, Data, name_some
 from torchloupe.data.sources.streams import open_streams
 from torchloupe.data.split import SPLIT_NAMES, TEST, TRAIN, VAL
@@ -89,6 +91,10 @@ def _open_parts(parts: dict[int, Any], name: str, layout: str, class_names: Sequ
     """Data from a value for each split; None is no split, and lists of batches are cut up."""
     if len(parts) > 1:
         parts = {part: value for part, value in parts.items() if value is not None}
+    parts = {
+        part: as_restarting(value, SPLIT_NAMES[part] if len(parts) > 1 else "")
+        for part, value in parts.items()
+    }
     parts, notes = _join_batches(parts)
     data = _open_plain_parts(parts, name, layout, class_names)
     return replace(data, notes=(*notes, *data.notes)) if notes else data
@@ -149,7 +155,23 @@ def _join_batches(parts: dict[int, Any]) -> tuple[dict[int, Any], tuple[str, ...
     images = sum(len(pair[0]) for pair in found)
     note = f"a list of {plural(count, 'batch', 'batches')}: {plural(images, 'image')} in all"
     plain = {part: parts[part] if pair is None else pair for part, pair in joined.items()}
+    if any(pair is None and find_lists(parts[part]) is None for part, pair in joined.items()):
+        for part, pair in joined.items():  # beside a dataset or loader they are samples, too
+            if pair is not None:
+                plain[part] = _list_samples(*pair, as_tensors=_holds_tensors(parts[part]))
     return plain, (note,)
+
+
+def _list_samples(images: Any, labels: Any, *, as_tensors: bool) -> list[tuple[Any, Any]]:
+    """Pairs of image and label; images that were tensors are such again."""
+    if as_tensors:
+        images = [torch.from_numpy(image) for image in images]
+    return list(zip(images, labels, strict=True))
+
+
+def _holds_tensors(batches: Sequence[Any]) -> bool:
+    pair = take_pair(batches[0])
+    return pair is not None and isinstance(pair[0], torch.Tensor)
 
 
 def _open_flat(source: Sequence[Any], name: str, layout: str, class_names: Sequence[str]) -> Data:
@@ -231,11 +253,6 @@ def _is_split(part: Any) -> bool:
 def _refuse_undatalike(value: Any, where: str) -> None:
     """UsageError for what can't be a data set, before anything is read from it."""
     what = f"{where}: " if where else ""
-    if hasattr(value, "__next__"):
-        raise UsageError(
-            f"{what}an iterator ({printable(type(value).__name__)}) can be read only once",
-            "give an IterableDataset, whose __iter__ starts anew each epoch",
-        )
     if _is_array(value):
         raise UsageError(
             f"{what}an array of shape {list(value.shape)} comes without labels",
