@@ -61,7 +61,9 @@ def test_images_of_other_sizes_in_an_archive_are_no_copy(tmp_path):
         for name in SET:
             file.writestr(name, b"x" * 9)
             file.writestr(f"all/{name}", b"y" * 8)
-    assert "in 'all' with other images" in fail(tmp_path / "set.zip").message
+    error = fail(tmp_path / "set.zip")
+    assert "in 'all' with other images" in error.message
+    assert error.hint.startswith("unpack the archive first; give the inner folder")
 
 
 def test_two_copies_of_a_set_with_splits_are_one(tmp_path):

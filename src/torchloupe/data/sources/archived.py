@@ -137,7 +137,10 @@ class Skeleton:
 
     def explain_error(self, error: LoupeError) -> LoupeError:
         """An error about the folder as one about the archive."""
-        return type(error)(self.explain(error.message), self.explain(error.hint))
+        hint = self.explain(error.hint)
+        if f"{printable(self.path)}/" in hint:  # which can't be given as it is
+            hint = f"unpack the archive first; {hint}"
+        return type(error)(self.explain(error.message), hint)
 
     def only_archive(self) -> Path | None:
         """The only member where it is an archive in turn, as a file; None for anything else."""
