@@ -1,5 +1,6 @@
 """Datasets that keep what they drew at random: a run that is resumed draws it anew."""
 
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ def note_kept_draws(dataset: Any, where: str) -> tuple[str, ...]:
     row = 0
     while isinstance(dataset, Subset) and len(dataset.indices):
         dataset, row = dataset.dataset, int(dataset.indices[row])
-    held = {name: value for name, value in _attributes(dataset).items() if type(value) is dict}
+    held = {name: value for name, value in _attributes(dataset).items() if _may_keep_rows(value)}
     own = find_generators(dataset) if held else NO_GENERATORS
     for name, kept in held.items():
         with rng_preserved(own):
@@ -31,6 +32,11 @@ def note_kept_draws(dataset: Any, where: str) -> tuple[str, ...]:
                     "holds it: a resumed run differs from one that was not stopped",
                 )
     return ()
+
+
+def _may_keep_rows(value: Any) -> bool:
+    """Whether this is a dict that is empty or has numbers as keys."""
+    return type(value) is dict and all(isinstance(key, int) for key in islice(value, 3))
 
 
 def _attributes(dataset: Any) -> dict[str, Any]:
