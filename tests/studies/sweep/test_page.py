@@ -87,7 +87,7 @@ def test_report_writes_the_page_of_a_finished_sweep(whole, tmp_path, capsys):
     assert capsys.readouterr().out == f"{page}\n"
     text = page.read_text(encoding="utf-8")
     test = told_of(found.folder)[1]["winner"]["test"]
-    assert f"{100 * test['accuracy']:.2f} %" in text
+    assert f"{100 * test['accuracy']:.2f}\u00a0%" in text
     assert "tested once" in text and "The best with other seeds" in text
     assert 'src="http' not in text
     assert text.count('<th scope="row">') >= 6
