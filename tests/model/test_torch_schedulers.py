@@ -232,7 +232,8 @@ def test_scheduler_error_texts():
     )
     assert error_of(lambda optimizer: 0.5) == (
         "the schedule gave a float, not a learning-rate scheduler | give a class of "
-        "torch.optim.lr_scheduler, or a function of the optimizer that returns a scheduler"
+        "torch.optim.lr_scheduler, or a function of the optimizer that returns a scheduler; a "
+        "formula of your own is LambdaLR(optimizer, lambda step: ...)"
     )
     assert error_of(lambda optimizer: 1 / 0).startswith(
         f"the scheduler <lambda> fails at {__file__}, line "

@@ -195,7 +195,7 @@ def _moved_over(scheduler: Any, optimizer: Optimizer, stand_in: Optimizer) -> An
         raise UsageError(
             f"the schedule gave a {type(scheduler).__name__}, not a learning-rate scheduler",
             "give a class of torch.optim.lr_scheduler, or a function of the optimizer that "
-            "returns a scheduler",
+            "returns a scheduler; a formula of your own is LambdaLR(optimizer, lambda step: ...)",
         )
     if own is not optimizer:
         raise UsageError(

@@ -457,7 +457,7 @@ def test_npz_beside_npy_is_something_else(tmp_path):
 def test_a_label_that_may_mark_what_a_loss_ignores_is_noted(labels, mark):
     images = np.zeros((4, 6, 6), np.uint8)
     notes = open_data((images, np.array(labels))).notes
-    assert any(f"'{mark}' is a class, with 1 labels" in note for note in notes)
+    assert any(f"'{mark}' is a class, in 1 of the labels" in note for note in notes)
     assert not any(
         "is a class" in note for note in open_data((images, np.array([0, 1, 2, 3]))).notes
     )

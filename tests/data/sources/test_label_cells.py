@@ -146,8 +146,8 @@ def test_cells_that_may_say_that_there_is_no_label_are_named(tmp_path, cells, na
     data = open_data(table(tmp_path, *cells))
     assert labels(data) == list(cells)
     assert data.notes == (
-        f"'{name}' is a class, with 2 cells of column 'label': if it says that a label is missing, "
-        "take these rows out",
+        f"'{name}' is a class, in 2 of the cells of column 'label': if it says that a label is "
+        "missing, take these rows out",
     )
 
 

@@ -33,7 +33,7 @@ def test_values_that_may_say_nothing_are_noted(values, odd):
 def test_labels_of_arrays_that_may_say_nothing_are_noted(odd):
     labels = np.array([0, 1, odd, 0, 1, odd])
     images = np.zeros((6, 4, 4), np.uint8)
-    note = f"'{odd}' is a class, with 2 labels: if it says that a label is missing, "
+    note = f"'{odd}' is a class, in 2 of the labels: if it says that a label is missing, "
     assert open_data((images, labels)).notes == (f"{note}take these rows out",)
     assert open_data((images, labels[:2].repeat(3))).notes == ()
 
@@ -41,6 +41,6 @@ def test_labels_of_arrays_that_may_say_nothing_are_noted(odd):
 def test_labels_of_datasets_and_shards_that_may_say_nothing_are_noted(tmp_path):
     images = torch.zeros(6, 1, 4, 4)
     data = open_data(TensorDataset(images, torch.tensor([0, 1, 255] * 2)))
-    assert any(note.startswith("'255' is a class, with 2 labels") for note in data.notes)
+    assert any(note.startswith("'255' is a class, in 2 of the labels") for note in data.notes)
     data = open_data(put(tmp_path / "a.tar", pairs(0, 6, ("0", "1", "-1"))))
-    assert any(note.startswith("'-1' is a class, with 2 labels") for note in data.notes)
+    assert any(note.startswith("'-1' is a class, in 2 of the labels") for note in data.notes)

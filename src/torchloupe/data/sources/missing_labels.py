@@ -28,6 +28,6 @@ def note_missing_labels(values: Sequence[str], counts: NDArray[Any], cells: str)
         return ()
     place = odd[0]
     return (
-        f"'{printable(values[place])}' is a class, with {int(counts[place]):,} {cells}: if it says "
-        "that a label is missing, take these rows out",
+        f"'{printable(values[place])}' is a class, in {int(counts[place]):,} of the {cells}: if it "
+        "says that a label is missing, take these rows out",
     )
