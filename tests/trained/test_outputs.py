@@ -7,6 +7,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
+from sklearn.datasets import load_digits
+from torch.utils.data import DataLoader, TensorDataset
 
 import torchloupe as loupe
 from torchloupe.errors import DataError, UsageError
@@ -102,3 +105,15 @@ def test_a_decision_needs_val(run: loupe.Run) -> None:
     empty = replace(run_data.splits, val=run_data.splits.val[:0])
     with pytest.raises(DataError, match="no val split to decide on"):
         require_val(replace(run_data, splits=empty))
+
+
+def test_float_datasets_are_normalised_for_a_model_of_float_arrays(tmp_path: Path) -> None:
+    images, labels = load_digits(return_X_y=True)
+    images = images.reshape(-1, 8, 8).astype(np.float32)[:300] * 3 + 20
+    run = loupe.fit((images, labels[:300]), epochs=2, out=tmp_path / "run")
+    tensors = TensorDataset(torch.from_numpy(images)[:, None], torch.from_numpy(labels[:300]))
+    expected = run.evaluate((images, labels[:300]))
+    for data in (tensors, DataLoader(tensors, 50), DataLoader(tensors, 50, shuffle=True)):
+        found = run.evaluate(data)
+        assert found["loss"] == pytest.approx(expected["loss"], abs=1e-5)
+        assert found["accuracy"] == expected["accuracy"]

@@ -145,13 +145,22 @@ def _see(pixels: NDArray[Any], contract: Contract) -> NDArray[Any]:
 
 
 def to_device(images: NDArray[Any], contract: Contract, device: torch.device) -> Tensor:
-    """Stacked images as the model takes them, [B, C, H, W] float32 on `device`."""
+    """Stacked images as the model takes them, [B, C, H, W] float32 on `device`.
+
+    Floats of a dataset that a run was trained on reach the model unchanged; those of another one
+    are normalised for a model that was trained on float arrays.
+    """
     tensor = torch.from_numpy(images)
     if device.type == "cuda":
         tensor = tensor.pin_memory().to(device, non_blocking=True)
     else:
         tensor = tensor.to(device)
-    return tensor if contract.is_float else contract.normalise(tensor)
+    if not contract.is_float:
+        return contract.normalise(tensor)
+    scale, offset = contract.factors()
+    if bool((scale == 1).all() and (offset == 0).all()):
+        return tensor
+    return contract.normalise(tensor.permute(0, 2, 3, 1))
 
 
 def plain_label(label: Any) -> Any:
