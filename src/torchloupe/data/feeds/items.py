@@ -157,10 +157,8 @@ def to_device(images: NDArray[Any], contract: Contract, device: torch.device) ->
         tensor = tensor.to(device)
     if not contract.is_float:
         return contract.normalise(tensor)
-    scale, offset = contract.factors()
-    if bool((scale == 1).all() and (offset == 0).all()):
-        return tensor
-    return contract.normalise(tensor.permute(0, 2, 3, 1))
+    is_as_given = contract == contract.as_given()
+    return tensor if is_as_given else contract.normalise(tensor.permute(0, 2, 3, 1))
 
 
 def plain_label(label: Any) -> Any:

@@ -82,12 +82,12 @@ def name_columns(image: int, rows: Sequence[Sequence[str]]) -> list[str]:
     names = [f"column {number + 1}" for number in range(len(columns))]
     names[image] = "image"
     others = [number for number in range(len(columns)) if number != image]
-    splits = [number for number in others if _are_splits(columns[number])]
+    splits = [number for number in others if are_splits(columns[number])]
     if len(splits) == 1 and len(others) > 1:
         names[splits[0]] = "split"
         others.remove(splits[0])
     if len(others) > 1:
-        others = [n for n in others if n > image or not _are_counted(columns[n])] or others
+        others = [n for n in others if n > image or not are_counted(columns[n])] or others
     worded = [n for n in others if not all(map(_NUMBER.fullmatch, filter(None, columns[n])))]
     label = others if len(others) == 1 else worded
     if len(label) == 1:
@@ -95,11 +95,12 @@ def name_columns(image: int, rows: Sequence[Sequence[str]]) -> list[str]:
     return names
 
 
-def _are_splits(cells: Sequence[str]) -> bool:
+def are_splits(cells: Sequence[str]) -> bool:
+    """Whether each cell names a split, and train is among them."""
     parts = {read_split(cell) for cell in cells}
     return TRAIN in parts and None not in parts
 
 
-def _are_counted(cells: Sequence[str]) -> bool:
+def are_counted(cells: Sequence[str]) -> bool:
     """Whether cells count the rows, from 0 or 1."""
     return any(list(cells) == [str(k + first) for k in range(len(cells))] for first in (0, 1))

@@ -3,6 +3,7 @@
 import os
 
 from torchloupe.data.sources.columns import Table
+from torchloupe.data.sources.headerless import are_counted
 from torchloupe.data.sources.image_names import plain
 
 _FEWEST_ROWS = 5  # in fewer ones numbers and flags name files by chance
@@ -17,7 +18,7 @@ def find_rivals(table: Table, image: str) -> list[str]:
     found = []
     for name, values in table.preview.items() if len(own) >= _FEWEST_ROWS else ():
         cells = values.tolist()
-        if name == image or not all(cells) or len(set(cells)) < len(cells) or _counts(cells):
+        if name == image or not all(cells) or len(set(cells)) < len(cells) or are_counted(cells):
             continue
         if [_stem(cell) for cell in cells] != own:
             found.append(name)
@@ -29,8 +30,3 @@ def _stem(cell: str) -> str:
     last = cell.replace("\\", "/").rpartition("/")[2]
     stem = plain(os.path.splitext(last)[0])  # noqa: PTH122
     return stem.lstrip("0") if stem.isdigit() else stem
-
-
-def _counts(cells: list[str]) -> bool:
-    """Whether cells count the rows from 0 or 1."""
-    return any(cells == [str(k + first) for k in range(len(cells))] for first in (0, 1))

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from torchloupe.data.image.formats import IMAGE_SUFFIXES
 from torchloupe.data.sources.flags import width_of_flags
+from torchloupe.data.sources.headerless import are_splits
 from torchloupe.data.sources.image_names import make_name, plain, walk_images
 from torchloupe.data.sources.split_names import read_split
-from torchloupe.data.split import TRAIN
 from torchloupe.errors import printable
 
 Rows = Sequence[Sequence[str]]
@@ -36,7 +36,8 @@ def join_words(path: Path, rows: Rows) -> tuple[Columns, tuple[str, ...]]:
     columns: Columns = {"column 1": [row[0] for row in rows]} if place else {}
     columns["image"] = names
     for end in (-1, 0):
-        if min(map(len, rest)) > 1 and _are_splits([words[end] for words in rest]):
+        cells = [words[end] for words in rest]
+        if min(map(len, rest)) > 1 and len(set(map(read_split, cells))) > 1 and are_splits(cells):
             columns["split"] = [words.pop(end) for words in rest]
     if max(map(len, rest)) < 2 or any(all(map(_is_number, w)) for w in rest if len(w) > 1):
         return NONE
@@ -117,11 +118,6 @@ def _are_words(rest: Rows) -> bool:
     return width_of_flags(rest) == 0 and not any(
         re.search(r"\d|[/\\]", cell) or is_image_name(cell) for words in rest for cell in words
     )
-
-
-def _are_splits(cells: Sequence[str]) -> bool:
-    parts = {read_split(cell) for cell in cells}
-    return TRAIN in parts and len(parts) > 1 and None not in parts
 
 
 def _holds_word(words: Sequence[str]) -> bool:
